@@ -1,0 +1,57 @@
+/**
+ * The one interface of event sources: process, network, file and filesystem now; one folder per family below
+ * `sources/`. A source proves that it works, then yields chunks of lines; the agent only wires.
+ */
+import type { RingPosition } from "../producer/producer.ts";
+
+/** What a probe found: on, or off with the reason and what would turn it on. */
+export type SourceStatus =
+  | { readonly state: "on"; readonly how: string }
+  | { readonly state: "off"; readonly reason: string; readonly remedy: string };
+
+/** Lines read in one go, in order. */
+export interface SourceChunk {
+  /** Text of each line after its opening brace, without `idx` (see `lineFields`). */
+  readonly fields: readonly string[];
+  /** Time of each line, µs since the Unix epoch; as long as `fields`. */
+  readonly timesUs: readonly number[];
+  /** Ring position that the chunk reaches, for sources that read a ring. */
+  readonly position: RingPosition | undefined;
+}
+
+/** Loss of a source since it was last asked: it becomes an `agent/gap` event. */
+export interface SourceLoss {
+  /** What was lost: `ring_full`, `throttled`, `read_fault`, `overflow`, `absent` … */
+  readonly class: string;
+  /** How many events; null when unknowable. */
+  readonly count: number | null;
+  readonly reason: string;
+}
+
+/**
+ * Totals since the source was made. For kernel programs: attempted = submitted + ring full + filtered + throttled +
+ * read fault; truncated is a part of submitted.
+ */
+export interface SourceCounters {
+  readonly attempted: number;
+  readonly submitted: number;
+  readonly ringFull: number;
+  readonly filtered: number;
+  readonly throttled: number;
+  readonly readFault: number;
+  readonly truncated: number;
+}
+
+export interface Source extends AsyncDisposable {
+  /** `process`, `network`, `file` or `filesystem`. */
+  readonly name: string;
+  /** Tries for real (load, attach, trigger); never throws for a missing capability. */
+  probe(): Promise<SourceStatus>;
+  /** Reads until the signal is aborted. A ring moves on only by {@link Source.release}. */
+  start(signal: AbortSignal): AsyncIterable<SourceChunk>;
+  /** States that everything up to a position is durable; only then may the ring's consumer position move. */
+  release(position: RingPosition): void;
+  /** Losses since the last call. */
+  losses(): readonly SourceLoss[];
+  counters(): SourceCounters;
+}

@@ -1,0 +1,70 @@
+/**
+ * The watermark: what the archive tells an agent about its own batches, rewritten at every commit and at least every
+ * {@link WATERMARK_INTERVAL_MS}. One entry per agent in the broker's key-value bucket {@link WATERMARK_BUCKET}.
+ */
+
+export const WATERMARK_BUCKET = "PROBITY_watermarks";
+export const WATERMARK_INTERVAL_MS = 30_000;
+
+/** Where a fork was seen: a batch that does not continue the chain the record holds. */
+export interface Fork {
+  readonly epoch: string;
+  readonly number: number;
+  readonly digest: string;
+}
+
+export interface Watermark {
+  readonly incarnation: string;
+  /** Committed sequence of the agent's stream; everything at or below it was decided. */
+  readonly sequence: number;
+  readonly epoch: string;
+  /** Highest accepted batch of the epoch, and its digest; 0 and "" when none is. */
+  readonly number: number;
+  readonly digest: string;
+  readonly fork: Fork | undefined;
+  /** When the roll-up wrote it, µs since the Unix epoch. */
+  readonly atUs: number;
+}
+
+/** Key of an agent's watermark in the bucket. */
+export function watermarkKeyOf(shard: string, agent: string): string {
+  return `${shard}.${agent}`;
+}
+
+export function encodeWatermark(watermark: Watermark): string {
+  return JSON.stringify(watermark);
+}
+
+/** The watermark a text holds, or undefined when it is not one. */
+export function parseWatermark(text: string): Watermark | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(value)) return undefined;
+  const { incarnation, sequence, epoch, number, digest, fork, atUs } = value;
+  if (
+    typeof incarnation !== "string" || !isNatural(sequence) || typeof epoch !== "string" ||
+    !isNatural(number) || typeof digest !== "string" || !isNatural(atUs)
+  ) return undefined;
+  return { incarnation, sequence, epoch, number, digest, fork: parseFork(fork), atUs };
+}
+
+function parseFork(value: unknown): Fork | undefined {
+  if (!isRecord(value)) return undefined;
+  const { epoch, number, digest } = value;
+  if (typeof epoch !== "string" || !isNatural(number) || typeof digest !== "string") {
+    return undefined;
+  }
+  return { epoch, number, digest };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function isNatural(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}

@@ -1,0 +1,59 @@
+/**
+ * The producer as its users see it: every process that puts events into the log owns one (batcher, spool, publisher).
+ *
+ * Invariants: what {@link Producer.flush} has resolved for is on disk; batches leave in order, one at a time; nothing
+ * leaves the spool before the archive's watermark covers it.
+ */
+import type { AuditEvent } from "../event/event.ts";
+
+/** Place in a source's ring buffer up to which records are covered. */
+export interface RingPosition {
+  /** Which ring: it changes when a ring is made anew, and then positions of the old one mean nothing. */
+  readonly ring: string;
+  /** Consumer position, in bytes since the ring was made. */
+  readonly position: number;
+}
+
+/** Positions by name of the ring. */
+export type RingPositions = Readonly<Record<string, RingPosition>>;
+
+export interface ProducerCounters {
+  readonly eventsAppended: number;
+  readonly batchesClosed: number;
+  readonly batchesPublished: number;
+  readonly batchesResent: number;
+  readonly batchesReleased: number;
+  readonly eventsVoided: number;
+  readonly spoolBytes: number;
+  readonly spoolBatches: number;
+}
+
+export interface Producer extends AsyncDisposable {
+  readonly agent: string;
+  readonly host: string;
+  /** Positions of the newest batch on disk: where a restarted source reads on. */
+  readonly positions: RingPositions;
+
+  /** Adds an event to the open batch. */
+  emit(event: AuditEvent): void;
+
+  /**
+   * Adds a line to the open batch without building an event: the text of its JSON object after the opening brace,
+   * without `idx` (see `lineFields`), and its time in µs. Text must be valid UTF-16 without lone surrogates.
+   */
+  append(fields: string, timeUs: number): void;
+
+  /** States that every record of a ring up to a position was appended. Durable with the batch that is open now. */
+  mark(name: string, position: RingPosition): void;
+
+  /** Called with the marks that a batch, just fsynced, covers. Returns a function that ends the calls. */
+  onDurable(listener: (positions: RingPositions) => void): () => void;
+
+  /** Resolves once there is room for more: a source that appends in bulk awaits it between chunks. */
+  writable(signal?: AbortSignal): Promise<void>;
+
+  /** Closes the open batch; resolves when it and all before it are on disk. */
+  flush(): Promise<void>;
+
+  counters(): ProducerCounters;
+}

@@ -1,0 +1,67 @@
+/**
+ * The table as readers and the one kind of writer see it: snapshots of the Delta log, and commits to it.
+ * The log itself is read and written in `delta-log.ts`.
+ */
+
+/** Least and greatest value of a column in a file, as Delta statistics give them; bounds may be wider than the data. */
+export type ColumnStatistics = Readonly<Record<string, string | number>>;
+
+export interface DataFile {
+  /** Path inside `table/`. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly rows: number;
+  /** UTC day, YYYY-MM-DD. */
+  readonly eventDate: string;
+  readonly minimum: ColumnStatistics;
+  readonly maximum: ColumnStatistics;
+  readonly nullCount: Readonly<Record<string, number>>;
+  readonly sha256: string;
+}
+
+/** What a shard's last commit says: how far its stream is part of the table. */
+export interface ShardPosition {
+  readonly shard: string;
+  /** Table version of that commit. */
+  readonly version: number;
+  readonly incarnation: string;
+  /** Committed sequence, and the digest of the whole message there. */
+  readonly sequence: number;
+  readonly digest: string;
+  /** Key of the acceptance state. */
+  readonly state: string;
+}
+
+export interface TableSnapshot {
+  /** -1 while there is no table yet. */
+  readonly version: number;
+  readonly files: ReadonlyMap<string, DataFile>;
+  readonly shards: ReadonlyMap<string, ShardPosition>;
+}
+
+/** The work of one roll-up round, ready to become visible. */
+export interface ShardCommit {
+  readonly shard: string;
+  /** The shard's version this work started from; undefined for its first commit. */
+  readonly startedFrom: number | undefined;
+  readonly position: Omit<ShardPosition, "version" | "shard">;
+  readonly firstSequence: number;
+  readonly evidence: readonly string[];
+  readonly files: readonly DataFile[];
+  /** Figures for `commitInfo`: messages, rows, duplicates and so on. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export type CommitResult =
+  | { readonly kind: "committed"; readonly version: number }
+  /** The shard moved under us: throw the work away and start from the new state. */
+  | { readonly kind: "superseded" };
+
+export interface Table {
+  /** The newest snapshot: reads what the log gained since the last call. */
+  refresh(signal?: AbortSignal): Promise<TableSnapshot>;
+  /** The snapshot last read, without I/O. */
+  current(): TableSnapshot;
+  /** Makes one round's work visible, whole or not at all. Safe to call again after any failure. */
+  commit(commit: ShardCommit, signal?: AbortSignal): Promise<CommitResult>;
+}

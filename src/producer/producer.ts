@@ -12,6 +12,11 @@ export interface RingPosition {
   readonly ring: string;
   /** Consumer position, in bytes since the ring was made. */
   readonly position: number;
+  /**
+   * Losses of that ring already reported as `agent/gap` events, by class: kept with the position, so that a restarted
+   * source reports each loss once.
+   */
+  readonly lost?: Readonly<Record<string, number>>;
 }
 
 /** Positions by name of the ring. */

@@ -1,0 +1,149 @@
+/**
+ * The C library's calls that Node has no API for: fanotify, file handles, poll, raw descriptors.
+ *
+ * Invariants: one method per function, named after it; nothing is decided here. A failure is the negative errno, never
+ * an exception, because most callers expect some failures (ESTALE, EAGAIN) in bulk.
+ */
+import koffi from "koffi";
+
+/** Error numbers that callers tell apart; Linux on x86-64 and arm64. */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EBADF: 9,
+  EAGAIN: 11,
+  EACCES: 13,
+  EBUSY: 16,
+  EXDEV: 18,
+  ENODEV: 19,
+  EINVAL: 22,
+  ENOSPC: 28,
+  ENOSYS: 38,
+  EOVERFLOW: 75,
+  EOPNOTSUPP: 95,
+  ESTALE: 116,
+} as const;
+
+/** Flags of open(2), poll(2), statx(2); Linux on x86-64 (O_DIRECTORY differs on arm64, so it is not used). */
+export const O_RDONLY = 0;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+export const O_PATH = 0o10000000;
+export const AT_EMPTY_PATH = 0x1000;
+export const POLLIN = 1;
+export const POLLPRI = 2;
+export const POLLERR = 8;
+export const STATX_BASIC_STATS = 0x7ff;
+export const STATX_BTIME = 0x800;
+/** Sizes of kernel structures, in bytes. */
+export const STATX_BYTES = 256;
+export const STATFS_BYTES = 120;
+export const POLLFD_BYTES = 8;
+
+/** A path as bytes without its terminating NUL, or as text. */
+export type PathBytes = Uint8Array | string;
+
+export interface Libc {
+  open(path: PathBytes, flags: number): number;
+  close(fd: number): number;
+  /** Bytes read; 0 at the end. */
+  read(fd: number, buffer: Uint8Array): number;
+  readlink(path: PathBytes, buffer: Uint8Array): number;
+  /** With an empty path: the text of the symbolic link that `fd` (O_PATH) is open on. */
+  readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
+  /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
+  poll(pollfds: Uint8Array, timeoutMs: number): number;
+  /** `struct statx` of a descriptor (or of a path below it, when given) into `buffer`. */
+  statx(fd: number, path: PathBytes, options: StatxOptions): number;
+  fstatfs(fd: number, buffer: Uint8Array): number;
+  ioctl(fd: number, request: bigint, argument: Uint8Array): number;
+  fanotify_init(flags: number, eventFlags: number): number;
+  /** Marks what `markedFd` is open on. */
+  fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
+  /** Fills `handle` (`struct file_handle`, its size field set) for a path below `fd`. */
+  name_to_handle_at(fd: number, path: PathBytes, handle: Uint8Array): number;
+  /** `handle` is a whole `struct file_handle`. */
+  open_by_handle_at(mountFd: number, handle: Uint8Array, flags: number): number;
+}
+
+export interface StatxOptions {
+  readonly flags: number;
+  readonly mask: number;
+  readonly buffer: Uint8Array;
+}
+
+export interface FanotifyMarkOptions {
+  readonly flags: number;
+  readonly mask: number;
+  readonly markedFd: number;
+}
+
+/** Loads the C library. Throws when there is none that this process can call (not Linux with glibc). */
+export function loadLibc(): Libc {
+  const library = koffi.load("libc.so.6");
+  const open = library.func("int open(const void *path, int flags)");
+  const close = library.func("int close(int fd)");
+  const read = library.func("long read(int fd, void *buffer, size_t size)");
+  const readlink = library.func("long readlink(const void *path, void *buffer, size_t size)");
+  const readlinkat = library.func(
+    "long readlinkat(int fd, const void *path, void *buffer, size_t size)",
+  );
+  const poll = library.func("int poll(void *fds, unsigned long count, int timeout)");
+  const statx = library.func(
+    "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
+  );
+  const fstatfs = library.func("int fstatfs(int fd, void *buffer)");
+  const ioctl = library.func("int ioctl(int fd, unsigned long request, void *argument)");
+  const fanotifyInit = library.func(
+    "int fanotify_init(unsigned int flags, unsigned int event_flags)",
+  );
+  const fanotifyMark = library.func(
+    "int fanotify_mark(int fd, unsigned int flags, uint64_t mask, int dirfd, const void *path)",
+  );
+  const nameToHandleAt = library.func(
+    "int name_to_handle_at(int dirfd, const void *path, void *handle, void *mount_id, int flags)",
+  );
+  const openByHandleAt = library.func(
+    "int open_by_handle_at(int mount_fd, const void *handle, int flags)",
+  );
+  const mountId = new Uint8Array(4);
+  return {
+    open: (path, flags) => result(open(terminated(path), flags | O_CLOEXEC)),
+    close: (fd) => result(close(fd)),
+    read: (fd, buffer) => result(read(fd, buffer, buffer.byteLength)),
+    readlink: (path, buffer) => result(readlink(terminated(path), buffer, buffer.byteLength)),
+    readlinkat: (fd, path, buffer) =>
+      result(readlinkat(fd, terminated(path), buffer, buffer.byteLength)),
+    poll: (pollfds, timeoutMs) =>
+      result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
+    statx: (fd, path, { flags, mask, buffer }) =>
+      result(statx(fd, terminated(path), flags, mask, buffer)),
+    fstatfs: (fd, buffer) => result(fstatfs(fd, buffer)),
+    ioctl: (fd, request, argument) => result(ioctl(fd, request, argument)),
+    fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
+    fanotify_mark: (fd, { flags, mask, markedFd }) =>
+      result(fanotifyMark(fd, flags, mask, markedFd, null)),
+    name_to_handle_at: (fd, path, handle) =>
+      result(nameToHandleAt(fd, terminated(path), handle, mountId, 0)),
+    open_by_handle_at: (mountFd, handle, flags) =>
+      result(openByHandleAt(mountFd, handle, flags | O_CLOEXEC)),
+  };
+}
+
+/** Name of a negative result, such as `EPERM`, for reasons shown to people. */
+export function errnoText(negative: number): string {
+  const found = Object.entries(ERRNO).find(([, number]) => number === -negative);
+  return found === undefined ? `errno ${-negative}` : found[0];
+}
+
+function result(value: number): number {
+  return value < 0 ? -koffi.errno() : value;
+}
+
+function terminated(path: PathBytes): Uint8Array {
+  const bytes = typeof path === "string" ? new TextEncoder().encode(path) : path;
+  const text = new Uint8Array(bytes.byteLength + 1);
+  text.set(bytes);
+  return text;
+}

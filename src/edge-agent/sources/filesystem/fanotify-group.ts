@@ -1,0 +1,178 @@
+/**
+ * The fanotify group: one per source, marked on every filesystem worth watching, mounts that come later included.
+ *
+ * Invariants: reading never blocks; every mounted filesystem is either watched or named with the reason why not.
+ * No mount is held open.
+ */
+import {
+  ERRNO,
+  errnoText,
+  type Libc,
+  O_RDONLY,
+  POLLERR,
+  POLLFD_BYTES,
+  POLLPRI,
+} from "../../libc.ts";
+import {
+  FAN_CREATE,
+  FAN_DELETE,
+  FAN_ONDIR,
+  FAN_RENAME,
+  type FanotifyEvent,
+  parseFanotifyEvents,
+} from "./fanotify-event.ts";
+import { openFilesystem } from "./handle-reader.ts";
+import {
+  type Filesystem,
+  isRemoteType,
+  type Mount,
+  parseMountinfo,
+  watchableFilesystems,
+} from "./mounts.ts";
+
+export interface Unwatched {
+  readonly point: string;
+  readonly type: string;
+  readonly reason: string;
+}
+
+export interface FanotifyGroup extends Disposable {
+  /** What the kernel has queued, at most about a thousand events; empty when nothing waits. */
+  read(): readonly FanotifyEvent[];
+  /** Marks what was mounted since the last call; says whether anything was mounted, moved or unmounted. */
+  refresh(): boolean;
+  /** Where a filesystem id is mounted. */
+  filesystemOf(fsid: string): Filesystem | undefined;
+  readonly watched: readonly Filesystem[];
+  readonly unwatched: readonly Unwatched[];
+}
+
+/** Why there is no group, for people. */
+export interface GroupRefusal {
+  readonly reason: string;
+  readonly remedy: string;
+}
+
+const FAN_CLOEXEC = 0x1;
+const FAN_NONBLOCK = 0x2;
+/** Names, directory handles and the object's own handle: `FAN_REPORT_DFID_NAME_TARGET` (Linux 5.17). */
+const FAN_REPORT_DFID_NAME_TARGET = 0x1e00;
+const FAN_MARK_ADD = 0x1;
+const FAN_MARK_FILESYSTEM = 0x100;
+const MASK = FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR;
+const READ_BYTES = 128 * 1024;
+const MOUNTINFO = "/proc/self/mountinfo";
+
+/** Opens a group and marks every filesystem; a refusal when the kernel does not allow it. */
+export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
+  const fd = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_DFID_NAME_TARGET, 0);
+  if (fd < 0) return refusalOf(fd);
+  const mountinfoFd = libc.open(MOUNTINFO, 0);
+  const pollfds = new DataView(new ArrayBuffer(POLLFD_BYTES));
+  pollfds.setInt32(0, mountinfoFd, true);
+  pollfds.setInt16(4, POLLPRI, true);
+  const buffer = new Uint8Array(READ_BYTES);
+  let watched: readonly Filesystem[] = [];
+  let unwatched: readonly Unwatched[] = [];
+  let filesystems: ReadonlyMap<string, Filesystem> = new Map();
+  /** Those of before the last change: their events may still be queued. */
+  let formerFilesystems = filesystems;
+  let refusedWith = 0;
+
+  const mark = (): void => {
+    const mounts = parseMountinfo(readText(libc, MOUNTINFO));
+    const found = new Map<string, Filesystem>();
+    const left: Unwatched[] = mounts.filter(({ type }) => isRemoteType(type)).map(remoteOf);
+    watched = watchableFilesystems(mounts).filter((filesystem) => {
+      const opened = openFilesystem(libc, filesystem);
+      const status = opened.fd < 0 ? opened.fd : libc.fanotify_mark(fd, {
+        flags: FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
+        mask: MASK,
+        markedFd: opened.fd,
+      });
+      if (opened.fd >= 0) libc.close(opened.fd);
+      if (status >= 0) found.set(opened.fsid, filesystem);
+      else {
+        const point = filesystem.mounts[0]?.point ?? "";
+        left.push({ point, type: filesystem.type, reason: errnoText(status) });
+        refusedWith = status;
+      }
+      return status >= 0;
+    });
+    unwatched = left;
+    formerFilesystems = filesystems;
+    filesystems = found;
+  };
+
+  const close = (): void => {
+    libc.close(fd);
+    if (mountinfoFd >= 0) libc.close(mountinfoFd);
+  };
+  mark();
+  if (watched.length === 0) {
+    close();
+    return refusalOf(refusedWith);
+  }
+  return {
+    read() {
+      const length = libc.read(fd, buffer);
+      if (length >= 0) return parseFanotifyEvents(buffer, length);
+      if (length === -ERRNO.EAGAIN || length === -ERRNO.EINTR) return [];
+      throw new Error(`Cannot read fanotify events: ${errnoText(length)}`);
+    },
+    refresh() {
+      const changed = libc.poll(new Uint8Array(pollfds.buffer), 0) > 0 &&
+        (pollfds.getInt16(6, true) & (POLLPRI | POLLERR)) !== 0;
+      if (changed) mark();
+      return changed;
+    },
+    filesystemOf: (fsid) => filesystems.get(fsid) ?? formerFilesystems.get(fsid),
+    get watched() {
+      return watched;
+    },
+    get unwatched() {
+      return unwatched;
+    },
+    [Symbol.dispose]: close,
+  };
+}
+
+function remoteOf({ point, type }: Mount): Unwatched {
+  return { point, type, reason: "another machine or process serves it" };
+}
+
+function refusalOf(negative: number): GroupRefusal {
+  if (negative === -ERRNO.EPERM || negative === -ERRNO.EACCES) {
+    return {
+      reason: "fanotify refuses filesystem marks without CAP_SYS_ADMIN",
+      remedy: "run the agent as root, or with CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH",
+    };
+  }
+  if (negative === -ERRNO.EINVAL || negative === -ERRNO.ENOSYS) {
+    return {
+      reason: "this kernel's fanotify does not report names and renames",
+      remedy: "use Linux 5.17 or newer, with CONFIG_FANOTIFY",
+    };
+  }
+  return {
+    reason: negative === 0
+      ? "no filesystem is mounted that fanotify can watch"
+      : `fanotify answers ${errnoText(negative)}`,
+    remedy: "run the agent where the host's own filesystems are mounted",
+  };
+}
+
+/** The whole of a file below /proc, as binary; "" when it cannot be read. */
+function readText(libc: Libc, path: string): string {
+  const fd = libc.open(path, O_RDONLY);
+  if (fd < 0) return "";
+  const parts: string[] = [];
+  const chunk = Buffer.alloc(READ_BYTES);
+  for (;;) {
+    const length = libc.read(fd, chunk);
+    if (length <= 0) break;
+    parts.push(chunk.toString("latin1", 0, length));
+  }
+  libc.close(fd);
+  return parts.join("");
+}

@@ -1,0 +1,199 @@
+/**
+ * The filesystem source: entries created, renamed, linked and removed, by name, on every real filesystem, through
+ * fanotify. There is no ring: what happened while no agent ran is not known, and the agent says so.
+ *
+ * Invariants: reading never blocks the event loop; every report ends as a line, as filtered, or as a loss. Times are
+ * those of reading, at most {@link TICK_MS} late while the agent keeps up, because fanotify gives none.
+ */
+import { setImmediate as turn } from "node:timers/promises";
+import { type EventFields, lineFields } from "../../../event/event.ts";
+import type { Clock } from "../../../runtime/clock.ts";
+import type { CreatedFiles } from "../../created-files.ts";
+import { type Libc, loadLibc } from "../../libc.ts";
+import type { Source, SourceChunk, SourceLoss } from "../../source.ts";
+import { describe } from "./describe.ts";
+import { FAN_CREATE, FAN_DELETE, FAN_Q_OVERFLOW } from "./fanotify-event.ts";
+import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
+import { createHeldEvents, type HeldEvent } from "./held-events.ts";
+import { createObserver, type Observer } from "./observer.ts";
+import { isUnder } from "./path-cache.ts";
+import { probeFanotify } from "./probe.ts";
+import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
+
+/** How long an idle source sleeps between two looks at the queue. */
+export const TICK_MS = 20;
+/** How long reports are looked up in one go before the event loop gets its turn. */
+const SLICE_MS = 10;
+
+/** What is known of processes, ready for lines. */
+export interface ProcessLookup {
+  /** Fields of a process as of now; at least `pid`. */
+  fieldsOf(pid: number): EventFields;
+  /** Whether a process is Probity's own. */
+  isOwn(pid: number): boolean;
+  /** Up to when everything that processes did is known, µs since the Unix epoch; undefined when no source tells. */
+  readonly knownUs: number | undefined;
+}
+
+export interface FilesystemSourceOptions {
+  readonly processes: ProcessLookup;
+  readonly createdFiles: CreatedFiles;
+  /** What own processes do below it is left out. */
+  readonly dataDirectory: string;
+  readonly clock: Clock;
+}
+
+export function createFilesystemSource(options: FilesystemSourceOptions): Source {
+  const { clock } = options;
+  const counters = { attempted: 0, submitted: 0, ringFull: 0, filtered: 0 };
+  let losses: SourceLoss[] = [];
+  let group: FanotifyGroup | undefined;
+
+  const close = (): void => {
+    group?.[Symbol.dispose]();
+    group = undefined;
+  };
+  const overflowed = (): void => {
+    counters.attempted += 1;
+    counters.ringFull += 1;
+    if (losses.length > 0) return;
+    losses = [{
+      class: "overflow",
+      count: null,
+      reason: "the fanotify queue was full: names created, renamed or removed are missing",
+    }];
+  };
+
+  return {
+    name: "filesystem",
+    probe: () => probeFanotify(clock),
+    async *start(signal) {
+      const libc = loadLibc();
+      const opened = openFanotifyGroup(libc);
+      if ("reason" in opened) throw new Error(`Cannot watch filesystems: ${opened.reason}`);
+      group = opened;
+      const reading = createReading(libc, opened, { ...options, counters, overflowed });
+      try {
+        while (!signal.aborted) {
+          const chunk = reading.round();
+          if (chunk.fields.length > 0) yield chunk;
+          if (reading.isBehind) await turn();
+          else await sleepUntil(clock, signal);
+        }
+        yield reading.rest();
+      } finally {
+        reading.release();
+        close();
+      }
+    },
+    release: () => undefined,
+    losses() {
+      const told = losses;
+      losses = [];
+      return told;
+    },
+    counters: () => ({ ...counters, throttled: 0, readFault: 0, truncated: 0 }),
+    [Symbol.asyncDispose]() {
+      close();
+      return Promise.resolve();
+    },
+  };
+}
+
+interface ReadingOptions extends FilesystemSourceOptions {
+  readonly counters: { attempted: number; submitted: number; filtered: number };
+  readonly overflowed: () => void;
+}
+
+/** The work of one run: read, look up, hold, tell. */
+function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
+  const { processes, createdFiles, clock, counters, overflowed } = options;
+  const held = createHeldEvents({ createdFiles, processesKnownUs: () => processes.knownUs });
+  let emptyAtUs = clock.nowUs();
+
+  const pump = (): void => {
+    while (observer.waiting < WAITING_EVENTS_MAX) {
+      const askedAtUs = clock.nowUs();
+      const events = group.read();
+      if (events.length === 0) {
+        emptyAtUs = askedAtUs;
+        return;
+      }
+      for (const event of events) {
+        if ((event.mask & FAN_Q_OVERFLOW) !== 0) {
+          overflowed();
+          observer.forgetPaths();
+        } else observer.push({ ...event, readAtUs: askedAtUs, notBeforeUs: emptyAtUs });
+      }
+    }
+  };
+  const observer: Observer = createObserver({
+    libc,
+    filesystemOf: (fsid) => group.filesystemOf(fsid),
+    pump,
+  });
+  const dataDirectory = observer.pathOf(options.dataDirectory);
+
+  const isOwn = ({ seen, pid }: HeldEvent): boolean =>
+    dataDirectory !== undefined && isUnder(seen.path.path, dataDirectory) &&
+    (seen.newPath === undefined || isUnder(seen.newPath.path, dataDirectory)) &&
+    processes.isOwn(pid);
+  const chunkOf = (ready: ReturnType<typeof held.rest>): SourceChunk => {
+    const fields: string[] = [];
+    const timesUs: number[] = [];
+    for (const { event, isSilenced } of ready) {
+      const reported = reportsIn(event.seen.mask);
+      counters.attempted += reported;
+      const seen = isSilenced ? { ...event.seen, mask: event.seen.mask & ~FAN_CREATE } : event.seen;
+      const told = isOwn(event) ? [] : describe(seen, processes.fieldsOf(event.pid));
+      counters.submitted += told.length;
+      counters.filtered += reported - told.length;
+      for (const each of told) {
+        fields.push(lineFields(each));
+        timesUs.push(each.timeUs);
+      }
+    }
+    return { fields, timesUs, position: undefined };
+  };
+  /** Looks up waiting reports until none is left or the time is up. */
+  const lookUp = (untilMs: number): void => {
+    for (let next = observer.next(); next !== undefined; next = observer.next()) {
+      held.push({ pid: next.event.pid, seen: next.seen });
+      if (performance.now() >= untilMs) break;
+    }
+    observer.release();
+  };
+
+  return {
+    round(): SourceChunk {
+      if (group.refresh()) observer.forgetPaths();
+      pump();
+      lookUp(performance.now() + SLICE_MS);
+      return chunkOf(held.ready(clock.nowUs()));
+    },
+    /** What the queue held at the end, without waiting for anyone. */
+    rest(): SourceChunk {
+      pump();
+      lookUp(Number.POSITIVE_INFINITY);
+      return chunkOf(held.rest());
+    },
+    get isBehind() {
+      return observer.waiting > 0;
+    },
+    release: () => observer.release(),
+  };
+}
+
+/** A merged report counts as what it merges. */
+function reportsIn(mask: number): number {
+  return (mask & FAN_CREATE) !== 0 && (mask & FAN_DELETE) !== 0 ? 2 : 1;
+}
+
+/** Sleeps one tick; an abort only ends the sleep. */
+async function sleepUntil(clock: Clock, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(TICK_MS, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * What the kernel says of a file handle now: its path, its parent, its attributes. The only place that opens handles.
+ *
+ * Invariant: no descriptor stays open between two looks, and a filesystem's own descriptor only for one
+ * {@link HandleReader.release} to the next: an open descriptor would keep an administrator from unmounting.
+ */
+import {
+  AT_EMPTY_PATH,
+  ERRNO,
+  type Libc,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  STATFS_BYTES,
+  STATX_BASIC_STATS,
+  STATX_BTIME,
+  STATX_BYTES,
+} from "../../libc.ts";
+import type { FileHandle } from "./file-handle.ts";
+import type { Filesystem } from "./mounts.ts";
+
+/** Attributes of an inode. */
+export interface Attributes {
+  readonly mode: number;
+  readonly inode: number;
+  readonly links: number;
+  readonly sizeBytes: number;
+  /** `major:minor` as stat tells it. */
+  readonly device: string;
+  /** When it came to be, µs since the Unix epoch; undefined where the filesystem keeps no such time. */
+  readonly bornAtUs: number | undefined;
+}
+
+export interface Directory {
+  /** Its path now, binary; without the kernel's mark of a removed one. */
+  readonly path: string;
+  /** Whether it is the root of what is mounted. */
+  readonly isRoot: boolean;
+  /** Handle of the directory above it. Opens that anew. */
+  parent(): FileHandle | undefined;
+}
+
+export interface HandleReader {
+  /** A directory as it is now; undefined when it is gone (ESTALE) or its filesystem cannot be reached. */
+  directory(handle: FileHandle): Directory | undefined;
+  /** An object's attributes and, of a symbolic link, its text; undefined when it is gone. */
+  object(handle: FileHandle): { attributes: Attributes; linkText: string | undefined } | undefined;
+  /** The path by which {@link HandleReader.directory} names a directory that is there now. */
+  pathOf(path: string): string | undefined;
+  /** Closes the filesystems' descriptors. */
+  release(): void;
+}
+
+/** Where a filesystem is found, by the id that its events carry. */
+export type FilesystemByFsid = (fsid: string) => Filesystem | undefined;
+
+const PATH_BYTES = 4096;
+/** `MAX_HANDLE_SZ`, and the two fields before it. */
+const HANDLE_BYTES = 128 + 8;
+const S_IFMT = 0o170000;
+const S_IFLNK = 0o120000;
+const DELETED_MARK = " (deleted)";
+
+export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): HandleReader {
+  const mountFds = new Map<string, number>();
+  const pathBuffer = Buffer.alloc(PATH_BYTES);
+  const statxBuffer = new Uint8Array(STATX_BYTES);
+
+  const mountFd = (fsid: string): number | undefined => {
+    const open = mountFds.get(fsid);
+    if (open !== undefined) return open;
+    const filesystem = filesystemOf(fsid);
+    const fd = filesystem === undefined ? -1 : openFilesystem(libc, filesystem).fd;
+    if (fd < 0) return undefined;
+    mountFds.set(fsid, fd);
+    return fd;
+  };
+  const withOpen = <T>(handle: FileHandle, look: (fd: number) => T): T | undefined => {
+    const onto = mountFd(handle.fsid);
+    if (onto === undefined) return undefined;
+    const fd = libc.open_by_handle_at(onto, handle.bytes, O_PATH);
+    if (fd < 0) return undefined;
+    try {
+      return look(fd);
+    } finally {
+      libc.close(fd);
+    }
+  };
+  const linkText = (path: string): string | undefined => {
+    const length = libc.readlink(path, pathBuffer);
+    return length < 0 ? undefined : pathBuffer.toString("latin1", 0, length);
+  };
+
+  const directory = (handle: FileHandle): Directory | undefined =>
+    withOpen(handle, (fd) => {
+      const linked = linkText(`/proc/self/fd/${fd}`);
+      const attributes = attributesOf(libc, fd, statxBuffer);
+      if (linked === undefined || attributes === undefined) return undefined;
+      const isRemoved = attributes.links === 0 && linked.endsWith(DELETED_MARK);
+      const path = isRemoved ? linked.slice(0, -DELETED_MARK.length) : linked;
+      const filesystem = filesystemOf(handle.fsid);
+      return {
+        path,
+        isRoot: filesystem?.mounts.some(({ point }) => point === path) ?? true,
+        parent: () =>
+          withOpen(handle, (again) => handleOf(libc, again, { name: "..", fsid: handle.fsid })),
+      };
+    });
+
+  return {
+    directory,
+    pathOf(path) {
+      const fd = libc.open(path, O_RDONLY | O_NONBLOCK);
+      if (fd < 0) return undefined;
+      try {
+        const handle = handleOf(libc, fd, { name: ".", fsid: fsidOf(libc, fd) ?? "" });
+        return handle === undefined ? undefined : directory(handle)?.path;
+      } finally {
+        libc.close(fd);
+      }
+    },
+    object: (handle) =>
+      withOpen(handle, (fd) => {
+        const attributes = attributesOf(libc, fd, statxBuffer);
+        if (attributes === undefined) return undefined;
+        if ((attributes.mode & S_IFMT) !== S_IFLNK) return { attributes, linkText: undefined };
+        const length = libc.readlinkat(fd, "", pathBuffer);
+        return {
+          attributes,
+          linkText: length < 0 ? undefined : pathBuffer.toString("latin1", 0, length),
+        };
+      }),
+    release() {
+      for (const fd of mountFds.values()) libc.close(fd);
+      mountFds.clear();
+    },
+  };
+}
+
+/** A descriptor on a filesystem and its fsid, or the errno of the last mount tried (`fd` negative). */
+export function openFilesystem(
+  libc: Libc,
+  filesystem: Filesystem,
+): { readonly fd: number; readonly fsid: string } {
+  let failure: number = -ERRNO.ENOENT;
+  const statx = new Uint8Array(STATX_BYTES);
+  for (const { point } of filesystem.mounts) {
+    const fd = libc.open(Buffer.from(point, "latin1"), O_RDONLY | O_NONBLOCK);
+    if (fd < 0) {
+      failure = fd;
+      continue;
+    }
+    const attributes = attributesOf(libc, fd, statx);
+    const isCovered = filesystem.type !== "btrfs" && attributes?.device !== filesystem.device;
+    const fsid = isCovered ? undefined : fsidOf(libc, fd);
+    if (fsid !== undefined) return { fd, fsid };
+    libc.close(fd);
+  }
+  return { fd: failure, fsid: "" };
+}
+
+/** Where `struct statfs` has its id. */
+const FSID_OFFSET = 56;
+
+function fsidOf(libc: Libc, fd: number): string | undefined {
+  const statfs = Buffer.alloc(STATFS_BYTES);
+  if (libc.fstatfs(fd, statfs) < 0) return undefined;
+  return statfs.toString("hex", FSID_OFFSET, FSID_OFFSET + 8);
+}
+
+/** `struct statx` (include/uapi/linux/stat.h). */
+function attributesOf(libc: Libc, fd: number, buffer: Uint8Array): Attributes | undefined {
+  const status = libc.statx(fd, "", {
+    flags: AT_EMPTY_PATH,
+    mask: STATX_BASIC_STATS | STATX_BTIME,
+    buffer,
+  });
+  if (status < 0) return undefined;
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  const hasBirth = (view.getUint32(0, true) & STATX_BTIME) !== 0;
+  const bornAtUs = Number(view.getBigInt64(80, true)) * 1_000_000 +
+    Math.floor(view.getUint32(88, true) / 1000);
+  return {
+    mode: view.getUint16(28, true),
+    inode: Number(view.getBigUint64(32, true)),
+    links: view.getUint32(16, true),
+    sizeBytes: Number(view.getBigUint64(40, true)),
+    device: `${view.getUint32(136, true)}:${view.getUint32(140, true)}`,
+    bornAtUs: hasBirth ? bornAtUs : undefined,
+  };
+}
+
+/** Handle of what a name in an open directory says. */
+function handleOf(
+  libc: Libc,
+  fd: number,
+  { name, fsid }: { readonly name: string; readonly fsid: string },
+): FileHandle | undefined {
+  const handle = new Uint8Array(HANDLE_BYTES);
+  const view = new DataView(handle.buffer);
+  view.setUint32(0, HANDLE_BYTES - 8, true);
+  if (libc.name_to_handle_at(fd, name, handle) < 0) return undefined;
+  const bytes = handle.slice(0, 8 + view.getUint32(0, true));
+  const key = Buffer.from(fsid, "hex").toString("latin1") + Buffer.from(bytes).toString("latin1");
+  return { key, fsid, bytes };
+}

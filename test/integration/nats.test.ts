@@ -19,7 +19,7 @@ import {
 } from "../../src/runtime/nats.ts";
 import { readStream, StreamChangedError } from "../../src/runtime/stream-reader.ts";
 import type { StreamMessage } from "../../src/runtime/stream-message.ts";
-import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
+import { canRunNats, type NatsServer, openNatsServer } from "../support/nats-server.ts";
 
 const log = createLog({ level: "error" });
 const STREAM = { name: "LOG", subjects: ["log.>"], messageBytesMax: 1_000_000 };
@@ -52,7 +52,7 @@ async function take(count: number, messages: AsyncIterable<StreamMessage>) {
   return taken;
 }
 
-describe("a stream", () => {
+describe.runIf(canRunNats())("a stream", () => {
   let server: NatsServer;
   let connection: NatsConnection;
   beforeAll(async () => {
@@ -160,7 +160,7 @@ describe("a stream", () => {
   });
 });
 
-describe("reading through crashes of the broker", () => {
+describe.runIf(canRunNats())("reading through crashes of the broker", () => {
   it("misses nothing and gives nothing twice over SIGKILLs", async () => {
     await using server = await openNatsServer();
     await using connection = await connected(server);
@@ -222,7 +222,7 @@ describe("reading through crashes of the broker", () => {
   });
 });
 
-describe("users and buckets", () => {
+describe.runIf(canRunNats())("users and buckets", () => {
   it("let a user in by the seed in a file of mode 0600, and keep it to its subjects", async () => {
     const folder = await mkdtemp(join(tmpdir(), "probity-nats-test-"));
     try {

@@ -4,11 +4,13 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { requireCapability } from "./require.ts";
 
 /** A user known by the public half of an nkey, and what it may do; without permissions, everything. */
 export interface NatsUser {
@@ -39,6 +41,14 @@ export interface NatsServer extends AsyncDisposable {
   wipe(): Promise<void>;
 }
 
+const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/usr/local/sbin`;
+
+/** Whether tests that need a broker may run: `describe.runIf(canRunNats())`. */
+export function canRunNats(): boolean {
+  const isFound = PATH.split(":").some((folder) => existsSync(join(folder, "nats-server")));
+  return requireCapability("nats", isFound, "no nats-server; apt-get install nats-server");
+}
+
 const START_LIMIT_MS = 20_000;
 
 /** Starts a server; disposing ends it and removes its folder. */
@@ -55,7 +65,7 @@ export async function openNatsServer(options: NatsServerOptions = {}): Promise<N
     );
     child = spawn("nats-server", ["-c", join(directory, "server.conf")], {
       stdio: "ignore",
-      env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/usr/local/sbin` },
+      env: { ...process.env, PATH },
     });
     port = await answering(child, directory);
   };

@@ -1,0 +1,37 @@
+/**
+ * The life of a process: one signal that ends everything that waits, and resources closed in reverse order.
+ */
+import process from "node:process";
+
+export interface Lifecycle extends AsyncDisposable {
+  /** Aborted by SIGINT or SIGTERM, or by {@link Lifecycle.stop}; its reason is a sentence. */
+  readonly signal: AbortSignal;
+  stop(reason: string): void;
+  /** Closes the resource at the end, before all that were given earlier. Returns it. */
+  use<T extends AsyncDisposable>(resource: T): T;
+}
+
+const ENDING_SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+/** Listens for the signals that end a process until it is disposed. A second signal ends the process at once. */
+export function openLifecycle(): Lifecycle {
+  const controller = new AbortController();
+  const resources = new AsyncDisposableStack();
+  const listeners = ENDING_SIGNALS.map((name) => {
+    const listener = (): void => {
+      if (controller.signal.aborted) process.exit(130);
+      controller.abort(new Error(`Stopped by ${name}`));
+    };
+    process.on(name, listener);
+    return { name, listener };
+  });
+  resources.defer(() => {
+    for (const { name, listener } of listeners) process.off(name, listener);
+  });
+  return {
+    signal: controller.signal,
+    stop: (reason) => controller.abort(new Error(reason)),
+    use: (resource) => resources.use(resource),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}

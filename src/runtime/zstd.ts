@@ -1,0 +1,104 @@
+/**
+ * Zstandard frames (RFC 8878) as they travel: exactly one frame that declares the size of its content.
+ *
+ * Invariant: nothing is decompressed without a limit, and nothing is taken for whole that is cut short: a truncated
+ * frame is an error here, while some readers take it for an empty one.
+ */
+import { promisify } from "node:util";
+import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+const LEVEL = 3;
+const MAGIC = 0xfd2fb528;
+const CHECKSUM_BYTES = 4;
+
+/** What a frame says of itself. */
+export interface FrameShape {
+  /** Bytes it decompresses to; undefined when it does not say. */
+  readonly contentBytes: number | undefined;
+  /** Bytes of the frame itself. */
+  readonly frameBytes: number;
+}
+
+/** One frame of level 3 that declares its content size; works off the main thread. */
+export async function compressFrame(content: Uint8Array): Promise<Uint8Array> {
+  const frame = await compress(content, {
+    // Without the pledge Deno (2.9) and the streaming API of Node leave the size out.
+    pledgedSrcSize: content.length,
+    params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
+  });
+  return new Uint8Array(frame.buffer, frame.byteOffset, frame.length);
+}
+
+/** The content of exactly one whole frame. Throws RangeError for any other shape, or one above `contentBytesMax`. */
+export async function decompressFrame(
+  frame: Uint8Array,
+  contentBytesMax: number,
+): Promise<Uint8Array> {
+  const shape = frameShapeOf(frame);
+  if (shape === undefined || shape.frameBytes !== frame.length) {
+    throw new RangeError(`Cannot decompress ${frame.length} bytes: not exactly one zstd frame`);
+  }
+  if (shape.contentBytes !== undefined && shape.contentBytes > contentBytesMax) {
+    throw new RangeError(
+      `Cannot decompress a zstd frame: its ${shape.contentBytes} bytes are more than ${contentBytesMax}`,
+    );
+  }
+  try {
+    const content = await decompress(frame, { maxOutputLength: Math.max(1, contentBytesMax) });
+    return new Uint8Array(content.buffer, content.byteOffset, content.length);
+  } catch (cause) {
+    throw new RangeError("Cannot decompress a zstd frame: it is damaged or too large", { cause });
+  }
+}
+
+/** The shape of the frame that `bytes` begin with, read from its headers; undefined when there is no whole one. */
+export function frameShapeOf(bytes: Uint8Array): FrameShape | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (bytes.length < 6 || view.getUint32(0, true) !== MAGIC) return undefined;
+  const descriptor = view.getUint8(4);
+  const isSingleSegment = (descriptor & 0x20) !== 0;
+  const windowBytes = isSingleSegment ? 0 : 1;
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
+  const sizeAt = 5 + windowBytes + dictionaryBytes;
+  if (bytes.length < sizeAt + sizeBytes) return undefined;
+  const contentBytes = contentSizeAt(view, { at: sizeAt, sizeBytes });
+  const end = blocksEnd(view, sizeAt + sizeBytes);
+  if (end === undefined) return undefined;
+  const frameBytes = end + ((descriptor & 4) === 0 ? 0 : CHECKSUM_BYTES);
+  return frameBytes > bytes.length ? undefined : { contentBytes, frameBytes };
+}
+
+function contentSizeAt(
+  view: DataView,
+  { at, sizeBytes }: { readonly at: number; readonly sizeBytes: number },
+): number | undefined {
+  switch (sizeBytes) {
+    case 1:
+      return view.getUint8(at);
+    case 2:
+      return view.getUint16(at, true) + 256;
+    case 4:
+      return view.getUint32(at, true);
+    case 8:
+      return Number(view.getBigUint64(at, true));
+    default:
+      return undefined;
+  }
+}
+
+/** Where the last block ends; undefined when the bytes end first. */
+function blocksEnd(view: DataView, from: number): number | undefined {
+  let at = from;
+  for (;;) {
+    if (at + 3 > view.byteLength) return undefined;
+    const header = view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
+    const isRepeatedByte = ((header >> 1) & 3) === 1;
+    at += 3 + (isRepeatedByte ? 1 : header >> 3);
+    if (at > view.byteLength) return undefined;
+    if ((header & 1) === 1) return at;
+  }
+}

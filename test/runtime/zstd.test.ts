@@ -1,0 +1,62 @@
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { zstdCompressSync } from "node:zlib";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { compressFrame, decompressFrame, frameShapeOf } from "../../src/runtime/zstd.ts";
+
+const LIMIT = 1 << 20;
+
+describe("a frame", () => {
+  it.each([0, 1, 255, 256, 65_791, 65_792, 300_000])(
+    "of %i bytes declares its content size and reads back",
+    async (sizeBytes) => {
+      const content = new Uint8Array(sizeBytes).map((_, place) => (place * 7919) >> 4);
+      const frame = await compressFrame(content);
+      expect(frameShapeOf(frame)).toEqual({ contentBytes: sizeBytes, frameBytes: frame.length });
+      expect(await decompressFrame(frame, LIMIT)).toEqual(content);
+    },
+  );
+
+  it("is refused when it is cut anywhere, doubled or followed by anything", async () => {
+    const frame = await compressFrame(new TextEncoder().encode("what happened ".repeat(50)));
+    for (let length = 0; length < frame.length; length++) {
+      await expect(decompressFrame(frame.subarray(0, length), LIMIT)).rejects.toThrow(RangeError);
+    }
+    await expect(decompressFrame(new Uint8Array([...frame, 0]), LIMIT)).rejects.toThrow("exactly");
+    await expect(decompressFrame(new Uint8Array([...frame, ...frame]), LIMIT)).rejects
+      .toThrow("exactly");
+  });
+
+  it("is refused when its content is larger than the limit, said or not", async () => {
+    const content = new Uint8Array(100_000);
+    await expect(decompressFrame(await compressFrame(content), 99_999)).rejects
+      .toThrow("more than 99999");
+    const silent = zstdCompressSync(content, { params: { 200: 0 } });
+    expect(frameShapeOf(silent)?.contentBytes).toBeUndefined();
+    await expect(decompressFrame(silent, 99_999)).rejects.toThrow("damaged or too large");
+    expect((await decompressFrame(silent, 100_000)).length).toBe(100_000);
+  });
+
+  it("of whatever bytes never makes the reader crash or believe more than there is", () => {
+    const bytes = fc.uint8Array({ maxLength: 64 }).map((tail) =>
+      Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, ...tail)
+    );
+    fc.assert(
+      fc.property(bytes, (frame) => {
+        const shape = frameShapeOf(frame);
+        if (shape !== undefined) expect(shape.frameBytes).toBeLessThanOrEqual(frame.length);
+      }),
+      { verbose: true },
+    );
+  });
+
+  it("declares its size under Deno as well", () => {
+    const source = fileURLToPath(new URL("../../src/runtime/zstd.ts", import.meta.url));
+    const script = `import { compressFrame, frameShapeOf } from ${JSON.stringify(source)};
+      const frame = await compressFrame(new Uint8Array(300_000));
+      console.log(JSON.stringify(frameShapeOf(frame)));`;
+    const answer = execFileSync("deno", ["run", "--quiet", "--ext=ts", "-"], { input: script });
+    expect(JSON.parse(String(answer))).toMatchObject({ contentBytes: 300_000 });
+  });
+});

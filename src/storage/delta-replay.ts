@@ -1,0 +1,122 @@
+/**
+ * The table's state as the sum of its log entries: a fold of versions, without I/O.
+ *
+ * Invariant: entries are applied in order without a hole, and the result depends on nothing else; so every reader of
+ * a version sees the same files and positions. Source: delta-io/delta PROTOCOL.md, "Action Reconciliation".
+ */
+import { PARTITION_COLUMNS, READER_VERSION, WRITER_VERSION } from "./delta-schema.ts";
+import type { Action, Metadata, Protocol } from "./delta-actions.ts";
+import type { DataFile, ShardPosition } from "./table.ts";
+
+/** What a shard's last commit was. */
+export interface ShardTip {
+  readonly position: ShardPosition;
+  readonly commitId: string | undefined;
+}
+
+export interface LogState {
+  /** -1 while there is no table. */
+  readonly version: number;
+  readonly protocol: Protocol | undefined;
+  readonly metadata: Metadata | undefined;
+  readonly files: ReadonlyMap<string, DataFile>;
+  readonly tips: ReadonlyMap<string, ShardTip>;
+}
+
+export const EMPTY_LOG: LogState = {
+  version: -1,
+  protocol: undefined,
+  metadata: undefined,
+  files: new Map(),
+  tips: new Map(),
+};
+
+/** `appId` of a shard's `txn` actions. */
+export function shardAppId(shard: string): string {
+  return `${SHARD_APP}${shard}`;
+}
+
+const SHARD_APP = "shard:";
+
+/** Further features that a reader or writer of protocol 3 or 7 may name and we honour. */
+const READER_FEATURES: readonly string[] = [];
+const WRITER_FEATURES: readonly string[] = ["appendOnly", "invariants"];
+
+export interface Replay {
+  /** Applies the actions of the next version; throws SyntaxError when they are not a whole, readable commit. */
+  apply(version: number, actions: readonly Action[]): void;
+  /** The state so far; the replay may go on afterwards only through a new one. */
+  state(): LogState;
+}
+
+/** Starts from a state, which stays as it is. */
+export function createReplay(start: LogState): Replay {
+  const files = new Map(start.files);
+  const tips = new Map(start.tips);
+  let { version, protocol, metadata } = start;
+  return {
+    apply(next, actions) {
+      if (next !== version + 1) throw new SyntaxError(`it does not follow version ${version}`);
+      const touched = new Set<string>();
+      for (const action of actions) {
+        if (action.kind === "protocol") protocol = readable(action.protocol);
+        if (action.kind === "metadata") metadata = partitioned(action.metadata);
+        if (action.kind !== "add" && action.kind !== "remove") continue;
+        const path = action.kind === "add" ? action.file.path : action.path;
+        if (touched.has(path)) throw new SyntaxError(`it names ${JSON.stringify(path)} twice`);
+        touched.add(path);
+        if (action.kind === "add") files.set(path, action.file);
+        else files.delete(path);
+      }
+      for (const tip of tipsOf(next, actions)) tips.set(tip.position.shard, tip);
+      if (protocol === undefined || metadata === undefined) {
+        throw new SyntaxError("the table has no protocol or metaData");
+      }
+      version = next;
+    },
+    state: () => ({ version, protocol, metadata, files, tips }),
+  };
+}
+
+/** Throws when the table asks of its writers what we do not do. */
+export function requireWritable({ minWriterVersion, writerFeatures }: Protocol): void {
+  const isKnown = minWriterVersion <= WRITER_VERSION ||
+    (minWriterVersion === 7 && writerFeatures.every((name) => WRITER_FEATURES.includes(name)));
+  if (!isKnown) throw new Error(refusal("writer", minWriterVersion, writerFeatures));
+}
+
+function readable(protocol: Protocol): Protocol {
+  const { minReaderVersion, readerFeatures } = protocol;
+  const isKnown = minReaderVersion <= READER_VERSION ||
+    (minReaderVersion === 3 && readerFeatures.every((name) => READER_FEATURES.includes(name)));
+  if (!isKnown) throw new SyntaxError(refusal("reader", minReaderVersion, readerFeatures));
+  return protocol;
+}
+
+function refusal(role: string, version: number, features: readonly string[]): string {
+  const named = features.length === 0 ? "" : ` with ${features.join(", ")}`;
+  return `the table needs ${role} version ${version}${named}, which is not known here`;
+}
+
+function partitioned(metadata: Metadata): Metadata {
+  if (metadata.partitionColumns.join() === PARTITION_COLUMNS.join()) return metadata;
+  throw new SyntaxError(`the table is not partitioned by ${PARTITION_COLUMNS.join(", ")}`);
+}
+
+/** Positions of the shards that a version moves: at most one, but each with its own place in `commitInfo`. */
+function tipsOf(version: number, actions: readonly Action[]): ShardTip[] {
+  const info = actions.find((action) => action.kind === "commit")?.info;
+  const tips: ShardTip[] = [];
+  for (const action of actions) {
+    if (action.kind !== "transaction" || !action.transaction.appId.startsWith(SHARD_APP)) continue;
+    const shard = action.transaction.appId.slice(SHARD_APP.length);
+    if (action.transaction.version !== version) {
+      throw new SyntaxError(`txn of shard "${shard}" names version ${action.transaction.version}`);
+    }
+    if (info?.position?.shard !== shard || tips.length > 0) {
+      throw new SyntaxError(`txn of shard "${shard}" has no position in commitInfo`);
+    }
+    tips.push({ position: { ...info.position, version }, commitId: info.commitId });
+  }
+  return tips;
+}

@@ -1,0 +1,24 @@
+/** The bucket by its URL: the one place that knows which kinds of store there are. */
+import type { Log } from "../runtime/log.ts";
+import { openDirectoryStore } from "./fs-store.ts";
+import type { ObjectStore } from "./object-store.ts";
+
+export interface StoreOptions {
+  /** `file:///path` or `s3://bucket/prefix`. */
+  readonly url: string;
+  /** Endpoint of an S3 service other than Amazon's. */
+  readonly endpoint?: string;
+  readonly region?: string;
+  /** Bucket names in the path instead of the host name; what most services other than Amazon's want. */
+  readonly pathStyle?: boolean;
+  readonly log: Log;
+}
+
+/** Opens the store that the URL names, without asking it anything yet. Throws TypeError for an unknown kind of URL. */
+export async function openStore(options: StoreOptions): Promise<ObjectStore> {
+  const { url } = options;
+  if (url.startsWith("file:")) return await openDirectoryStore({ url });
+  throw new TypeError(
+    `Cannot open store ${JSON.stringify(url)}: expected "file:///path" or "s3://bucket/prefix"`,
+  );
+}

@@ -1,0 +1,108 @@
+/**
+ * The acceptance state at rest: an immutable object under the digest of its own text, named by the commit it belongs
+ * to.
+ *
+ * Invariant: equal states have equal text and so one key; what is read back has the digest its key says. Keys and
+ * digests outlive processes, so the text is canonical and read strictly.
+ */
+import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptance.ts";
+import type { Fork } from "../event/watermark.ts";
+import { digestOf } from "../event/wire.ts";
+import { canonicalJson, isRecord } from "./json-text.ts";
+import { stateKey } from "./layout.ts";
+import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
+
+/** Writes a shard's state unless it stands there already; its key. */
+export async function putState(
+  store: ObjectStore,
+  state: AcceptanceState,
+  options: RequestOptions & { readonly shard: string },
+): Promise<string> {
+  const body = new TextEncoder().encode(canonicalJson(state));
+  const key = stateKey(options.shard, digestOf(body));
+  try {
+    await store.putIfAbsent(key, body, options);
+  } catch (cause) {
+    // Only this very text can stand under its digest: if it is there, it is written.
+    if (!(cause instanceof AmbiguousWriteError)) throw cause;
+    if (await store.head(key, options) === undefined) throw cause;
+  }
+  return key;
+}
+
+/** Reads the state a commit names. Throws when it is missing, is not what its key says, or is no state. */
+export async function readState(
+  store: ObjectStore,
+  key: string,
+  options: RequestOptions = {},
+): Promise<AcceptanceState> {
+  const found = await store.get(key, options);
+  const name = `state ${JSON.stringify(key)} in ${store.url}`;
+  if (found === undefined) throw new Error(`Cannot read ${name}: it is missing`);
+  if (!key.endsWith(`/${digestOf(found.body)}`)) {
+    throw new Error(`Cannot read ${name}: its content is not that of its digest`);
+  }
+  try {
+    return parseState(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(found.body)));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`Cannot read ${name}: ${reason}`, { cause });
+  }
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function parseState(value: unknown): AcceptanceState {
+  const body = fieldsOf(value, "the state");
+  return {
+    incarnation: textOf(body, "incarnation"),
+    sequence: naturalOf(body, "sequence"),
+    digest: textOf(body, "digest"),
+    agents: mapOf(body.agents, "agents", parseAgent),
+  };
+}
+
+function parseAgent(value: unknown): AgentStanding {
+  const body = fieldsOf(value, "an agent");
+  return {
+    current: textOf(body, "current"),
+    epochs: mapOf(body.epochs, "epochs", parseStanding),
+    fork: body.fork === undefined ? undefined : parseFork(body.fork),
+  };
+}
+
+function parseStanding(value: unknown): Standing {
+  const body = fieldsOf(value, "an epoch");
+  return { number: naturalOf(body, "number"), digest: textOf(body, "digest") };
+}
+
+function parseFork(value: unknown): Fork {
+  const body = fieldsOf(value, "a fork");
+  return { epoch: textOf(body, "epoch"), ...parseStanding(value) };
+}
+
+function mapOf<T>(
+  value: unknown,
+  name: string,
+  parse: (each: unknown) => T,
+): Readonly<Record<string, T>> {
+  const entries = Object.entries(fieldsOf(value, name));
+  return Object.fromEntries(entries.map(([key, each]) => [key, parse(each)]));
+}
+
+function fieldsOf(value: unknown, name: string): Fields {
+  if (isRecord(value)) return value;
+  throw new SyntaxError(`${name} is no object`);
+}
+
+function textOf(body: Fields, name: string): string {
+  const value = body[name];
+  if (typeof value === "string") return value;
+  throw new SyntaxError(`"${name}" is no text`);
+}
+
+function naturalOf(body: Fields, name: string): number {
+  const value = body[name];
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new SyntaxError(`"${name}" is no number from 0 to 2^53`);
+}

@@ -1,0 +1,116 @@
+/**
+ * The frame that commands plug into: a command declares its options and arguments and gets them typed and resolved.
+ * It only calls the client or an `openX`; parsing, precedence, signals and exit codes are the frame's.
+ */
+import { createLog, type Log, type LogLevel } from "../runtime/log.ts";
+import { type ConfigFile, NO_STRUCTURES, readConfigFile } from "./config-file.ts";
+import type { Structures } from "./config-structures.ts";
+import type { ExitCode } from "./exit.ts";
+import { GLOBAL_OPTIONS, type Option } from "./options.ts";
+import type { OptionGroups, Settings, Values } from "./options.ts";
+import { createOutput, type Output } from "./output.ts";
+import { type GivenFlags, resolveSettings, resolveValues, type ValueSource } from "./settings.ts";
+
+export interface CommandArgument {
+  readonly name: string;
+  readonly text: string;
+  readonly isRequired: boolean;
+  /** Takes all arguments that are left. */
+  readonly isVariadic?: boolean;
+  /** Values that completion offers; others are refused. */
+  readonly choices?: readonly string[];
+}
+
+export interface CommandDefinition<S extends OptionGroups> {
+  /** `search`, or `config check` for a command of a group. */
+  readonly name: string;
+  /** One line without a final period. */
+  readonly summary: string;
+  /** Command lines with what they do, shown first in help. */
+  readonly examples?: readonly (readonly [line: string, does: string])[];
+  readonly arguments?: readonly CommandArgument[];
+  /** Options by section. */
+  readonly options: S;
+  /** Runs until it is stopped: being told to stop is success. */
+  readonly isDaemon?: boolean;
+  run(invocation: Invocation<S>): Promise<ExitCode>;
+}
+
+export type GlobalSettings = Values<typeof GLOBAL_OPTIONS>;
+
+/** Everything a command gets. */
+export interface Invocation<S extends OptionGroups> {
+  readonly arguments: readonly string[];
+  readonly global: GlobalSettings;
+  readonly settings: Settings<S>;
+  /** Lists and tables of the configuration file. */
+  readonly structures: Structures;
+  readonly file: ConfigFile | undefined;
+  sourceOf(option: Pick<Option<unknown>, "key">): ValueSource;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly output: Output;
+  readonly log: Log;
+  /** Aborted by SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+/** What the frame hands to a command. */
+export interface Call {
+  readonly flags: GivenFlags;
+  readonly arguments: readonly string[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}
+
+/** A command without its types: what `main.ts`, completion and docs handle. */
+export interface Command {
+  readonly name: string;
+  readonly summary: string;
+  readonly examples: readonly (readonly [line: string, does: string])[];
+  readonly arguments: readonly CommandArgument[];
+  readonly options: OptionGroups;
+  readonly isDaemon: boolean;
+  /** Resolves settings and runs. */
+  execute(call: Call): Promise<ExitCode>;
+}
+
+export function defineCommand<const S extends OptionGroups>(
+  definition: CommandDefinition<S>,
+): Command {
+  const { name, summary, examples = [], options, isDaemon = false } = definition;
+  return {
+    name,
+    summary,
+    examples,
+    arguments: definition.arguments ?? [],
+    options,
+    isDaemon,
+    execute: (call) => {
+      const { flags, environment } = call;
+      const global = resolveValues(GLOBAL_OPTIONS, { flags, environment, file: undefined });
+      const file = global.config === undefined ? undefined : readConfigFile(global.config);
+      const { settings, sourceOf } = resolveSettings(options, { flags, environment, file });
+      return definition.run({
+        arguments: call.arguments,
+        global,
+        settings,
+        structures: file?.structures ?? NO_STRUCTURES,
+        file,
+        sourceOf,
+        environment,
+        output: createOutput({ ...global, environment }),
+        log: createLog({ level: logLevel(global, environment), fields: { command: name } }),
+        signal: call.signal,
+      });
+    },
+  };
+}
+
+function logLevel(
+  { quiet }: GlobalSettings,
+  environment: Readonly<Record<string, string | undefined>>,
+): LogLevel {
+  const level = environment["PROBITY_LOG"];
+  if (level === "debug" || level === "info" || level === "error") return level;
+  return quiet ? "error" : level === "warn" ? "warn" : "info";
+}

@@ -1,0 +1,186 @@
+/**
+ * `completion bash|zsh|fish`: prints a script for the shell. The scripts hold the whole tree of commands, options and
+ * fixed values, made from the declarations, so that completing starts no process.
+ */
+import type { Command } from "./command.ts";
+import { defineCommand } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { flagOf, GLOBAL_OPTIONS, type Option, type OptionGroup } from "./options.ts";
+
+/** What may follow a command: one node of the tree, by the words before it. */
+interface Node {
+  readonly words: readonly string[];
+  readonly commands: ReadonlyMap<string, string>;
+  readonly options: readonly Option<unknown>[];
+  readonly choices: readonly string[];
+}
+
+/** The command; it asks for all commands, itself among them, only when a script is wanted. */
+export function createCompletionCommand(commands: () => readonly Command[]): Command {
+  return defineCommand({
+    name: "completion",
+    summary: "print a completion script for a shell",
+    arguments: [{
+      name: "shell",
+      text: "the shell",
+      isRequired: true,
+      choices: ["bash", "zsh", "fish"],
+    }],
+    examples: [["source <(probity completion bash)", "completes in this shell"]],
+    options: {},
+    run: async ({ arguments: [shell], output }) => {
+      await output.write(completionScript(shell ?? "", commands()));
+      return EXIT.ok;
+    },
+  });
+}
+
+/** The script for `bash`, `zsh` or `fish`. */
+export function completionScript(shell: string, commands: readonly Command[]): string {
+  const nodes = nodesOf(commands);
+  if (shell === "bash") return bashScript(nodes);
+  if (shell === "zsh") return zshScript(nodes);
+  return fishScript(nodes);
+}
+
+function nodesOf(commands: readonly Command[]): Node[] {
+  const nodes = new Map<string, Node & { readonly commands: Map<string, string> }>();
+  const node = (words: readonly string[]) => {
+    const name = words.join(" ");
+    const known = nodes.get(name) ??
+      { words, commands: new Map(), options: globals(), choices: [] };
+    nodes.set(name, known);
+    return known;
+  };
+  for (const command of commands) {
+    const words = command.name.split(" ");
+    words.forEach((word, depth) => {
+      const isLeaf = depth === words.length - 1;
+      node(words.slice(0, depth)).commands.set(word, isLeaf ? command.summary : `${word} …`);
+    });
+    const options = [...globals(), ...Object.values(command.options).flatMap(optionsOf)];
+    const choices = command.arguments[0]?.choices ?? [];
+    nodes.set(command.name, { ...node(words), options, choices });
+  }
+  return [...nodes.values()];
+}
+
+function globals(): Option<unknown>[] {
+  return optionsOf(GLOBAL_OPTIONS);
+}
+
+function optionsOf(group: OptionGroup): Option<unknown>[] {
+  return Object.values(group);
+}
+
+function namesOf(option: Option<unknown>): string[] {
+  return option.short === undefined ? [flagOf(option)] : [option.short, flagOf(option)];
+}
+
+function bashScript(nodes: readonly Node[]): string {
+  const cases = nodes.map(({ words, commands, options, choices }) => {
+    const offered = [...commands.keys(), ...choices, ...options.flatMap(namesOf), "--help"];
+    return `    ${quote(words.join(" "))}) offered=${quote(offered.join(" "))} ;;`;
+  });
+  const values = new Map<string, string>();
+  for (const option of nodes.flatMap(({ options }) => options)) {
+    for (const name of namesOf(option)) values.set(name, bashValue(option));
+  }
+  const valueCases = [...values].filter(([, does]) => does !== "")
+    .map(([name, does]) => `    ${name}) ${does}; return ;;`);
+  const known = nodes.map(({ words }) => quote(words.join(" "))).join("|");
+  return `# bash completion of probity
+_probity() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" words="" word offered=""
+  case "$previous" in
+${valueCases.join("\n")}
+  esac
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "\${words:+$words }$word" in ${known}) words="\${words:+$words }$word" ;; esac
+  done
+  case "$words" in
+${cases.join("\n")}
+  esac
+  COMPREPLY=($(compgen -W "$offered" -- "$current"))
+}
+complete -F _probity probity
+`;
+}
+
+function bashValue({ type: { placeholder, choices } }: Option<unknown>): string {
+  if (choices !== undefined) {
+    return `COMPREPLY=($(compgen -W ${quote(choices.join(" "))} -- "$current"))`;
+  }
+  if (placeholder === "file") return `COMPREPLY=($(compgen -f -- "$current"))`;
+  if (placeholder === "dir") return `COMPREPLY=($(compgen -d -- "$current"))`;
+  return placeholder === undefined ? "" : "COMPREPLY=()";
+}
+
+function zshScript(nodes: readonly Node[]): string {
+  const cases = nodes.map(({ words, commands, options, choices }) => {
+    const described = [
+      ...[...commands].map(([name, text]) => describe(name, text)),
+      ...choices.map((choice) => quote(choice)),
+      ...options.flatMap((option) => namesOf(option).map((name) => describe(name, option.text))),
+    ];
+    return `    ${quote(words.join(" "))}) offered=(${described.join(" ")}) ;;`;
+  });
+  const known = nodes.map(({ words }) => quote(words.join(" "))).join("|");
+  const files = new Set(
+    nodes.flatMap(({ options }) => options)
+      .filter(({ type: { placeholder } }) => placeholder === "file" || placeholder === "dir")
+      .flatMap(namesOf),
+  );
+  return `#compdef probity
+_probity() {
+  local words_seen="" word
+  local -a offered
+  case "\${words[CURRENT-1]}" in ${[...files].join("|")}) _files; return ;; esac
+  for word in "\${(@)words[2,CURRENT-1]}"; do
+    case "\${words_seen:+$words_seen }$word" in ${known}) words_seen="\${words_seen:+$words_seen }$word" ;; esac
+  done
+  case "$words_seen" in
+${cases.join("\n")}
+  esac
+  _describe probity offered
+}
+if [ "$funcstack[1]" = "_probity" ]; then _probity "$@"; else compdef _probity probity; fi
+`;
+}
+
+function fishScript(nodes: readonly Node[]): string {
+  const lines = nodes.flatMap(({ words, commands, options, choices }) => {
+    const condition = words.length === 0
+      ? "__fish_use_subcommand"
+      : words.map((word) => `__fish_seen_subcommand_from ${word}`).join("; and ");
+    const when = `complete -c probity -n ${quote(condition)}`;
+    return [
+      ...[...commands].map(([name, text]) => `${when} -f -a ${name} -d ${quote(text)}`),
+      ...(choices.length === 0 ? [] : [`${when} -f -a ${quote(choices.join(" "))}`]),
+      ...(words.length === 0 ? [] : options.filter(({ reach }) => reach !== "variable"))
+        .map((option) => `${when} ${fishOption(option)}`),
+    ];
+  });
+  const everywhere = globals().map((option) => `complete -c probity ${fishOption(option)}`);
+  return ["# fish completion of probity", ...everywhere, ...lines, ""].join("\n");
+}
+
+function fishOption(option: Option<unknown>): string {
+  const { type: { placeholder, choices }, text } = option;
+  const names = namesOf(option).map((name) => `-l ${name.slice(2)}`).join(" ");
+  const value = placeholder === undefined
+    ? ""
+    : placeholder === "file" || placeholder === "dir"
+    ? " -r"
+    : " -x";
+  const offered = choices === undefined ? "" : ` -a ${quote(choices.join(" "))}`;
+  return `${names}${value}${offered} -d ${quote(text)}`;
+}
+
+function describe(name: string, text: string): string {
+  return quote(`${name.replaceAll(":", "\\:")}:${text}`);
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,130 @@
+/**
+ * Keys of the configuration file that are lists or tables, and therefore neither flags nor variables: their schemas
+ * and types. Each schema says the accepted form in its description, which errors quote.
+ */
+import { type Type, type } from "arktype";
+import { duration } from "./option-type.ts";
+
+const text = type("string > 0").describe("text that is not empty");
+const texts = text.array().describe('a list of texts such as ["a", "b"]');
+const someTexts = text.array().atLeastLength(1).describe(
+  'a list of at least one text, such as ["a"]',
+);
+const durationText = type("string").narrow((value, context) =>
+  duration.parse(value) !== undefined || context.reject({ expected: duration.form })
+);
+const cronField = "[0-9*,/-]+";
+const schedule = type("string").matching(new RegExp(`^${cronField}( ${cronField}){4}$`))
+  .describe('a schedule of five cron fields such as "*/5 * * * *"');
+
+const fileRule = type({
+  "+": "reject",
+  paths: someTexts,
+  "exclude?": texts,
+  "kind?": type.enumerated(
+    "content-diff",
+    "digest",
+    "accounts",
+    "access",
+    "sudoers",
+    "units",
+    "cron",
+  ),
+});
+
+const collector = type({
+  "+": "reject",
+  name: text,
+  command: someTexts,
+  schedule,
+  "timeout?": durationText,
+});
+
+const sink = type({
+  "+": "reject",
+  name: text,
+  type: type.enumerated("webhook"),
+  "topics?": texts,
+  "url?": text,
+  "secret_file?": text,
+});
+
+const labels = type({ "[string]": text }).describe('a table of texts such as {env = "prod"}');
+const keep = type({ "[string]": durationText })
+  .describe('a table of topic patterns and durations such as {"**" = "400d"}');
+const eventsPerSecond = type("0 <= number.integer <= 10000000")
+  .describe("a whole number of events per second up to 10000000");
+const limits = type({ "[string]": eventsPerSecond })
+  .describe("whole numbers of events per second by class, such as file = 5000");
+
+/** Files that are watched, and what is recorded of a change. */
+export type FileRule = typeof fileRule.infer;
+/** A command that runs by a schedule; its output becomes events. */
+export type Collector = typeof collector.infer;
+/** Where events are sent on, server side. */
+export type Sink = typeof sink.infer;
+
+/** Lists and tables of the configuration file; absent ones are empty. */
+export interface Structures {
+  readonly labels: Readonly<Record<string, string>>;
+  /** Durations as written, by topic pattern. */
+  readonly keep: Readonly<Record<string, string>>;
+  readonly files: readonly FileRule[];
+  readonly libraries: readonly string[];
+  readonly collectors: readonly Collector[];
+  readonly sinks: readonly Sink[];
+  /** Most events per second, by class. */
+  readonly limits: Readonly<Record<string, number>>;
+}
+
+export interface StructureKey {
+  /** Where it stands in the file. */
+  readonly path: readonly [section: string, key?: string];
+  readonly schema: Type<unknown>;
+  readonly form: string;
+}
+
+function key(
+  path: StructureKey["path"],
+  schema: Type<unknown>,
+  form: string = schema.description,
+): StructureKey {
+  return { path, schema, form };
+}
+
+/** Keys that are lists or tables, by the name of the value in {@link Structures}. */
+export const STRUCTURE_KEYS: Readonly<Record<keyof Structures, StructureKey>> = {
+  labels: key(["agent", "labels"], labels),
+  keep: key(["maintenance", "keep"], keep),
+  libraries: key(["crypto", "libraries"], texts),
+  limits: key(["limits"], limits),
+  files: key(["files"], fileRule.array(), "tables of paths, exclude and kind"),
+  collectors: key(["collectors"], collector.array(), "tables of name, command, schedule, timeout"),
+  sinks: key(["sinks"], sink.array(), "tables of name, type, topics, url and secret_file"),
+};
+
+export interface StructureFault {
+  readonly path: readonly (string | number)[];
+  readonly isUnknown: boolean;
+  /** The accepted form; for unknown keys the known ones. */
+  readonly expected: string;
+  /** What stands there; undefined when nothing does. */
+  readonly actual: unknown;
+}
+
+/** Faults of a value, by place below the key. */
+export function checkStructure({ schema, form }: StructureKey, value: unknown): StructureFault[] {
+  const result = schema(value);
+  if (!(result instanceof type.errors)) return [];
+  return result.map((error): StructureFault => {
+    const path = [...error.path].map((part) => typeof part === "number" ? part : String(part));
+    const isUnknown = error.code === "predicate" && error.expected === "removed";
+    const expected = isUnknown || path.length === 0 ? form : error.expected;
+    return {
+      path,
+      isUnknown,
+      expected,
+      actual: error.code === "required" ? undefined : error.data,
+    };
+  });
+}

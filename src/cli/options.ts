@@ -1,0 +1,250 @@
+/**
+ * Every option, declared once: its key, type, default and text. Flags, variables, keys of the configuration file,
+ * `config check`, completion, help and the tables in docs come from here.
+ *
+ * Invariant: key `[a] b_c` is the flag `--a-b-c` and the variable `PROBITY_A_B_C`; the order is flag, variable,
+ * file, default.
+ */
+import { address, choiceOf, duration, file, flag, folder, integerBetween } from "./option-type.ts";
+import { type OptionType, size, text, urlOf } from "./option-type.ts";
+
+/**
+ * Where a value may come from: `file` a key of the configuration file (and flag and variable), `variable` a flag and a
+ * variable, `flag` the command line alone.
+ */
+export type OptionReach = "file" | "variable" | "flag";
+
+export interface Option<T> {
+  /** `agent.flush`, or one word for options outside the file. */
+  readonly key: string;
+  readonly reach: OptionReach;
+  readonly type: OptionType<unknown>;
+  /** Text of the default, as a flag would give it. */
+  readonly default: string | undefined;
+  /** Short form of the flag: `--nats`. */
+  readonly short: string | undefined;
+  readonly text: string;
+  /** May be given several times; the value is a list. */
+  readonly repeats: boolean;
+  /** Carries T; never set. */
+  readonly value?: T;
+}
+
+export type OptionGroup = Readonly<Record<string, Option<unknown>>>;
+export type OptionGroups = Readonly<Record<string, OptionGroup>>;
+
+/** Typed values of a group of options. */
+export type Values<G extends OptionGroup> = {
+  readonly [K in keyof G]: G[K] extends Option<infer T> ? T : never;
+};
+
+/** Typed values of the groups that a command declares. */
+export type Settings<S extends OptionGroups> = { readonly [K in keyof S]: Values<S[K]> };
+
+interface OptionText {
+  readonly text: string;
+  readonly short?: string;
+}
+
+/** An option with a default. */
+export function option<T>(
+  key: string,
+  type: OptionType<T>,
+  more: OptionText & { readonly default: string; readonly reach?: OptionReach },
+): Option<T> {
+  return { key, type, reach: "file", short: undefined, repeats: false, ...more };
+}
+
+/** An option that may be absent. */
+export function optional<T>(
+  key: string,
+  type: OptionType<T>,
+  more: OptionText & { readonly reach?: OptionReach },
+): Option<T | undefined> {
+  return {
+    key,
+    type,
+    reach: "file",
+    short: undefined,
+    default: undefined,
+    repeats: false,
+    ...more,
+  };
+}
+
+/** An option of the command line that may be given several times; its value is a list. */
+export function repeated<T>(
+  key: string,
+  type: OptionType<T>,
+  more: OptionText,
+): Option<readonly T[]> {
+  return {
+    key,
+    type,
+    reach: "flag",
+    short: undefined,
+    default: undefined,
+    repeats: true,
+    ...more,
+  };
+}
+
+/** `--agent-flush` for `agent.flush`. */
+export function flagOf({ key }: Pick<Option<unknown>, "key">): string {
+  return `--${key.replaceAll(/[._]/g, "-")}`;
+}
+
+/** `PROBITY_AGENT_FLUSH` for `agent.flush`. */
+export function variableOf({ key }: Pick<Option<unknown>, "key">): string {
+  return `PROBITY_${key.replaceAll(".", "_").toUpperCase()}`;
+}
+
+export const GLOBAL_OPTIONS = {
+  config: optional("config", file, { reach: "variable", text: "configuration file (TOML)" }),
+  data: option("data", folder, {
+    reach: "variable",
+    default: "./probity-data",
+    text: "data folder",
+  }),
+  server: optional("server", urlOf(["http", "https"], "http://127.0.0.1:7333"), {
+    reach: "variable",
+    text: "query service to ask; default: the one that runs on the data folder",
+  }),
+  tokenFile: optional("token_file", file, {
+    reach: "variable",
+    text: "file that holds the token; default: admin.token in the data folder",
+  }),
+  json: option("json", flag, {
+    reach: "variable",
+    default: "false",
+    text: "print JSON lines, also on a terminal",
+  }),
+  quiet: option("quiet", flag, {
+    reach: "variable",
+    default: "false",
+    text: "print no notices and no progress",
+  }),
+  color: option("color", choiceOf(["auto", "always", "never"]), {
+    reach: "variable",
+    default: "auto",
+    text: "use color; NO_COLOR is obeyed",
+  }),
+} as const;
+
+export const AGENT_OPTIONS = {
+  host: optional("agent.host", text, { text: "name of this host; default: the machine's" }),
+  flushMs: option("agent.flush", duration, {
+    default: "1s",
+    text: "longest time an event waits in an open batch; `up` sets 100ms",
+  }),
+  listen: option("agent.listen", address, {
+    default: "127.0.0.1:7334",
+    text: "where the agent answers /healthz and /metrics and takes events",
+  }),
+} as const;
+
+export const NATS_OPTIONS = {
+  url: optional("nats.url", urlOf(["nats", "tls", "ws", "wss"], "nats://127.0.0.1:4222"), {
+    short: "--nats",
+    text: "broker; without it `up` runs its own",
+  }),
+  credentialsFile: optional("nats.credentials_file", file, {
+    text: "credentials of the broker's user: a .creds file or a bare nkey seed",
+  }),
+} as const;
+
+export const STORE_OPTIONS = {
+  url: optional("store.url", urlOf(["file", "s3"], "s3://bucket/prefix"), {
+    text: "bucket: file:///… or s3://bucket/prefix; default: bucket/ in the data folder",
+  }),
+  endpoint: optional("store.endpoint", urlOf(["http", "https"], "https://s3.example.org"), {
+    text: "S3 endpoint, when it is not Amazon's",
+  }),
+  region: optional("store.region", text, { text: "S3 region" }),
+  pathStyle: option("store.path_style", flag, {
+    default: "false",
+    text: "put the bucket's name in the path instead of the host name",
+  }),
+} as const;
+
+export const ROLLUP_OPTIONS = {
+  intervalMs: option("rollup.interval", duration, {
+    default: "10s",
+    text: "time between two rounds",
+  }),
+  segmentMaxBytes: option("rollup.segment_max", size, {
+    default: "256MiB",
+    text: "most JSON that one round takes",
+  }),
+  shards: option("rollup.shards", integerBetween(1, 64), {
+    default: "1",
+    text: "streams that the hosts are spread over",
+  }),
+} as const;
+
+export const MAINTENANCE_OPTIONS = {
+  compactMs: option("maintenance.compact", duration, {
+    default: "15m",
+    text: "time between two compactions",
+  }),
+  retain: option("maintenance.retain", choiceOf(["daily", "never"]), {
+    default: "daily",
+    text: "when rows past their time are removed",
+  }),
+  vacuum: option("maintenance.vacuum", choiceOf(["daily", "never"]), {
+    default: "daily",
+    text: "when files that no version needs are removed",
+  }),
+} as const;
+
+export const SERVER_OPTIONS = {
+  listen: option("server.listen", address, {
+    default: "127.0.0.1:7333",
+    short: "--listen",
+    text: "where the query service listens; port 0 takes a free one",
+  }),
+  tlsCert: optional("server.tls_cert", file, { text: "certificate chain (PEM) for HTTPS" }),
+  tlsKey: optional("server.tls_key", file, { text: "private key (PEM) for HTTPS" }),
+} as const;
+
+export const CRYPTO_OPTIONS = {
+  discover: option("crypto.discover", flag, {
+    default: "true",
+    text: "find libraries with crypto probes by themselves",
+  }),
+  provider: option("crypto.provider", text, {
+    default: "crypto_auditing",
+    text: "USDT provider of the probes",
+  }),
+} as const;
+
+export const APPLICATION_OPTIONS = {
+  port: option("applications.port", integerBetween(0, 65_535), {
+    default: "5678",
+    text: "UDP and TCP port that takes applications' events",
+  }),
+  socket: optional("applications.socket", file, { text: "Unix socket that takes them" }),
+  service: optional("applications.service", text, {
+    text: "name of the application when an event gives none",
+  }),
+} as const;
+
+/** `--port N`, short for `--listen 127.0.0.1:N`. */
+export const PORT_OPTION = {
+  port: optional("port", integerBetween(0, 65_535), {
+    reach: "flag",
+    text: "short for --listen 127.0.0.1:N",
+  }),
+} as const;
+
+/** Every option of the configuration file, by section. */
+export const FILE_OPTIONS = {
+  agent: AGENT_OPTIONS,
+  nats: NATS_OPTIONS,
+  store: STORE_OPTIONS,
+  rollup: ROLLUP_OPTIONS,
+  maintenance: MAINTENANCE_OPTIONS,
+  server: SERVER_OPTIONS,
+  crypto: CRYPTO_OPTIONS,
+  applications: APPLICATION_OPTIONS,
+} as const satisfies OptionGroups;

@@ -1,0 +1,162 @@
+/**
+ * The typed client for other programs: search, one event, live tail, SQL and topics. It runs in Node, Deno and
+ * browsers, and knows nothing of how the service works.
+ */
+import { readLines } from "./lines.ts";
+import { ProblemError } from "./problem.ts";
+import { type EventQuery, type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
+import {
+  type AnswerFacts,
+  type Connection,
+  factsOf,
+  type Fetch,
+  jsonOf,
+  reading,
+  request,
+  type RequestOptions,
+} from "./request.ts";
+import { type SqlResult, sqlResult } from "./sql-result.ts";
+import { tail, type TailItem, type TailOptions } from "./tail.ts";
+import { type TopicCount, topicCounts } from "./topic-count.ts";
+
+export interface ClientOptions {
+  /** `http://127.0.0.1:7333`; a path in it is kept as a prefix. */
+  readonly url: string | URL;
+  /** Bearer token. */
+  readonly token?: string;
+  /** Instead of the runtime's own. */
+  readonly fetch?: Fetch;
+}
+
+export interface EventPage extends AnswerFacts {
+  readonly events: readonly RecordedEvent[];
+  /** Cursor of the next page; undefined on the last. */
+  readonly next: string | undefined;
+}
+
+/** One answer as a stream; leaving the loop over `events` cancels it. */
+export interface EventStream extends AnswerFacts {
+  readonly events: AsyncIterable<RecordedEvent>;
+}
+
+export interface SqlOptions extends RequestOptions {
+  /** Values of `$name` in the statement. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+/** Every call throws `ProblemError` when the service refuses and `UnreachableError` when it does not answer. */
+export interface Client {
+  /** All events of a query, page by page; `limit` bounds one page, not the whole. */
+  events(query?: EventQuery, options?: RequestOptions): AsyncIterable<RecordedEvent>;
+  /** One page; `cursor` is the `next` of the one before. */
+  page(
+    query?: EventQuery & { readonly cursor?: string },
+    options?: RequestOptions,
+  ): Promise<EventPage>;
+  /** All events of a query in one answer (NDJSON), without a limit unless the query has one. */
+  stream(query?: EventQuery, options?: RequestOptions): Promise<EventStream>;
+  /** One event; undefined when there is none of this id. */
+  event(id: string, options?: RequestOptions): Promise<RecordedEvent | undefined>;
+  /** Follows the record until the signal is aborted; see `tail.ts`. */
+  tail(query?: TailQuery, options?: TailOptions): AsyncIterable<TailItem>;
+  /** Answer of one read-only statement over `events` and its views. */
+  sql(statement: string, options?: SqlOptions): Promise<SqlResult>;
+  /** Topics with their numbers of events in a range of time. */
+  topics(
+    query?: Pick<EventQuery, "from" | "to">,
+    options?: RequestOptions,
+  ): Promise<readonly TopicCount[]>;
+}
+
+/** Throws TypeError when the URL is none. Nothing is sent before the first call. */
+export function createClient(options: ClientOptions): Client {
+  const connection: Connection = {
+    url: new URL(options.url),
+    token: options.token,
+    fetch: options.fetch ?? ((url, init) => fetch(url, init)),
+  };
+  return {
+    events: (query, each) => allPages(connection, { ...query }, { ...each }),
+    page: (query, each) => readPage(connection, { ...query }, { ...each }),
+    stream: (query, each) => openStream(connection, { ...query }, { ...each }),
+    event: (id, each) => readEvent(connection, id, { ...each }),
+    tail: (query, each) => tail(connection, { ...query }, { ...each }),
+    sql: async (statement, { parameters, ...each } = {}) => {
+      const body = { sql: statement, ...(parameters === undefined ? {} : { parameters }) };
+      const response = await request(connection, "v1/sql", { ...each, body });
+      return sqlResult(await jsonOf(response), factsOf(response));
+    },
+    topics: async (query, each) => {
+      const response = await request(connection, "v1/topics", {
+        ...each,
+        parameters: { ...query },
+      });
+      return topicCounts(await jsonOf(response));
+    },
+  };
+}
+
+async function* allPages(
+  connection: Connection,
+  query: EventQuery,
+  options: RequestOptions,
+): AsyncGenerator<RecordedEvent, void, undefined> {
+  let cursor: string | undefined;
+  do {
+    const page = await readPage(connection, { ...query, ...(cursor ? { cursor } : {}) }, options);
+    yield* page.events;
+    cursor = page.next;
+  } while (cursor !== undefined);
+}
+
+async function readPage(
+  connection: Connection,
+  query: EventQuery & { readonly cursor?: string },
+  options: RequestOptions,
+): Promise<EventPage> {
+  const response = await request(connection, "v1/events", { ...options, parameters: { ...query } });
+  const value = await jsonOf(response);
+  if (typeof value !== "object" || value === null || !("events" in value)) {
+    throw new TypeError(`Cannot read a page of events: the answer has none`);
+  }
+  const next = "next" in value && typeof value.next === "string" ? value.next : undefined;
+  const events = Array.isArray(value.events) ? value.events.map(recordedEvent) : [];
+  return { ...factsOf(response), events, next };
+}
+
+async function openStream(
+  connection: Connection,
+  query: EventQuery,
+  options: RequestOptions,
+): Promise<EventStream> {
+  const response = await request(connection, "v1/events", {
+    ...options,
+    parameters: { ...query },
+    headers: { accept: "application/x-ndjson" },
+  });
+  return { ...factsOf(response), events: eventsOf(response, options) };
+}
+
+async function* eventsOf(
+  response: Response,
+  options: RequestOptions,
+): AsyncGenerator<RecordedEvent, void, undefined> {
+  if (response.body === null) return;
+  for await (const line of reading(readLines(response.body), response, options)) {
+    if (line !== "") yield recordedEvent(JSON.parse(line));
+  }
+}
+
+async function readEvent(
+  connection: Connection,
+  id: string,
+  options: RequestOptions,
+): Promise<RecordedEvent | undefined> {
+  try {
+    const response = await request(connection, `v1/events/${encodeURIComponent(id)}`, options);
+    return recordedEvent(await jsonOf(response));
+  } catch (error) {
+    if (error instanceof ProblemError && error.status === 404) return undefined;
+    throw error;
+  }
+}

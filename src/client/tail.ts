@@ -1,0 +1,200 @@
+/**
+ * The live tail with resume: when the stream ends, breaks or falls silent, it is opened again after the last place that
+ * was read, so that the caller sees every event once and each gap by name.
+ *
+ * Invariants: a place counts as read only when its item was given to the caller; waiting for the caller never looks
+ * like silence of the service; only a stream that was open before is opened again.
+ */
+import { ProblemError, UnreachableError } from "./problem.ts";
+import { type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
+import { type Connection, reading, request, type RequestOptions } from "./request.ts";
+import { createSseParser, readSse, type ServerSentEvent } from "./sse.ts";
+
+/** Part of the record that the stream could not give, as the service states it. */
+export interface TailGap {
+  /** How many events; null when unknowable. */
+  readonly count: number | null;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+export type TailItem =
+  /** `place` is what {@link TailOptions.after} takes to go on after this item, even in another process. */
+  | { readonly kind: "event"; readonly event: RecordedEvent; readonly place: string }
+  | { readonly kind: "gap"; readonly gap: TailGap; readonly place: string }
+  /** The stream is about to be opened again. */
+  | { readonly kind: "reconnecting"; readonly reason: string; readonly delayMs: number };
+
+export interface TailOptions extends RequestOptions {
+  /** Goes on after the place of an item that was read earlier. */
+  readonly after?: string;
+  /** First wait before opening again; doubles up to {@link RECONNECT_DELAY_MAX_MS}. */
+  readonly reconnectDelayMs?: number;
+  /** The service says something at least every 15 s; after this long without a line, the stream is opened again. */
+  readonly silenceMs?: number;
+  /** After this long without a stream the tail ends with the last error. */
+  readonly giveUpAfterMs?: number;
+}
+
+export const RECONNECT_DELAY_MS = 250;
+export const RECONNECT_DELAY_MAX_MS = 30_000;
+export const SILENCE_MS = 45_000;
+export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
+
+/**
+ * Follows the record until the signal is aborted, which ends the iteration without an error.
+ * Throws {@link UnreachableError} when the first stream cannot be opened, {@link ProblemError} when one is refused.
+ */
+export async function* tail(
+  connection: Connection,
+  query: TailQuery,
+  options: TailOptions = {},
+): AsyncGenerator<TailItem, void, undefined> {
+  const { signal, giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
+  const progress: Progress = {
+    place: options.after ?? "",
+    since: query.since,
+    retryMs: options.reconnectDelayMs ?? RECONNECT_DELAY_MS,
+    failures: 0,
+    lastAliveMs: undefined,
+  };
+  while (!isAborted(signal)) {
+    try {
+      yield* openOnce(connection, { query, options, progress });
+    } catch (error) {
+      if (isAborted(signal)) return;
+      if (!isPassing(error) || progress.lastAliveMs === undefined) throw error;
+      if (performance.now() - progress.lastAliveMs > giveUpAfterMs) throw error;
+      const delayMs = delayOf(progress);
+      progress.failures++;
+      yield { kind: "reconnecting", reason: error.message, delayMs };
+      await pause(delayMs, signal);
+    }
+  }
+}
+
+/** How far the caller has read, and how the connection fares. */
+interface Progress {
+  place: string;
+  since: string | undefined;
+  retryMs: number;
+  /** Attempts since the last sign of life. */
+  failures: number;
+  /** On the monotonic clock; undefined before the first stream. */
+  lastAliveMs: number | undefined;
+}
+
+interface Attempt {
+  readonly query: TailQuery;
+  readonly options: TailOptions;
+  readonly progress: Progress;
+}
+
+/** One stream until it breaks: always ends in an error, for a tail has no end of its own. */
+async function* openOnce(
+  connection: Connection,
+  { query, options, progress }: Attempt,
+): AsyncGenerator<TailItem, void, undefined> {
+  const { silenceMs = SILENCE_MS } = options;
+  const silence = new AbortController();
+  const signal = AbortSignal.any([silence.signal, ...(options.signal ? [options.signal] : [])]);
+  const watch = createSilenceWatch(
+    silenceMs,
+    () =>
+      silence.abort(new UnreachableError(`Cannot follow the record: silence for ${silenceMs} ms`)),
+  );
+  try {
+    watch.arm();
+    const response = await request(connection, "v1/tail", {
+      parameters: { ...query, since: progress.place === "" ? progress.since : undefined },
+      headers: {
+        accept: "text/event-stream",
+        ...(progress.place === "" ? {} : { "last-event-id": progress.place }),
+      },
+      signal,
+    });
+    // Without a place yet, a second stream must begin where this one did.
+    progress.since ??= startOf(response);
+    progress.lastAliveMs = performance.now();
+    const parser = createSseParser();
+    const onLine = (): void => {
+      progress.failures = 0;
+      progress.lastAliveMs = performance.now();
+      watch.arm();
+    };
+    const body = response.body ?? new Blob([]).stream();
+    for await (const message of reading(readSse(body, { parser, onLine }), response, { signal })) {
+      watch.disarm();
+      const item = itemOf(message);
+      progress.retryMs = parser.retryMs() ?? progress.retryMs;
+      if (item !== undefined) yield item;
+      if (message.id !== "") progress.place = message.id;
+      watch.arm();
+    }
+  } finally {
+    watch.disarm();
+  }
+  throw new UnreachableError("Cannot follow the record: the service ended the stream");
+}
+
+function itemOf({ event, data, id }: ServerSentEvent): TailItem | undefined {
+  if (event === "audit") {
+    return { kind: "event", event: recordedEvent(JSON.parse(data)), place: id };
+  }
+  if (event === "gap") return { kind: "gap", gap: gapOf(JSON.parse(data)), place: id };
+  return undefined;
+}
+
+function gapOf(value: unknown): TailGap {
+  const detail = typeof value === "object" && value !== null ? { ...value } : {};
+  const count = "count" in detail && typeof detail.count === "number" ? detail.count : null;
+  return { count, detail };
+}
+
+/** The service's time at the start of an answer, to the second. */
+function startOf({ headers }: Response): string | undefined {
+  const date = Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(date) ? undefined : new Date(date).toISOString();
+}
+
+/** Whether trying again may help: an outage, an overload, or a fault inside the service. */
+function isPassing(error: unknown): error is Error {
+  if (error instanceof UnreachableError) return true;
+  return error instanceof ProblemError &&
+    (error.status >= 500 || error.status === 408 || error.status === 429);
+}
+
+/** Doubles with every failure and is spread by half, so that many clients do not return at once. */
+function delayOf({ retryMs, failures }: Progress): number {
+  const fullMs = Math.min(retryMs * 2 ** failures, RECONNECT_DELAY_MAX_MS);
+  return Math.round(fullMs * (0.5 + Math.random() / 2));
+}
+
+function createSilenceWatch(afterMs: number, onSilence: () => void) {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const disarm = (): void => clearTimeout(timer);
+  return {
+    disarm,
+    arm: (): void => {
+      disarm();
+      timer = setTimeout(onSilence, afterMs);
+    },
+  };
+}
+
+/** Waits; an abort ends the wait without an error. */
+function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (isAborted(signal)) return resolve();
+    const finish = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", finish);
+      resolve();
+    };
+    const timer = setTimeout(finish, delayMs);
+    signal?.addEventListener("abort", finish);
+  });
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
+}

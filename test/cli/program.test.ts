@@ -1,0 +1,96 @@
+import { describe, expect, it } from "vitest";
+import { type Command, defineCommand } from "../../src/cli/command.ts";
+import { COMMANDS } from "../../src/cli/commands.ts";
+import { completionScript } from "../../src/cli/completion.ts";
+import { text } from "../../src/cli/option-type.ts";
+import { GLOBAL_OPTIONS, repeated, STORE_OPTIONS } from "../../src/cli/options.ts";
+import { buildParser, type GivenLine } from "../../src/cli/program.ts";
+
+const PLAIN = defineCommand({
+  name: "sample show",
+  summary: "show samples",
+  arguments: [{ name: "words", text: "words", isRequired: false, isVariadic: true }],
+  options: {
+    store: STORE_OPTIONS,
+    own: { topics: repeated("topic", text, { text: "topic of events" }) },
+  },
+  run: () => Promise.resolve(0),
+});
+
+/** Parses a line and returns what reached the command, and what was printed. */
+async function parse(line: string, commands: readonly Command[] = [PLAIN]) {
+  const printed: string[] = [];
+  let given: GivenLine | undefined;
+  let code: number | undefined;
+  const parser = buildParser({
+    commands,
+    run: (_, at) => {
+      given = at;
+      return Promise.resolve(0);
+    },
+    onExitCode: (exitCode) => code = exitCode,
+    stdout: (part) => printed.push(part),
+    stderr: (part) => printed.push(part),
+  });
+  const failure: unknown = await parser.parseAsync(line.split(" "), { from: "user" })
+    .then(() => undefined, (error: unknown) => error);
+  return { given, code, failure, printed: printed.join("") };
+}
+
+describe("the command line", () => {
+  it("gives flags by key, before and after the command", async () => {
+    const line = "--data /x sample show --store-url s3://a/b a --json b --topic c --topic d";
+    const { given, code } = await parse(line);
+    expect(code).toBe(0);
+    expect(Object.fromEntries(given?.flags ?? [])).toEqual({
+      data: "/x",
+      json: "true",
+      "store.url": "s3://a/b",
+      topic: ["c", "d"],
+    });
+    expect(given?.arguments).toEqual(["a", "b"]);
+  });
+
+  it("gives nothing that was not on the line", async () => {
+    const { given } = await parse("sample show");
+    expect(given?.flags.size).toBe(0);
+  });
+
+  it.each([
+    ["nope", "unknown command 'nope'"],
+    ["sample shwo", "Did you mean show?"],
+    ["sample show --stor-url x", "Did you mean --store-url?"],
+    ["sample show --data", "argument missing"],
+  ])("refuses %j", async (line, message) => {
+    const { failure, printed } = await parse(line);
+    expect(failure).toMatchObject({ exitCode: 1 });
+    expect(printed).toContain(message);
+  });
+
+  it("shows every option of a command in its help", async () => {
+    const { printed } = await parse("sample show --help");
+    const names = ["--data", "--store-path-style", "--topic", "Options of [store]:", "[words...]"];
+    for (const name of names) expect(printed).toContain(name);
+  });
+
+  it.each(COMMANDS.map((command) => [command.name, command]))(
+    "has help for %s",
+    async (name, command) => {
+      const { failure, printed } = await parse(`${name} --help`, COMMANDS);
+      expect(failure).toMatchObject({ exitCode: 0 });
+      expect(printed.toLowerCase()).toContain(command.summary.toLowerCase().slice(0, 40));
+      expect(command.summary).not.toMatch(/\.$/);
+    },
+  );
+});
+
+describe("completion", () => {
+  it.each(["bash", "zsh", "fish"])("of %s names all commands, options and choices", (shell) => {
+    const script = completionScript(shell, COMMANDS);
+    for (const { name } of COMMANDS) expect(script).toContain(name.split(" ").at(-1));
+    for (const { key } of Object.values(GLOBAL_OPTIONS)) {
+      expect(script).toContain(key.replaceAll("_", "-"));
+    }
+    expect(script).toContain("auto always never".slice(0, shell === "zsh" ? 0 : undefined));
+  });
+});

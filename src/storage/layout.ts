@@ -36,6 +36,11 @@ export function evidenceKey(range: SequenceRange, sha256: string): string {
   return `evidence/${incarnation}/${first}-${last}-${sha256.slice(0, 12)}.segment`;
 }
 
+/** Keys of the trial objects by which a store is tested when it is opened. */
+export function probeKey(id: string): string {
+  return `probe/${id}`;
+}
+
 export function stateKey(shard: string, sha256: string): string {
   return `state/${shard}/${sha256}`;
 }

@@ -24,13 +24,13 @@ export interface RequestOptions {
 export interface ObjectStore extends AsyncDisposable {
   /** `file:///…` or `s3://bucket/prefix`. */
   readonly url: string;
-  /** Reads a whole object; undefined when there is none. */
+  /** Reads a whole object into memory; undefined when there is none. Large ones are for {@link ObjectStore.download}. */
   get(key: string, options?: RequestOptions): Promise<StoredObject | undefined>;
   /** Size and time of an object; undefined when there is none. */
   head(key: string, options?: RequestOptions): Promise<ObjectEntry | undefined>;
   /** Writes whatever stands there. */
   put(key: string, body: Uint8Array, options?: RequestOptions): Promise<void>;
-  /** Writes only where nothing stands. Throws when the store's answer is ambiguous: read back and compare. */
+  /** Writes only where nothing stands. Throws {@link AmbiguousWriteError} when it cannot tell whether it has written. */
   putIfAbsent(
     key: string,
     body: Uint8Array,
@@ -42,7 +42,10 @@ export interface ObjectStore extends AsyncDisposable {
     path: string,
     options?: RequestOptions,
   ): Promise<"created" | "exists">;
-  /** Writes only if the content still has this etag. */
+  /**
+   * Writes only if the content still has this etag; "changed" also when nothing stands there. Throws
+   * {@link AmbiguousWriteError} when it cannot tell whether it has written.
+   */
   replace(
     key: string,
     body: Uint8Array,
@@ -59,6 +62,16 @@ export interface ObjectStore extends AsyncDisposable {
   download(key: string, path: string, options?: RequestOptions): Promise<boolean>;
   /** Path of the object on this machine when the store is a directory, so that readers need no copy. */
   localPath(key: string): string | undefined;
-  /** Proves that the store refuses a second conditional put; throws a clear error when it does not. */
+  /** Proves that the store keeps its conditions (see `conditional-put.ts`); throws a clear error when it does not. */
   verifyConditionalPut(options?: RequestOptions): Promise<void>;
+}
+
+/** Nobody can tell whether the write happened: read the object back and compare, or write again under the same condition. */
+export class AmbiguousWriteError extends Error {
+  override readonly name = "AmbiguousWriteError";
+  readonly key: string;
+  constructor(key: string, message: string, options: ErrorOptions) {
+    super(message, options);
+    this.key = key;
+  }
 }

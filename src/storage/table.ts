@@ -1,9 +1,12 @@
 /**
- * The table as readers and the one kind of writer see it: snapshots of the Delta log, and commits to it.
- * The log itself is read and written in `delta-log.ts`.
+ * The table as readers and the one kind of writer see it: snapshots of the Delta log, and commits to it. How the log is
+ * read and written is in `delta-*.ts`; `delta-table.ts` brings it together.
  */
 
-/** Least and greatest value of a column in a file, as Delta statistics give them; bounds may be wider than the data. */
+/**
+ * Least and greatest value of a column in a file, as Delta statistics give them: times as ISO 8601 with milliseconds,
+ * text by code point. Bounds may be wider than the data; a missing one means unknown.
+ */
 export type ColumnStatistics = Readonly<Record<string, string | number>>;
 
 export interface DataFile {
@@ -16,6 +19,7 @@ export interface DataFile {
   readonly minimum: ColumnStatistics;
   readonly maximum: ColumnStatistics;
   readonly nullCount: Readonly<Record<string, number>>;
+  /** Hex; "" when another engine wrote the file. */
   readonly sha256: string;
 }
 
@@ -62,6 +66,10 @@ export interface Table {
   refresh(signal?: AbortSignal): Promise<TableSnapshot>;
   /** The snapshot last read, without I/O. */
   current(): TableSnapshot;
-  /** Makes one round's work visible, whole or not at all. Safe to call again after any failure. */
+  /**
+   * Makes one round's work visible, whole or not at all. Safe to call again with the same work after any failure: work
+   * that became visible after all is found and reported as committed. Throws RangeError when the work's sequences
+   * begin at or before the shard's committed one.
+   */
   commit(commit: ShardCommit, signal?: AbortSignal): Promise<CommitResult>;
 }

@@ -16,6 +16,8 @@ export interface Problem {
   readonly detail: string | undefined;
   /** The request's parameter that is wrong. */
   readonly parameter: string | undefined;
+  /** The form that would be accepted. */
+  readonly accepted: string | undefined;
 }
 
 /** The service answered, and refused. */
@@ -58,7 +60,14 @@ function parseProblem(
   { status, statusText }: { readonly status: number; readonly statusText: string },
 ): Problem {
   const title = statusText === "" ? `HTTP status ${status}` : `${status} ${statusText}`;
-  const bare = { status, type: undefined, title, detail: undefined, parameter: undefined };
+  const bare: Problem = {
+    status,
+    type: undefined,
+    title,
+    detail: undefined,
+    parameter: undefined,
+    accepted: undefined,
+  };
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -77,5 +86,6 @@ function parseProblem(
     title: textOf("title") ?? title,
     detail: textOf("detail"),
     parameter: textOf("parameter"),
+    accepted: textOf("accepted"),
   };
 }

@@ -2,13 +2,13 @@ import { expect, it } from "vitest";
 import { createClient } from "../../src/client/client.ts";
 import { ProblemError, UnreachableError } from "../../src/client/problem.ts";
 import { exactly } from "../../src/client/record.ts";
-import { bodyOf, openService } from "./test-server.ts";
+import { bodyOf, openServer } from "./test-server.ts";
 
 const FIRST = { id: "0123abcd-7-0", time: "2026-01-02T03:04:05.000006Z", topic: "process/exec" };
 const SECOND = { id: "0123abcd-7-1", time: "2026-01-02T03:04:06.000000Z", topic: "process/exit" };
 
 it("sends token, conditions and range, and keeps a prefix of the address", async () => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     response.end(JSON.stringify({ events: [] }));
   });
   const client = createClient({ url: `${service.url}/probity`, token: "secret" });
@@ -28,7 +28,7 @@ it("sends token, conditions and range, and keeps a prefix of the address", async
 });
 
 it("reads events page by page, with the cursor of the page before", async () => {
-  await using service = await openService((request, response) => {
+  await using service = await openServer((request, response) => {
     const cursor = new URL(request.url ?? "", "http://x").searchParams.get("cursor");
     const page = cursor === null
       ? { events: [FIRST], next: "c1" }
@@ -41,7 +41,7 @@ it("reads events page by page, with the cursor of the page before", async () => 
 });
 
 it("reads a stream of lines and what the answer says of itself", async () => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     response.writeHead(200, { "probity-complete": "false", "probity-scanned-files": "3" });
     response.end(`${JSON.stringify(FIRST)}\n${JSON.stringify(SECOND)}\n`);
   });
@@ -53,7 +53,7 @@ it("reads a stream of lines and what the answer says of itself", async () => {
 });
 
 it("throws when a stream breaks off in the middle", async () => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     response.writeHead(200, { "content-length": "1000" });
     response.write(`${JSON.stringify(FIRST)}\n`, () => setTimeout(() => response.destroy(), 20));
   });
@@ -68,7 +68,7 @@ it("throws when a stream breaks off in the middle", async () => {
 });
 
 it("gives one event, or undefined when there is none", async () => {
-  await using service = await openService((request, response) => {
+  await using service = await openServer((request, response) => {
     if (request.url === `/v1/events/${FIRST.id}`) return void response.end(JSON.stringify(FIRST));
     response.writeHead(404, { "content-type": "application/problem+json" }).end("{}");
   });
@@ -80,7 +80,7 @@ it("gives one event, or undefined when there is none", async () => {
 
 it("posts statements with parameters, and reads columns and rows", async () => {
   let sent = "";
-  await using service = await openService(async (request, response) => {
+  await using service = await openServer(async (request, response) => {
     sent = await bodyOf(request);
     const columns = [{ name: "n", type: "BIGINT" }];
     response.end(JSON.stringify({ columns, rows: [{ n: 3 }], truncated: true }));
@@ -97,7 +97,7 @@ it("posts statements with parameters, and reads columns and rows", async () => {
 });
 
 it("turns a problem into an error that names the parameter", async () => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     const problem = {
       type: "urn:probity:problem:parameter",
       title: "Bad parameter",
@@ -120,7 +120,7 @@ it.each([
   ["application/problem+json", "{broken"],
   ["application/problem+json", "[]"],
 ])("says the status when the problem is no problem document (%s)", async (type, body) => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     response.writeHead(502, { "content-type": type }).end(body);
   });
   const client = createClient({ url: service.url });
@@ -128,7 +128,7 @@ it.each([
 });
 
 it("says what could not be reached and why", async () => {
-  const service = await openService(() => {});
+  const service = await openServer(() => {});
   await service[Symbol.asyncDispose]();
   const client = createClient({ url: service.url });
   await expect(client.page()).rejects.toThrow(UnreachableError);
@@ -136,14 +136,14 @@ it("says what could not be reached and why", async () => {
 });
 
 it("keeps the reason of an abort", async () => {
-  await using service = await openService(() => {});
+  await using service = await openServer(() => {});
   const client = createClient({ url: service.url });
   const signal = AbortSignal.timeout(50);
   await expect(client.page({}, { signal })).rejects.toMatchObject({ name: "TimeoutError" });
 });
 
 it("refuses answers of another shape", async () => {
-  await using service = await openService((request, response) => {
+  await using service = await openServer((request, response) => {
     response.end(request.method === "POST" ? '{"rows":[]}' : "[]");
   });
   const client = createClient({ url: service.url });

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { createClient } from "../../src/client/client.ts";
 import { ProblemError, UnreachableError } from "../../src/client/problem.ts";
 import type { TailItem } from "../../src/client/tail.ts";
-import { openService } from "./test-server.ts";
+import { openServer } from "./test-server.ts";
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -39,7 +39,7 @@ const placesOf = (items: readonly TailItem[]): string[] =>
 const QUICK = { reconnectDelayMs: 1 };
 
 it("goes on after the last place when the stream ends", async () => {
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1, 2);
       response.end();
@@ -58,7 +58,7 @@ it("goes on after the last place when the stream ends", async () => {
 });
 
 it("goes on after a broken connection, and drops the message that was cut", async () => {
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1);
       response.write('event: audit\nid: p2\ndata: {"id":', () => {
@@ -77,7 +77,7 @@ it("goes on after overload and faults of the service", async () => {
   const fail = (status: number): Answer => (_request, response) => {
     response.writeHead(status).end();
   };
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1);
       response.end();
@@ -92,7 +92,7 @@ it("goes on after overload and faults of the service", async () => {
 });
 
 it("begins again where it began when no place was read yet", async () => {
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response);
       response.end();
@@ -106,7 +106,7 @@ it("begins again where it began when no place was read yet", async () => {
 });
 
 it("opens the stream again when it falls silent, and not while comments come", async () => {
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1);
       let beats = 0;
@@ -129,7 +129,7 @@ it("opens the stream again when it falls silent, and not while comments come", a
 });
 
 it("does not take a slow caller for a silent service", async () => {
-  await using service = await openService((_request, response) => open(response, 1, 2));
+  await using service = await openServer((_request, response) => open(response, 1, 2));
   const client = createClient({ url: service.url });
   const items: TailItem[] = [];
   for await (const item of client.tail({}, { ...QUICK, silenceMs: 100 })) {
@@ -142,7 +142,7 @@ it("does not take a slow caller for a silent service", async () => {
 });
 
 it("gives gaps with their count, and takes a count that is not known for null", async () => {
-  await using service = await openService((_request, response) => {
+  await using service = await openServer((_request, response) => {
     open(response);
     response.write('event: gap\nid: p1\ndata: {"count":12,"from":"a","to":"b"}\n\n');
     response.write('event: gap\nid: p2\ndata: {"count":null}\n\n');
@@ -159,7 +159,7 @@ it("gives gaps with their count, and takes a count that is not known for null", 
 });
 
 it("takes up a place that an earlier process read", async () => {
-  await using service = await openService((_request, response) => open(response, 8));
+  await using service = await openServer((_request, response) => open(response, 8));
   const client = createClient({ url: service.url });
   await take(client.tail({ since: "1h" }, { after: "p7" }), 1);
   expect(service.requests[0]?.headers["last-event-id"]).toBe("p7");
@@ -167,7 +167,7 @@ it("takes up a place that an earlier process read", async () => {
 });
 
 it("ends without an error when it is aborted, in a stream and in a wait", async () => {
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1);
       response.end();
@@ -188,7 +188,7 @@ it("throws what the service refuses, also when it refuses later", async () => {
     response.writeHead(401, { "content-type": "application/problem+json" });
     response.end('{"title":"Unknown token"}');
   };
-  await using service = await openService(inTurn(
+  await using service = await openServer(inTurn(
     (_request, response) => {
       open(response, 1);
       response.end();
@@ -201,7 +201,7 @@ it("throws what the service refuses, also when it refuses later", async () => {
 });
 
 it("throws when the first stream cannot be opened, and when it gave up", async () => {
-  const service = await openService((_request, response) => {
+  const service = await openServer((_request, response) => {
     open(response, 1);
     response.end();
   });

@@ -2,14 +2,14 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
 
-export interface TestService extends AsyncDisposable {
+export interface TestServer extends AsyncDisposable {
   readonly url: string;
   readonly requests: IncomingMessage[];
 }
 
-export async function openService(
+export async function openServer(
   answer: (request: IncomingMessage, response: ServerResponse) => void | Promise<void>,
-): Promise<TestService> {
+): Promise<TestServer> {
   const requests: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     requests.push(request);

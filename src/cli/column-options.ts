@@ -1,0 +1,23 @@
+/** A flag for every column, so that each can be filtered by; derived from the list of columns. */
+import { type ColumnName, COLUMNS } from "../event/columns.ts";
+import type { Conditions } from "../client/record.ts";
+import { text } from "./option-type.ts";
+import { type Option, repeated } from "./options.ts";
+
+type FilterColumn = Exclude<ColumnName, "time">;
+type ColumnOptions = { readonly [N in FilterColumn]: Option<readonly string[]> };
+
+/** `--topic`, `--src-ip` and so on; time is filtered by the range. Given twice, both conditions must hold. */
+export const COLUMN_OPTIONS = Object.fromEntries(
+  COLUMNS.filter(({ name }) => name !== "time").map((column) => [
+    column.name,
+    repeated(column.name, text, { text: column.text }),
+  ]),
+) as ColumnOptions; // as: the keys are the names of all columns but time
+
+/** The conditions that were given. */
+export function conditionsOf(
+  values: { readonly [N in FilterColumn]: readonly string[] },
+): Conditions {
+  return Object.fromEntries(Object.entries(values).filter(([, given]) => given.length > 0));
+}

@@ -1,0 +1,90 @@
+/**
+ * How a command reaches the service: which address, which token, and what a failure means for the exit code.
+ *
+ * Invariant: the data folder's own token goes to this machine only; another server gets a token only from
+ * `--token-file`.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Client, createClient } from "../client/client.ts";
+import { ProblemError, UnreachableError } from "../client/problem.ts";
+import type { GlobalSettings } from "./command.ts";
+import { CommandError, EXIT, type ExitCode, usageError } from "./exit.ts";
+
+export const DEFAULT_SERVER = "http://127.0.0.1:7333";
+
+/** Where `up` and `serve` write their address, in the data folder. */
+export const SERVER_URL_FILE = "server.url";
+/** Where `up` writes the first token, in the data folder. */
+export const TOKEN_FILE = "admin.token";
+
+export interface Access {
+  readonly url: string;
+  readonly token: string | undefined;
+}
+
+/** Runs a command's work with a client; its failures become errors with the exit codes of the command line. */
+export async function withClient(
+  global: GlobalSettings,
+  work: (client: Client) => Promise<ExitCode>,
+): Promise<ExitCode> {
+  const { url, token } = accessOf(global);
+  const client = createClient({ url, ...(token === undefined ? {} : { token }) });
+  try {
+    return await work(client);
+  } catch (error) {
+    throw commandErrorOf(error);
+  }
+}
+
+/** Address and token that the options and the data folder give. */
+export function accessOf(
+  { server, data, tokenFile }: Pick<GlobalSettings, "server" | "data" | "tokenFile">,
+): Access {
+  const url = server ?? readIfThere(join(data, SERVER_URL_FILE)) ?? DEFAULT_SERVER;
+  if (tokenFile !== undefined) {
+    const token = readIfThere(tokenFile);
+    if (token === undefined) throw usageError(`Cannot read token file "${tokenFile}": not there`);
+    return { url, token };
+  }
+  if (server !== undefined && !isThisMachine(server)) return { url, token: undefined };
+  return { url, token: readIfThere(join(data, TOKEN_FILE)) };
+}
+
+/** The error of the command line that a client's error stands for; others stay what they are. */
+export function commandErrorOf(error: unknown): unknown {
+  if (error instanceof UnreachableError) {
+    return new CommandError(EXIT.unreachable, error.message, { cause: error });
+  }
+  if (!(error instanceof ProblemError)) return error;
+  const { status, parameter, accepted } = error.problem;
+  if (error.isNotAllowed) {
+    const hint = "give a token with --token-file, or --data where `probity up` runs";
+    return new CommandError(EXIT.unreachable, `${error.message} (${hint})`, { cause: error });
+  }
+  const about = parameter === undefined || error.message.includes(parameter)
+    ? ""
+    : `${parameter}: `;
+  const form = accepted === undefined ? "" : `; accepted: ${accepted}`;
+  return new CommandError(exitCodeOf(status), `${about}${error.message}${form}`, { cause: error });
+}
+
+function exitCodeOf(status: number): ExitCode {
+  if (status === 503 || status === 429) return EXIT.unreachable;
+  return status >= 400 && status < 500 ? EXIT.usage : EXIT.failed;
+}
+
+function isThisMachine(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === "localhost" || hostname === "[::1]" || /^127(\.[0-9]+){3}$/.test(hostname);
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw new CommandError(EXIT.unreachable, `Cannot read "${path}": ${code}`, { cause });
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * One event as a line for people: time, host, topic, user, process, what happened. Control characters of data are
+ * spelled out, for a terminal would obey them.
+ */
+import type { RecordedEvent } from "../client/record.ts";
+import { type Output, printable } from "./output.ts";
+
+const TOPIC_WIDTH = 16;
+const USER_WIDTH = 8;
+const PID_WIDTH = 7;
+
+export function formatEventLine(event: RecordedEvent, output: Pick<Output, "paint">): string {
+  const { time = "", host = "", topic = "", user, uid, pid } = event;
+  const cells = [
+    output.paint("dim", time.replace(/(\.[0-9]{3})[0-9]*Z$/, "$1Z")),
+    printable(host),
+    output.paint("cyan", printable(topic).padEnd(TOPIC_WIDTH)),
+    printable(user ?? String(uid ?? "-")).padEnd(USER_WIDTH),
+    String(pid ?? "-").padStart(PID_WIDTH),
+    sentenceOf(event, output),
+  ];
+  return `${cells.join(" ").trimEnd()}\n`;
+}
+
+function sentenceOf(event: RecordedEvent, { paint }: Pick<Output, "paint">): string {
+  const { message, cmdline, path, exe, severity } = event;
+  const text = printable(message ?? cmdline ?? path ?? exe ?? "");
+  if (severity === "high" || severity === "critical") return paint("red", text);
+  return severity === "medium" ? paint("yellow", text) : text;
+}

@@ -18,6 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
 import { createFilesystemSource } from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
+import { describeSource } from "../edge-agent/source-conformance.ts";
 import { type MountedFilesystem, mountExt4, mountTmpfs } from "../support/mounts.ts";
 import { requireCapability } from "../support/require.ts";
 import { type Line, runSource, type SourceRun } from "../support/source-run.ts";
@@ -254,6 +255,17 @@ describe.runIf(hasFanotify).each([
     writeFileSync(join(other.path, "file"), "");
   });
 });
+
+if (hasFanotify) {
+  const folder = mkdtempSync(join(tmpdir(), "probity-conformance-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  describeSource("filesystem", {
+    create: openSource,
+    trigger: () => mkdtempSync(join(folder, "made-")),
+    isTriggered: (line) => String(line["path"]).startsWith(`${folder}/made-`),
+    hasRing: false,
+  });
+}
 
 describe.runIf(hasFanotify)("the filesystem source", () => {
   it("sees filesystems that are mounted while it runs", async () => {

@@ -20,7 +20,12 @@ export interface FrameShape {
   readonly contentBytes: number | undefined;
   /** Bytes of the frame itself. */
   readonly frameBytes: number;
+  /** How many blocks it has; none holds more than {@link BLOCK_BYTES_MAX}, whatever the frame declares. */
+  readonly blocks: number;
 }
+
+/** Largest content of one block. */
+export const BLOCK_BYTES_MAX = 128 * 1024;
 
 /** One frame of level 3 that declares its content size; works off the main thread. */
 export async function compressFrame(content: Uint8Array): Promise<Uint8Array> {
@@ -66,10 +71,11 @@ export function frameShapeOf(bytes: Uint8Array): FrameShape | undefined {
   const sizeAt = 5 + windowBytes + dictionaryBytes;
   if (bytes.length < sizeAt + sizeBytes) return undefined;
   const contentBytes = contentSizeAt(view, { at: sizeAt, sizeBytes });
-  const end = blocksEnd(view, sizeAt + sizeBytes);
-  if (end === undefined) return undefined;
+  const found = walkBlocks(view, sizeAt + sizeBytes);
+  if (found === undefined) return undefined;
+  const { end, blocks } = found;
   const frameBytes = end + ((descriptor & 4) === 0 ? 0 : CHECKSUM_BYTES);
-  return frameBytes > bytes.length ? undefined : { contentBytes, frameBytes };
+  return frameBytes > bytes.length ? undefined : { contentBytes, frameBytes, blocks };
 }
 
 function contentSizeAt(
@@ -90,15 +96,18 @@ function contentSizeAt(
   }
 }
 
-/** Where the last block ends; undefined when the bytes end first. */
-function blocksEnd(view: DataView, from: number): number | undefined {
+/** Where the last block ends and how many there are; undefined when the bytes end first. */
+function walkBlocks(
+  view: DataView,
+  from: number,
+): { readonly end: number; readonly blocks: number } | undefined {
   let at = from;
-  for (;;) {
+  for (let blocks = 1;; blocks++) {
     if (at + 3 > view.byteLength) return undefined;
     const header = view.getUint16(at, true) | (view.getUint8(at + 2) << 16);
     const isRepeatedByte = ((header >> 1) & 3) === 1;
     at += 3 + (isRepeatedByte ? 1 : header >> 3);
     if (at > view.byteLength) return undefined;
-    if ((header & 1) === 1) return at;
+    if ((header & 1) === 1) return { end: at, blocks };
   }
 }

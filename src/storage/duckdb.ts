@@ -10,6 +10,7 @@ import {
   type DuckDBConnection,
   DuckDBInstance,
   DuckDBListValue,
+  DuckDBMapValue,
   type DuckDBResult,
   DuckDBStructValue,
   DuckDBTimestampTZValue,
@@ -40,8 +41,8 @@ export interface SqlColumn {
 export type SqlRow = Readonly<Record<string, JsonValue>>;
 
 /**
- * Rows as JSON: integers beyond 2^53 as text, timestamps with a zone as RFC 3339 with six decimals and Z, what JSON
- * does not have as DuckDB's text. Columns of one name are told apart by a suffix.
+ * Rows as JSON: integers beyond 2^53 as text, timestamps with a zone as RFC 3339 with six decimals and Z, maps as lists
+ * of `{key, value}`, what JSON does not have as DuckDB's text. Columns of one name are told apart by a suffix.
  */
 export interface SqlResult {
   readonly columns: readonly SqlColumn[];
@@ -302,6 +303,9 @@ function jsonOf(value: DuckDBValue): JsonValue {
       : String(value);
   }
   if (value instanceof DuckDBListValue) return value.items.map(jsonOf);
+  if (value instanceof DuckDBMapValue) {
+    return value.entries.map((each) => ({ key: jsonOf(each.key), value: jsonOf(each.value) }));
+  }
   if (value instanceof DuckDBStructValue) {
     return Object.fromEntries(
       Object.entries(value.entries).map(([name, each]) => [name, jsonOf(each)]),

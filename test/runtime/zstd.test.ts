@@ -3,7 +3,12 @@ import { fileURLToPath } from "node:url";
 import { zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { compressFrame, decompressFrame, frameShapeOf } from "../../src/runtime/zstd.ts";
+import {
+  BLOCK_BYTES_MAX,
+  compressFrame,
+  decompressFrame,
+  frameShapeOf,
+} from "../../src/runtime/zstd.ts";
 
 const LIMIT = 1 << 20;
 
@@ -13,10 +18,20 @@ describe("a frame", () => {
     async (sizeBytes) => {
       const content = new Uint8Array(sizeBytes).map((_, place) => (place * 7919) >> 4);
       const frame = await compressFrame(content);
-      expect(frameShapeOf(frame)).toEqual({ contentBytes: sizeBytes, frameBytes: frame.length });
+      expect(frameShapeOf(frame)).toMatchObject({
+        contentBytes: sizeBytes,
+        frameBytes: frame.length,
+      });
       expect(await decompressFrame(frame, LIMIT)).toEqual(content);
     },
   );
+
+  it("is known by its blocks to hold no more than they can", async () => {
+    const small = frameShapeOf(await compressFrame(new Uint8Array(10)));
+    expect(small?.blocks).toBe(1);
+    const large = frameShapeOf(await compressFrame(new Uint8Array(10 * BLOCK_BYTES_MAX)));
+    expect(large?.blocks).toBeGreaterThanOrEqual(10);
+  });
 
   it("is refused when it is cut anywhere, doubled or followed by anything", async () => {
     const frame = await compressFrame(new TextEncoder().encode("what happened ".repeat(50)));

@@ -45,7 +45,7 @@ describe("rows", () => {
   test("come as JSON with their types", async () => {
     const sql = `SELECT 1::INTEGER AS i, 9007199254740991::BIGINT AS safe,
       9007199254740993::BIGINT AS unsafe, 'ü' AS s, NULL AS n, true AS b, ['a', NULL] AS l,
-      {'x': 1, 'y': [2]} AS st, 1.5::DOUBLE AS d, 'NaN'::DOUBLE AS nan,
+      {'x': 1, 'y': [2]} AS st, MAP {'k': 1} AS m, 1.5::DOUBLE AS d, 'NaN'::DOUBLE AS nan,
       make_timestamptz(2026, 2, 3, 4, 5, 6.000007) AS at, DATE '2026-02-03' AS day`;
     const { columns, rows } = await connection.query(sql);
     expect(rows).toEqual([{
@@ -57,6 +57,7 @@ describe("rows", () => {
       b: true,
       l: ["a", null],
       st: { x: 1, y: [2] },
+      m: [{ key: "k", value: 1 }],
       d: 1.5,
       nan: "NaN",
       at: "2026-02-03T04:05:06.000007Z",

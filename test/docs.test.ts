@@ -1,0 +1,133 @@
+/** The documents agree with the code: links lead somewhere, and tables that repeat a list of the code repeat it whole. */
+import { posix } from "node:path";
+import { describe, expect, it } from "vitest";
+import { STRUCTURE_KEYS } from "../src/cli/config-structures.ts";
+import { FILE_OPTIONS, flagOf, GLOBAL_OPTIONS, type OptionGroup } from "../src/cli/options.ts";
+import { COLUMNS } from "../src/event/columns.ts";
+import { HEADER } from "../src/event/wire.ts";
+import { MAY_IMPORT } from "./architecture/layer-rules.ts";
+import { readRepository } from "./architecture/repository.ts";
+
+const files = await readRepository();
+const documents = files.filter(({ path }) => path.endsWith(".md"));
+const textOf = (path: string): string => files.find((each) => each.path === path)?.text ?? "";
+
+describe("links", () => {
+  const paths = new Set(files.flatMap(({ path }) => [path, ...foldersOf(path)]));
+
+  it.each(documents.map(({ path }) => path))("of %s lead to files and headings", (path) => {
+    const broken = linksOf(textOf(path)).filter((link) => {
+      if (/^[a-z]+:/.test(link)) return false;
+      const [file = "", heading] = link.split("#");
+      const target = file === "" ? path : posix.join(posix.dirname(path), file);
+      if (!paths.has(target.replace(/\/$/, ""))) return !AWAITED.includes(target);
+      return heading !== undefined && !headingsOf(textOf(target)).includes(heading);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  it("that lead nowhere would be found", () => {
+    expect(linksOf("see [a](b.md#c) and\n[d](../e), `[f](g)`")).toEqual(["b.md#c", "../e"]);
+    expect(headingsOf("# A `b`, c\n\n## Don't\n\n```\n# no\n```")).toEqual(["a-b-c", "dont"]);
+  });
+});
+
+/** Named by documents and about to be written. */
+const AWAITED = [
+  "bpf/events.h",
+  "bpf/LICENSE",
+  "src/edge-agent/record-layout.ts",
+  "src/producer/batcher.ts",
+  "src/producer/resend.ts",
+  "src/producer/spool-format.ts",
+  "src/query/app.ts",
+  "src/query/filter.ts",
+  "src/query/planner.ts",
+];
+
+describe("files that documents name", () => {
+  it.each(documents.map(({ path }) => path).filter((path) => path !== "CHANGELOG.md"))(
+    "in %s exist",
+    (path) => {
+      const named = [
+        ...textOf(path).matchAll(/`((?:src|test|bpf|docs)\/[\w./-]+\.(?:ts|h|c|md))`/g),
+      ]
+        .flatMap(([, name]) => name ?? []);
+      expect(named.filter((name) => textOf(name) === "" && !AWAITED.includes(name))).toEqual([]);
+    },
+  );
+});
+
+describe("derived tables", () => {
+  it("of columns: docs/formats.md", () => {
+    const expected = COLUMNS.map(({ name, type, origin, text }, at) => [
+      String(at + 1),
+      `\`${name}\``,
+      type,
+      origin,
+      text,
+    ]);
+    expect(tableOf("docs/formats.md", "columns")).toEqual(expected);
+  });
+
+  it("of headers: docs/formats.md", () => {
+    const names = tableOf("docs/formats.md", "headers").map(([name]) => name);
+    expect(names).toEqual(Object.values(HEADER).map((name) => `\`${name}\``));
+  });
+
+  it("of options: docs/configuration.md", () => {
+    const path = "docs/configuration.md";
+    expect(tableOf(path, "global-options")).toEqual(optionRows({ GLOBAL_OPTIONS }));
+    expect(tableOf(path, "file-options")).toEqual(optionRows(FILE_OPTIONS));
+    const structures = Object.values(STRUCTURE_KEYS).map(({ path: keys, form }) => [
+      `\`${keys.join(".")}\``,
+      form,
+    ]);
+    expect(tableOf(path, "structures")).toEqual(structures);
+  });
+
+  it("of imports: ARCHITECTURE.md", () => {
+    const rows = tableOf("ARCHITECTURE.md", "import-table")
+      .map(([folder, others]) => [folder, others]);
+    const expected = Object.entries(MAY_IMPORT)
+      .map(([folder, others]) => [folder, others.join(", ") || "nothing of ours"]);
+    expect(rows).toEqual(expected);
+  });
+});
+
+function optionRows(groups: Readonly<Record<string, OptionGroup>>): string[][] {
+  return Object.values(groups).flatMap((group) =>
+    Object.values(group).map((option) => {
+      const flags = [option.short ?? [], flagOf(option)].flat().map((flag) => `\`${flag}\``);
+      const fallback = option.default === undefined ? "" : `\`${option.default}\``;
+      return [`\`${option.key}\``, flags.join(", "), fallback, option.text];
+    })
+  );
+}
+
+/** Cells of the table after a marker, without its heading. */
+function tableOf(path: string, name: string): string[][] {
+  const [, after = ""] = textOf(path).split(`<!-- derived: ${name} -->`);
+  const lines = after.trimStart().split("\n");
+  const end = lines.findIndex((line) => !line.startsWith("|"));
+  return lines.slice(2, end < 0 ? undefined : end)
+    .map((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()));
+}
+
+function linksOf(text: string): string[] {
+  const prose = text.replaceAll(/```[\s\S]*?```/g, "").replaceAll(/`[^`]*`/g, "");
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, link]) => link ?? []);
+}
+
+/** Names of headings as GitHub makes them. */
+function headingsOf(text: string): string[] {
+  const prose = text.replaceAll(/```[\s\S]*?```/g, "");
+  return [...prose.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+    heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, "").replaceAll(" ", "-")
+  );
+}
+
+function foldersOf(path: string): string[] {
+  const parts = path.split("/").slice(0, -1);
+  return parts.map((_, at) => parts.slice(0, at + 1).join("/"));
+}

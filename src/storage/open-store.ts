@@ -18,6 +18,11 @@ export interface StoreOptions {
 export async function openStore(options: StoreOptions): Promise<ObjectStore> {
   const { url } = options;
   if (url.startsWith("file:")) return await openDirectoryStore({ url });
+  if (url.startsWith("s3:")) {
+    // The SDK is large: only those who use it wait for it.
+    const { openS3Store } = await import("./s3-store.ts");
+    return openS3Store(options);
+  }
   throw new TypeError(
     `Cannot open store ${JSON.stringify(url)}: expected "file:///path" or "s3://bucket/prefix"`,
   );

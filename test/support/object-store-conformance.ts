@@ -4,7 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ObjectEntry, ObjectStore } from "../../src/storage/object-store.ts";
+import {
+  AmbiguousWriteError,
+  type ObjectEntry,
+  type ObjectStore,
+  type StoredObject,
+} from "../../src/storage/object-store.ts";
 
 export interface ConformanceSubject {
   /** Name of the implementation. */
@@ -74,10 +79,15 @@ export function describeObjectStore(subject: ConformanceSubject): void {
       for (const round of [1, 2, 3]) {
         const key = `race/object-${round}`;
         const bodies = Array.from({ length: 24 }, (_, writer) => Buffer.from(`writer ${writer}`));
-        const outcomes = await Promise.all(bodies.map((body) => store.putIfAbsent(key, body)));
-        const winners = outcomes.flatMap((outcome, at) => (outcome === "created" ? [at] : []));
-        expect(winners).toHaveLength(1);
-        expect(textOf((await store.get(key))?.body)).toBe(textOf(bodies[winners[0] ?? -1]));
+        const outcomes = await Promise.all(bodies.map((body) => create(store, key, body)));
+        const content = textOf((await store.get(key))?.body);
+        const [created = [], unknown = []] = ["created", "unknown"].map((kind) =>
+          bodies.filter((_, writer) => outcomes[writer] === kind).map(textOf)
+        );
+        // A server that failed to answer leaves it open who created, but not that only one did.
+        if (unknown.length === 0) expect(created).toHaveLength(1);
+        expect(created.length).toBeLessThan(2);
+        expect(created.length === 1 ? created : unknown).toContain(content);
       }
     });
 
@@ -99,24 +109,29 @@ export function describeObjectStore(subject: ConformanceSubject): void {
       expect(await store.get("replace/object")).toBeUndefined();
     });
 
-    test("counters under replace lose no step", async () => {
-      await store.put("counter/object", Buffer.from("0"));
+    test("steps under replace are neither lost nor doubled", async () => {
+      await store.put("steps/object", Buffer.from("[]"));
       let changed = 0;
-      const step = async (): Promise<void> => {
+      const step = async (name: string): Promise<void> => {
         for (;;) {
-          const found = await store.get("counter/object");
-          if (found === undefined) throw new Error("the counter is gone");
-          const next = Buffer.from(String(Number(Buffer.from(found.body).toString()) + 1));
-          const outcome = await store.replace("counter/object", next, found.etag);
-          if (outcome === "replaced") return;
-          changed += 1;
+          const found = await store.get("steps/object");
+          const steps = stepsOf(found);
+          if (steps.includes(name)) return;
+          const body = Buffer.from(JSON.stringify([...steps, name]));
+          try {
+            if (await store.replace("steps/object", body, found?.etag ?? "") === "replaced") return;
+            changed += 1;
+          } catch (error) {
+            // Nobody can tell: the next round looks whether the step is there.
+            if (!(error instanceof AmbiguousWriteError)) throw error;
+          }
         }
       };
-      await Promise.all(Array.from({ length: 8 }, async () => {
-        for (let turn = 0; turn < 5; turn++) await step();
+      const names = Array.from({ length: 40 }, (_, at) => `step-${at}`);
+      await Promise.all(Array.from({ length: 8 }, async (_, writer) => {
+        for (const name of names.slice(writer * 5, writer * 5 + 5)) await step(name);
       }));
-      const last = await store.get("counter/object");
-      expect(Buffer.from(last?.body ?? []).toString()).toBe("40");
+      expect(stepsOf(await store.get("steps/object")).toSorted()).toEqual(names.toSorted());
       expect(changed).toBeGreaterThan(0);
     });
 
@@ -287,6 +302,23 @@ export async function keysOf(entries: AsyncIterable<ObjectEntry>): Promise<strin
   const keys: string[] = [];
   for await (const { key } of entries) keys.push(key);
   return keys;
+}
+
+async function create(
+  store: ObjectStore,
+  key: string,
+  body: Uint8Array,
+): Promise<"created" | "exists" | "unknown"> {
+  try {
+    return await store.putIfAbsent(key, body);
+  } catch (error) {
+    if (error instanceof AmbiguousWriteError) return "unknown";
+    throw error;
+  }
+}
+
+function stepsOf(found: StoredObject | undefined): string[] {
+  return JSON.parse(Buffer.from(found?.body ?? []).toString());
 }
 
 function textOf(bytes: Uint8Array | undefined): string | undefined {

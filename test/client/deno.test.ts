@@ -1,0 +1,35 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { expect, it } from "vitest";
+import { requireCapability } from "../support/require.ts";
+import { openServer } from "./test-server.ts";
+
+const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
+const CLIENT = new URL("../../src/client/client.ts", import.meta.url).href;
+const EVENT = { id: "0123abcd-7-0", topic: "process/exec" };
+
+it.runIf(requireCapability("deno", existsSync(DENO), "run npm ci"))(
+  "runs in Deno with no permission but the network",
+  async () => {
+    await using server = await openServer((request, response) => {
+      if (request.url?.startsWith("/v1/tail")) {
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        response.write(`event: audit\nid: p1\ndata: ${JSON.stringify(EVENT)}\n\n`);
+      } else response.end(JSON.stringify({ events: [EVENT] }));
+    });
+    const program = `
+      const { createClient } = await import(${JSON.stringify(CLIENT)});
+      const client = createClient({ url: ${JSON.stringify(server.url)}, token: "t" });
+      for await (const { id } of client.events()) console.log("page", id);
+      for await (const { place } of client.tail()) { console.log("tail", place); break; }
+    `;
+    const code = `data:text/typescript,${encodeURIComponent(program)}`;
+    const words = ["run", "--quiet", "--no-lock", "--allow-net=127.0.0.1", "--allow-import"];
+    const { stdout } = await promisify(execFile)(DENO, [...words, code], {
+      env: { PATH: process.env["PATH"], NO_COLOR: "1", HOME: process.env["HOME"] },
+    });
+    expect(stdout).toBe("page 0123abcd-7-0\ntail p1\n");
+  },
+);

@@ -4,12 +4,22 @@
  * Invariant: nothing is guessed. A name without a directory, a type that can no longer be read and reports that the
  * kernel merged are said in `detail` (`incomplete`, `merged`), never filled in.
  */
-import type { AuditEvent, EventFields } from "../../../event/event.ts";
+import type { AuditEvent } from "../../../event/event.ts";
 import { textOfBinary } from "../../byte-text.ts";
 import { FAN_CREATE, FAN_DELETE, FAN_ONDIR, FAN_RENAME } from "./fanotify-event.ts";
 import type { InodeName } from "./file-handle.ts";
 import type { Attributes } from "./handle-reader.ts";
 import { joinPath } from "./path-cache.ts";
+
+/** Who did it, ready for a line. */
+export interface Actor {
+  /** JSON members of its columns, each followed by a comma. */
+  readonly columns: string;
+  /** Its executable, or what else names it: the subject of a sentence. */
+  readonly name: string;
+  /** Columns with bytes that are not text. */
+  readonly escaped: readonly string[];
+}
 
 /** A path as far as it is known: binary; without `isComplete` it is the name alone. */
 export interface KnownPath {
@@ -38,14 +48,20 @@ export interface Observation {
 const S_IFMT = 0o170000;
 
 /** Types of inodes, and how each comes to be (inode(7)). */
-const TYPES: Readonly<Record<number, { readonly type: string; readonly how: string }>> = {
-  0o010000: { type: "fifo", how: "mknod" },
-  0o020000: { type: "character_device", how: "mknod" },
-  0o040000: { type: "directory", how: "mkdir" },
-  0o060000: { type: "block_device", how: "mknod" },
-  0o100000: { type: "regular", how: "create" },
-  0o120000: { type: "symlink", how: "symlink" },
-  0o140000: { type: "socket", how: "bind" },
+interface InodeType {
+  readonly type: string;
+  readonly how: string;
+  readonly noun: string;
+}
+
+const TYPES: Readonly<Record<number, InodeType>> = {
+  0o010000: { type: "fifo", how: "mknod", noun: " fifo" },
+  0o020000: { type: "character_device", how: "mknod", noun: " device" },
+  0o040000: { type: "directory", how: "mkdir", noun: " directory" },
+  0o060000: { type: "block_device", how: "mknod", noun: " device" },
+  0o100000: { type: "regular", how: "create", noun: "" },
+  0o120000: { type: "symlink", how: "symlink", noun: " symbolic link" },
+  0o140000: { type: "socket", how: "bind", noun: " socket" },
 };
 
 /** What a known path is from its parts. */
@@ -55,49 +71,60 @@ export function knownPathOf(directory: string | undefined, name: string): KnownP
     : { path: joinPath(directory, name), isComplete: true };
 }
 
-/** The events of a report, in the order in which they must have happened. */
-export function describe(seen: Observation, process: EventFields): readonly AuditEvent[] {
+/**
+ * The events of a report, in the order in which they must have happened; the actor's columns are for the caller to put
+ * before them.
+ */
+export function describe(seen: Observation, actor: Omit<Actor, "columns">): readonly AuditEvent[] {
   const { mask } = seen;
-  if ((mask & FAN_RENAME) !== 0) return [renameEvent(seen, process)];
-  const events: AuditEvent[] = [];
-  if ((mask & FAN_CREATE) !== 0) events.push(createEvent(seen, process));
-  if ((mask & FAN_DELETE) !== 0) events.push(deleteEvent(seen, process));
-  return events;
+  if ((mask & FAN_RENAME) !== 0) return [eventOf(seen, actor, renameOf(seen))];
+  return [
+    ...((mask & FAN_CREATE) === 0 ? [] : [eventOf(seen, actor, createOf(seen))]),
+    ...((mask & FAN_DELETE) === 0 ? [] : [eventOf(seen, actor, deleteOf(seen))]),
+  ];
 }
 
-function createEvent(seen: Observation, process: EventFields): AuditEvent {
-  const known = typeOf(seen);
-  return eventOf(seen, process, {
-    topic: seen.isLink ? "file/link" : "file/create",
-    how: seen.isLink ? "link" : known?.how ?? "create",
-  });
+/** What kind of event it is, and the words that a sentence puts between actor and path. */
+interface Kind {
+  readonly topic: string;
+  readonly how: string;
+  readonly verb: string;
 }
 
-function deleteEvent(seen: Observation, process: EventFields): AuditEvent {
-  const isDirectory = (seen.mask & FAN_ONDIR) !== 0;
-  return eventOf(seen, process, { topic: "file/delete", how: isDirectory ? "rmdir" : "unlink" });
+function createOf(seen: Observation): Kind {
+  if (seen.isLink) return { topic: "file/link", how: "link", verb: "made the link" };
+  const { how = "create", noun = "" } = typeOf(seen) ?? {};
+  return { topic: "file/create", how, verb: `created${noun}` };
 }
 
-function renameEvent(seen: Observation, process: EventFields): AuditEvent {
-  return eventOf(seen, process, {
-    topic: "file/rename",
-    how: seen.isExchange ? "exchange" : "rename",
-  });
+function deleteOf({ mask }: Observation): Kind {
+  return (mask & FAN_ONDIR) !== 0
+    ? { topic: "file/delete", how: "rmdir", verb: "removed directory" }
+    : { topic: "file/delete", how: "unlink", verb: "removed" };
+}
+
+function renameOf({ isExchange }: Observation): Kind {
+  return isExchange
+    ? { topic: "file/rename", how: "exchange", verb: "exchanged" }
+    : { topic: "file/rename", how: "rename", verb: "renamed" };
 }
 
 function eventOf(
   seen: Observation,
-  process: EventFields,
-  { topic, how }: { readonly topic: string; readonly how: string },
+  { name, escaped: escapedOfActor }: Omit<Actor, "columns">,
+  { topic, how, verb }: Kind,
 ): AuditEvent {
   const { attributes, inode, device, mask, newPath } = seen;
   const old = newPath === undefined ? undefined : textOfBinary(seen.path.path);
   const path = textOfBinary((newPath ?? seen.path).path);
   const link = seen.linkText === undefined ? undefined : textOfBinary(seen.linkText);
+  const isEscaped = path.isEscaped || old?.isEscaped === true;
   const escaped = [
+    ...escapedOfActor,
     ...(path.isEscaped ? ["path"] : []),
     ...(old?.isEscaped ? ["old_path"] : []),
-    ...(link?.isEscaped ? ["detail.target"] : []),
+    ...(link?.isEscaped ? ["target"] : []),
+    ...(isEscaped ? ["message"] : []),
   ];
   const incomplete = [
     ...((newPath ?? seen.path).isComplete ? [] : ["path"]),
@@ -105,20 +132,22 @@ function eventOf(
   ];
   const type = typeOf(seen)?.type;
   return {
-    ...process,
     timeUs: seen.readAtUs,
     topic,
     severity: "info",
     outcome: "success",
     path: path.text,
     ...(old === undefined ? {} : { old_path: old.text }),
+    message: old === undefined
+      ? `${name} ${verb} ${path.text}`
+      : `${name} ${verb} ${old.text} ${seen.isExchange ? "and" : "to"} ${path.text}`,
     detail: {
       how,
       ...(type === undefined ? {} : { type }),
       ...(device === undefined ? {} : { device }),
       ...inodeFields(inode, attributes),
       ...(attributes === undefined ? {} : {
-        mode: attributes.mode,
+        mode: modeText(attributes.mode),
         size: attributes.sizeBytes,
         links: attributes.links,
       }),
@@ -130,6 +159,11 @@ function eventOf(
   };
 }
 
+/** Octal, as stat shows it: `0100644`. */
+function modeText(mode: number): string {
+  return `0${mode.toString(8)}`;
+}
+
 function inodeFields(
   named: InodeName | undefined,
   attributes: Attributes | undefined,
@@ -138,7 +172,7 @@ function inodeFields(
   return attributes === undefined ? {} : { inode: attributes.inode };
 }
 
-function typeOf({ attributes, mask }: Observation): { type: string; how: string } | undefined {
+function typeOf({ attributes, mask }: Observation): InodeType | undefined {
   const mode = attributes?.mode ?? ((mask & FAN_ONDIR) !== 0 ? 0o040000 : undefined);
   return mode === undefined ? undefined : TYPES[mode & S_IFMT];
 }

@@ -6,15 +6,15 @@
  * those of reading, at most {@link TICK_MS} late while the agent keeps up, because fanotify gives none.
  */
 import { setImmediate as turn } from "node:timers/promises";
-import { type EventFields, lineFields } from "../../../event/event.ts";
+import { lineFields } from "../../../event/event.ts";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
 import type { Source, SourceChunk, SourceLoss } from "../../source.ts";
-import { describe } from "./describe.ts";
+import { type Actor, describe, type Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_DELETE, FAN_Q_OVERFLOW } from "./fanotify-event.ts";
 import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
-import { createHeldEvents, type HeldEvent } from "./held-events.ts";
+import { createHeldEvents } from "./held-events.ts";
 import { createObserver, type Observer } from "./observer.ts";
 import { isUnder } from "./path-cache.ts";
 import { probeFanotify } from "./probe.ts";
@@ -27,12 +27,12 @@ const SLICE_MS = 10;
 
 /** What is known of processes, ready for lines. */
 export interface ProcessLookup {
-  /** Fields of a process as of now; at least `pid`. */
-  fieldsOf(pid: number): EventFields;
+  /** Learns what the kernel has told of processes until now. */
+  catchUp(): void;
+  /** The process that has a pid, or had it just now. */
+  actorOf(pid: number): Actor;
   /** Whether a process is Probity's own. */
   isOwn(pid: number): boolean;
-  /** Up to when everything that processes did is known, µs since the Unix epoch; undefined when no source tells. */
-  readonly knownUs: number | undefined;
 }
 
 export interface FilesystemSourceOptions {
@@ -108,7 +108,7 @@ interface ReadingOptions extends FilesystemSourceOptions {
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
   const { processes, createdFiles, clock, counters, overflowed } = options;
-  const held = createHeldEvents({ createdFiles, processesKnownUs: () => processes.knownUs });
+  const held = createHeldEvents(createdFiles);
   let emptyAtUs = clock.nowUs();
 
   const pump = (): void => {
@@ -134,7 +134,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
   });
   const dataDirectory = observer.pathOf(options.dataDirectory);
 
-  const isOwn = ({ seen, pid }: HeldEvent): boolean =>
+  const isOwn = (seen: Observation, pid: number): boolean =>
     dataDirectory !== undefined && isUnder(seen.path.path, dataDirectory) &&
     (seen.newPath === undefined || isUnder(seen.newPath.path, dataDirectory)) &&
     processes.isOwn(pid);
@@ -142,14 +142,12 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     const fields: string[] = [];
     const timesUs: number[] = [];
     for (const { event, isSilenced } of ready) {
-      const reported = reportsIn(event.seen.mask);
-      counters.attempted += reported;
       const seen = isSilenced ? { ...event.seen, mask: event.seen.mask & ~FAN_CREATE } : event.seen;
-      const told = isOwn(event) ? [] : describe(seen, processes.fieldsOf(event.pid));
+      const told = describe(seen, event.actor);
       counters.submitted += told.length;
-      counters.filtered += reported - told.length;
+      counters.filtered += reportsIn(event.seen.mask) - told.length;
       for (const each of told) {
-        fields.push(lineFields(each));
+        fields.push(event.actor.columns + lineFields(each));
         timesUs.push(each.timeUs);
       }
     }
@@ -157,8 +155,12 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
   };
   /** Looks up waiting reports until none is left or the time is up. */
   const lookUp = (untilMs: number): void => {
+    if (observer.waiting > 0) processes.catchUp();
     for (let next = observer.next(); next !== undefined; next = observer.next()) {
-      held.push({ pid: next.event.pid, seen: next.seen });
+      const { event: { pid }, seen } = next;
+      counters.attempted += reportsIn(seen.mask);
+      if (isOwn(seen, pid)) counters.filtered += reportsIn(seen.mask);
+      else held.push({ actor: processes.actorOf(pid), seen });
       if (performance.now() >= untilMs) break;
     }
     observer.release();

@@ -1,13 +1,12 @@
 /**
- * Observations that wait until the other sources have caught up: who the process is comes from the process source, and
- * whether the file source tells the same create comes from its notes. First in, first out, so that order stays.
+ * Observations that wait until it is known whether the file source tells the same create, from its notes. First in,
+ * first out, so that order stays.
  *
  * Invariant: nothing waits longer than {@link HOLD_MAX_MS}, and at most {@link HELD_EVENTS_MAX} wait.
  */
-import type { CreatedFiles } from "../../created-files.ts";
-import { deviceNumberOf } from "../../created-files.ts";
-import type { Observation } from "./describe.ts";
-import { FAN_CREATE, FAN_RENAME } from "./fanotify-event.ts";
+import { type CreatedFiles, deviceNumberOf } from "../../created-files.ts";
+import type { Actor, Observation } from "./describe.ts";
+import { FAN_CREATE, FAN_ONDIR } from "./fanotify-event.ts";
 
 /** The open that created a file is reported when it returns: this much later than the name, at most. */
 export const OPEN_RETURN_MS = 100;
@@ -15,7 +14,7 @@ export const HOLD_MAX_MS = 2000;
 export const HELD_EVENTS_MAX = 65_536;
 
 export interface HeldEvent {
-  readonly pid: number;
+  readonly actor: Actor;
   readonly seen: Observation;
 }
 
@@ -28,17 +27,10 @@ export interface HeldEvents {
   readonly length: number;
 }
 
-export interface HeldEventsOptions {
-  readonly createdFiles: CreatedFiles;
-  /** Up to when the processes are known, µs since the Unix epoch; undefined when no process source runs. */
-  readonly processesKnownUs: () => number | undefined;
-}
-
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
-export function createHeldEvents(options: HeldEventsOptions): HeldEvents {
-  const { createdFiles, processesKnownUs } = options;
+export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
   let held: HeldEvent[] = [];
 
   const isSilenced = ({ seen }: HeldEvent): boolean => {
@@ -49,7 +41,6 @@ export function createHeldEvents(options: HeldEventsOptions): HeldEvents {
   const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {
     const { readAtUs } = event.seen;
     const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || held.length > HELD_EVENTS_MAX;
-    if (!isOverdue && (processesKnownUs() ?? readAtUs) < readAtUs) return "wait";
     if (isSilenced(event)) return "silenced";
     const settledUs = createdFiles.settledUs;
     const mayStillBeNoted = settledUs !== undefined && isPlainCreate(event.seen) &&
@@ -81,6 +72,6 @@ export function createHeldEvents(options: HeldEventsOptions): HeldEvents {
 
 /** A create that the file source tells, too, if it came by open(2): of a regular file, or of one already gone. */
 function isPlainCreate({ mask, isLink, attributes }: Observation): boolean {
-  if ((mask & FAN_CREATE) === 0 || (mask & FAN_RENAME) !== 0 || isLink) return false;
+  if ((mask & FAN_CREATE) === 0 || (mask & FAN_ONDIR) !== 0 || isLink) return false;
   return attributes === undefined || (attributes.mode & S_IFMT) === S_IFREG;
 }

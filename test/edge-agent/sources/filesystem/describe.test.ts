@@ -24,23 +24,24 @@ const seen: Observation = {
   linkText: undefined,
 };
 
+const actor = { name: "/bin/x", escaped: [] };
+
 suite("events of a fanotify report", () => {
-  it("carry process, time, path and identity of the inode", () => {
-    expect(describe(seen, { pid: 3, exe: "/bin/x" })).toEqual([{
-      pid: 3,
-      exe: "/bin/x",
+  it("carry time, path and identity of the inode", () => {
+    expect(describe(seen, actor)).toEqual([{
       timeUs: 5,
       topic: "file/create",
       severity: "info",
       outcome: "success",
       path: "/d/name",
+      message: "/bin/x created /d/name",
       detail: { how: "create", device: "8:1", inode: 7, generation: 9 },
     }]);
   });
 
   it("are two when the kernel merged creation and removal, and say so", () => {
     const mask = FAN_CREATE | FAN_DELETE | FAN_ONDIR;
-    const events = describe({ ...seen, mask }, {});
+    const events = describe({ ...seen, mask }, actor);
     expect(events.map(({ topic, detail }) => [topic, detail?.["how"], detail?.["merged"]])).toEqual(
       [["file/create", "mkdir", true], ["file/delete", "rmdir", true]],
     );
@@ -52,17 +53,18 @@ suite("events of a fanotify report", () => {
       mask: FAN_RENAME,
       path: { path: "/d/\xff", isComplete: true },
       newPath: { path: "/d/\xc3\xa9", isComplete: true },
-    }, {});
+    }, actor);
     expect(event).toMatchObject({ topic: "file/rename", path: "/d/é", old_path: "/d/\\xff" });
-    expect(event?.detail?.["escaped"]).toEqual(["old_path"]);
+    expect(event?.detail?.["escaped"]).toEqual(["old_path", "message"]);
+    expect(event?.message).toBe("/bin/x renamed /d/\\xff to /d/é");
   });
 
   it("say when the directory is not known", () => {
     const path = knownPathOf(undefined, "name");
     const newPath = knownPathOf("/", "name");
-    const [one] = describe({ ...seen, path }, {});
+    const [one] = describe({ ...seen, path }, actor);
     expect([one?.path, one?.detail?.["incomplete"]]).toEqual(["name", ["path"]]);
-    const [two] = describe({ ...seen, mask: FAN_RENAME, path, newPath }, {});
+    const [two] = describe({ ...seen, mask: FAN_RENAME, path, newPath }, actor);
     expect([two?.path, two?.old_path, two?.detail?.["incomplete"]]).toEqual([
       "/name",
       "name",

@@ -1,11 +1,12 @@
 /**
- * Losses as `agent/gap` events: a flood of losses becomes at most one event per class and second, never silence.
+ * Losses as `agent/gap` events: what was lost between two takings becomes one event per class. The agent takes once a
+ * {@link GAP_INTERVAL_MS}, so that a flood of losses is no flood of events, and never silence.
  *
  * Invariant: what was added is in exactly one event; counts add up, and one unknown count makes the sum unknown.
  */
 import { type AuditEvent, formatTime } from "../event/event.ts";
 
-/** Gaps of one class are told together, this long at most after the first. */
+/** How often the agent asks for losses and tells them. */
 export const GAP_INTERVAL_MS = 1000;
 /** At most this many different reasons stand in one event. */
 const REASONS_MAX = 8;
@@ -25,10 +26,8 @@ export interface AgentGap {
 
 export interface GapLedger {
   add(gap: AgentGap): void;
-  /** Events of what is due: of each class that told nothing for {@link GAP_INTERVAL_MS}. */
-  due(nowUs: number): readonly AuditEvent[];
-  /** Events of all that was added and not told. */
-  rest(nowUs: number): readonly AuditEvent[];
+  /** Events of what was added since the last call, one per class. */
+  take(nowUs: number): readonly AuditEvent[];
 }
 
 interface OpenGap {
@@ -41,17 +40,6 @@ interface OpenGap {
 
 export function createGapLedger(): GapLedger {
   const open = new Map<string, OpenGap>();
-  const toldUs = new Map<string, number>();
-  const take = (nowUs: number, isDue: (kind: string) => boolean): readonly AuditEvent[] => {
-    const events: AuditEvent[] = [];
-    for (const [kind, gap] of open) {
-      if (!isDue(kind)) continue;
-      open.delete(kind);
-      toldUs.set(kind, nowUs);
-      events.push(gapEvent(kind, gap, nowUs));
-    }
-    return events;
-  };
   return {
     add({ class: kind, source, count, reason, fromUs, toUs }) {
       const gap = open.get(kind);
@@ -66,9 +54,11 @@ export function createGapLedger(): GapLedger {
       gap.sources.add(source);
       if (gap.reasons.size < REASONS_MAX) gap.reasons.add(reason);
     },
-    due: (nowUs) =>
-      take(nowUs, (kind) => nowUs - (toldUs.get(kind) ?? -Infinity) >= GAP_INTERVAL_MS * 1000),
-    rest: (nowUs) => take(nowUs, () => true),
+    take(nowUs) {
+      const events = [...open].map(([kind, gap]) => gapEvent(kind, gap, nowUs));
+      open.clear();
+      return events;
+    },
   };
 }
 

@@ -1,0 +1,103 @@
+/**
+ * What the agent says of itself: `agent/start`, `agent/heartbeat`, `agent/stop`. Pure.
+ */
+import type { AuditEvent } from "../event/event.ts";
+import type { ProducerCounters } from "../producer/producer.ts";
+import type { SourceCounters, SourceStatus } from "./source.ts";
+
+/** How often a running agent says so. */
+export const HEARTBEAT_INTERVAL_MS = 60_000;
+
+export interface SourceReport {
+  readonly name: string;
+  readonly status: SourceStatus;
+  readonly counters: SourceCounters;
+}
+
+export interface AgentReport {
+  readonly version: string;
+  readonly pid: number;
+  readonly sources: readonly SourceReport[];
+  readonly producer: ProducerCounters;
+}
+
+export interface StartReport extends AgentReport {
+  /** SHA-256 of the agent's settings, hex. */
+  readonly configSha256: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export function startEvent(report: StartReport, timeUs: number): AuditEvent {
+  const { version, pid, sources, configSha256, labels } = report;
+  const on = sources.filter(({ status }) => status.state === "on").map(({ name }) => name);
+  const off = sources.filter(({ status }) => status.state === "off").map(({ name }) => name);
+  return {
+    timeUs,
+    topic: "agent/start",
+    severity: "info",
+    pid,
+    message: `The agent started with ${listed(on)} on and ${listed(off)} off.`,
+    detail: {
+      version,
+      sources: sources.map(({ name, status }) => ({ name, ...status })),
+      config_sha256: configSha256,
+      ...(Object.keys(labels).length === 0 ? {} : { labels }),
+    },
+  };
+}
+
+export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent {
+  const { version, pid, producer } = report;
+  return {
+    timeUs,
+    topic: "agent/heartbeat",
+    severity: "info",
+    pid,
+    message: "The agent is here.",
+    detail: {
+      version,
+      sources: report.sources.map(({ name, status }) => ({ name, state: status.state })),
+      counters: countersOf(report),
+      spool_bytes: producer.spoolBytes,
+    },
+  };
+}
+
+export function stopEvent(report: AgentReport, timeUs: number): AuditEvent {
+  const { version, pid, producer } = report;
+  return {
+    timeUs,
+    topic: "agent/stop",
+    severity: "info",
+    pid,
+    message: "The agent stopped as it was told.",
+    detail: { version, counters: countersOf(report), spool_bytes: producer.spoolBytes },
+  };
+}
+
+/** Totals since the agent started, in the columns' spelling. */
+function countersOf({ sources, producer }: AgentReport): Readonly<Record<string, unknown>> {
+  return {
+    events: producer.eventsAppended,
+    batches: producer.batchesClosed,
+    batches_published: producer.batchesPublished,
+    batches_resent: producer.batchesResent,
+    batches_released: producer.batchesReleased,
+    events_voided: producer.eventsVoided,
+    sources: Object.fromEntries(
+      sources.filter(({ status }) => status.state === "on").map(({ name, counters }) => [name, {
+        attempted: counters.attempted,
+        submitted: counters.submitted,
+        ring_full: counters.ringFull,
+        filtered: counters.filtered,
+        throttled: counters.throttled,
+        read_fault: counters.readFault,
+        truncated: counters.truncated,
+      }]),
+    ),
+  };
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? "no source" : names.join(", ");
+}

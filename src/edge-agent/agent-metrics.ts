@@ -1,0 +1,87 @@
+/**
+ * The agent's figures for Prometheus, read from the counters at every scrape.
+ */
+import { createMetrics, type Metrics } from "../runtime/metrics.ts";
+import type { AgentReport } from "./agent-events.ts";
+import type { SourceCounters } from "./source.ts";
+
+export interface AgentMetrics {
+  /** Brings every figure up to date, then formats them. */
+  text(report: AgentReport): Promise<string>;
+  gap(kind: string): void;
+  readonly contentType: string;
+}
+
+const OUTCOMES: readonly (readonly [keyof SourceCounters, string])[] = [
+  ["submitted", "submitted"],
+  ["ringFull", "ring_full"],
+  ["filtered", "filtered"],
+  ["throttled", "throttled"],
+  ["readFault", "read_fault"],
+];
+
+export function createAgentMetrics(metrics: Metrics = createMetrics()): AgentMetrics {
+  const events = followed(metrics, "probity_agent_source_events_total", {
+    help: "Events a source met, by what became of them, since the agent started.",
+    labels: ["source", "outcome"],
+  });
+  const on = metrics.gauge("probity_agent_source_on", {
+    help: "Whether a source is on (1) or off (0).",
+    labels: ["source"],
+  });
+  const gaps = metrics.counter("probity_agent_gaps_total", {
+    help: "Gap events told, by class of loss.",
+    labels: ["class"],
+  });
+  const appended = followed(metrics, "probity_agent_events_total", {
+    help: "Events appended to batches since the agent started.",
+  });
+  const batches = followed(metrics, "probity_agent_batches_total", {
+    help: "Batches by what became of them, since the agent started.",
+    labels: ["state"],
+  });
+  const spoolBytes = metrics.gauge("probity_agent_spool_bytes", {
+    help: "Bytes in the spool.",
+  });
+  const spoolBatches = metrics.gauge("probity_agent_spool_batches", {
+    help: "Batches in the spool: not yet covered by the archive.",
+  });
+  return {
+    text({ sources, producer }) {
+      for (const { name, status, counters } of sources) {
+        on.set(status.state === "on" ? 1 : 0, { source: name });
+        for (const [key, outcome] of OUTCOMES) {
+          events.set(counters[key], { source: name, outcome });
+        }
+      }
+      appended.set(producer.eventsAppended, {});
+      batches.set(producer.batchesClosed, { state: "closed" });
+      batches.set(producer.batchesPublished, { state: "published" });
+      batches.set(producer.batchesResent, { state: "resent" });
+      batches.set(producer.batchesReleased, { state: "released" });
+      spoolBytes.set(producer.spoolBytes);
+      spoolBatches.set(producer.spoolBatches);
+      return metrics.text();
+    },
+    gap: (kind) => gaps.add(1, { class: kind }),
+    contentType: metrics.contentType,
+  };
+}
+
+/** A counter that takes totals kept elsewhere; a total that went back starts anew. */
+function followed(
+  metrics: Metrics,
+  name: string,
+  options: { readonly help: string; readonly labels?: readonly string[] },
+): { set(total: number, labels: Readonly<Record<string, string>>): void } {
+  const counter = metrics.counter(name, options);
+  const totals = new Map<string, number>();
+  return {
+    set(total, labels) {
+      const key = JSON.stringify(labels);
+      const last = totals.get(key) ?? 0;
+      counter.add(total >= last ? total - last : total, labels);
+      totals.set(key, total);
+    },
+  };
+}

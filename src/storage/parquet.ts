@@ -1,0 +1,187 @@
+/**
+ * Rows to data files of the table: how Parquet is written, cut by day, and described for the Delta log.
+ *
+ * Invariants: times are UTC instants (`isAdjustedToUTC`), every column has its field id, the partition column is in the
+ * path and never in the file, and a file holds rows of one UTC day. Rows stay in the order they are given; memory is
+ * bounded by the size of a row group. Source: Apache Parquet format, delta-io/delta PROTOCOL.md.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { COLUMNS, fieldIdOf, PARTITION_COLUMN } from "../event/columns.ts";
+import { statisticsOfCopy } from "./delta-statistics.ts";
+import type { Connection, JsonValue } from "./duckdb.ts";
+import { dataFilePath, type SequenceRange } from "./layout.ts";
+import { identifierOf, literalOf } from "./sql-text.ts";
+import type { DataFile } from "./table.ts";
+
+/** A data file that lies in a local folder and is not in the bucket yet. */
+export interface LocalDataFile {
+  readonly file: DataFile;
+  readonly path: string;
+}
+
+export interface WriteDataFilesOptions {
+  /** SELECT of all columns. */
+  readonly select: string;
+  /** Folder for the files; names in it that begin with `rows` are overwritten. */
+  readonly folder: string;
+  readonly range: SequenceRange;
+  /** Rows of a row group; see {@link rowGroupRowsOf}. */
+  readonly rowGroupRows: number;
+  /**
+   * Called once with the SQL of all rows just written, before they are cut and named; what it throws ends the writing.
+   */
+  readonly check?: (rows: string) => Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** Most and fewest rows of a row group. */
+export const ROW_GROUP_ROWS_MAX = 40_960;
+const ROW_GROUP_ROWS_MIN = 2_048;
+/** JSON that one row group may come from, in bytes; a writer holds a few of them in memory. */
+const ROW_GROUP_JSON_BYTES = 24 * 1024 * 1024;
+
+/** How the lines of a payload weigh. */
+export interface PayloadWeight {
+  readonly rows: number;
+  readonly contentBytes: number;
+}
+
+/** Rows of a row group such that no group of consecutive payloads comes from much more than 24 MiB of JSON. */
+export function rowGroupRowsOf(payloads: readonly PayloadWeight[]): number {
+  let rows = ROW_GROUP_ROWS_MAX;
+  while (rows > ROW_GROUP_ROWS_MIN && heaviestGroup(payloads, rows) > ROW_GROUP_JSON_BYTES) {
+    rows /= 2;
+  }
+  return Math.max(rows, ROW_GROUP_ROWS_MIN);
+}
+
+/** Writes rows as data files, one for each day that occurs; none for no rows. Throws what DuckDB throws. */
+export async function writeDataFiles(
+  connection: Connection,
+  options: WriteDataFilesOptions,
+): Promise<LocalDataFile[]> {
+  const whole = await copyRows(connection, { ...options, path: `${options.folder}/rows.parquet` });
+  const rows = `read_parquet(${literalOf(whole.path)})`;
+  await options.check?.(rows);
+  if (whole.rows === 0) return [];
+  if (whole.firstDay !== undefined && whole.firstDay === whole.lastDay) {
+    return [await describeFile(whole, whole.firstDay, options.range)];
+  }
+  const files: LocalDataFile[] = [];
+  for (const day of await daysOf(connection, rows, options.signal)) {
+    const written = await copyRows(connection, {
+      ...options,
+      select: `SELECT *, NULL AS ${PARTITION_COLUMN} FROM ${rows} WHERE ${isDay(day)}`,
+      path: `${options.folder}/rows-${day}.parquet`,
+    });
+    files.push(await describeFile(written, day, options.range));
+  }
+  return files;
+}
+
+const STORED = COLUMNS.filter(({ name }) => name !== PARTITION_COLUMN);
+const FIELD_IDS = STORED.map(({ name }) => `${identifierOf(name)}: ${fieldIdOf(name)}`).join(", ");
+const WRITE_OPTIONS = [
+  "FORMAT parquet",
+  "COMPRESSION zstd",
+  `FIELD_IDS {${FIELD_IDS}}`,
+  "RETURN_STATS true",
+].join(", ");
+
+interface WrittenRows {
+  readonly path: string;
+  readonly rows: number;
+  readonly columnStatistics: JsonValue;
+  /** Days of the least and the greatest time, YYYY-MM-DD. */
+  readonly firstDay: string | undefined;
+  readonly lastDay: string | undefined;
+}
+
+async function copyRows(
+  connection: Connection,
+  options: WriteDataFilesOptions & { readonly path: string },
+): Promise<WrittenRows> {
+  const { select, path, rowGroupRows, signal } = options;
+  const result = await connection.query(
+    `COPY (SELECT * EXCLUDE (${PARTITION_COLUMN}) FROM (${select})) TO ${literalOf(path)}
+      (${WRITE_OPTIONS}, ROW_GROUP_SIZE ${rowGroupRows})`,
+    signal === undefined ? {} : { signal },
+  );
+  const [row] = result.rows;
+  const columnStatistics = row?.["column_statistics"] ?? null;
+  const { minimum, maximum } = statisticsOfCopy(columnStatistics);
+  return {
+    path,
+    rows: Number(row?.["count"] ?? 0),
+    columnStatistics,
+    firstDay: dayOf(minimum["time"]),
+    lastDay: dayOf(maximum["time"]),
+  };
+}
+
+/** The greatest time is rounded up to the millisecond, so a day may seem to be two; that costs a pass, no more. */
+function dayOf(time: string | number | undefined): string | undefined {
+  return typeof time === "string" ? time.slice(0, 10) : undefined;
+}
+
+async function daysOf(
+  connection: Connection,
+  rows: string,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const result = await connection.query(
+    `SELECT DISTINCT CAST(CAST(time AS DATE) AS VARCHAR) AS day FROM ${rows} ORDER BY day`,
+    signal === undefined ? {} : { signal },
+  );
+  return result.rows.map(({ day }) => String(day));
+}
+
+function isDay(day: string): string {
+  const start = `TIMESTAMPTZ ${literalOf(`${day} 00:00:00+00`)}`;
+  return `time >= ${start} AND time < ${start} + INTERVAL 24 HOUR`;
+}
+
+async function describeFile(
+  written: WrittenRows,
+  eventDate: string,
+  range: SequenceRange,
+): Promise<LocalDataFile> {
+  const { path, rows, columnStatistics } = written;
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  const sha256 = hash.digest("hex");
+  const { size } = await stat(path);
+  return {
+    path,
+    file: {
+      path: dataFilePath(range, eventDate, sha256),
+      sizeBytes: size,
+      rows,
+      eventDate,
+      ...statisticsOfCopy(columnStatistics),
+      sha256,
+    },
+  };
+}
+
+/** JSON of the heaviest run of payloads that a row group of so many rows can hold. */
+function heaviestGroup(payloads: readonly PayloadWeight[], groupRows: number): number {
+  let heaviest = 0;
+  let first = 0;
+  let rows = 0;
+  let bytes = 0;
+  for (const payload of payloads) {
+    rows += payload.rows;
+    bytes += payload.contentBytes;
+    while (rows - (payloads[first]?.rows ?? 0) >= groupRows) {
+      rows -= payloads[first]?.rows ?? 0;
+      bytes -= payloads[first]?.contentBytes ?? 0;
+      first += 1;
+    }
+    heaviest = Math.max(heaviest, Math.min(1, groupRows / Math.max(1, rows)) * bytes);
+  }
+  return heaviest;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * What every program shares: the ring, the settings, the counters, the header of a record, and the one way out.
+ *
+ * Invariant: a hook that meets an event counts `attempted` (begin), then exactly one of the outcomes.
+ * Wakeups are the reader's business: it polls, so that no traced process pays for waking it.
+ */
+#ifndef PROBITY_EMIT_H
+#define PROBITY_EMIT_H
+
+#include <linux/bpf.h>
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "events.h"
+
+/*
+ * One hook, two programs: `btf_<name>` gets typed pointers (tp_btf), `raw_<name>` the same arguments as plain numbers
+ * (raw_tp). Both call `<body>(typed, arguments…)`; `typed` is a constant in each. The reader loads one of the two.
+ */
+#define PROBITY_HOOK(name, tracepoint, body)                                                                         \
+	SEC("tp_btf/" tracepoint)                                                                                    \
+	int btf_##name(__u64 *ctx)                                                                                   \
+	{                                                                                                            \
+		return body(true, ctx);                                                                              \
+	}                                                                                                            \
+	SEC("raw_tp/" tracepoint)                                                                                    \
+	int raw_##name(__u64 *ctx)                                                                                   \
+	{                                                                                                            \
+		return body(false, ctx);                                                                             \
+	}
+
+#define UNSET 4294967295U
+#define CLOCK_TICK_NS 10000000ULL
+#define PF_KTHREAD 0x00200000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	/* Set anew before loading. */
+	__uint(max_entries, 4096);
+} events SEC(".maps");
+
+/* One slot per program of the family. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct probity_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} sequences SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct probity_settings);
+} settings SEC(".maps");
+
+/* Written by user space only. Slot 0: losses already reported, slot 1: losses that are not in these counters. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct probity_losses);
+} ledger SEC(".maps");
+
+#define COUNT(counts, outcome) __sync_fetch_and_add(&(counts)->outcome, 1)
+
+static __always_inline struct probity_settings *settings_now(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+/* Counts an event that the program met. NULL: not within the time of these programs, or no memory: nothing to do. */
+static __always_inline struct probity_counters *begin(__u32 program)
+{
+	struct probity_settings *now = settings_now();
+	struct probity_counters *counts = bpf_map_lookup_elem(&counters, &program);
+	if (!now || !counts)
+		return NULL;
+	if (now->from_ns | now->until_ns) {
+		__u64 time_ns = bpf_ktime_get_boot_ns();
+		if (time_ns < now->from_ns || (now->until_ns && time_ns >= now->until_ns))
+			return NULL;
+	}
+	COUNT(counts, attempted);
+	return counts;
+}
+
+static __always_inline __u64 next_sequence(void)
+{
+	__u32 zero = 0;
+	__u64 *sequence = bpf_map_lookup_elem(&sequences, &zero);
+	return sequence ? __sync_fetch_and_add(sequence, 1) + 1 : 0;
+}
+
+/* The way out of every event: at most `size` bytes of a filled record, of which the header's length is made true. */
+static __always_inline int emit(struct probity_counters *counts, struct probity_header *record, __u64 size)
+{
+	record->length = size;
+	record->cpu = bpf_get_smp_processor_id();
+	record->sequence = next_sequence();
+	__u16 flags = record->flags;
+	if (bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP)) {
+		COUNT(counts, ring_full);
+		return 0;
+	}
+	COUNT(counts, submitted);
+	if (flags & PROBITY_TRUNCATED)
+		COUNT(counts, truncated);
+	return 0;
+}
+
+static __always_inline void fill_time(struct probity_header *header, __u8 kind)
+{
+	header->version = PROBITY_RECORD_VERSION;
+	header->kind = kind;
+	header->flags = 0;
+	header->padding = 0;
+	header->time_ns = bpf_ktime_get_boot_ns();
+}
+
+/* Fills the header for a task: the process it belongs to, its parent and its credentials now. */
+static __always_inline void fill_header(struct probity_header *header, __u8 kind, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+
+	fill_time(header, kind);
+	header->tid = BPF_CORE_READ(task, pid);
+	header->pid = BPF_CORE_READ(task, tgid);
+	header->start_ns = BPF_CORE_READ(leader, start_boottime);
+	header->ppid = BPF_CORE_READ(parent, tgid);
+	header->parent_start_ns = BPF_CORE_READ(parent, group_leader, start_boottime);
+	header->uid = BPF_CORE_READ(cred, uid.val);
+	header->euid = BPF_CORE_READ(cred, euid.val);
+	header->gid = BPF_CORE_READ(cred, gid.val);
+	header->auid = UNSET;
+	header->session = UNSET;
+	if (bpf_core_field_exists(task->loginuid)) {
+		header->auid = BPF_CORE_READ(task, loginuid.val);
+		header->session = BPF_CORE_READ(task, sessionid);
+	}
+	header->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	bpf_probe_read_kernel(header->comm, sizeof(header->comm), &leader->comm);
+}
+
+static __always_inline bool is_own_pid(struct probity_settings *now, __u32 pid, __u64 start_ns)
+{
+	__u64 ticks = start_ns / CLOCK_TICK_NS;
+	return (pid == now->own_pid[0] && ticks == now->own_start_ticks[0]) ||
+	       (pid == now->own_pid[1] && ticks == now->own_start_ticks[1]);
+}
+
+#endif

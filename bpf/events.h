@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * Contract 1: the records that cross from the kernel to user space.
+ *
+ * Fixed widths, explicit padding, little surprises: every structure has the same layout for clang's BPF target and for
+ * the decoder (src/edge-agent/record-layout.ts); a test compares the two. Numbers are in host byte order unless said
+ * otherwise. A change of layout raises PROBITY_RECORD_VERSION: readers refuse records of another version.
+ *
+ * Every fact comes from a kernel object (task, cred, file, dentry, inode, sock), never from a user pointer that another
+ * thread may change. The one exception is the argument region of an image just executed: the kernel has copied it into
+ * the new address space and no user code has run there yet.
+ */
+#ifndef PROBITY_EVENTS_H
+#define PROBITY_EVENTS_H
+
+#define PROBITY_RECORD_VERSION 1
+
+/* Longest path in a record, in bytes; a longer one keeps its end. */
+#define PROBITY_PATH_MAX 4096
+/* Most bytes of arguments in a record; the true length is always told. */
+#define PROBITY_ARGV_MAX 32768
+/* Most bytes of a script's name as it was given to execve. */
+#define PROBITY_SCRIPT_MAX 1024
+#define PROBITY_ANCESTORS 8
+#define PROBITY_COMM 16
+#define PROBITY_TTY 16
+
+enum probity_kind {
+	PROBITY_EXEC = 1,
+	PROBITY_FORK = 2,
+	PROBITY_EXIT = 3,
+	PROBITY_CONNECT = 16,
+	PROBITY_ACCEPT = 17,
+	PROBITY_LISTEN = 18,
+	PROBITY_FILE_OPEN = 32,
+};
+
+/* Bits of probity_header.flags. */
+enum probity_flag {
+	/* Something was cut: the arguments of an exec, the beginning of a path. */
+	PROBITY_TRUNCATED = 1 << 0,
+	/* The file has no name any more. */
+	PROBITY_DELETED = 1 << 1,
+	/* The image lives in memory only (memfd_create). */
+	PROBITY_MEMFD = 1 << 2,
+	/* The open made the file. */
+	PROBITY_CREATED = 1 << 3,
+	/* The arguments could not be read; their length is right. */
+	PROBITY_ARGV_UNREAD = 1 << 4,
+	/* The process is not known: pid, credentials and comm are empty. */
+	PROBITY_NO_PROCESS = 1 << 5,
+};
+
+/* First part of every record. Credentials and comm are those of the moment, not of the exec. */
+struct probity_header {
+	__u8 version;
+	__u8 kind;
+	__u16 flags;
+	/* Of the whole record, tail included. */
+	__u32 length;
+	/* Counts attempts of one CPU into one ring, from 1: a jump is a record that did not fit. */
+	__u64 sequence;
+	/* CLOCK_BOOTTIME. */
+	__u64 time_ns;
+	__u32 cpu;
+	__u32 tid;
+	/* Thread group, in the initial pid namespace. */
+	__u32 pid;
+	__u32 ppid;
+	/* Boot time at which the group's leader started: with pid, the identity of a process. */
+	__u64 start_ns;
+	__u64 parent_start_ns;
+	__u32 uid;
+	__u32 euid;
+	__u32 gid;
+	/* Login user and session; 4294967295 when unset. */
+	__u32 auid;
+	__u32 session;
+	__u32 padding;
+	/* Inode of the cgroup (version 2). */
+	__u64 cgroup_id;
+	char comm[PROBITY_COMM];
+};
+
+struct probity_ancestor {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 padding;
+};
+
+/* The tail holds exe, cwd, script and argv one after the other; argv's strings end in NUL each, the others do not. */
+struct probity_exec {
+	struct probity_header header;
+	__u64 inode;
+	/* major << 20 | minor. */
+	__u32 device;
+	__u32 generation;
+	__u32 mode;
+	__u32 links;
+	/* True length of the argument region. */
+	__u32 argv_bytes;
+	__u16 exe_length;
+	__u16 cwd_length;
+	__u16 script_length;
+	__u16 argv_length;
+	__u32 ancestor_count;
+	char tty[PROBITY_TTY];
+	/* Parent first. */
+	struct probity_ancestor ancestors[PROBITY_ANCESTORS];
+	char tail[];
+};
+
+/* The header is the child's. */
+struct probity_fork {
+	struct probity_header header;
+};
+
+struct probity_exit {
+	struct probity_header header;
+	/* As wait(2) gives it: code << 8 | core flag (0x80) | signal. */
+	__u32 status;
+	__u32 padding;
+};
+
+/* IPv4 addresses take the first four bytes; addresses are in network order, ports in host order. */
+struct probity_network {
+	struct probity_header header;
+	__u16 family;
+	__u16 protocol;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 local_address[16];
+	__u8 remote_address[16];
+	/* Of a connect: boot time of the call, whether it failed, and why (0: the socket does not say). */
+	__u64 begun_ns;
+	__u32 error;
+	__u32 is_failure;
+};
+
+struct probity_file {
+	struct probity_header header;
+	__u64 inode;
+	__u64 size;
+	__u32 device;
+	__u32 generation;
+	__u32 mode;
+	__u32 links;
+	/* As the open file keeps them: without O_CREAT, O_EXCL, O_NOCTTY and O_TRUNC. */
+	__u32 open_flags;
+	__u16 path_length;
+	__u16 padding;
+	char path[];
+};
+
+/* What a program did with the events it met: attempted is the sum of the next five. */
+struct probity_counters {
+	__u64 attempted;
+	__u64 submitted;
+	__u64 ring_full;
+	__u64 filtered;
+	/* No working memory was free on this CPU. */
+	__u64 throttled;
+	/* A fact without which the event means nothing could not be read. */
+	__u64 read_fault;
+	/* Part of submitted. */
+	__u64 truncated;
+	__u64 padding;
+};
+
+/* What was lost, by why. Kept in a pinned map by user space, so that it survives the reader (see losses.ts). */
+struct probity_losses {
+	__u64 ring_full;
+	__u64 throttled;
+	__u64 read_fault;
+	/* Programs that the kernel did not run because they interrupted themselves. */
+	__u64 recursion;
+	/* Records that the reader could not make sense of. */
+	__u64 unreadable;
+	__u64 padding[3];
+};
+
+/* Written by user space, also while programs run. The first two fields keep their place in every version. */
+struct probity_settings {
+	/* Boot time from which and until which programs take events (0: no bound): a seamless change of programs. */
+	__u64 from_ns;
+	__u64 until_ns;
+	/* Probity's own processes: two, with their children. Starts are in clock ticks (10 ms), as in /proc/<pid>/stat. */
+	__u64 own_start_ticks[2];
+	__u32 own_pid[2];
+	/* The data folder: file events of own processes inside it are filtered. */
+	__u64 data_inode;
+	__u32 data_device;
+	__u32 padding;
+};
+
+#endif

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+/*
+ * Files opened for writing, or made: whatever system call returned the descriptor, what counts is the open file behind
+ * it. One program on sys_exit, which all calls of the host pass: it leaves at the first sight of another call.
+ */
+#define PROBITY_SCRATCH_RECORD 8192
+#include "scratch.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define PROGRAM_OPEN 0
+
+#define FMODE_WRITE 0x2
+#define FMODE_CREATED 0x100000
+#define TS_COMPAT 0x0002
+#define X32_SYSCALL_BIT 0x40000000
+
+#define S_IFMT 0170000
+#define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define S_IFCHR 0020000
+
+/* Filesystems that are faces of the kernel, not storage. */
+#define MAGIC_PROC 0x9fa0
+#define MAGIC_SYSFS 0x62656572
+#define MAGIC_CGROUP 0x27e0eb
+#define MAGIC_CGROUP2 0x63677270
+#define MAGIC_DEBUGFS 0x64626720
+#define MAGIC_TRACEFS 0x74726163
+#define MAGIC_BPFFS 0xcafe4a11
+#define MAGIC_SECURITYFS 0x73636673
+#define MAGIC_SELINUXFS 0xf97cff8c
+#define MAGIC_DEVPTS 0x1cd1
+#define MAGIC_PIPEFS 0x50495045
+#define MAGIC_SOCKFS 0x534f434b
+#define MAGIC_ANON_INODE 0x09041934
+
+/* Character devices without memory: null, zero, full, random, urandom, kmsg; terminals; pseudo terminals. */
+#define MAJOR_MEMORY 1
+#define MINOR_NULL 3
+#define MAJOR_TERMINAL 4
+#define MAJOR_TERMINAL_AUX 5
+#define MAJOR_PTY_FIRST 128
+#define MAJOR_PTY_LAST 143
+
+/* open, creat, openat, openat2, open_by_handle_at; numbers of x86-64, then i386, then arm64. */
+static __always_inline bool is_open_x86(long number)
+{
+	return number == 257 || number == 2 || number == 85 || number == 437 || number == 304;
+}
+
+static __always_inline bool is_open_i386(long number)
+{
+	return number == 295 || number == 5 || number == 8 || number == 437 || number == 342;
+}
+
+static __always_inline bool is_open_arm64(long number)
+{
+	return number == 56 || number == 437 || number == 265;
+}
+
+static __always_inline bool is_open_call(bool typed, struct pt_regs *regs)
+{
+	if (bpf_core_field_exists(((struct pt_regs___arm64 *)0)->syscallno))
+		return is_open_arm64(BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno));
+	long number = typed ? regs->orig_ax : BPF_CORE_READ(regs, orig_ax);
+	number &= ~X32_SYSCALL_BIT;
+	if (!is_open_x86(number) && !is_open_i386(number))
+		return false;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+		return is_open_i386(number);
+	return is_open_x86(number);
+}
+
+static __always_inline struct file *file_of(struct task_struct *task, unsigned int fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
+	return file;
+}
+
+static __always_inline bool is_quiet_device(__u32 device)
+{
+	__u32 major = device >> 20, minor = device & 0xfffff;
+
+	if (major == MAJOR_MEMORY)
+		return minor >= MINOR_NULL;
+	return major == MAJOR_TERMINAL || major == MAJOR_TERMINAL_AUX ||
+	       (major >= MAJOR_PTY_FIRST && major <= MAJOR_PTY_LAST);
+}
+
+static __always_inline bool is_face_of_kernel(unsigned long magic)
+{
+	switch (magic) {
+	case MAGIC_PROC:
+	case MAGIC_SYSFS:
+	case MAGIC_CGROUP:
+	case MAGIC_CGROUP2:
+	case MAGIC_DEBUGFS:
+	case MAGIC_TRACEFS:
+	case MAGIC_BPFFS:
+	case MAGIC_SECURITYFS:
+	case MAGIC_SELINUXFS:
+	case MAGIC_DEVPTS:
+	case MAGIC_PIPEFS:
+	case MAGIC_SOCKFS:
+	case MAGIC_ANON_INODE:
+		return true;
+	}
+	return false;
+}
+
+/* Whether a write to the file says nothing: only regular files, block devices and devices with memory do. */
+static __always_inline bool is_quiet(struct inode *inode)
+{
+	switch (BPF_CORE_READ(inode, i_mode) & S_IFMT) {
+	case S_IFREG:
+	case S_IFBLK:
+		break;
+	case S_IFCHR:
+		if (is_quiet_device(BPF_CORE_READ(inode, i_rdev)))
+			return true;
+		break;
+	default:
+		return true;
+	}
+	return is_face_of_kernel(BPF_CORE_READ(inode, i_sb, s_magic));
+}
+
+static __always_inline bool is_own(struct task_struct *task, struct probity_settings *now)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+	return is_own_pid(now, BPF_CORE_READ(task, tgid), BPF_CORE_READ(task, group_leader, start_boottime)) ||
+	       is_own_pid(now, BPF_CORE_READ(parent, tgid), BPF_CORE_READ(parent, group_leader, start_boottime));
+}
+
+static __always_inline void fill_file(struct probity_file *record, struct file *file, struct inode *inode)
+{
+	record->inode = BPF_CORE_READ(inode, i_ino);
+	record->size = BPF_CORE_READ(inode, i_size);
+	record->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	record->generation = BPF_CORE_READ(inode, i_generation);
+	record->mode = BPF_CORE_READ(inode, i_mode);
+	record->links = BPF_CORE_READ(inode, i_nlink);
+	record->open_flags = BPF_CORE_READ(file, f_flags);
+	record->padding = 0;
+}
+
+static __always_inline int emit_open(struct probity_counters *counts, struct scratch *scratch,
+				     struct task_struct *task, struct file *file)
+{
+	struct probity_file *record = (void *)scratch->record;
+	struct probity_settings *now = settings_now();
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct path_walk walk = {};
+
+	if (now && now->data_inode && is_own(task, now)) {
+		walk.folder_inode = now->data_inode;
+		walk.folder_device = now->data_device;
+	}
+	walk_path(&walk, scratch->path, BPF_CORE_READ(file, f_path.mnt), dentry);
+	if (walk.is_inside) {
+		COUNT(counts, filtered);
+		return 0;
+	}
+	fill_header(&record->header, PROBITY_FILE_OPEN, task);
+	fill_file(record, file, inode);
+	if (!walk.is_whole)
+		record->header.flags |= PROBITY_TRUNCATED;
+	if (is_unhashed(dentry))
+		record->header.flags |= PROBITY_DELETED;
+	if (BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
+		record->header.flags |= PROBITY_CREATED;
+	__u32 length = copy_path(record->path, &walk);
+	record->path_length = length;
+	return emit(counts, &record->header, sizeof(*record) + length);
+}
+
+static __always_inline int on_sys_exit(bool typed, __u64 *ctx)
+{
+	struct pt_regs *regs = (void *)ctx[0];
+	long fd = ctx[1];
+
+	if (fd < 0 || fd > 0x7fffffff || !is_open_call(typed, regs))
+		return 0;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = file_of(task, fd);
+	if (file && !(BPF_CORE_READ(file, f_mode) & FMODE_WRITE))
+		return 0;
+	struct probity_counters *counts = begin(PROGRAM_OPEN);
+	if (!counts)
+		return 0;
+	if (!file) {
+		COUNT(counts, read_fault);
+		return 0;
+	}
+	if (is_quiet(BPF_CORE_READ(file, f_inode)) || BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+		COUNT(counts, filtered);
+		return 0;
+	}
+	struct scratch *scratch = take_scratch();
+	if (!scratch) {
+		COUNT(counts, throttled);
+		return 0;
+	}
+	emit_open(counts, scratch, task, file);
+	give_back(scratch);
+	return 0;
+}
+
+PROBITY_HOOK(sys_exit, "sys_exit", on_sys_exit)

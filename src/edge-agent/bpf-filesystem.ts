@@ -1,0 +1,34 @@
+/**
+ * The BPF filesystem, in which programs outlive the process that loaded them.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, statfsSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** Where the filesystem belongs; only there is it mounted when it is missing. */
+export const BPF_FOLDER = "/sys/fs/bpf";
+const BPF_MAGIC = 0xcafe4a11;
+const MOUNT_TIMEOUT_MS = 10_000;
+
+/** Makes a folder below the BPF filesystem, which is mounted when it is missing. Throws when that is not possible. */
+export function makePinFolder(folder: string): void {
+  const existing = nearestExisting(folder);
+  if (!isBpf(existing) && (folder === BPF_FOLDER || folder.startsWith(`${BPF_FOLDER}/`))) {
+    execFileSync("mount", ["-t", "bpf", "bpf", BPF_FOLDER], {
+      timeout: MOUNT_TIMEOUT_MS,
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+  }
+  if (!isBpf(nearestExisting(folder))) {
+    throw new Error(`Cannot pin programs in "${folder}": not on a BPF filesystem`);
+  }
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+}
+
+function nearestExisting(folder: string): string {
+  return existsSync(folder) ? folder : nearestExisting(dirname(folder));
+}
+
+function isBpf(folder: string): boolean {
+  return statfsSync(folder).type === BPF_MAGIC;
+}

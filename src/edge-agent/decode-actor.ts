@@ -1,0 +1,107 @@
+/**
+ * Who did it: the columns of a line that come from a record's header and the process table, as prepared JSON text.
+ *
+ * Invariant: the text of a process is made anew only when something in it changed: image, credentials, parent, comm,
+ * cgroup or the user names.
+ */
+import type { CgroupNames } from "./cgroup-names.ts";
+import { timeNsOf, u32, u64, UNSET } from "./decode-record.ts";
+import { endOfText, jsonInner, type RecordText } from "./decode-text.ts";
+import { ticksOf } from "./process-identity.ts";
+import type { ActorText, ProcessEntry, ProcessImage, ProcessTable } from "./process-table.ts";
+import { COMM_BYTES, HEADER } from "./record-layout.ts";
+import type { RecordMemory } from "./ring-buffer.ts";
+import type { UserNames } from "./user-names.ts";
+
+export interface ActorsOptions {
+  readonly processes: ProcessTable;
+  readonly userNames: UserNames;
+  readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
+  readonly text: RecordText;
+}
+
+export interface Actors {
+  /**
+   * Texts of the process that a record's header names: `columns` is `"user":"root",…,"comm":"ls",` (JSON members, each
+   * followed by a comma), `name` and `userName` are subjects for sentences (insides of JSON strings), `escaped` names
+   * the columns that had bytes which are not UTF-8.
+   */
+  of(memory: RecordMemory, offset: number): ActorText;
+}
+
+/** Words of the header that the texts depend on: everything from ppid to the end. */
+const WORDS_FROM = HEADER.ppid >> 2;
+const WORDS = ((HEADER.comm + COMM_BYTES) >> 2) - WORDS_FROM;
+
+interface Subject {
+  readonly memory: RecordMemory;
+  readonly offset: number;
+  readonly entry: ProcessEntry;
+  readonly image: ProcessImage;
+}
+
+export function createActors(options: ActorsOptions): Actors {
+  const { processes, userNames } = options;
+  return {
+    of: (memory, offset) => {
+      const { words } = memory;
+      const start = offset + HEADER.start_ns;
+      const pid = u32(words, offset + HEADER.pid);
+      const entry = processes.find(pid, u32(words, start), u32(words, start + 4));
+      const image = entry.imageAt(timeNsOf(words, offset));
+      const known = entry.actor;
+      if (
+        known?.image === image && known.namesVersion === userNames.version &&
+        isSame(known.words, words, (offset >> 2) + WORDS_FROM)
+      ) return known;
+      entry.actor = makeActor(options, { memory, offset, entry, image });
+      return entry.actor;
+    },
+  };
+}
+
+function isSame(known: Uint32Array, words: Uint32Array, from: number): boolean {
+  for (let place = 0; place < WORDS; place += 1) {
+    if (known[place] !== words[from + place]) return false;
+  }
+  return true;
+}
+
+function makeActor(options: ActorsOptions, { memory, offset, entry, image }: Subject): ActorText {
+  const { processes, userNames, cgroupNames, text } = options;
+  const { words, bytes } = memory;
+  const uid = u32(words, offset + HEADER.uid);
+  const auid = u32(words, offset + HEADER.auid);
+  const session = u32(words, offset + HEADER.session);
+  const ppid = u32(words, offset + HEADER.ppid);
+  const parentStart = offset + HEADER.parent_start_ns;
+  const parentTicks = ticksOf(u32(words, parentStart), u32(words, parentStart + 4));
+  const cgroup = cgroupNames(u64(words, offset + HEADER.cgroup_id), entry.pid);
+  const commFrom = offset + HEADER.comm;
+  text.isEscaped = false;
+  const comm = text.json(bytes, commFrom, endOfText(bytes, commFrom, commFrom + COMM_BYTES));
+  const escaped = [...(image.isEscaped ? ["exe"] : []), ...(text.isEscaped ? ["comm"] : [])];
+  const user = userNames.nameOf(uid);
+  const columns = textMember("user", user) +
+    `"uid":${uid},"euid":${u32(words, offset + HEADER.euid)},` +
+    `"gid":${u32(words, offset + HEADER.gid)},` +
+    (auid === UNSET ? "" : `"auid":${auid},${textMember("auid_user", userNames.nameOf(auid))}`) +
+    `"pid":${entry.pid},"ppid":${ppid},"process_id":"${entry.id}",` +
+    (ppid === 0 ? "" : `"parent_process_id":"${processes.idOf(ppid, parentTicks)}",`) +
+    (image.exe === undefined ? "" : `"exe":"${image.exe}",`) + `"comm":"${comm}",` +
+    (session === UNSET ? "" : `"session":"${session}",`) +
+    textMember("container", cgroup.container) + textMember("unit", cgroup.unit);
+  return {
+    columns,
+    name: image.exe ?? `${comm} (process ${entry.pid})`,
+    userName: user === undefined ? `uid ${uid}` : jsonInner(user),
+    escaped,
+    words: words.slice((offset >> 2) + WORDS_FROM, (offset >> 2) + WORDS_FROM + WORDS),
+    image,
+    namesVersion: userNames.version,
+  };
+}
+
+function textMember(name: string, value: string | undefined): string {
+  return value === undefined ? "" : `"${name}":"${jsonInner(value)}",`;
+}

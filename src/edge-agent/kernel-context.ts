@@ -1,0 +1,47 @@
+/**
+ * What the sources that read the kernel share in one agent: the library, the clock, and what is known about processes,
+ * users and cgroups.
+ */
+import { type BootClock, createBootClock } from "./boot-clock.ts";
+import { type CgroupNames, createCgroupNames } from "./cgroup-names.ts";
+import { type Libbpf, loadLibbpf } from "./libbpf.ts";
+import { createProcessIds, type ProcessIds, readBootId } from "./process-identity.ts";
+import { seedProcessTable } from "./process-seed.ts";
+import { createProcessTable, type ProcessTable } from "./process-table.ts";
+import { createUserNames, type UserNames } from "./user-names.ts";
+
+export interface KernelContext {
+  readonly libbpf: Libbpf;
+  readonly ids: ProcessIds;
+  readonly bootClock: BootClock;
+  readonly processes: ProcessTable;
+  readonly userNames: UserNames;
+  readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
+  /** Reads the living processes into the table, once; to be called when programs are attached. */
+  seed(): Promise<void>;
+  /** Looks whether clock and user names have changed; cheap, at most once a second for real. */
+  refresh(): void;
+}
+
+/** Throws when libbpf is not installed or this is not Linux. */
+export function createKernelContext(): KernelContext {
+  const libbpf = loadLibbpf();
+  const ids = createProcessIds(readBootId());
+  const bootClock = createBootClock(libbpf);
+  const processes = createProcessTable({ ids, nowNs: () => Number(bootClock.nowNs()) });
+  const userNames = createUserNames();
+  let seeding: Promise<void> | undefined;
+  return {
+    libbpf,
+    ids,
+    bootClock,
+    processes,
+    userNames,
+    cgroupNames: createCgroupNames(),
+    seed: () => seeding ??= seedProcessTable(processes),
+    refresh: () => {
+      bootClock.refresh();
+      userNames.refresh();
+    },
+  };
+}

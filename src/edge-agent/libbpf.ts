@@ -1,0 +1,148 @@
+/**
+ * libbpf through koffi: one method per function, named after it, and the three calls of the C library that mapping a
+ * ring and reading its clock take. Nothing is decided here.
+ *
+ * Invariants: a failure is a negative errno or a null pointer, never an exception; libbpf prints nothing.
+ */
+import koffi from "koffi";
+
+/** A pointer of the library; it means something only to the library. */
+export type Pointer = bigint;
+
+export const CLOCK_REALTIME = 0;
+export const CLOCK_BOOTTIME = 7;
+
+export interface Libbpf {
+  libbpf_version_string(): string;
+  /** CPUs that per-CPU maps have values for. */
+  libbpf_num_possible_cpus(): number;
+  /** Parses an object file; null with {@link Libbpf.errno} when it cannot. */
+  bpf_object__open_file(path: string): Pointer | null;
+  bpf_object__load(object: Pointer): number;
+  bpf_object__close(object: Pointer): void;
+  bpf_object__next_program(object: Pointer, previous: Pointer | null): Pointer | null;
+  bpf_object__find_map_by_name(object: Pointer, name: string): Pointer | null;
+  bpf_program__name(program: Pointer): string;
+  bpf_program__set_autoload(program: Pointer, autoload: boolean): number;
+  bpf_program__attach(program: Pointer): Pointer | null;
+  bpf_program__pin(program: Pointer, path: string): number;
+  bpf_link__pin(link: Pointer, path: string): number;
+  /** Closes the link; a pinned one goes on. */
+  bpf_link__destroy(link: Pointer): number;
+  bpf_map__fd(map: Pointer): number;
+  bpf_map__pin(map: Pointer, path: string): number;
+  bpf_map__set_max_entries(map: Pointer, entries: number): number;
+  bpf_map__set_autocreate(map: Pointer, autocreate: boolean): number;
+  bpf_obj_get(path: string): number;
+  /** Fills `info`, whose layout depends on what the descriptor is. */
+  bpf_obj_get_info_by_fd(fd: number, info: Uint8Array): number;
+  bpf_map_lookup_elem(fd: number, key: Uint8Array, value: Uint8Array): number;
+  bpf_map_update_elem(fd: number, key: Uint8Array, value: Uint8Array): number;
+
+  /** Maps a descriptor shared; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
+  mmap(fd: number, options: MmapOptions): Mapping | null;
+  munmap(mapping: Mapping): void;
+  /** Closes a descriptor that this library opened. */
+  close(fd: number): number;
+  /** Nanoseconds of a clock. */
+  clock_gettime(clock: number): bigint;
+  /** Error number of the last failed call. */
+  errno(): number;
+}
+
+export interface MmapOptions {
+  readonly sizeBytes: number;
+  readonly offsetBytes: number;
+  readonly access: "read" | "read-write";
+}
+
+export interface Mapping {
+  readonly address: Pointer;
+  readonly sizeBytes: number;
+  readonly view: ArrayBuffer;
+}
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+const BPF_ANY = 0n;
+
+/** Loads libbpf 1.x. Throws when it is not installed or this process cannot load it. */
+export function loadLibbpf(): Libbpf {
+  const library = koffi.load("libbpf.so.1");
+  library.func("void *libbpf_set_print(void *fn)")(null);
+  return { ...bindObjects(library), ...bindMaps(library), ...bindLibc(koffi.load("libc.so.6")) };
+}
+
+type Library = ReturnType<typeof koffi.load>;
+
+function bindObjects(library: Library) {
+  const openFile = library.func("void *bpf_object__open_file(const char *path, const void *opts)");
+  const nextProgram = library.func("void *bpf_object__next_program(void *obj, void *prev)");
+  const setAutoload = library.func("int bpf_program__set_autoload(void *prog, bool autoload)");
+  return {
+    libbpf_version_string: library.func("const char *libbpf_version_string()"),
+    libbpf_num_possible_cpus: library.func("int libbpf_num_possible_cpus()"),
+    bpf_object__open_file: (path: string): Pointer | null => openFile(path, null),
+    bpf_object__load: library.func("int bpf_object__load(void *obj)"),
+    bpf_object__close: library.func("void bpf_object__close(void *obj)"),
+    bpf_object__next_program: (object: Pointer, previous: Pointer | null): Pointer | null =>
+      nextProgram(object, previous),
+    bpf_object__find_map_by_name: library.func(
+      "void *bpf_object__find_map_by_name(void *obj, const char *name)",
+    ),
+    bpf_program__name: library.func("const char *bpf_program__name(void *prog)"),
+    bpf_program__set_autoload: (program: Pointer, autoload: boolean): number =>
+      setAutoload(program, autoload),
+    bpf_program__attach: library.func("void *bpf_program__attach(void *prog)"),
+    bpf_program__pin: library.func("int bpf_program__pin(void *prog, const char *path)"),
+    bpf_link__pin: library.func("int bpf_link__pin(void *link, const char *path)"),
+    bpf_link__destroy: library.func("int bpf_link__destroy(void *link)"),
+  };
+}
+
+function bindMaps(library: Library) {
+  const getInfo = library.func(
+    "int bpf_obj_get_info_by_fd(int fd, void *info, _Inout_ uint32_t *len)",
+  );
+  const update = library.func(
+    "int bpf_map_update_elem(int fd, void *key, void *value, uint64_t flags)",
+  );
+  return {
+    bpf_map__fd: library.func("int bpf_map__fd(void *map)"),
+    bpf_map__pin: library.func("int bpf_map__pin(void *map, const char *path)"),
+    bpf_map__set_max_entries: library.func("int bpf_map__set_max_entries(void *map, uint32_t n)"),
+    bpf_map__set_autocreate: library.func("int bpf_map__set_autocreate(void *map, bool create)"),
+    bpf_obj_get: library.func("int bpf_obj_get(const char *path)"),
+    bpf_obj_get_info_by_fd: (fd: number, info: Uint8Array): number =>
+      getInfo(fd, info, [info.byteLength]),
+    bpf_map_lookup_elem: library.func("int bpf_map_lookup_elem(int fd, void *key, void *value)"),
+    bpf_map_update_elem: (fd: number, key: Uint8Array, value: Uint8Array): number =>
+      update(fd, key, value, BPF_ANY),
+  };
+}
+
+function bindLibc(library: Library) {
+  const mmap = library.func(
+    "uintptr_t mmap(void *address, size_t size, int access, int flags, int fd, int64_t offset)",
+  );
+  const munmap = library.func("int munmap(uintptr_t address, size_t size)");
+  const clockGettime = library.func("int clock_gettime(int clock, void *time)");
+  return {
+    mmap: (fd: number, { sizeBytes, offsetBytes, access }: MmapOptions): Mapping | null => {
+      const protection = access === "read" ? PROT_READ : PROT_READ | PROT_WRITE;
+      const address = BigInt(mmap(null, sizeBytes, protection, MAP_SHARED, fd, offsetBytes));
+      if (address === MAP_FAILED) return null;
+      return { address, sizeBytes, view: koffi.view(address, sizeBytes) };
+    },
+    munmap: ({ address, sizeBytes }: Mapping): void => munmap(address, sizeBytes),
+    close: library.func("int close(int fd)"),
+    clock_gettime: (clock: number): bigint => {
+      const time = new BigInt64Array(2);
+      clockGettime(clock, time);
+      return (time[0] ?? 0n) * 1_000_000_000n + (time[1] ?? 0n);
+    },
+    errno: (): number => koffi.errno(),
+  };
+}

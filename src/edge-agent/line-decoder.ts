@@ -1,0 +1,56 @@
+/**
+ * The interface between a ring and a family's decoder: one record in, the text of one line out.
+ */
+import type { CgroupNames } from "./cgroup-names.ts";
+import { type Actors, createActors } from "./decode-actor.ts";
+import { createTimeText } from "./decode-record.ts";
+import { RecordText } from "./decode-text.ts";
+import type { ProcessTable } from "./process-table.ts";
+import type { RecordMemory } from "./ring-buffer.ts";
+import type { UserNames } from "./user-names.ts";
+
+/** A record in a ring's memory, with the wall time of its event. */
+export interface LocatedRecord {
+  readonly memory: RecordMemory;
+  /** Where the record starts, in bytes; a multiple of 8. */
+  readonly offset: number;
+  readonly length: number;
+  /** Microseconds since the Unix epoch. */
+  readonly timeUs: number;
+}
+
+export interface LineDecoder {
+  /** Takes from a record what it says about processes; called once per record, before any line is made from it. */
+  learn(record: LocatedRecord): void;
+  /** The line after its opening brace, without `idx` (see `lineFields`); undefined when the bytes make no sense. */
+  line(record: LocatedRecord): string | undefined;
+}
+
+export interface DecoderContext {
+  readonly processes: ProcessTable;
+  readonly actors: Actors;
+  readonly text: RecordText;
+  /** RFC 3339 text of a time in µs. */
+  readonly timeText: (timeUs: number) => string;
+}
+
+export interface DecoderContextOptions {
+  readonly processes: ProcessTable;
+  readonly userNames: UserNames;
+  readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
+}
+
+export function createDecoderContext(options: DecoderContextOptions): DecoderContext {
+  const text = new RecordText();
+  return {
+    processes: options.processes,
+    actors: createActors({ ...options, text }),
+    text,
+    timeText: createTimeText(),
+  };
+}
+
+/** `,"escaped":["path"]`, or nothing. */
+export function escapedMember(names: readonly string[]): string {
+  return names.length === 0 ? "" : `,"escaped":${JSON.stringify(names)}`;
+}

@@ -1,0 +1,154 @@
+/**
+ * Whether a family of programs works here, found out by doing it: load, attach, act, and see the act come back with the
+ * right fields. Configuration files and feature lists are not asked, because they are wrong too often.
+ *
+ * Invariant: never throws for what the machine lacks; the answer then says what would help. Each trial has programs and
+ * a ring of its own, and leaves nothing behind.
+ */
+import { existsSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { makePinFolder } from "./bpf-filesystem.ts";
+import { createDecoderContext } from "./line-decoder.ts";
+import type { KernelContext } from "./kernel-context.ts";
+import { createProcessTable } from "./process-table.ts";
+import {
+  KernelRefusal,
+  loadProgramObject,
+  PROGRAM_VARIANTS,
+  type ProgramVariant,
+} from "./program-object.ts";
+import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
+import type { SourceStatus } from "./source.ts";
+import type { LineDecoder } from "./line-decoder.ts";
+import type { ProofAction, RingFamily } from "./sources/ring-family.ts";
+
+/** Ring of a trial, in bytes. */
+const TRIAL_RING_BYTES = 1024 * 1024;
+const PROOF_TIMEOUT_MS = 2000;
+const POLL_MS = 5;
+const EPERM = 1;
+const EACCES = 13;
+const BTF_PATH = "/sys/kernel/btf/vmlinux";
+
+export interface ProbeResult {
+  readonly status: SourceStatus;
+  /** The variant that works; undefined when none does. */
+  readonly variant: ProgramVariant | undefined;
+}
+
+export interface ProbeOptions {
+  readonly family: RingFamily;
+  readonly pinFolder: string;
+  /** Variants to try, in order. */
+  readonly variants?: readonly ProgramVariant[];
+}
+
+export async function probeRingFamily(
+  context: KernelContext,
+  options: ProbeOptions,
+): Promise<ProbeResult> {
+  const { family, pinFolder, variants = PROGRAM_VARIANTS } = options;
+  const reasons: string[] = [];
+  for (const variant of variants) {
+    try {
+      const wrong = await tryVariant(context, family, variant);
+      if (wrong === undefined) return provenIn(variant, pinFolder);
+      reasons.push(`${variant}: ${wrong}`);
+    } catch (error) {
+      if (isForbidden(error)) return off(notAllowed(error));
+      reasons.push(`${variant}: ${messageOf(error)}`);
+    }
+  }
+  return off({ reason: reasons.join("; "), remedy: remedyForRefusal() });
+}
+
+/** Programs work; now whether they could be kept. */
+function provenIn(variant: ProgramVariant, pinFolder: string): ProbeResult {
+  try {
+    makePinFolder(pinFolder);
+  } catch (error) {
+    const remedy = "mount the BPF filesystem: mount -t bpf bpf /sys/fs/bpf";
+    return off({ reason: messageOf(error), remedy });
+  }
+  return { status: { state: "on", how: variant }, variant };
+}
+
+/** Undefined when the act came back as it should, else what went wrong. */
+async function tryVariant(
+  context: KernelContext,
+  family: RingFamily,
+  variant: ProgramVariant,
+): Promise<string | undefined> {
+  const { libbpf } = context;
+  using object = loadProgramObject(libbpf, {
+    family: family.name,
+    variant,
+    ringBytes: TRIAL_RING_BYTES,
+  });
+  using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);
+  object.attach();
+  await using action = await family.prove();
+  return await findProof(context, { family, ring, action });
+}
+
+interface Trial {
+  readonly family: RingFamily;
+  readonly ring: RingBuffer;
+  readonly action: ProofAction;
+}
+
+async function findProof(
+  context: KernelContext,
+  { family, ring, action }: Trial,
+): Promise<string | undefined> {
+  const decoder = trialDecoder(context, family);
+  const cursor = ring.cursorAt(ring.consumerPosition());
+  const endMs = performance.now() + PROOF_TIMEOUT_MS;
+  while (performance.now() < endMs) {
+    const limit = ring.producerPosition();
+    for (let offset = cursor.next(limit); offset >= 0; offset = cursor.next(limit)) {
+      const record = { memory: ring.memory, offset, length: cursor.length, timeUs: 0 };
+      decoder.learn(record);
+      const line = decoder.line(record);
+      const result = line === undefined ? "other" : action.check(JSON.parse(`{${line}`));
+      if (result === "proven") return undefined;
+      if (result !== "other") return `the event came back wrong: ${result.wrong}`;
+    }
+    ring.release(cursor.position);
+    await delay(POLL_MS);
+  }
+  return `the event did not come back within ${PROOF_TIMEOUT_MS} ms`;
+}
+
+/** A decoder that leaves the agent's own table alone. */
+function trialDecoder(context: KernelContext, family: RingFamily): LineDecoder {
+  const nowNs = (): number => Number(context.bootClock.nowNs());
+  const processes = createProcessTable({ ids: context.ids, nowNs });
+  return family.createDecoder(createDecoderContext({ ...context, processes }));
+}
+
+function off(why: { reason: string; remedy: string }): ProbeResult {
+  return { status: { state: "off", ...why }, variant: undefined };
+}
+
+function isForbidden(error: unknown): boolean {
+  const forbidden = error instanceof KernelRefusal && [EPERM, EACCES].includes(error.errno);
+  return forbidden && process.getuid?.() !== 0;
+}
+
+function notAllowed(error: unknown): { reason: string; remedy: string } {
+  return {
+    reason: `not allowed to load kernel programs (${messageOf(error)})`,
+    remedy: "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN",
+  };
+}
+
+function remedyForRefusal(): string {
+  return existsSync(BTF_PATH)
+    ? "use a kernel of 5.17 or later with BPF tracing programs allowed"
+    : "use a kernel built with CONFIG_DEBUG_INFO_BTF";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,275 @@
+/**
+ * What is known about processes: which image each has run and since when. Learned from exec, fork and exit records, and
+ * from /proc for processes older than the programs.
+ *
+ * Invariants: an entry is a process identity (pid and start), so a reused pid is another entry; a question names a
+ * time, and is answered with the image of that time, so that sources whose rings are read at different moments agree;
+ * the table is bounded: entries of ended processes go first, in the order of their ends.
+ */
+import { readlinkSync } from "node:fs";
+import { jsonInner } from "./decode-text.ts";
+import { type ProcessIds, readStartTicks, ticksOf } from "./process-identity.ts";
+
+/** Ended processes kept for records that are decoded late. */
+export const ENDED_PROCESSES_MAX = 16_384;
+/** Processes kept in all. */
+export const PROCESSES_MAX = 131_072;
+/** Unknown processes looked up in /proc, per second. */
+const LOOKUPS_PER_SECOND = 500;
+/** Images remembered of one process. */
+const IMAGES_MAX = 8;
+
+export interface ProcessImage {
+  /** Boot time of the exec, ns; minus infinity when it was running before anything was known. */
+  readonly sinceNs: number;
+  /** Path of the executable, as the inside of a JSON string; undefined for kernel threads and unknown ones. */
+  readonly exe: string | undefined;
+  /** The path had bytes that are not UTF-8. */
+  readonly isEscaped: boolean;
+}
+
+/** Texts that decoders made from a process, and from what they made them (see decode-actor.ts). */
+export interface ActorText {
+  readonly columns: string;
+  readonly name: string;
+  readonly userName: string;
+  readonly escaped: readonly string[];
+  readonly words: Uint32Array;
+  readonly image: ProcessImage;
+  readonly namesVersion: number;
+}
+
+const NO_IMAGE: ProcessImage = { sinceNs: -Infinity, exe: undefined, isEscaped: false };
+
+/** One process. */
+export class ProcessEntry {
+  readonly id: string;
+  readonly pid: number;
+  readonly startTicks: number;
+  startLow = 0;
+  startHigh = 0;
+  /** Newest last; the first may come from /proc. */
+  images: readonly ProcessImage[];
+  /** Boot time at which the image from /proc was seen, ns; undefined when there is none. */
+  seededNs: number | undefined;
+  isEnded = false;
+  /** The process that had the pid before. */
+  before: ProcessEntry | undefined;
+  /** Newest texts; kept here so that they go with the process. */
+  actor: ActorText | undefined;
+
+  constructor(id: string, process: { pid: number; startTicks: number; image: ProcessImage }) {
+    this.id = id;
+    this.pid = process.pid;
+    this.startTicks = process.startTicks;
+    this.images = [process.image];
+  }
+
+  /** The image that ran at a boot time in ns. */
+  imageAt(timeNs: number): ProcessImage {
+    for (let place = this.images.length - 1; place >= 0; place -= 1) {
+      const image = this.images[place];
+      if (image !== undefined && image.sinceNs <= timeNs) return image;
+    }
+    return NO_IMAGE;
+  }
+}
+
+export interface ProcessTable {
+  /** The process with a pid and start (boot time in ns as two words); made, and looked up in /proc, when unknown. */
+  find(pid: number, startLow: number, startHigh: number): ProcessEntry;
+  /** As {@link ProcessTable.find}, for a record that brings the image itself: nothing is looked up. */
+  introduce(pid: number, startLow: number, startHigh: number): ProcessEntry;
+  /** As {@link ProcessTable.find}, but makes nothing. */
+  peek(pid: number, startTicks: number): ProcessEntry | undefined;
+  /** Identity of a process that need not be known. */
+  idOf(pid: number, startTicks: number): string;
+  /** A process seen alive in /proc. */
+  seed(pid: number, startTicks: number, exe: string | undefined): void;
+  noteExec(entry: ProcessEntry, image: ProcessImage): void;
+  noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void;
+  noteExit(entry: ProcessEntry): void;
+  /** Sets what brings the table up to date with the kernel before other sources ask it. */
+  follow(catchUp: (() => void) | undefined): void;
+  /** Learns from all process records that the kernel has written until now. */
+  catchUp(): void;
+  readonly size: number;
+}
+
+export interface ProcessTableOptions {
+  readonly ids: ProcessIds;
+  /** Boot time now, ns. */
+  readonly nowNs: () => number;
+  /** Reads the image of a live process; by default from /proc. */
+  readonly readExe?: (pid: number, startTicks: number) => string | undefined;
+}
+
+export function createProcessTable(options: ProcessTableOptions): ProcessTable {
+  return new Table(options);
+}
+
+class Table implements ProcessTable {
+  readonly #ids: ProcessIds;
+  readonly #nowNs: () => number;
+  readonly #readExe: (pid: number, startTicks: number) => string | undefined;
+  readonly #newest = new Map<number, ProcessEntry>();
+  readonly #ended: ProcessEntry[] = [];
+  #endedFrom = 0;
+  #size = 0;
+  #lookupsFromNs = 0;
+  #lookups = 0;
+  #catchUp: (() => void) | undefined;
+
+  constructor({ ids, nowNs, readExe = readLiveExe }: ProcessTableOptions) {
+    this.#ids = ids;
+    this.#nowNs = nowNs;
+    this.#readExe = readExe;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  find(pid: number, startLow: number, startHigh: number): ProcessEntry {
+    const newest = this.#newest.get(pid);
+    if (newest?.startLow === startLow && newest.startHigh === startHigh) return newest;
+    const ticks = ticksOf(startLow, startHigh);
+    return started(this.peek(pid, ticks) ?? this.#adopt(pid, ticks), startLow, startHigh);
+  }
+
+  introduce(pid: number, startLow: number, startHigh: number): ProcessEntry {
+    const newest = this.#newest.get(pid);
+    if (newest?.startLow === startLow && newest.startHigh === startHigh) return newest;
+    const ticks = ticksOf(startLow, startHigh);
+    const entry = this.peek(pid, ticks) ?? this.#insert(pid, ticks, undefined);
+    return started(entry, startLow, startHigh);
+  }
+
+  peek(pid: number, startTicks: number): ProcessEntry | undefined {
+    let entry = this.#newest.get(pid);
+    while (entry !== undefined && entry.startTicks !== startTicks) entry = entry.before;
+    return entry;
+  }
+
+  idOf(pid: number, startTicks: number): string {
+    return this.#ids.idOf(pid, startTicks);
+  }
+
+  seed(pid: number, startTicks: number, exe: string | undefined): void {
+    if (this.peek(pid, startTicks) !== undefined) return;
+    this.#insert(pid, startTicks, exe).seededNs = this.#nowNs();
+  }
+
+  noteExec(entry: ProcessEntry, image: ProcessImage): void {
+    // An image from /proc is the newest of its moment: it says nothing about the time before an exec older than it.
+    const isSeedOlder = entry.seededNs !== undefined && entry.seededNs < image.sinceNs;
+    const kept = entry.seededNs === undefined || isSeedOlder ? entry.images : [];
+    entry.seededNs = isSeedOlder ? entry.seededNs : undefined;
+    entry.images = [...kept, image].slice(-IMAGES_MAX);
+  }
+
+  noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void {
+    if (child.images.length > 1 || child.images[0]?.exe !== undefined) return;
+    child.images = [{ ...parent.imageAt(timeNs), sinceNs: -Infinity }];
+  }
+
+  noteExit(entry: ProcessEntry): void {
+    if (entry.isEnded) return;
+    entry.isEnded = true;
+    this.#ended.push(entry);
+    if (this.#ended.length - this.#endedFrom > ENDED_PROCESSES_MAX) this.#dropOldestEnded();
+  }
+
+  follow(catchUp: (() => void) | undefined): void {
+    this.#catchUp = catchUp;
+  }
+
+  catchUp(): void {
+    this.#catchUp?.();
+  }
+
+  /** Makes an entry for a process that no record has introduced. */
+  #adopt(pid: number, startTicks: number): ProcessEntry {
+    const nowNs = this.#nowNs();
+    if (nowNs - this.#lookupsFromNs > 1e9) {
+      this.#lookupsFromNs = nowNs;
+      this.#lookups = 0;
+    }
+    this.#lookups += 1;
+    const exe = this.#lookups <= LOOKUPS_PER_SECOND ? this.#readExe(pid, startTicks) : undefined;
+    const entry = this.#insert(pid, startTicks, exe);
+    if (exe !== undefined) entry.seededNs = nowNs;
+    return entry;
+  }
+
+  #insert(pid: number, startTicks: number, exe: string | undefined): ProcessEntry {
+    if (this.#size >= PROCESSES_MAX) this.#dropOldest();
+    const image = exe === undefined ? NO_IMAGE : { ...NO_IMAGE, exe };
+    const entry = new ProcessEntry(this.#ids.idOf(pid, startTicks), { pid, startTicks, image });
+    const newest = this.#newest.get(pid);
+    if (newest === undefined || newest.startTicks < startTicks) {
+      entry.before = newest;
+      this.#newest.delete(pid);
+      this.#newest.set(pid, entry);
+    } else {
+      entry.before = newest.before;
+      newest.before = entry;
+    }
+    this.#size += 1;
+    return entry;
+  }
+
+  #dropOldestEnded(): void {
+    const entry = this.#ended[this.#endedFrom];
+    this.#endedFrom += 1;
+    if (this.#endedFrom > ENDED_PROCESSES_MAX) {
+      this.#ended.splice(0, this.#endedFrom);
+      this.#endedFrom = 0;
+    }
+    if (entry !== undefined) this.#drop(entry);
+  }
+
+  /** Drops what was known of the pid that has been in the table for longest. */
+  #dropOldest(): void {
+    const oldest = this.#newest.values().next().value;
+    if (oldest !== undefined) this.#drop(oldest);
+  }
+
+  #drop(entry: ProcessEntry): void {
+    let place = this.#newest.get(entry.pid);
+    if (place === entry) {
+      this.#size -= 1;
+      if (entry.before === undefined) this.#newest.delete(entry.pid);
+      else this.#newest.set(entry.pid, entry.before);
+      return;
+    }
+    while (place !== undefined && place.before !== entry) place = place.before;
+    if (place === undefined) return;
+    place.before = entry.before;
+    this.#size -= 1;
+  }
+}
+
+function started(entry: ProcessEntry, startLow: number, startHigh: number): ProcessEntry {
+  entry.startLow = startLow;
+  entry.startHigh = startHigh;
+  return entry;
+}
+
+/**
+ * Executable of a live process, from /proc, as the inside of a JSON string; undefined when it is gone, another one, or
+ * has none.
+ */
+export function readLiveExe(pid: number, startTicks: number): string | undefined {
+  if (readStartTicks(pid) !== startTicks) return undefined;
+  try {
+    return jsonInner(exeOfLink(readlinkSync(`/proc/${pid}/exe`)));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Path that /proc/<pid>/exe names, as records give it: without the marks for deleted files and memfds. */
+export function exeOfLink(link: string): string {
+  return link.replace(/ \(deleted\)$/, "").replace(/^\/memfd:/, "memfd:");
+}

@@ -1,0 +1,164 @@
+/**
+ * One compiled object loaded into the kernel: programs of one variant, attached and pinned on request.
+ *
+ * Invariant: an object holds both variants of each hook; only those of the asked variant are loaded, because one
+ * refused program fails its whole object.
+ */
+import { fileURLToPath } from "node:url";
+import type { Libbpf, Pointer } from "./libbpf.ts";
+
+/** How a program is typed: with the kernel's type information checked at load (tp_btf), or without (raw_tp). */
+export type ProgramVariant = "tp_btf" | "raw_tp";
+
+/** In the order in which they are tried. */
+export const PROGRAM_VARIANTS: readonly ProgramVariant[] = ["tp_btf", "raw_tp"];
+
+/** As in bpf/scratch.h: working memory of one CPU, in slots. */
+const SCRATCH_SLOTS = 2;
+/** Maps that only programs of one variant use. */
+const MAPS_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> = {
+  tp_btf: ["socket_owners"],
+  raw_tp: ["plain_owners"],
+};
+/** Maps that user space works with, and that are pinned. */
+export const SHARED_MAPS = ["events", "counters", "settings", "ledger"] as const;
+export type SharedMap = typeof SHARED_MAPS[number];
+
+export interface LoadOptions {
+  /** Name of a compiled object, such as `process`. */
+  readonly family: string;
+  readonly variant: ProgramVariant;
+  /** A power of two, at least one page. */
+  readonly ringBytes: number;
+}
+
+export interface ProgramObject extends Disposable {
+  /** Descriptor of a map; it lives as long as the object. */
+  mapFd(name: SharedMap): number;
+  /** Starts the programs. Throws when one cannot be attached; those before it then stay until dispose. */
+  attach(): void;
+  /** Pins maps, programs and links below an existing folder of a BPF filesystem, so that they outlive this process. */
+  pin(folder: string): void;
+}
+
+/** The kernel refused; `errno` says why. */
+export class KernelRefusal extends Error {
+  readonly errno: number;
+
+  constructor(message: string, errno: number) {
+    super(`${message}: errno ${errno}`);
+    this.errno = errno;
+  }
+}
+
+/** Path of a compiled object. */
+export function objectPath(family: string): string {
+  return fileURLToPath(new URL(`../../bpf/${family}.bpf.o`, import.meta.url));
+}
+
+/** Loads an object. Throws {@link KernelRefusal} when the kernel refuses it. */
+export function loadProgramObject(libbpf: Libbpf, options: LoadOptions): ProgramObject {
+  const path = objectPath(options.family);
+  const object = libbpf.bpf_object__open_file(path);
+  if (object === null) throw new KernelRefusal(`Cannot open object ${path}`, libbpf.errno());
+  const loaded = new LoadedObject(libbpf, object, options);
+  try {
+    loaded.load();
+  } catch (error) {
+    loaded[Symbol.dispose]();
+    throw error;
+  }
+  return loaded;
+}
+
+class LoadedObject implements ProgramObject {
+  readonly #libbpf: Libbpf;
+  readonly #options: LoadOptions;
+  #object: Pointer | undefined;
+  readonly #programs: { readonly name: string; readonly program: Pointer }[] = [];
+  readonly #links: { readonly name: string; readonly link: Pointer }[] = [];
+
+  constructor(libbpf: Libbpf, object: Pointer, options: LoadOptions) {
+    this.#libbpf = libbpf;
+    this.#object = object;
+    this.#options = options;
+  }
+
+  load(): void {
+    const { family, variant, ringBytes } = this.#options;
+    const libbpf = this.#libbpf;
+    const object = this.#open();
+    const prefix = variant === "tp_btf" ? "btf_" : "raw_";
+    let program = libbpf.bpf_object__next_program(object, null);
+    while (program !== null) {
+      const name = libbpf.bpf_program__name(program);
+      const isOurs = name.startsWith(prefix);
+      libbpf.bpf_program__set_autoload(program, isOurs);
+      if (isOurs) this.#programs.push({ name, program });
+      program = libbpf.bpf_object__next_program(object, program);
+    }
+    libbpf.bpf_map__set_max_entries(this.#map("events"), ringBytes);
+    const scratches = libbpf.bpf_object__find_map_by_name(object, "scratches");
+    if (scratches !== null) {
+      libbpf.bpf_map__set_max_entries(scratches, SCRATCH_SLOTS * libbpf.libbpf_num_possible_cpus());
+    }
+    for (const name of MAPS_OF_VARIANT[variant === "tp_btf" ? "raw_tp" : "tp_btf"]) {
+      const map = libbpf.bpf_object__find_map_by_name(object, name);
+      if (map !== null) libbpf.bpf_map__set_autocreate(map, false);
+    }
+    refused(libbpf.bpf_object__load(object), `Cannot load programs "${family}" as ${variant}`);
+  }
+
+  mapFd(name: SharedMap): number {
+    return this.#libbpf.bpf_map__fd(this.#map(name));
+  }
+
+  attach(): void {
+    for (const { name, program } of this.#programs) {
+      const link = this.#libbpf.bpf_program__attach(program);
+      if (link === null) {
+        throw new KernelRefusal(`Cannot attach program "${name}"`, this.#libbpf.errno());
+      }
+      this.#links.push({ name, link });
+    }
+  }
+
+  pin(folder: string): void {
+    const libbpf = this.#libbpf;
+    const pinned = (result: number, path: string): void => refused(result, `Cannot pin "${path}"`);
+    for (const name of SHARED_MAPS) {
+      const path = `${folder}/map_${name}`;
+      pinned(libbpf.bpf_map__pin(this.#map(name), path), path);
+    }
+    for (const { name, program } of this.#programs) {
+      const path = `${folder}/prog_${name}`;
+      pinned(libbpf.bpf_program__pin(program, path), path);
+    }
+    for (const { name, link } of this.#links) {
+      const path = `${folder}/link_${name}`;
+      pinned(libbpf.bpf_link__pin(link, path), path);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const { link } of this.#links.splice(0).reverse()) this.#libbpf.bpf_link__destroy(link);
+    this.#programs.length = 0;
+    if (this.#object !== undefined) this.#libbpf.bpf_object__close(this.#object);
+    this.#object = undefined;
+  }
+
+  #open(): Pointer {
+    if (this.#object === undefined) throw new Error("Cannot use a program object: closed");
+    return this.#object;
+  }
+
+  #map(name: string): Pointer {
+    const map = this.#libbpf.bpf_object__find_map_by_name(this.#open(), name);
+    if (map === null) throw new Error(`Cannot use map "${name}": not in the object`);
+    return map;
+  }
+}
+
+function refused(result: number, message: string): void {
+  if (result < 0) throw new KernelRefusal(message, -result);
+}

@@ -1,0 +1,129 @@
+/**
+ * Where the fields of a record lie, in bytes: the decoder's side of bpf/events.h. A test compares it with the layout
+ * that the compiler gives.
+ */
+
+export const RECORD_VERSION = 1;
+
+/** `enum probity_kind`. */
+export const KIND = {
+  exec: 1,
+  fork: 2,
+  exit: 3,
+  connect: 16,
+  accept: 17,
+  listen: 18,
+  fileOpen: 32,
+} as const;
+
+/** `enum probity_flag`. */
+export const FLAG = {
+  truncated: 1,
+  deleted: 2,
+  memfd: 4,
+  created: 8,
+  argvUnread: 16,
+  noProcess: 32,
+} as const;
+
+export const HEADER = {
+  version: 0,
+  kind: 1,
+  flags: 2,
+  length: 4,
+  sequence: 8,
+  time_ns: 16,
+  cpu: 24,
+  tid: 28,
+  pid: 32,
+  ppid: 36,
+  start_ns: 40,
+  parent_start_ns: 48,
+  uid: 56,
+  euid: 60,
+  gid: 64,
+  auid: 68,
+  session: 72,
+  cgroup_id: 80,
+  comm: 88,
+} as const;
+export const HEADER_BYTES = 104;
+export const COMM_BYTES = 16;
+
+export const ANCESTOR = { start_ns: 0, pid: 8 } as const;
+export const ANCESTOR_BYTES = 16;
+export const ANCESTORS_MAX = 8;
+
+export const EXEC = {
+  inode: 104,
+  device: 112,
+  generation: 116,
+  mode: 120,
+  links: 124,
+  argv_bytes: 128,
+  exe_length: 132,
+  cwd_length: 134,
+  script_length: 136,
+  argv_length: 138,
+  ancestor_count: 140,
+  tty: 144,
+  ancestors: 160,
+  tail: 288,
+} as const;
+export const TTY_BYTES = 16;
+
+export const FORK_BYTES = 104;
+
+export const EXIT = { status: 104 } as const;
+export const EXIT_BYTES = 112;
+
+export const NETWORK = {
+  family: 104,
+  protocol: 106,
+  local_port: 108,
+  remote_port: 110,
+  local_address: 112,
+  remote_address: 128,
+  begun_ns: 144,
+  error: 152,
+  is_failure: 156,
+} as const;
+export const NETWORK_BYTES = 160;
+
+export const FILE = {
+  inode: 104,
+  size: 112,
+  device: 120,
+  generation: 124,
+  mode: 128,
+  links: 132,
+  open_flags: 136,
+  path_length: 140,
+  path: 144,
+} as const;
+
+/** `struct probity_counters`: eight 64-bit numbers in this order. */
+export const COUNTERS = [
+  "attempted",
+  "submitted",
+  "ringFull",
+  "filtered",
+  "throttled",
+  "readFault",
+  "truncated",
+] as const;
+export const COUNTERS_BYTES = 64;
+
+/** `struct probity_losses`: eight 64-bit numbers in this order; the names are the classes of gap events. */
+export const LOSSES = ["ring_full", "throttled", "read_fault", "recursion", "unreadable"] as const;
+export const LOSSES_BYTES = 64;
+
+export const SETTINGS = {
+  from_ns: 0,
+  until_ns: 8,
+  own_start_ticks: 16,
+  own_pid: 32,
+  data_inode: 40,
+  data_device: 48,
+} as const;
+export const SETTINGS_BYTES = 56;

@@ -1,0 +1,80 @@
+/**
+ * The rings of a family, oldest first: usually one. After a change of the programs or of the ring's size there are two
+ * for a moment: the new programs take over from the old ones at one instant, and the old ring is read to its end.
+ *
+ * Invariants: at any moment one set of programs takes events. The instant is written into the new programs before the
+ * old ones, so that a process killed in between leaves an overlap, never a hole; the reader passes over what the old
+ * ring holds from that instant on.
+ */
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import type { BootClock } from "./boot-clock.ts";
+import { makePinFolder } from "./bpf-filesystem.ts";
+import type { Libbpf } from "./libbpf.ts";
+import { openPinnedPrograms, type PinnedPrograms, pinPrograms } from "./pinned-programs.ts";
+import { objectPath, type ProgramVariant } from "./program-object.ts";
+import { NEVER_NS, type ProgramSettings } from "./program-settings.ts";
+
+/** From writing the instant of a change until it comes. */
+const HANDOVER_NS = 5_000_000n;
+
+export interface RingChainOptions {
+  readonly libbpf: Libbpf;
+  readonly bootClock: BootClock;
+  readonly pinFolder: string;
+  readonly family: string;
+  readonly variant: ProgramVariant;
+  readonly ringBytes: number;
+  /** Bounds of time are set here, not by the caller. */
+  readonly settings: ProgramSettings;
+}
+
+/**
+ * Opens the pinned programs of a family, pins new ones when the pinned ones are not of these options, and makes the
+ * newest the one that takes events. The last of the list is the newest. Throws KernelRefusal, or when the BPF
+ * filesystem cannot be used.
+ */
+export function openRingChain(options: RingChainOptions): PinnedPrograms[] {
+  const { libbpf, pinFolder, family } = options;
+  makePinFolder(pinFolder);
+  const newest = `${family}-${generationOf(options)}`;
+  const names = readdirSync(pinFolder).filter((name) => isGeneration(name, family));
+  const older = names.filter((name) => name !== newest)
+    .map((name) => openPinnedPrograms(libbpf, `${pinFolder}/${name}`))
+    .sort((left, right) => left.mapId - right.mapId);
+  if (!names.includes(newest)) {
+    const fromNs = older.length === 0 ? 0n : NEVER_NS;
+    const settings = { ...options.settings, fromNs };
+    pinPrograms(libbpf, `${pinFolder}/${newest}`, { ...options, settings });
+  }
+  const chain = [...older, openPinnedPrograms(libbpf, `${pinFolder}/${newest}`)];
+  takeOver(chain, options);
+  return chain;
+}
+
+/** Writes the settings into all programs, each bounded by the start of the next. */
+function takeOver(chain: readonly PinnedPrograms[], options: RingChainOptions): void {
+  let untilNs = 0n;
+  for (const programs of chain.toReversed()) {
+    const known = programs.settings();
+    const fromNs = known.fromNs === NEVER_NS
+      ? options.bootClock.nowNs() + HANDOVER_NS
+      : known.fromNs;
+    programs.setSettings({
+      ...options.settings,
+      fromNs,
+      untilNs: known.untilNs === 0n ? untilNs : known.untilNs,
+    });
+    untilNs = fromNs;
+  }
+}
+
+/** Digest of what makes rings incompatible: the object's bytes, its variant and the ring's size. */
+function generationOf({ family, variant, ringBytes }: RingChainOptions): string {
+  return createHash("sha256").update(readFileSync(objectPath(family)))
+    .update(`${variant} ${ringBytes}`).digest("hex").slice(0, 12);
+}
+
+function isGeneration(name: string, family: string): boolean {
+  return name.startsWith(`${family}-`) && /^[0-9a-f]{12}$/.test(name.slice(family.length + 1));
+}

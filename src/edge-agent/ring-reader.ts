@@ -1,0 +1,255 @@
+/**
+ * Reads the rings of a family one after the other, from the place that is durable, and keeps their books: positions,
+ * losses, counters.
+ *
+ * Invariants: a chunk never mixes rings; a ring is left only when its programs have ended and it is read to its end,
+ * and removed only when a position of a later ring is durable. What it lost and nobody reported moves on with it.
+ */
+import type { RingPosition } from "../producer/producer.ts";
+import type { Log } from "../runtime/log.ts";
+import { timeNsOf, u32 } from "./decode-record.ts";
+import type { KernelContext } from "./kernel-context.ts";
+import { createDecoderContext, type LineDecoder } from "./line-decoder.ts";
+import { createLossLedger, type LossLedger } from "./losses.ts";
+import type { PinnedPrograms } from "./pinned-programs.ts";
+import { HEADER } from "./record-layout.ts";
+import type { RingCursor } from "./ring-buffer.ts";
+import type { SourceChunk, SourceCounters, SourceLoss } from "./source.ts";
+import type { RingFamily } from "./sources/ring-family.ts";
+
+/** Lines and characters in one chunk, at most (the last line may go beyond). */
+const CHUNK_LINES_MAX = 1024;
+const CHUNK_CHARACTERS_MAX = 1024 * 1024;
+/** Programs that met an event just before their end may still be writing it. */
+const LINGER_NS = 50_000_000;
+
+export interface RingReaderOptions {
+  readonly context: KernelContext;
+  /** Oldest first, at least one; the reader closes them. */
+  readonly chain: readonly PinnedPrograms[];
+  readonly family: RingFamily;
+  /** Where to read on; without it, at what was never released. */
+  readonly position: RingPosition | undefined;
+  readonly log: Log;
+}
+
+export interface RingReader extends Disposable {
+  /** The next lines; undefined when there are none now. */
+  read(): SourceChunk | undefined;
+  release(position: RingPosition): void;
+  losses(): readonly SourceLoss[];
+  counters(): SourceCounters;
+}
+
+export function openRingReader(options: RingReaderOptions): RingReader {
+  return new Reader(options);
+}
+
+/** A ring and the places up to which it was read and learned from. */
+interface OpenRing {
+  readonly programs: PinnedPrograms;
+  /** Identity of the ring in positions: first 8 characters of the boot id, and the map's id. */
+  readonly id: string;
+  readonly cursor: RingCursor;
+  readonly learning: RingCursor;
+  readonly ledger: LossLedger;
+  /** Boot time from which the next ring has the events, ns; infinity for the last. */
+  readonly untilNs: number;
+}
+
+class Reader implements RingReader {
+  readonly #context: KernelContext;
+  readonly #isProcess: boolean;
+  readonly #decoder: LineDecoder;
+  readonly #rings: OpenRing[];
+  /** Places in {@link Reader.#rings}: the one being read, the one being learned from. */
+  #at = 0;
+  #learningAt = 0;
+  #removed: SourceCounters | undefined;
+  #lost: SourceLoss[] = [];
+  #isReportDue = false;
+
+  constructor({ context, family, position, chain, log }: RingReaderOptions) {
+    this.#context = context;
+    this.#isProcess = family.name === "process";
+    this.#decoder = family.createDecoder(createDecoderContext(context));
+    this.#rings = chain.map((programs) => openRing(context, programs, position));
+    const { boot } = context.ids;
+    const isKnown = this.#rings.some(({ id }) => id === position?.ring);
+    if (isKnown && position !== undefined) this.#removeBefore(position.ring);
+    if (position !== undefined && !isKnown && position.ring.startsWith(`${boot}-`)) {
+      this.#lost.push({ class: "absent", count: null, reason: "the ring was removed" });
+    }
+    if (this.#isProcess) context.processes.follow(() => this.#learn());
+    log.debug("reading ring", {
+      source: family.name,
+      ring: this.#current().id,
+      rings: chain.length,
+    });
+  }
+
+  read(): SourceChunk | undefined {
+    const ring = this.#current();
+    const producer = ring.programs.ring.producerPosition();
+    this.#context.processes.catchUp();
+    // Of the process family, only what has been learned from: a record may have been completed since.
+    const limit = this.#isProcess ? Math.min(producer, ring.learning.position) : producer;
+    const from = ring.cursor.position;
+    const chunk = this.#decode(ring, limit);
+    if (ring.cursor.position === from && !this.#isReportDue) {
+      return this.#moveOn(ring) ? this.read() : undefined;
+    }
+    this.#isReportDue = false;
+    return chunk;
+  }
+
+  release(position: RingPosition): void {
+    const ring = this.#rings.find(({ id }) => id === position.ring);
+    if (ring === undefined) return;
+    ring.programs.ring.release(position.position);
+    if (position.lost !== undefined) ring.ledger.persist(position.lost);
+    this.#removeBefore(position.ring);
+  }
+
+  losses(): readonly SourceLoss[] {
+    const found = [...this.#lost, ...this.#current().ledger.collect()];
+    this.#lost = [];
+    if (found.length > 0) this.#isReportDue = true;
+    return found;
+  }
+
+  counters(): SourceCounters {
+    return this.#rings.map(({ programs }) => programs.counters())
+      .reduce(addCounters, this.#removed ?? NO_COUNTERS);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isProcess) this.#context.processes.follow(undefined);
+    for (const { programs } of this.#rings) programs[Symbol.dispose]();
+  }
+
+  #current(): OpenRing {
+    const ring = this.#rings[this.#at];
+    if (ring === undefined) throw new Error("Cannot read rings: there is none");
+    return ring;
+  }
+
+  #decode(ring: OpenRing, limit: number): SourceChunk {
+    const { cursor, untilNs, id, programs: { ring: { memory } } } = ring;
+    const { bootClock } = this.#context;
+    const fields: string[] = [];
+    const timesUs: number[] = [];
+    let characters = 0;
+    let unreadable = 0;
+    while (fields.length < CHUNK_LINES_MAX && characters < CHUNK_CHARACTERS_MAX) {
+      const offset = cursor.next(limit);
+      if (offset < 0) break;
+      if (timeNsOf(memory.words, offset) >= untilNs) continue;
+      const time = offset + HEADER.time_ns;
+      const timeUs = bootClock.wallUs(u32(memory.words, time), u32(memory.words, time + 4));
+      const line = this.#decoder.line({ memory, offset, length: cursor.length, timeUs });
+      if (line === undefined) {
+        unreadable += 1;
+        continue;
+      }
+      fields.push(line);
+      timesUs.push(timeUs);
+      characters += line.length;
+    }
+    if (unreadable > 0) ring.ledger.add("unreadable", unreadable);
+    const lost = ring.ledger.reported();
+    const position = {
+      ring: id,
+      position: cursor.position,
+      ...(lost === undefined ? {} : { lost }),
+    };
+    return { fields, timesUs, position };
+  }
+
+  /** Learns from every process record written until now. */
+  #learn(): void {
+    while (true) {
+      const ring = this.#rings[this.#learningAt];
+      if (ring === undefined) return;
+      const { learning, programs: { ring: { memory } } } = ring;
+      const limit = ring.programs.ring.producerPosition();
+      for (let offset = learning.next(limit); offset >= 0; offset = learning.next(limit)) {
+        this.#decoder.learn({ memory, offset, length: learning.length, timeUs: 0 });
+      }
+      if (!this.#isOver(ring, learning)) return;
+      this.#learningAt += 1;
+    }
+  }
+
+  /** Whether nothing can come in a ring after what a cursor has reached. */
+  #isOver(ring: OpenRing, cursor: RingCursor): boolean {
+    return Number(this.#context.bootClock.nowNs()) > ring.untilNs + LINGER_NS &&
+      cursor.position === ring.programs.ring.producerPosition();
+  }
+
+  #moveOn(ring: OpenRing): boolean {
+    const next = this.#rings[this.#at + 1];
+    if (next === undefined || !this.#isOver(ring, ring.cursor)) return false;
+    ring.ledger.moveTo(next.programs);
+    this.#at += 1;
+    return true;
+  }
+
+  /** Removes the rings before one of which a position is durable. */
+  #removeBefore(id: string): void {
+    const place = this.#rings.findIndex((ring) => ring.id === id);
+    if (place <= 0) return;
+    const kept = this.#rings[place];
+    for (const { programs, ledger } of this.#rings.splice(0, place)) {
+      this.#removed = addCounters(this.#removed ?? NO_COUNTERS, programs.counters());
+      if (kept !== undefined) ledger.moveTo(kept.programs);
+      programs.remove();
+    }
+    this.#at = Math.max(0, this.#at - place);
+    this.#learningAt = Math.max(0, this.#learningAt - place);
+  }
+}
+
+function openRing(
+  context: KernelContext,
+  programs: PinnedPrograms,
+  position: RingPosition | undefined,
+): OpenRing {
+  const { ring } = programs;
+  const id = `${context.ids.boot}-${programs.mapId}`;
+  const ours = position?.ring === id ? position : undefined;
+  // Positions are multiples of 8; release moves only forward and not beyond what was written.
+  if (ours !== undefined && ours.position % 8 === 0) ring.release(ours.position);
+  const from = ring.consumerPosition();
+  const { untilNs } = programs.settings();
+  return {
+    programs,
+    id,
+    cursor: ring.cursorAt(from),
+    learning: ring.cursorAt(from),
+    ledger: createLossLedger(programs, ours?.lost),
+    untilNs: untilNs === 0n ? Infinity : Number(untilNs),
+  };
+}
+
+const NO_COUNTERS: SourceCounters = {
+  attempted: 0,
+  submitted: 0,
+  ringFull: 0,
+  filtered: 0,
+  throttled: 0,
+  readFault: 0,
+  truncated: 0,
+};
+
+function addCounters(left: SourceCounters, right: SourceCounters): SourceCounters {
+  return {
+    attempted: left.attempted + right.attempted,
+    submitted: left.submitted + right.submitted,
+    ringFull: left.ringFull + right.ringFull,
+    filtered: left.filtered + right.filtered,
+    throttled: left.throttled + right.throttled,
+    readFault: left.readFault + right.readFault,
+    truncated: left.truncated + right.truncated,
+  };
+}

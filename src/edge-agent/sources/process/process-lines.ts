@@ -1,0 +1,107 @@
+/**
+ * Lines of processes: `process/exec`, `process/fork` and `process/exit`; and what their records teach the process table.
+ */
+import { constants } from "node:os";
+import { kindOf, timeNsOf, u32, u64 } from "../../decode-record.ts";
+import {
+  type DecoderContext,
+  escapedMember,
+  type LineDecoder,
+  type LocatedRecord,
+} from "../../line-decoder.ts";
+import { ticksOf } from "../../process-identity.ts";
+import type { ProcessEntry } from "../../process-table.ts";
+import { EXIT, EXIT_BYTES, FORK_BYTES, HEADER, KIND } from "../../record-layout.ts";
+import type { RecordMemory } from "../../ring-buffer.ts";
+import { execLine, execParts } from "./exec-line.ts";
+
+export function createProcessDecoder(context: DecoderContext): LineDecoder {
+  return {
+    learn: (record) => learn(context, record),
+    line: (record) => {
+      switch (kindOf(record.memory, record.offset, record.length)) {
+        case KIND.exec:
+          return execLine(context, record);
+        case KIND.fork:
+          return record.length === FORK_BYTES ? forkLine(context, record) : undefined;
+        case KIND.exit:
+          return record.length === EXIT_BYTES ? exitLine(context, record) : undefined;
+        default:
+          return undefined;
+      }
+    },
+  };
+}
+
+function learn({ processes, text }: DecoderContext, record: LocatedRecord): void {
+  const { memory, offset, length } = record;
+  const kind = kindOf(memory, offset, length);
+  if (kind === 0) return;
+  const timeNs = timeNsOf(memory.words, offset);
+  const entry = entryAt(processes, memory, offset);
+  if (kind === KIND.exit) processes.noteExit(entry);
+  if (kind === KIND.fork) processes.noteFork(entry, parentAt(processes, memory, offset), timeNs);
+  const parts = kind === KIND.exec ? execParts(memory, offset, length) : undefined;
+  if (parts === undefined) return;
+  text.isEscaped = false;
+  const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);
+  processes.noteExec(entry, { sinceNs: timeNs, exe, isEscaped: text.isEscaped });
+}
+
+type Processes = DecoderContext["processes"];
+
+function entryAt(processes: Processes, { words }: RecordMemory, offset: number): ProcessEntry {
+  const start = offset + HEADER.start_ns;
+  return processes.introduce(
+    u32(words, offset + HEADER.pid),
+    u32(words, start),
+    u32(words, start + 4),
+  );
+}
+
+/** The parent, which may be older than all records: then /proc is asked. */
+function parentAt(processes: Processes, { words }: RecordMemory, offset: number): ProcessEntry {
+  const start = offset + HEADER.parent_start_ns;
+  return processes.find(u32(words, offset + HEADER.ppid), u32(words, start), u32(words, start + 4));
+}
+
+function forkLine(context: DecoderContext, { memory, offset, timeUs }: LocatedRecord): string {
+  const { words } = memory;
+  const actor = context.actors.of(memory, offset);
+  const start = offset + HEADER.parent_start_ns;
+  const ppid = u32(words, offset + HEADER.ppid);
+  const parent = context.processes.peek(ppid, ticksOf(u32(words, start), u32(words, start + 4)));
+  const name = parent?.imageAt(timeNsOf(words, offset)).exe ?? `Process ${ppid}`;
+  return `"time":"${context.timeText(timeUs)}","topic":"process/fork","outcome":"success",` +
+    `"severity":"info",${actor.columns}"message":"${name} forked process ` +
+    `${u32(words, offset + HEADER.pid)}"${escapedDetail(actor.escaped)}}`;
+}
+
+function escapedDetail(names: readonly string[]): string {
+  return names.length === 0 ? "" : `,"detail":{${escapedMember(names).slice(1)}}`;
+}
+
+const SIGNAL_MASK = 0x7f;
+const CORE_BIT = 0x80;
+const SIGNAL_NAMES = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number, name]),
+);
+
+function exitLine(context: DecoderContext, { memory, offset, timeUs }: LocatedRecord): string {
+  const { words } = memory;
+  const actor = context.actors.of(memory, offset);
+  const status = u32(words, offset + EXIT.status);
+  const signal = status & SIGNAL_MASK;
+  const code = (status >>> 8) & 0xff;
+  const livedNs = u64(words, offset + HEADER.time_ns) - u64(words, offset + HEADER.start_ns);
+  const how = signal === 0
+    ? `exited with code ${code}`
+    : `was ended by ${SIGNAL_NAMES.get(signal) ?? `signal ${signal}`}`;
+  const detail = signal === 0
+    ? `"exit_code":${code}`
+    : `"signal":${signal},"core":${(status & CORE_BIT) !== 0}`;
+  return `"time":"${context.timeText(timeUs)}","topic":"process/exit","severity":"info",` +
+    `${actor.columns}"message":"${actor.name} ${how}",` +
+    `"detail":{${detail},"duration_ms":${(livedNs / 1e6).toFixed(3)}` +
+    `${escapedMember(actor.escaped)}}}`;
+}

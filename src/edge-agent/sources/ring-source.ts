@@ -1,0 +1,168 @@
+/**
+ * The source of one family of kernel programs: reads its ring in place and turns records into lines.
+ *
+ * Invariants: the ring moves on only by release, so that what is not yet durable can be read again; lines come in the
+ * order of the ring; before any other family makes a line, the process family's records up to that moment have been
+ * learned, so that who did it is known. Reading is by polling: no process of the host ever pays for waking the agent.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { RingPosition } from "../../producer/producer.ts";
+import { type Clock, systemClock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import type { KernelContext } from "../kernel-context.ts";
+import { type ProbeResult, probeRingFamily } from "../probe.ts";
+import type { ProgramVariant } from "../program-object.ts";
+import { type Ownership, settingsFor } from "../program-settings.ts";
+import { openRingChain } from "../ring-chain.ts";
+import { openRingReader, type RingReader } from "../ring-reader.ts";
+import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
+import { fileFamily } from "./file/file-family.ts";
+import { networkFamily } from "./network/network-family.ts";
+import { processFamily } from "./process/process-family.ts";
+import type { RingFamily, RingFamilyName } from "./ring-family.ts";
+
+/** Size of a ring when none is given, in bytes. */
+export const RING_BYTES = 16 * 1024 * 1024;
+/** Where programs are pinned when no folder is given. */
+export const PIN_FOLDER = "/sys/fs/bpf/probity";
+/** Pause after a read that found nothing: it doubles from the first to the second. */
+const PAUSE_MIN_MS = 5;
+const PAUSE_MAX_MS = 40;
+
+export interface RingSourceOptions {
+  readonly family: RingFamilyName;
+  /** Shared by all sources of an agent. */
+  readonly context: KernelContext;
+  /** Folder of a BPF filesystem; by default {@link PIN_FOLDER}. One agent per folder. */
+  readonly pinFolder?: string;
+  /** A power of two, at least 4096; by default {@link RING_BYTES}. */
+  readonly ringBytes?: number;
+  /** Whose file events inside which folder are filtered in the kernel; none by default. */
+  readonly ownership?: Ownership;
+  /** Position of the spool's newest record for this source: where to read on. */
+  readonly position?: RingPosition | undefined;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** Variants to try, in order; both by default. */
+  readonly variants?: readonly ProgramVariant[];
+}
+
+const FAMILIES: Readonly<Record<RingFamilyName, RingFamily>> = {
+  process: processFamily,
+  network: networkFamily,
+  file: fileFamily,
+};
+
+/** Opens nothing in the kernel yet: that is done by probe (on trial) and start (for good). */
+export function openRingSource(options: RingSourceOptions): Source {
+  return new RingSource(options);
+}
+
+class RingSource implements Source {
+  readonly name: string;
+  readonly #options: RingSourceOptions;
+  readonly #family: RingFamily;
+  readonly #pinFolder: string;
+  #probed: Promise<ProbeResult> | undefined;
+  #reader: RingReader | undefined;
+  #isClosed = false;
+
+  constructor(options: RingSourceOptions) {
+    this.name = options.family;
+    this.#options = options;
+    this.#family = FAMILIES[options.family];
+    this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
+  }
+
+  async probe(): Promise<SourceStatus> {
+    return (await this.#probe()).status;
+  }
+
+  /** Throws when the programs cannot be loaded: probe first. */
+  async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
+    const { context, clock = systemClock } = this.#options;
+    const reader = await this.#open();
+    await context.seed();
+    let pauseMs = PAUSE_MIN_MS;
+    while (!signal.aborted && !this.#isClosed) {
+      context.refresh();
+      const chunk = reader.read();
+      if (chunk !== undefined) {
+        pauseMs = PAUSE_MIN_MS;
+        yield chunk;
+        await nextTurn();
+      } else {
+        await pause(clock, pauseMs, signal);
+        pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+      }
+    }
+  }
+
+  release(position: RingPosition): void {
+    this.#reader?.release(position);
+  }
+
+  losses(): readonly SourceLoss[] {
+    return this.#reader?.losses() ?? [];
+  }
+
+  counters(): SourceCounters {
+    return this.#reader?.counters() ?? NO_COUNTERS;
+  }
+
+  /** Leaves the programs running: what happens from now on is read after the next start. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#reader?.[Symbol.dispose]();
+    this.#reader = undefined;
+    return Promise.resolve();
+  }
+
+  #probe(): Promise<ProbeResult> {
+    const { context, variants } = this.#options;
+    this.#probed ??= probeRingFamily(context, {
+      family: this.#family,
+      pinFolder: this.#pinFolder,
+      ...(variants === undefined ? {} : { variants }),
+    });
+    return this.#probed;
+  }
+
+  async #open(): Promise<RingReader> {
+    const { context, position, ownership, log, ringBytes = RING_BYTES } = this.#options;
+    const { variant, status } = await this.#probe();
+    if (variant === undefined) {
+      const why = status.state === "off" ? status.reason : "not proven";
+      throw new Error(`Cannot start source "${this.name}": ${why}`);
+    }
+    if (this.#isClosed) throw new Error(`Cannot start source "${this.name}": closed`);
+    const chain = openRingChain({
+      ...context,
+      pinFolder: this.#pinFolder,
+      family: this.#family.name,
+      variant,
+      ringBytes,
+      settings: settingsFor(ownership),
+    });
+    this.#reader = openRingReader({ context, chain, family: this.#family, position, log });
+    return this.#reader;
+  }
+}
+
+const NO_COUNTERS: SourceCounters = {
+  attempted: 0,
+  submitted: 0,
+  ringFull: 0,
+  filtered: 0,
+  throttled: 0,
+  readFault: 0,
+  truncated: 0,
+};
+
+async function pause(clock: Clock, pauseMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(pauseMs, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

@@ -15,7 +15,7 @@ export interface Standing {
 }
 
 export interface AgentStanding {
-  /** The epoch that was opened last. */
+  /** The epoch that was opened last; "" while none was. */
   readonly current: string;
   readonly epochs: Readonly<Record<string, Standing>>;
   readonly fork: Fork | undefined;
@@ -33,6 +33,8 @@ export interface AcceptanceState {
 /** A message as acceptance sees it: its place, and its headers or why they cannot be trusted. */
 export interface Arrival {
   readonly sequence: number;
+  /** The agent its subject names; undefined when that is none of the shard's. */
+  readonly agent: string | undefined;
   readonly messageDigest: string;
   readonly batch:
     | { readonly ok: true; readonly header: BatchHeader }
@@ -102,6 +104,9 @@ export function createAcceptance(initial: AcceptanceState): Acceptance {
       sequence = arrival.sequence;
       digest = arrival.messageDigest;
       if (!arrival.batch.ok) {
+        // Known by name, so that a watermark tells the agent that nothing of it was taken.
+        const { agent } = arrival;
+        if (agent !== undefined && !agents.has(agent)) agents.set(agent, UNHEARD);
         return { verdict: "refused", gaps: holes, reason: arrival.batch.reason };
       }
       const { header } = arrival.batch;
@@ -128,6 +133,7 @@ export function watermarkOf(
 }
 
 const NOTHING: Standing = { number: 0, digest: "" };
+const UNHEARD: AgentStanding = { current: "", epochs: {}, fork: undefined };
 
 /** What a batch changes of its agent's standing; undefined when nothing. */
 interface Outcome {

@@ -34,7 +34,7 @@ export function readArrival(message: StoredMessage, shard: string): ArrivedMessa
   return {
     agent,
     header: batch.ok ? batch.header : undefined,
-    arrival: { sequence, messageDigest: messageDigestOf(message), batch },
+    arrival: { sequence, messageDigest: messageDigestOf(message), agent, batch },
   };
 }
 

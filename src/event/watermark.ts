@@ -17,6 +17,7 @@ export interface Watermark {
   readonly incarnation: string;
   /** Committed sequence of the agent's stream; everything at or below it was decided. */
   readonly sequence: number;
+  /** The agent's epoch that was opened last; "" when nothing of it was ever taken. */
   readonly epoch: string;
   /** Highest accepted batch of the epoch, and its digest; 0 and "" when none is. */
   readonly number: number;

@@ -37,6 +37,7 @@ describe("an arrival", () => {
       arrival: {
         sequence: 9,
         messageDigest: messageDigestOf(message),
+        agent: header.agent,
         batch: { ok: true, header },
       },
     });

@@ -172,7 +172,7 @@ class DirectoryStore implements ObjectStore {
       const body = await handle.readFile(signal === undefined ? {} : { signal });
       return { body, etag: createHash("sha256").update(body).digest("hex") };
     } catch (cause) {
-      if (codeOf(cause) === "ENOENT") return undefined;
+      if (isAbsence(cause)) return undefined;
       throw cause;
     }
   }
@@ -185,7 +185,7 @@ class DirectoryStore implements ObjectStore {
       if (!found.isFile()) return undefined;
       return { key, sizeBytes: found.size, modifiedAtMs: Math.floor(found.mtimeMs) };
     } catch (cause) {
-      if (codeOf(cause) === "ENOENT") return undefined;
+      if (isAbsence(cause)) return undefined;
       throw cause;
     }
   }
@@ -241,6 +241,12 @@ function stateOf(cause: unknown): string {
   const code = codeOf(cause);
   const message = cause instanceof Error ? cause.message : String(cause);
   return code === undefined ? message : STATES[code] ?? message;
+}
+
+/** A key below a file names nothing, as in S3. */
+function isAbsence(cause: unknown): boolean {
+  const code = codeOf(cause);
+  return code === "ENOENT" || code === "ENOTDIR";
 }
 
 function directoryOf(url: string): string {

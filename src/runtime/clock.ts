@@ -17,5 +17,13 @@ export const systemClock: Clock = {
     const fineUs = Math.floor(startedUs + performance.now() * 1000);
     return Math.abs(fineUs - wallUs) < 1000 ? fineUs : wallUs;
   },
-  sleep: (ms, signal) => delay(ms, undefined, signal === undefined ? {} : { signal }),
+  sleep: async (ms, signal) => {
+    try {
+      await delay(ms, undefined, signal === undefined ? {} : { signal });
+    } catch (error) {
+      // Node rejects with an AbortError of its own.
+      signal?.throwIfAborted();
+      throw error;
+    }
+  },
 };

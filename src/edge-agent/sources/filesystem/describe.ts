@@ -9,7 +9,7 @@ import { textOfBinary } from "../../byte-text.ts";
 import { FAN_CREATE, FAN_DELETE, FAN_ONDIR, FAN_RENAME } from "./fanotify-event.ts";
 import type { InodeName } from "./file-handle.ts";
 import type { Attributes } from "./handle-reader.ts";
-import { joinPath } from "./path-cache.ts";
+import { joinPath } from "./directory-tree.ts";
 
 /** Who did it, ready for a line. */
 export interface Actor {

@@ -2,7 +2,7 @@
  * What fanotify(7) reports, parsed: directory entries made, renamed and removed, with handles of the directory and of
  * the object. Pure; the layouts are those of include/uapi/linux/fanotify.h, metadata version 3.
  *
- * Invariant: nothing returned refers to the read buffer, which is used again.
+ * Invariant: nothing returned refers to the read buffer, which is used again; texts are binary, one character per byte.
  */
 import type { FileHandle } from "./file-handle.ts";
 
@@ -40,7 +40,7 @@ const INFO_OLD_DFID_NAME = 10;
 const INFO_NEW_DFID_NAME = 12;
 
 /** Every event in the first `length` bytes of a buffer. Throws RangeError on a layout that is not the known one. */
-export function parseFanotifyEvents(buffer: Uint8Array, length: number): FanotifyEvent[] {
+export function parseFanotifyEvents(buffer: Buffer, length: number): FanotifyEvent[] {
   const view = new DataView(buffer.buffer, buffer.byteOffset, length);
   const events: FanotifyEvent[] = [];
   for (let at = 0; at + METADATA_BYTES <= length;) {
@@ -57,7 +57,7 @@ export function parseFanotifyEvents(buffer: Uint8Array, length: number): Fanotif
   return events;
 }
 
-function parseEvent(buffer: Uint8Array, view: DataView, start: number): FanotifyEvent {
+function parseEvent(buffer: Buffer, view: DataView, start: number): FanotifyEvent {
   const end = start + view.getUint32(start, true);
   let entry: DirectoryEntry | undefined;
   let newEntry: DirectoryEntry | undefined;
@@ -84,22 +84,18 @@ function parseEvent(buffer: Uint8Array, view: DataView, start: number): Fanotify
   };
 }
 
-/** fsid (8 bytes), then `struct file_handle`. */
-function handleAt(buffer: Uint8Array, view: DataView, at: number): FileHandle {
-  const sizeBytes = view.getUint32(at + 8, true);
-  const bytes = buffer.slice(at + 8, at + 16 + sizeBytes);
-  const whole = Buffer.from(buffer.buffer, buffer.byteOffset + at, 16 + sizeBytes);
-  return { key: whole.toString("latin1"), fsid: whole.toString("hex", 0, 8), bytes };
+function handleAt(buffer: Buffer, view: DataView, at: number): FileHandle {
+  return buffer.toString("latin1", at, at + 16 + view.getUint32(at + 8, true));
 }
 
 function entryAt(
-  buffer: Uint8Array,
+  buffer: Buffer,
   view: DataView,
   { at, end }: { readonly at: number; readonly end: number },
 ): DirectoryEntry {
   const nameAt = at + 16 + view.getUint32(at + 8, true);
   const terminator = buffer.indexOf(0, nameAt);
   const nameEnd = terminator === -1 || terminator > end ? end : terminator;
-  const name = Buffer.from(buffer.buffer, buffer.byteOffset + nameAt, nameEnd - nameAt);
-  return { directory: handleAt(buffer, view, at), name: name.toString("latin1") };
+  const name = buffer.toString("latin1", nameAt, nameEnd);
+  return { directory: handleAt(buffer, view, at), name };
 }

@@ -71,7 +71,7 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
   const pollfds = new DataView(new ArrayBuffer(POLLFD_BYTES));
   pollfds.setInt32(0, mountinfoFd, true);
   pollfds.setInt16(4, POLLPRI, true);
-  const buffer = new Uint8Array(READ_BYTES);
+  const buffer = Buffer.alloc(READ_BYTES);
   let watched: readonly Filesystem[] = [];
   let unwatched: readonly Unwatched[] = [];
   let filesystems: ReadonlyMap<string, Filesystem> = new Map();

@@ -3,13 +3,22 @@
  * layout is known here, from which inode and generation are read without opening anything. Pure.
  */
 
-export interface FileHandle {
-  /** Filesystem and handle as one binary string: equal for the same inode of the same filesystem, and only then. */
-  readonly key: string;
-  /** Filesystem id as statfs(2) gives it, 16 hex characters. */
-  readonly fsid: string;
-  /** `struct file_handle`: size (u32), type (s32), bytes. */
-  readonly bytes: Uint8Array;
+/**
+ * Filesystem id (8 bytes, as statfs(2) gives it), then `struct file_handle`: size (u32), type (s32), bytes. A binary
+ * string, one character per byte: equal for the same inode of the same filesystem, and only then.
+ */
+export type FileHandle = string;
+
+const FSID_BYTES = 8;
+
+/** The id of a handle's filesystem, binary. */
+export function fsidOf(handle: FileHandle): string {
+  return handle.slice(0, FSID_BYTES);
+}
+
+/** `struct file_handle` of a handle. */
+export function handleBytes(handle: FileHandle): Buffer {
+  return Buffer.from(handle.slice(FSID_BYTES), "latin1");
 }
 
 export interface InodeName {
@@ -26,7 +35,7 @@ const SHMEM_TYPES: ReadonlySet<string> = new Set(["tmpfs", "devtmpfs", "ramfs"])
 
 /** Inode number and generation in a handle; undefined when the filesystem's layout is not known. */
 export function inodeOf(handle: FileHandle, filesystemType: string): InodeName | undefined {
-  const { bytes } = handle;
+  const bytes = handleBytes(handle);
   if (bytes.byteLength < 16) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const sizeBytes = view.getUint32(0, true);

@@ -16,7 +16,7 @@ import { FAN_CREATE, FAN_DELETE, FAN_Q_OVERFLOW } from "./fanotify-event.ts";
 import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHeldEvents } from "./held-events.ts";
 import { createObserver, type Observer } from "./observer.ts";
-import { isUnder } from "./path-cache.ts";
+import { isUnder } from "./directory-tree.ts";
 import { probeFanotify } from "./probe.ts";
 import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 

@@ -16,7 +16,8 @@ import {
   STATX_BTIME,
   STATX_BYTES,
 } from "../../libc.ts";
-import type { FileHandle } from "./file-handle.ts";
+import type { Whereabouts } from "./directory-tree.ts";
+import { type FileHandle, fsidOf, handleBytes } from "./file-handle.ts";
 import type { Filesystem } from "./mounts.ts";
 
 /** Attributes of an inode. */
@@ -31,22 +32,13 @@ export interface Attributes {
   readonly bornAtUs: number | undefined;
 }
 
-export interface Directory {
-  /** Its path now, binary; without the kernel's mark of a removed one. */
-  readonly path: string;
-  /** Whether it is the root of what is mounted. */
-  readonly isRoot: boolean;
-  /** Handle of the directory above it. Opens that anew. */
-  parent(): FileHandle | undefined;
-}
-
 export interface HandleReader {
-  /** A directory as it is now; undefined when it is gone (ESTALE) or its filesystem cannot be reached. */
-  directory(handle: FileHandle): Directory | undefined;
+  /** Where a directory is now; undefined when it is gone (ESTALE) or its filesystem cannot be reached. */
+  directory(handle: FileHandle): Whereabouts | undefined;
   /** An object's attributes and, of a symbolic link, its text; undefined when it is gone. */
   object(handle: FileHandle): { attributes: Attributes; linkText: string | undefined } | undefined;
-  /** The path by which {@link HandleReader.directory} names a directory that is there now. */
-  pathOf(path: string): string | undefined;
+  /** The handle by which events name a directory that is there now. */
+  handleOf(path: string): FileHandle | undefined;
   /** Closes the filesystems' descriptors. */
   release(): void;
 }
@@ -76,9 +68,9 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
     return fd;
   };
   const withOpen = <T>(handle: FileHandle, look: (fd: number) => T): T | undefined => {
-    const onto = mountFd(handle.fsid);
+    const onto = mountFd(fsidOf(handle));
     if (onto === undefined) return undefined;
-    const fd = libc.open_by_handle_at(onto, handle.bytes, O_PATH);
+    const fd = libc.open_by_handle_at(onto, handleBytes(handle), O_PATH);
     if (fd < 0) return undefined;
     try {
       return look(fd);
@@ -91,30 +83,29 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
     return length < 0 ? undefined : pathBuffer.toString("latin1", 0, length);
   };
 
-  const directory = (handle: FileHandle): Directory | undefined =>
-    withOpen(handle, (fd) => {
-      const linked = linkText(`/proc/self/fd/${fd}`);
-      const attributes = attributesOf(libc, fd, statxBuffer);
-      if (linked === undefined || attributes === undefined) return undefined;
-      const isRemoved = attributes.links === 0 && linked.endsWith(DELETED_MARK);
-      const path = isRemoved ? linked.slice(0, -DELETED_MARK.length) : linked;
-      const filesystem = filesystemOf(handle.fsid);
-      return {
-        path,
-        isRoot: filesystem?.mounts.some(({ point }) => point === path) ?? true,
-        parent: () =>
-          withOpen(handle, (again) => handleOf(libc, again, { name: "..", fsid: handle.fsid })),
-      };
-    });
-
   return {
-    directory,
-    pathOf(path) {
+    directory: (handle) =>
+      withOpen(handle, (fd) => {
+        const linked = linkText(`/proc/self/fd/${fd}`);
+        const parent = handleOf(libc, fd, { name: "..", fsid: fsidOf(handle) });
+        const attributes = attributesOf(libc, fd, statxBuffer);
+        if (linked === undefined || attributes === undefined) return undefined;
+        const isRemoved = attributes.links === 0 && linked.endsWith(DELETED_MARK);
+        const path = isRemoved ? linked.slice(0, -DELETED_MARK.length) : linked;
+        const isMountPoint = filesystemOf(fsidOf(handle))?.mounts.some(({ point }) =>
+          point === path
+        );
+        // A filesystem's own root is its own parent.
+        const isRoot = isMountPoint === true || parent === undefined || parent === handle;
+        if (isRoot) return { root: path };
+        return { directory: parent, name: path.slice(path.lastIndexOf("/") + 1) };
+      }),
+    handleOf(path) {
       const fd = libc.open(path, O_RDONLY | O_NONBLOCK);
       if (fd < 0) return undefined;
       try {
-        const handle = handleOf(libc, fd, { name: ".", fsid: fsidOf(libc, fd) ?? "" });
-        return handle === undefined ? undefined : directory(handle)?.path;
+        const fsid = readFsid(libc, fd);
+        return fsid === undefined ? undefined : handleOf(libc, fd, { name: ".", fsid });
       } finally {
         libc.close(fd);
       }
@@ -152,7 +143,7 @@ export function openFilesystem(
     }
     const attributes = attributesOf(libc, fd, statx);
     const isCovered = filesystem.type !== "btrfs" && attributes?.device !== filesystem.device;
-    const fsid = isCovered ? undefined : fsidOf(libc, fd);
+    const fsid = isCovered ? undefined : readFsid(libc, fd);
     if (fsid !== undefined) return { fd, fsid };
     libc.close(fd);
   }
@@ -162,10 +153,10 @@ export function openFilesystem(
 /** Where `struct statfs` has its id. */
 const FSID_OFFSET = 56;
 
-function fsidOf(libc: Libc, fd: number): string | undefined {
+function readFsid(libc: Libc, fd: number): string | undefined {
   const statfs = Buffer.alloc(STATFS_BYTES);
   if (libc.fstatfs(fd, statfs) < 0) return undefined;
-  return statfs.toString("hex", FSID_OFFSET, FSID_OFFSET + 8);
+  return statfs.toString("latin1", FSID_OFFSET, FSID_OFFSET + 8);
 }
 
 /** `struct statx` (include/uapi/linux/stat.h). */
@@ -196,11 +187,8 @@ function handleOf(
   fd: number,
   { name, fsid }: { readonly name: string; readonly fsid: string },
 ): FileHandle | undefined {
-  const handle = new Uint8Array(HANDLE_BYTES);
-  const view = new DataView(handle.buffer);
-  view.setUint32(0, HANDLE_BYTES - 8, true);
+  const handle = Buffer.alloc(HANDLE_BYTES);
+  handle.writeUInt32LE(HANDLE_BYTES - 8, 0);
   if (libc.name_to_handle_at(fd, name, handle) < 0) return undefined;
-  const bytes = handle.slice(0, 8 + view.getUint32(0, true));
-  const key = Buffer.from(fsid, "hex").toString("latin1") + Buffer.from(bytes).toString("latin1");
-  return { key, fsid, bytes };
+  return fsid + handle.toString("latin1", 0, 8 + handle.readUInt32LE(0));
 }

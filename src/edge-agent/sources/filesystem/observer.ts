@@ -1,6 +1,6 @@
 /**
  * Looks up what a report leaves open: paths, the object's attributes, whether a create was a link, whether a rename was
- * half of an exchange. Keeps the path cache in step with the events.
+ * half of an exchange. Keeps the known directories in step with the events.
  *
  * A create is a link if the inode was there before: its birth is older than the moment at which the queue was last
  * empty, or an earlier report already told its creation.
@@ -8,9 +8,9 @@
 import type { Libc } from "../../libc.ts";
 import { knownPathOf, type Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_ONDIR, FAN_RENAME, type FanotifyEvent } from "./fanotify-event.ts";
-import { inodeOf } from "./file-handle.ts";
+import { type FileHandle, fsidOf, inodeOf } from "./file-handle.ts";
 import { type Attributes, createHandleReader, type FilesystemByFsid } from "./handle-reader.ts";
-import { createPathCache } from "./path-cache.ts";
+import { createDirectoryTree } from "./directory-tree.ts";
 import { createPathResolver } from "./path-resolver.ts";
 import { createWaitingEvents, type WaitingEvent } from "./waiting-events.ts";
 
@@ -41,28 +41,27 @@ export interface Observer {
 
 export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): Observer {
   const waiting = createWaitingEvents();
-  const cache = createPathCache();
+  const tree = createDirectoryTree();
   const reader = createHandleReader(libc, filesystemOf);
-  const resolver = createPathResolver({ cache, waiting, reader, pump });
-  const recentCreates = new Set<string>();
+  const resolver = createPathResolver({ tree, waiting, reader, pump });
+  const recentCreates = new Set<FileHandle>();
   /**
    * Directories renamed since the queue was empty. The kernel merges equal reports that wait, so of one that is renamed
-   * to and fro the last may be missing: its path is then asked for, not computed.
+   * to and fro the last may be missing: where it is must then be asked.
    */
-  const renamed = new Set<string>();
+  const renamed = new Set<FileHandle>();
   /** Second halves of exchanges whose first half was looked at. */
   const exchanged = new WeakSet<FanotifyEvent>();
 
   const isLink = (event: WaitingEvent, attributes: Attributes | undefined): boolean => {
     const isDirectory = (event.mask & FAN_ONDIR) !== 0;
     if ((event.mask & FAN_CREATE) === 0 || isDirectory || event.target === undefined) return false;
-    const { key } = event.target;
-    const wasThere = recentCreates.has(key) ||
+    const wasThere = recentCreates.has(event.target) ||
       (attributes?.bornAtUs === undefined
         ? (attributes?.links ?? 1) > 1
         : attributes.bornAtUs < event.notBeforeUs - BIRTH_CLOCK_LAG_US);
     if (recentCreates.size >= RECENT_CREATES_MAX) recentCreates.clear();
-    recentCreates.add(key);
+    recentCreates.add(event.target);
     return wasThere;
   };
   const isExchange = (event: WaitingEvent): boolean => {
@@ -70,24 +69,18 @@ export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): O
     if (other !== undefined) exchanged.add(other);
     return other !== undefined || exchanged.has(event);
   };
-  const keepCache = (event: WaitingEvent, seen: Observation): void => {
-    if ((event.mask & FAN_ONDIR) === 0 || !seen.path.isComplete) return;
-    const { path, newPath, isExchange } = seen;
-    if ((event.mask & FAN_RENAME) !== 0) {
-      const isFirst = event.target !== undefined && !renamed.has(event.target.key);
-      if (event.target !== undefined) renamed.add(event.target.key);
-      if (newPath?.isComplete === true) {
-        if (isFirst && !isExchange) cache.move(path.path, newPath.path);
-        else cache.forget(newPath.path);
-      }
-      cache.forget(path.path);
-    } else if ((event.mask & FAN_CREATE) !== 0 && event.target !== undefined) {
-      cache.set(event.target.key, path.path);
-    }
+  /** What the event changes of the directories that are known. */
+  const followDirectory = ({ mask, target, entry, newEntry }: WaitingEvent): void => {
+    if ((mask & FAN_ONDIR) === 0 || target === undefined) return;
+    if ((mask & FAN_CREATE) !== 0 && entry !== undefined) tree.set(target, entry);
+    if ((mask & FAN_RENAME) === 0 || newEntry === undefined) return;
+    if (renamed.has(target)) tree.forget(target);
+    else tree.set(target, newEntry);
+    renamed.add(target);
   };
   const look = (event: WaitingEvent): Observation => {
     const { entry, newEntry, target, mask } = event;
-    const filesystem = target === undefined ? undefined : filesystemOf(target.fsid);
+    const filesystem = target === undefined ? undefined : filesystemOf(fsidOf(target));
     const isCreate = (mask & FAN_CREATE) !== 0;
     const object = target !== undefined && (isCreate || (mask & FAN_RENAME) !== 0)
       ? reader.object(target)
@@ -117,14 +110,17 @@ export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): O
         return undefined;
       }
       const seen = look(event);
-      keepCache(event, seen);
+      followDirectory(event);
       return { event, seen };
     },
     get waiting() {
       return waiting.length;
     },
-    pathOf: (path) => reader.pathOf(path),
-    forgetPaths: () => cache.clear(),
+    pathOf(path) {
+      const handle = reader.handleOf(path);
+      return handle && resolver.directory(handle);
+    },
+    forgetPaths: () => tree.clear(),
     release: () => reader.release(),
   };
 }

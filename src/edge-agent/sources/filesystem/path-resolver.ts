@@ -1,22 +1,22 @@
 /**
  * Paths of directories as of the event that is being looked at, although looking happens later.
  *
- * What the kernel says of a handle is the path now. It is the path then, too, unless a rename came between; every such
- * rename has queued its event, so after each look the queue is read again: if a directory rename waits, the path is
- * built from parents and from what the waiting events tell. Of a directory that is gone, the event of its removal
- * tells name and parent.
+ * What the kernel says of a handle is name and parent now. They were the same then, unless a rename or removal came
+ * between; each of those has queued its event, so after every look the queue is read again, and what the waiting events
+ * tell goes before what was seen. Of a directory that is gone, the event of its removal tells name and parent.
  */
-import type { DirectoryEntry } from "./fanotify-event.ts";
+import { type DirectoryTree, joinPath, type Whereabouts } from "./directory-tree.ts";
 import type { FileHandle } from "./file-handle.ts";
 import type { HandleReader } from "./handle-reader.ts";
-import { joinPath, type PathCache } from "./path-cache.ts";
 import type { WaitingEvents } from "./waiting-events.ts";
 
-/** Directories above each other; a path of 4096 bytes cannot have more with names of one byte than twice this. */
-const DEPTH_MAX = 1024;
+/** Directories above each other: a path of 4096 bytes has no more, but a directory may lie deeper than any path says. */
+const DEPTH_MAX = 2048;
+/** Paths computed since the tree last changed. */
+const PATHS_MAX = 4096;
 
 export interface PathResolverOptions {
-  readonly cache: PathCache;
+  readonly tree: DirectoryTree;
   readonly waiting: WaitingEvents;
   readonly reader: HandleReader;
   /** Reads what the kernel has queued by now into `waiting`. */
@@ -29,32 +29,42 @@ export interface PathResolver {
 }
 
 export function createPathResolver(options: PathResolverOptions): PathResolver {
-  const { cache, waiting, reader, pump } = options;
+  const { tree, waiting, reader, pump } = options;
+  const paths = new Map<string, string>();
+  let version = tree.version;
 
-  const resolve = (handle: FileHandle, depth: number): string | undefined => {
-    const cached = cache.get(handle.key);
-    if (cached !== undefined || depth > DEPTH_MAX) return cached;
-    const path = look(handle, depth);
-    if (path !== undefined) cache.set(handle.key, path);
-    return path;
-  };
-  const look = (handle: FileHandle, depth: number): string | undefined => {
-    const told = waiting.entryOf(handle.key);
-    if (told !== undefined) return resolveEntry(told, depth);
+  const look = (handle: FileHandle): Whereabouts | undefined => {
+    const told = waiting.entryOf(handle);
+    if (told !== undefined) return told;
     const seen = reader.directory(handle);
     pump();
-    const toldSince = waiting.entryOf(handle.key);
-    if (toldSince !== undefined) return resolveEntry(toldSince, depth);
-    if (seen === undefined) return undefined;
-    if (seen.isRoot || !waiting.hasDirectoryRename) return seen.path;
-    const parent = seen.parent();
-    if (parent === undefined) return seen.path;
-    const name = seen.path.slice(seen.path.lastIndexOf("/") + 1);
-    return resolveEntry({ directory: parent, name }, depth);
+    return waiting.entryOf(handle) ?? seen;
   };
-  const resolveEntry = ({ directory, name }: DirectoryEntry, depth: number): string | undefined => {
-    const path = resolve(directory, depth + 1);
-    return path === undefined ? undefined : joinPath(path, name);
+  const resolve = (handle: FileHandle, depth: number): string | undefined => {
+    const computed = paths.get(handle);
+    if (computed !== undefined) return computed;
+    const known = tree.get(handle);
+    const whereabouts = known ?? look(handle);
+    if (whereabouts === undefined || depth > DEPTH_MAX) return undefined;
+    if (known === undefined) tree.set(handle, whereabouts);
+    const path = "root" in whereabouts ? whereabouts.root : inside(whereabouts, depth);
+    if (path !== undefined) paths.set(handle, path);
+    return path;
   };
-  return { directory: (handle) => resolve(handle, 0) };
+  const inside = (
+    { directory, name }: Exclude<Whereabouts, { root: string }>,
+    depth: number,
+  ): string | undefined => {
+    const above = resolve(directory, depth + 1);
+    return above === undefined ? undefined : joinPath(above, name);
+  };
+  return {
+    directory(handle) {
+      if (version !== tree.version || paths.size > PATHS_MAX) {
+        paths.clear();
+        version = tree.version;
+      }
+      return resolve(handle, 0);
+    },
+  };
 }

@@ -10,7 +10,7 @@ import type { SourceStatus } from "../../source.ts";
 import { FAN_CREATE } from "./fanotify-event.ts";
 import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHandleReader } from "./handle-reader.ts";
-import { joinPath } from "./path-cache.ts";
+import { joinPath } from "./directory-tree.ts";
 
 /** Where a folder for the proof may be made, in order of preference. */
 const PLACES = [tmpdir(), "/run", "/dev/shm", "/var/tmp"];
@@ -56,14 +56,14 @@ async function prove(
   if (folder === undefined) return false;
   const reader = createHandleReader(libc, (fsid) => group.filesystemOf(fsid));
   try {
-    const expected = reader.pathOf(folder);
+    const expected = reader.handleOf(folder);
     if (expected === undefined) return false;
     mkdirSync(joinPath(folder, PROOF_NAME));
     for (let waitedMs = 0; waitedMs < PROOF_TIMEOUT_MS; waitedMs += PROOF_TICK_MS) {
       for (let events = group.read(); events.length > 0; events = group.read()) {
         const isProof = events.some(({ mask, pid, entry }) =>
           (mask & FAN_CREATE) !== 0 && pid === process.pid && entry?.name === PROOF_NAME &&
-          reader.directory(entry.directory)?.path === expected
+          entry.directory === expected && reader.directory(entry.directory) !== undefined
         );
         if (isProof) return true;
       }

@@ -13,6 +13,7 @@ import {
   FAN_RENAME,
   type FanotifyEvent,
 } from "./fanotify-event.ts";
+import type { FileHandle } from "./file-handle.ts";
 
 /** Reading stops while this many events wait; about 20 MB. */
 export const WAITING_EVENTS_MAX = 32_768;
@@ -29,11 +30,9 @@ export interface WaitingEvents {
   /** The next event; it stays the present one until the next call. */
   shift(): WaitingEvent | undefined;
   /** Name and parent that a directory had as of the present event, if a waiting event tells. */
-  entryOf(directoryKey: string): DirectoryEntry | undefined;
+  entryOf(directory: FileHandle): DirectoryEntry | undefined;
   /** The waiting second half of an exchange that the present event opens. */
   exchangeOf(event: WaitingEvent): WaitingEvent | undefined;
-  /** Whether a directory rename waits: then a path read from the kernel may be a later one. */
-  readonly hasDirectoryRename: boolean;
   readonly length: number;
 }
 
@@ -53,7 +52,6 @@ export function createWaitingEvents(): WaitingEvents {
   let head = 0;
   /** Number of the present event: events are numbered as they come. */
   let present = 0;
-  let directoryRenames = 0;
   const told = new Map<string, Told[]>();
   /**
    * Entries of directories whose removal was merged with their creation: the report stands where the creation was, but
@@ -63,17 +61,16 @@ export function createWaitingEvents(): WaitingEvents {
   return {
     push(event) {
       queue.push(event);
-      if (isDirectoryRename(event)) directoryRenames += 1;
       const { target, entry, mask } = event;
       const takesAway = (mask & FAN_ONDIR) !== 0 && (mask & (FAN_RENAME | FAN_DELETE)) !== 0;
       if (!takesAway || target === undefined || entry === undefined) return;
       if ((mask & FAN_CREATE) !== 0) {
-        removedLater.set(target.key, entry);
+        removedLater.set(target, entry);
         return;
       }
       const number = present + queue.length - head;
-      const known = told.get(target.key);
-      if (known === undefined) told.set(target.key, [{ number, entry }]);
+      const known = told.get(target);
+      if (known === undefined) told.set(target, [{ number, entry }]);
       else known.push({ number, entry });
     },
     shift() {
@@ -90,14 +87,13 @@ export function createWaitingEvents(): WaitingEvents {
         queue = queue.slice(head);
         head = 0;
       }
-      if (isDirectoryRename(event)) directoryRenames -= 1;
       return event;
     },
-    entryOf(key) {
-      const tellings = told.get(key) ?? [];
+    entryOf(directory) {
+      const tellings = told.get(directory) ?? [];
       while (tellings[0] !== undefined && tellings[0].number < present) tellings.shift();
-      if (tellings.length === 0) told.delete(key);
-      return tellings[0]?.entry ?? removedLater.get(key);
+      if (tellings.length === 0) told.delete(directory);
+      return tellings[0]?.entry ?? removedLater.get(directory);
     },
     exchangeOf(event) {
       if ((event.mask & FAN_RENAME) === 0) return undefined;
@@ -107,26 +103,19 @@ export function createWaitingEvents(): WaitingEvents {
       }
       return undefined;
     },
-    get hasDirectoryRename() {
-      return directoryRenames > 0;
-    },
     get length() {
       return queue.length - head;
     },
   };
 }
 
-function isDirectoryRename({ mask }: FanotifyEvent): boolean {
-  return (mask & FAN_ONDIR) !== 0 && (mask & FAN_RENAME) !== 0;
-}
-
 function isSwap(one: FanotifyEvent, other: FanotifyEvent): boolean {
   return (other.mask & FAN_RENAME) !== 0 && one.pid === other.pid &&
-    one.target?.key !== other.target?.key && isSameEntry(one.entry, other.newEntry) &&
+    one.target !== other.target && isSameEntry(one.entry, other.newEntry) &&
     isSameEntry(one.newEntry, other.entry);
 }
 
 function isSameEntry(one: DirectoryEntry | undefined, other: DirectoryEntry | undefined): boolean {
   return one !== undefined && other !== undefined && one.name === other.name &&
-    one.directory.key === other.directory.key;
+    one.directory === other.directory;
 }

@@ -47,6 +47,8 @@ export interface Invocation<S extends OptionGroups> {
   readonly structures: Structures;
   readonly file: ConfigFile | undefined;
   sourceOf(option: Pick<Option<unknown>, "key">): ValueSource;
+  /** What the command line itself gave. */
+  readonly flags: GivenFlags;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly output: Output;
   readonly log: Log;
@@ -97,6 +99,7 @@ export function defineCommand<const S extends OptionGroups>(
         structures: file?.structures ?? NO_STRUCTURES,
         file,
         sourceOf,
+        flags,
         environment,
         output: createOutput({ ...global, environment }),
         log: createLog({ level: logLevel(global, environment), fields: { command: name } }),

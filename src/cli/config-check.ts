@@ -2,13 +2,16 @@
 import { defineCommand } from "./command.ts";
 import { readConfigFile } from "./config-file.ts";
 import { EXIT, usageError } from "./exit.ts";
-import { FILE_OPTIONS, GLOBAL_OPTIONS, type OptionGroups, variableOf } from "./options.ts";
+import {
+  FILE_OPTIONS,
+  GLOBAL_OPTIONS,
+  type OptionGroups,
+  OTHER_VARIABLES,
+  variableOf,
+} from "./options.ts";
 import { resolveSettings } from "./settings.ts";
 
 const GROUPS: OptionGroups = FILE_OPTIONS;
-
-/** Variables that are ours but no options. */
-const OTHER_VARIABLES = ["PROBITY_REQUIRE", "PROBITY_LOG", "PROBITY_CHILD_ARGUMENTS"];
 
 export const configCheckCommand = defineCommand({
   name: "config check",

@@ -5,18 +5,13 @@
  * `--token-file`.
  */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { type Client, createClient } from "../client/client.ts";
 import { ProblemError, UnreachableError } from "../client/problem.ts";
 import type { GlobalSettings } from "./command.ts";
 import { CommandError, EXIT, type ExitCode, usageError } from "./exit.ts";
+import { dataFolderAt } from "./up/data-folder.ts";
 
 export const DEFAULT_SERVER = "http://127.0.0.1:7333";
-
-/** Where `up` and `serve` write their address, in the data folder. */
-export const SERVER_URL_FILE = "server.url";
-/** Where `up` writes the first token, in the data folder. */
-export const TOKEN_FILE = "admin.token";
 
 export interface Access {
   readonly url: string;
@@ -41,14 +36,15 @@ export async function withClient(
 export function accessOf(
   { server, data, tokenFile }: Pick<GlobalSettings, "server" | "data" | "tokenFile">,
 ): Access {
-  const url = server ?? readIfThere(join(data, SERVER_URL_FILE)) ?? DEFAULT_SERVER;
+  const folder = dataFolderAt(data);
+  const url = server ?? readIfThere(folder.serverUrl) ?? DEFAULT_SERVER;
   if (tokenFile !== undefined) {
     const token = readIfThere(tokenFile);
     if (token === undefined) throw usageError(`Cannot read token file "${tokenFile}": not there`);
     return { url, token };
   }
   if (server !== undefined && !isThisMachine(server)) return { url, token: undefined };
-  return { url, token: readIfThere(join(data, TOKEN_FILE)) };
+  return { url, token: readIfThere(folder.adminToken) };
 }
 
 /** The error of the command line that a client's error stands for; others stay what they are. */

@@ -7,9 +7,11 @@
  */
 import process from "node:process";
 import { CommanderError } from "commander";
+import { type Lifecycle, openLifecycle } from "../runtime/lifecycle.ts";
 import type { Command } from "./command.ts";
 import { COMMANDS } from "./commands.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit.ts";
+import { SUPERVISED_VARIABLE } from "./options.ts";
 import { buildParser, type GivenLine } from "./program.ts";
 
 process.exitCode = await main(process.argv.slice(2));
@@ -29,36 +31,40 @@ async function main(words: readonly string[]): Promise<ExitCode> {
   }
 }
 
-/** Runs a command until it ends or a signal says so; a second signal ends the process at once. */
+/** Runs a command until it ends or a signal says so. */
 async function runCommand(command: Command, given: GivenLine): Promise<ExitCode> {
-  const stop = new AbortController();
-  const onSignal = (name: string): void => {
-    if (stop.signal.aborted) process.exit(EXIT.interrupted);
-    stop.abort(new Error(`stopped by ${name}`));
-  };
-  const onOutputError = (error: Error & { code?: string }): void => {
-    if (error.code !== "EPIPE") throw error;
-    // The reader has gone, as `probity search | head` does: nothing is left to do.
-    process.exit(EXIT.ok);
-  };
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  await using lifecycle = openLifecycle();
+  const { signal } = lifecycle;
   process.stdout.on("error", onOutputError);
-  try {
-    const code = await command.execute({
-      ...given,
-      environment: process.env,
-      signal: stop.signal,
-    });
-    return stop.signal.aborted && !command.isDaemon ? EXIT.interrupted : code;
-  } catch (error) {
-    if (stop.signal.aborted && error === stop.signal.reason) {
-      return command.isDaemon ? EXIT.ok : EXIT.interrupted;
-    }
-    throw error;
-  } finally {
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
-    process.stdout.off("error", onOutputError);
+  if (command.isDaemon && process.env[SUPERVISED_VARIABLE] === "1") {
+    lifecycle.use(stopWithParent(lifecycle));
   }
+  try {
+    const code = await command.execute({ ...given, environment: process.env, signal });
+    return signal.aborted && !command.isDaemon ? EXIT.interrupted : code;
+  } catch (error) {
+    if (!signal.aborted || error !== signal.reason) throw error;
+    return command.isDaemon ? EXIT.ok : EXIT.interrupted;
+  }
+}
+
+function onOutputError(error: Error & { readonly code?: string }): void {
+  if (error.code !== "EPIPE") throw error;
+  // The reader has gone, as in `probity search | head`: nothing is left to do.
+  process.exit(EXIT.ok);
+}
+
+/** Standard input is a pipe from the process that started us: its end is that process's death. */
+function stopWithParent(lifecycle: Lifecycle): AsyncDisposable {
+  process.stdin.on("end", () => lifecycle.stop("the process that started this one is gone"));
+  process.stdin.on("error", () => lifecycle.stop("standard input is broken"));
+  process.stdin.resume();
+  return {
+    [Symbol.asyncDispose]: () => {
+      process.stdin.destroy();
+      return Promise.resolve();
+    },
+  };
 }
 
 function explain(error: unknown): ExitCode {

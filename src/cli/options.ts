@@ -248,3 +248,20 @@ export const FILE_OPTIONS = {
   crypto: CRYPTO_OPTIONS,
   applications: APPLICATION_OPTIONS,
 } as const satisfies OptionGroups;
+
+/** Set to 1 for children of `up`: they end when their standard input does. */
+export const SUPERVISED_VARIABLE = "PROBITY_SUPERVISED";
+
+/**
+ * What children of `up` are started with before `main.ts`, as words with `{role}` for the command's name. Deno's tasks
+ * set it to name the permissions of each; without it, it is the runtime that `up` itself runs in, with its options.
+ */
+export const CHILD_COMMAND_VARIABLE = "PROBITY_CHILD_COMMAND";
+
+/** Variables that are ours without being options. */
+export const OTHER_VARIABLES: readonly string[] = [
+  SUPERVISED_VARIABLE,
+  CHILD_COMMAND_VARIABLE,
+  "PROBITY_LOG",
+  "PROBITY_REQUIRE",
+];

@@ -1,0 +1,57 @@
+/**
+ * The system user that everything but the agent runs as when we are root. Nothing here changes the system: `./setup`
+ * makes the user.
+ */
+import { spawnSync } from "node:child_process";
+import process from "node:process";
+
+export interface Account {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export const ACCOUNT_NAME = "probity";
+
+/** The account to step down to, or undefined with the reason why there is none. */
+export type StepDown =
+  | { readonly account: Account; readonly warning: undefined }
+  /** No warning: we are not root, so there is nothing to step down from. */
+  | { readonly account: undefined; readonly warning: string | undefined };
+
+/** Files and folders that the account must be able to use. */
+export interface NeededPaths {
+  readonly readable: readonly string[];
+  readonly enterable: readonly string[];
+}
+
+/** Looks for the account and tries, as that account, whether it reaches what it needs. */
+export function findStepDown(needed: NeededPaths): StepDown {
+  if (process.getuid?.() !== 0) return { account: undefined, warning: undefined };
+  const account = readAccount();
+  const consequence = "so everything runs as root";
+  if (account === undefined) {
+    const warning = `there is no user "${ACCOUNT_NAME}" (./setup makes it), ${consequence}`;
+    return { account: undefined, warning };
+  }
+  const blocked = [
+    ...needed.readable.filter((path) => !canAs(account, ["-r", path])),
+    ...needed.enterable.filter((path) => !canAs(account, ["-x", path])),
+  ];
+  if (blocked.length === 0) return { account, warning: undefined };
+  const warning = `user "${ACCOUNT_NAME}" cannot reach ${
+    JSON.stringify(blocked[0])
+  }, ${consequence}`;
+  return { account: undefined, warning };
+}
+
+function readAccount(): Account | undefined {
+  const { stdout, status } = spawnSync("getent", ["passwd", ACCOUNT_NAME], { encoding: "utf8" });
+  const [name, , uid, gid] = stdout?.trim().split(":") ?? [];
+  if (status !== 0 || name !== ACCOUNT_NAME) return undefined;
+  return { name, uid: Number(uid), gid: Number(gid) };
+}
+
+function canAs({ uid, gid }: Account, test: readonly string[]): boolean {
+  return spawnSync("test", [...test], { uid, gid, cwd: "/" }).status === 0;
+}

@@ -1,0 +1,145 @@
+/**
+ * The data folder: where each part lies, and which user may read it. Nothing else spells its names.
+ *
+ * Invariant: secrets have mode 0600 and belong to the one user who needs them; folders that another user may write
+ * hold nothing that root writes.
+ */
+import { randomBytes } from "node:crypto";
+import { chownSync, existsSync, lstatSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { CommandError, EXIT } from "../exit.ts";
+import type { Account } from "./account.ts";
+
+export interface DataFolder {
+  readonly path: string;
+  /** The administrator's token, alone in the file. */
+  readonly adminToken: string;
+  /** URL of the query service that runs on this folder. */
+  readonly serverUrl: string;
+  readonly lock: string;
+  readonly bucket: string;
+  readonly bucketUrl: string;
+  readonly cache: string;
+  readonly agentDatabase: string;
+  readonly broker: BrokerFolder;
+  /** Spool of a process that owns a producer. */
+  spool(role: Role): string;
+}
+
+export interface BrokerFolder {
+  readonly path: string;
+  readonly config: string;
+  /** URL of the broker that `up` runs. */
+  readonly url: string;
+  readonly store: string;
+  readonly run: string;
+  credentials(role: Role): string;
+}
+
+/** Processes of `up` that use the broker. */
+export type Role = "agent" | "rollup" | "query";
+export const ROLES: readonly Role[] = ["agent", "rollup", "query"];
+
+/** Names of everything below a data folder; touches nothing. */
+export function dataFolderAt(data: string): DataFolder {
+  const path = resolve(data);
+  const nats = join(path, "nats");
+  return {
+    path,
+    adminToken: join(path, "admin.token"),
+    serverUrl: join(path, "server.url"),
+    lock: join(path, "up.lock"),
+    bucket: join(path, "bucket"),
+    bucketUrl: pathToFileURL(join(path, "bucket")).href,
+    cache: join(path, "cache"),
+    agentDatabase: join(path, "agent.db"),
+    broker: {
+      path: nats,
+      config: join(nats, "server.conf"),
+      url: join(nats, "url"),
+      store: join(nats, "store"),
+      run: join(nats, "run"),
+      credentials: (role) => join(nats, `${role}.nk`),
+    },
+    spool: (role) => join(path, "spool", role),
+  };
+}
+
+/** Makes the folders that are missing and gives those of other processes to `account`. */
+export function prepareDataFolder(folder: DataFolder, account: Account | undefined): void {
+  const { path, broker } = folder;
+  const ownOnly = [
+    folder.bucket,
+    folder.cache,
+    broker.store,
+    broker.run,
+    folder.spool("rollup"),
+    folder.spool("query"),
+  ];
+  try {
+    for (const shared of [path, broker.path, join(path, "spool")]) {
+      makeFolder(shared, { mode: account === undefined ? 0o700 : 0o710, group: account?.gid });
+    }
+    makeFolder(folder.spool("agent"), { mode: 0o700, group: undefined });
+    for (const own of ownOnly) {
+      makeFolder(own, { mode: 0o700, group: undefined });
+      giveTo(own, account);
+    }
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CommandError(EXIT.failed, `Cannot use data folder "${path}": ${reason}`, { cause });
+  }
+}
+
+/** Writes a secret whole, readable by `owner` alone. */
+export function writeSecret(path: string, text: string, owner: Account | undefined): void {
+  const temporary = `${path}.${randomBytes(4).toString("hex")}`;
+  writeFileSync(temporary, text, { mode: 0o600, flag: "wx" });
+  if (owner !== undefined) chownSync(temporary, owner.uid, owner.gid);
+  renameSync(temporary, path);
+}
+
+/** Writes a text whole that every user of the data folder may read. */
+export function writeNote(path: string, text: string): void {
+  const temporary = `${path}.${randomBytes(4).toString("hex")}`;
+  writeFileSync(temporary, text, { mode: 0o644, flag: "wx" });
+  renameSync(temporary, path);
+}
+
+/** The text of a file without its last line break; undefined when there is none. */
+export function readNote(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, "utf8").trim() : undefined;
+}
+
+export function removeNote(path: string): void {
+  rmSync(path, { force: true });
+}
+
+/** The administrator's token: made at the first start, 256 bits, mode 0600 and owned by the one who checks it. */
+export function ensureAdminToken(folder: DataFolder, owner: Account | undefined): void {
+  if (!existsSync(folder.adminToken)) {
+    writeSecret(folder.adminToken, randomBytes(32).toString("base64url"), owner);
+  } else if (owner !== undefined) chownSync(folder.adminToken, owner.uid, owner.gid);
+}
+
+function makeFolder(
+  path: string,
+  { mode, group }: { readonly mode: number; readonly group: number | undefined },
+): void {
+  mkdirSync(path, { recursive: true, mode });
+  chmodSync(path, mode);
+  if (group !== undefined) chownSync(path, 0, group);
+}
+
+/** Hands a folder over with all it holds, when it belongs to someone else. */
+function giveTo(path: string, account: Account | undefined): void {
+  if (account === undefined || lstatSync(path).uid === account.uid) return;
+  const owner = `${account.uid}:${account.gid}`;
+  const { status, stderr } = spawnSync("chown", ["-R", "-h", owner, path], { encoding: "utf8" });
+  if (status !== 0) {
+    throw new Error(`Cannot give "${path}" to "${account.name}": ${stderr?.trim()}`);
+  }
+}

@@ -82,6 +82,16 @@ export function subjectOf(shard: string, agent: string): string {
   return `audit.${shard}.${agent}`;
 }
 
+/** Subject on which the roll-up says that a shard's next commit is in the table; its payload is the table's version. */
+export function commitSubjectOf(shard: string): string {
+  return `probity.commit.${shard}`;
+}
+
+/** Subjects of all agents of a shard. */
+export function subjectsOf(shard: string): string {
+  return `audit.${shard}.*`;
+}
+
 /** Shard and agent a subject names, or undefined when it is not one of ours. */
 export function parseSubject(subject: string): { shard: string; agent: string } | undefined {
   const [root, shard, agent, ...rest] = subject.split(".");

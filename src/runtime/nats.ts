@@ -5,7 +5,6 @@
  * Invariant: a stream is never used with other settings than were asked for. Servers drop settings they do not know
  * without a word (2.9), so what they echo is compared.
  */
-import { readFile, stat } from "node:fs/promises";
 import {
   DiscardPolicy,
   JetStreamApiError,
@@ -17,17 +16,16 @@ import {
 import { Kvm } from "@nats-io/kv";
 import { createUser } from "@nats-io/nkeys";
 import {
-  type Authenticator,
   connect,
   createInbox,
-  credsAuthenticator,
   errors,
   type MsgHdrs,
   type NatsConnection,
-  nkeyAuthenticator,
 } from "@nats-io/transport-node";
+import { parseBrokerTime } from "./broker-time.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Log } from "./log.ts";
+import { readCredentials } from "./nats-credentials.ts";
 import { retry } from "./retry.ts";
 import type { StreamMessage } from "./stream-message.ts";
 
@@ -77,6 +75,21 @@ export interface EnsureStreamOptions {
 export interface Bucket {
   get(key: string): Promise<string | undefined>;
   put(key: string, text: string): Promise<void>;
+  /** A key's text with the revision that wrote it. */
+  entry(key: string): Promise<BucketEntry | undefined>;
+  /**
+   * Writes only if the key's last revision is this one, 0 for a key never written. The new revision, or undefined when
+   * another write came first.
+   */
+  update(key: string, text: string, revision: number): Promise<number | undefined>;
+  /** Keys that match a filter of tokens, `*` standing for any one. */
+  keys(filter: string): Promise<readonly string[]>;
+}
+
+export interface BucketEntry {
+  /** Undefined when the key was deleted. */
+  readonly text: string | undefined;
+  readonly revision: number;
 }
 
 const REQUEST_TIMEOUT_MS = 5_000;
@@ -85,6 +98,7 @@ const RECONNECT_WAIT_MS = 250;
 const CLOSE_LIMIT_MS = 2_000;
 const DUPLICATE_WINDOW_MS = 120_000;
 const STREAM_NOT_FOUND = 10059;
+const WRONG_LAST_SEQUENCE = 10071;
 
 /**
  * Connects, and stays connected: a lost connection is made again for ever. Waits for a broker that is not there yet,
@@ -185,30 +199,6 @@ export function createNatsKey(): { readonly publicKey: string; readonly seed: st
   return { publicKey: pair.getPublicKey(), seed: new TextDecoder().decode(pair.getSeed()) };
 }
 
-async function readCredentials(file: string, log: Log): Promise<Authenticator> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-    if (((await stat(file)).mode & 0o077) !== 0) {
-      log.warn("credentials file can be read by others; set its mode to 0600", { file });
-    }
-  } catch (cause) {
-    throw new Error(`Cannot read credentials file "${file}": ${errorText(cause)}`, { cause });
-  }
-  if (text.includes("BEGIN NATS USER JWT")) {
-    return credsAuthenticator(new TextEncoder().encode(text));
-  }
-  const seed = text.trim();
-  if (/^SU[A-Z2-7]{56}$/.test(seed)) return nkeyAuthenticator(new TextEncoder().encode(seed));
-  throw new Error(
-    `Cannot use credentials file "${file}": neither .creds text nor a user's nkey seed`,
-  );
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 /**
  * The log stream of that name, made or brought to these settings: file storage, limits retention without an age,
  * discard new, no deletion of single messages. Throws when the broker keeps other settings than these.
@@ -293,15 +283,20 @@ export async function readMessage(
 
 /** The bucket of that name, made with one value per key when there is none. */
 export async function ensureBucket(connection: NatsConnection, name: string): Promise<Bucket> {
-  return bucketOf(await new Kvm(connection).create(name, { history: 1, allow_direct: true }));
+  const store = await new Kvm(connection).create(name, { history: 1, allow_direct: true });
+  return bucketOf(connection, name, store);
 }
 
 /** The bucket of that name, whether it exists yet or not: reading one that does not rejects. */
 export async function openBucket(connection: NatsConnection, name: string): Promise<Bucket> {
-  return bucketOf(await new Kvm(connection).open(name, { allow_direct: true }));
+  return bucketOf(connection, name, await new Kvm(connection).open(name, { allow_direct: true }));
 }
 
-function bucketOf(store: Awaited<ReturnType<Kvm["open"]>>): Bucket {
+function bucketOf(
+  connection: NatsConnection,
+  name: string,
+  store: Awaited<ReturnType<Kvm["open"]>>,
+): Bucket {
   return {
     async get(key) {
       const entry = await store.get(key);
@@ -309,6 +304,28 @@ function bucketOf(store: Awaited<ReturnType<Kvm["open"]>>): Bucket {
     },
     async put(key, text) {
       await store.put(key, text);
+    },
+    async entry(key) {
+      const entry = await store.get(key);
+      if (entry === null) return undefined;
+      const text = entry.operation === "PUT" ? entry.string() : undefined;
+      return { text, revision: entry.revision };
+    },
+    async update(key, text, revision) {
+      try {
+        return await store.put(key, text, { previousSeq: revision });
+      } catch (error) {
+        if (error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE) {
+          return undefined;
+        }
+        throw error;
+      }
+    },
+    async keys(filter) {
+      const { streams } = await jetstreamManager(connection, { checkAPI: false });
+      const prefix = `$KV.${name}.`;
+      const info = await streams.info(`KV_${name}`, { subjects_filter: `${prefix}${filter}` });
+      return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length));
     },
   };
 }
@@ -318,17 +335,6 @@ export function headersOf(headers: MsgHdrs | undefined): ReadonlyMap<string, str
   const map = new Map<string, string>();
   for (const [name, [value]] of headers ?? []) map.set(name, value ?? "");
   return map;
-}
-
-/** Microseconds since the Unix epoch of an RFC 3339 time with up to nine decimals, cut to whole microseconds. */
-export function parseBrokerTime(text: string): number {
-  const [, seconds, fraction = ""] = /^([^.Z+]+?)(?:\.(\d+))?(?:Z|[+-]\d\d:\d\d)$/.exec(text) ?? [];
-  const zone = /(?:Z|[+-]\d\d:\d\d)$/.exec(text)?.[0] ?? "Z";
-  const wholeMs = Date.parse(`${seconds}${zone}`);
-  if (seconds === undefined || Number.isNaN(wholeMs)) {
-    throw new RangeError(`Cannot read the broker's time "${text}": not RFC 3339`);
-  }
-  return wholeMs * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
 }
 
 function streamConfigOf(options: EnsureStreamOptions) {

@@ -37,7 +37,12 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
   [/^@aws-sdk\//, ["storage/s3-store.ts"]],
   [/^@hono\/node-server$/, ["cli/serve.ts"]],
   [/^hono($|\/)/, ["query/"]],
-  [/^@nats-io\//, ["runtime/nats.ts", "runtime/stream-reader.ts", "producer/publisher.ts"]],
+  [/^@nats-io\//, [
+    "runtime/nats.ts",
+    "runtime/nats-credentials.ts",
+    "runtime/stream-reader.ts",
+    "producer/publisher.ts",
+  ]],
   [/^prom-client$/, ["runtime/metrics.ts"]],
   [/^(commander|smol-toml)$/, ["cli/"]],
   [/^arktype$/, [""]],

@@ -13,10 +13,10 @@ import {
   type NatsConnection,
   openBucket,
   openStream,
-  parseBrokerTime,
   purgeStream,
   readMessage,
 } from "../../src/runtime/nats.ts";
+import { parseBrokerTime } from "../../src/runtime/broker-time.ts";
 import { readStream, StreamChangedError } from "../../src/runtime/stream-reader.ts";
 import type { StreamMessage } from "../../src/runtime/stream-message.ts";
 import { canRunNats, type NatsServer, openNatsServer } from "../support/nats-server.ts";
@@ -268,6 +268,29 @@ describe.runIf(canRunNats())("users and buckets", () => {
     await bucket.put("a.b", "two");
     expect(await (await openBucket(connection, "marks")).get("a.b")).toBe("two");
     await expect((await openBucket(connection, "none")).get("a.b")).rejects.toThrow();
+  });
+
+  it("write over a revision only if it is the last", async () => {
+    await using server = await openNatsServer();
+    await using connection = await connected(server);
+    const bucket = await ensureBucket(connection, "marks");
+    expect(await bucket.entry("0.a")).toBeUndefined();
+    const first = await bucket.update("0.a", "one", 0);
+    expect(await bucket.entry("0.a")).toEqual({ text: "one", revision: first });
+    expect(await bucket.update("0.a", "late", 0)).toBeUndefined();
+    const second = await bucket.update("0.a", "two", Number(first));
+    expect(second).toBeGreaterThan(Number(first));
+    expect(await bucket.update("0.a", "late", Number(first))).toBeUndefined();
+    expect(await bucket.get("0.a")).toBe("two");
+  });
+
+  it("list the keys that match", async () => {
+    await using server = await openNatsServer();
+    await using connection = await connected(server);
+    const bucket = await ensureBucket(connection, "marks");
+    expect(await bucket.keys("0.*")).toEqual([]);
+    for (const key of ["0.a", "0.b", "1.c"]) await bucket.put(key, "x");
+    expect([...await bucket.keys("0.*")].sort()).toEqual(["0.a", "0.b"]);
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import * as language from "./architecture/language-rules.ts";
 import * as layers from "./architecture/layer-rules.ts";
 import * as strays from "./architecture/stray-rules.ts";
-import { readRepository, sourceFile } from "./architecture/repository.ts";
+import { readRepository, sourceFile, trackedPaths } from "./architecture/repository.ts";
 import type { Rule } from "./architecture/language-rules.ts";
 
 interface Case {
@@ -221,6 +221,8 @@ describe("the repository", () => {
   it("has no cycles of imports", () => expect(layers.noCycles(ours)).toEqual([]));
   it("has a client that browsers can load", () =>
     expect(layers.clientRunsInBrowsers(ours)).toEqual([]));
+  it("holds nothing that is installed or made", async () =>
+    expect(strays.nothingInstalled(await trackedPaths())).toEqual([]));
   it("names no path of a machine", () =>
     expect(texts.flatMap((file) => strays.noMachinePaths(file))).toEqual([]));
 });
@@ -249,6 +251,12 @@ describe("the rules", () => {
     const plain = sourceFile("src/event/b.ts", 'import type { Hash } from "node:crypto";');
     expect(layers.clientRunsInBrowsers([client, node])).toHaveLength(1);
     expect(layers.clientRunsInBrowsers([client, plain])).toEqual([]);
+  });
+
+  it("find what is installed, also as a link", () => {
+    const paths = ["node_modules", "a/node_modules/b.ts", "probity-data/admin.token"];
+    expect(strays.nothingInstalled(paths)).toHaveLength(3);
+    expect(strays.nothingInstalled(["src/node_modules.ts", "package-lock.json"])).toEqual([]);
   });
 
   it("find paths of machines", () => {

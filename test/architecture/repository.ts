@@ -1,4 +1,6 @@
 /** The repository's files as the rules see them. */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,6 +30,13 @@ export async function readRepository(): Promise<TextFile[]> {
     if (TEXT.test(path)) files.push({ path, text: await readFile(join(ROOT, path), "utf8") });
   }
   return files;
+}
+
+/** Paths that git has; every path on disk where there is no git. */
+export async function trackedPaths(): Promise<string[]> {
+  if (!existsSync(join(ROOT, ".git"))) return await walk(ROOT);
+  const options = { cwd: ROOT, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 } as const;
+  return execFileSync("git", ["ls-files", "-z"], options).split("\0").filter((path) => path !== "");
 }
 
 /** A TypeScript file from its path and text, as the rules take it. */

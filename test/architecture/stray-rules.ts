@@ -69,6 +69,16 @@ export const oneListOfColumns: Rule = ({ path, scan: { tokens } }) => {
   return found;
 };
 
+/**
+ * What is installed or made is no part of the repository. Committed as a link, `node_modules` replaces the folder of
+ * everyone who pulls it.
+ */
+export function nothingInstalled(paths: readonly string[]): Violation[] {
+  return paths
+    .filter((path) => /(^|\/)(node_modules|probity-data|\.tmp)(\/|$)/.test(path))
+    .map((path) => `${path}: is installed or made, not written`);
+}
+
 /** Paths of the machine that someone happened to build on. */
 const MACHINE_PATHS = [["/wo", "rk/"], ["/tmp/", "wt"], ["/tmp/bash_", "jobs"]].map((parts) =>
   parts.join("")

@@ -70,6 +70,11 @@ export function parseStatistics(
   };
 }
 
+/** Order of text as bounds have it: by code point, which JavaScript's `<` does not keep beyond U+FFFF. */
+export function compareText(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
 function mapOf(value: unknown): ReadonlyMap<string, unknown> {
   if (isRecord(value)) return new Map(Object.entries(value));
   const map = new Map<string, unknown>();

@@ -1,0 +1,104 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type AcceptanceState, emptyAcceptance } from "../../src/event/acceptance.ts";
+import { openDirectoryStore } from "../../src/storage/fs-store.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { putState, readState } from "../../src/storage/state-object.ts";
+import { keysOf } from "../support/object-store-conformance.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+import { unreliable } from "../support/unreliable-store.ts";
+
+const DIGEST = "ab".repeat(32);
+const STATE: AcceptanceState = {
+  incarnation: "0a1b2c3d",
+  sequence: 17,
+  digest: DIGEST,
+  agents: {
+    "web-2": {
+      current: "e2",
+      epochs: { e2: { number: 3, digest: DIGEST }, e1: { number: 0, digest: "" } },
+      fork: { epoch: "e2", number: 4, digest: DIGEST },
+    },
+    "web-1": { current: "e1", epochs: {}, fork: undefined },
+    "7": {
+      current: "__proto__",
+      epochs: { ["__proto__"]: { number: 1, digest: "" } },
+      fork: undefined,
+    },
+  },
+};
+
+let folder: TemporaryFolder;
+let store: ObjectStore;
+
+beforeEach(async () => {
+  folder = await openTemporaryFolder("state");
+  store = await openDirectoryStore({ directory: folder.path });
+});
+afterEach(async () => {
+  await store[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+describe("an acceptance state", () => {
+  test("is read back as it was put, under the digest of its text", async () => {
+    for (const state of [STATE, emptyAcceptance("0a1b2c3d")]) {
+      const key = await putState(store, state, { shard: "0" });
+      expect(key).toMatch(/^state\/0\/[0-9a-f]{64}$/);
+      expect(await readState(store, key)).toEqual(state);
+    }
+  });
+
+  test("has one key however its members are ordered, and is put once", async () => {
+    const agents = Object.fromEntries(Object.entries(STATE.agents).toReversed());
+    const { incarnation, sequence, digest } = STATE;
+    const key = await putState(store, STATE, { shard: "0" });
+    expect(await putState(store, { agents, digest, sequence, incarnation }, { shard: "0" })).toBe(
+      key,
+    );
+    expect(await putState(store, { ...STATE, sequence: 18 }, { shard: "0" })).not.toBe(key);
+    expect(await keysOf(store.list("state/0/"))).toHaveLength(2);
+  });
+
+  test("whose put lost its answer is there, or the error says so", async () => {
+    const shaky = unreliable(store);
+    shaky.faults.push("lost after");
+    const key = await putState(shaky, STATE, { shard: "0" });
+    expect(await readState(store, key)).toEqual(STATE);
+    shaky.faults.push("lost before");
+    await expect(putState(shaky, { ...STATE, sequence: 99 }, { shard: "0" })).rejects.toThrow(
+      "Cannot tell",
+    );
+  });
+
+  test("that is missing, changed or no state is refused by name", async () => {
+    await expect(readState(store, `state/0/${DIGEST}`)).rejects.toThrow(
+      `Cannot read state "state/0/${DIGEST}" in ${store.url}: it is missing`,
+    );
+    const key = await putState(store, STATE, { shard: "0" });
+    const found = await store.get(key);
+    const body = Buffer.from(found?.body ?? []);
+    await store.put(key, Buffer.from(body.toString().replace("17", "18")));
+    await expect(readState(store, key)).rejects.toThrow("its content is not that of its digest");
+  });
+
+  const faulty: readonly [string, unknown, string][] = [
+    ["no object", [], "the state is no object"],
+    ["without sequence", { ...STATE, sequence: undefined }, '"sequence" is no number'],
+    ["with a negative sequence", { ...STATE, sequence: -1 }, '"sequence" is no number'],
+    ["with a fraction", { ...STATE, sequence: 1.5 }, '"sequence" is no number'],
+    ["without digest", { ...STATE, digest: 5 }, '"digest" is no text'],
+    ["without agents", { ...STATE, agents: null }, "agents is no object"],
+    ["with an agent that is none", { ...STATE, agents: { a: 1 } }, "an agent is no object"],
+    ["with a fork that is none", {
+      ...STATE,
+      agents: { a: { current: "e", epochs: {}, fork: { epoch: "e" } } },
+    }, '"number" is no number'],
+  ];
+  for (const [name, value, reason] of faulty) {
+    test(`${name} is refused`, async () => {
+      const forged: AcceptanceState = JSON.parse(JSON.stringify(value));
+      const key = await putState(store, forged, { shard: "0" });
+      await expect(readState(store, key)).rejects.toThrow(reason);
+    });
+  }
+});

@@ -42,8 +42,10 @@ struct {
 	__type(value, struct owner);
 } plain_owners SEC(".maps");
 
-static __always_inline __u64 listener_key(struct sock *sock)
+static __always_inline __u64 plain_key(struct sock *sock, __u8 kind)
 {
+	if (kind == PROBITY_CONNECT)
+		return (__u64)sock;
 	return (__u64)BPF_CORE_READ(sock, __sk_common.skc_family) << 16 | BPF_CORE_READ(sock, __sk_common.skc_num);
 }
 
@@ -57,7 +59,7 @@ static __always_inline void note_owner(bool typed, struct sock *sock, __u8 kind)
 		bpf_sk_storage_get(&socket_owners, sock, &owner, BPF_SK_STORAGE_GET_F_CREATE);
 		return;
 	}
-	__u64 key = kind == PROBITY_LISTEN ? listener_key(sock) : (__u64)sock;
+	__u64 key = plain_key(sock, kind);
 	bpf_map_update_elem(&plain_owners, &key, &owner, BPF_ANY);
 }
 
@@ -65,7 +67,7 @@ static __always_inline struct owner *owner_of(bool typed, struct sock *sock, __u
 {
 	if (typed)
 		return bpf_sk_storage_get(&socket_owners, sock, 0, 0);
-	__u64 key = kind == PROBITY_ACCEPT ? listener_key(sock) : (__u64)sock;
+	__u64 key = plain_key(sock, kind);
 	return bpf_map_lookup_elem(&plain_owners, &key);
 }
 

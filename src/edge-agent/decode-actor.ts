@@ -4,8 +4,9 @@
  * Invariant: the text of a process is made anew only when something in it changed: image, credentials, parent, comm,
  * cgroup or the user names.
  */
+import { actorColumns, actorName, type ProcessFacts } from "./actor-columns.ts";
 import type { CgroupNames } from "./cgroup-names.ts";
-import { timeNsOf, u32, u64, UNSET } from "./decode-record.ts";
+import { timeNsOf, u32, u64 } from "./decode-record.ts";
 import { endOfText, jsonInner, type RecordText } from "./decode-text.ts";
 import { ticksOf } from "./process-identity.ts";
 import type { ActorText, ProcessEntry, ProcessImage, ProcessTable } from "./process-table.ts";
@@ -70,38 +71,35 @@ function isSame(known: Uint32Array, words: Uint32Array, from: number): boolean {
 function makeActor(options: ActorsOptions, { memory, offset, entry, image }: Subject): ActorText {
   const { processes, userNames, cgroupNames, text } = options;
   const { words, bytes } = memory;
-  const uid = u32(words, offset + HEADER.uid);
-  const auid = u32(words, offset + HEADER.auid);
-  const session = u32(words, offset + HEADER.session);
-  const ppid = u32(words, offset + HEADER.ppid);
-  const parentStart = offset + HEADER.parent_start_ns;
-  const parentTicks = ticksOf(u32(words, parentStart), u32(words, parentStart + 4));
-  const cgroup = cgroupNames(u64(words, offset + HEADER.cgroup_id), entry.pid);
+  const number = (field: number): number => u32(words, offset + field);
+  const uid = number(HEADER.uid);
+  const ppid = number(HEADER.ppid);
+  const parentTicks = ticksOf(number(HEADER.parent_start_ns), number(HEADER.parent_start_ns + 4));
   const commFrom = offset + HEADER.comm;
   text.isEscaped = false;
   const comm = text.json(bytes, commFrom, endOfText(bytes, commFrom, commFrom + COMM_BYTES));
-  const escaped = [...(image.isEscaped ? ["exe"] : []), ...(text.isEscaped ? ["comm"] : [])];
+  const facts: ProcessFacts = {
+    entry,
+    image,
+    uid,
+    euid: number(HEADER.euid),
+    gid: number(HEADER.gid),
+    auid: number(HEADER.auid),
+    session: number(HEADER.session),
+    ppid,
+    parentId: ppid === 0 ? undefined : processes.idOf(ppid, parentTicks),
+    comm,
+    cgroup: cgroupNames(u64(words, offset + HEADER.cgroup_id), entry.pid),
+  };
   const user = userNames.nameOf(uid);
-  const columns = textMember("user", user) +
-    `"uid":${uid},"euid":${u32(words, offset + HEADER.euid)},` +
-    `"gid":${u32(words, offset + HEADER.gid)},` +
-    (auid === UNSET ? "" : `"auid":${auid},${textMember("auid_user", userNames.nameOf(auid))}`) +
-    `"pid":${entry.pid},"ppid":${ppid},"process_id":"${entry.id}",` +
-    (ppid === 0 ? "" : `"parent_process_id":"${processes.idOf(ppid, parentTicks)}",`) +
-    (image.exe === undefined ? "" : `"exe":"${image.exe}",`) + `"comm":"${comm}",` +
-    (session === UNSET ? "" : `"session":"${session}",`) +
-    textMember("container", cgroup.container) + textMember("unit", cgroup.unit);
   return {
-    columns,
-    name: image.exe ?? `${comm} (process ${entry.pid})`,
+    columns: actorColumns(facts, userNames),
+    name: actorName(facts),
     userName: user === undefined ? `uid ${uid}` : jsonInner(user),
-    escaped,
+    escaped: [...(image.isEscaped ? ["exe"] : []), ...(text.isEscaped ? ["comm"] : [])],
+    ppid,
     words: words.slice((offset >> 2) + WORDS_FROM, (offset >> 2) + WORDS_FROM + WORDS),
     image,
     namesVersion: userNames.version,
   };
-}
-
-function textMember(name: string, value: string | undefined): string {
-  return value === undefined ? "" : `"${name}":"${jsonInner(value)}",`;
 }

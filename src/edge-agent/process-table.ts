@@ -34,6 +34,7 @@ export interface ActorText {
   readonly name: string;
   readonly userName: string;
   readonly escaped: readonly string[];
+  readonly ppid: number;
   readonly words: Uint32Array;
   readonly image: ProcessImage;
   readonly namesVersion: number;
@@ -82,6 +83,10 @@ export interface ProcessTable {
   introduce(pid: number, startLow: number, startHigh: number): ProcessEntry;
   /** As {@link ProcessTable.find}, but makes nothing. */
   peek(pid: number, startTicks: number): ProcessEntry | undefined;
+  /** The process that has a pid, as far as is known, or had it last. */
+  newestOf(pid: number): ProcessEntry | undefined;
+  /** The living process with a pid and start; made, and looked up in /proc, when unknown. */
+  live(pid: number, startTicks: number): ProcessEntry;
   /** Identity of a process that need not be known. */
   idOf(pid: number, startTicks: number): string;
   /** A process seen alive in /proc. */
@@ -149,6 +154,14 @@ class Table implements ProcessTable {
     let entry = this.#newest.get(pid);
     while (entry !== undefined && entry.startTicks !== startTicks) entry = entry.before;
     return entry;
+  }
+
+  newestOf(pid: number): ProcessEntry | undefined {
+    return this.#newest.get(pid);
+  }
+
+  live(pid: number, startTicks: number): ProcessEntry {
+    return this.peek(pid, startTicks) ?? this.#adopt(pid, startTicks);
   }
 
   idOf(pid: number, startTicks: number): string {

@@ -9,7 +9,7 @@ import type { RingPosition } from "../producer/producer.ts";
 import type { Log } from "../runtime/log.ts";
 import { timeNsOf, u32 } from "./decode-record.ts";
 import type { KernelContext } from "./kernel-context.ts";
-import { createDecoderContext, type LineDecoder } from "./line-decoder.ts";
+import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./line-decoder.ts";
 import { createLossLedger, type LossLedger } from "./losses.ts";
 import type { PinnedPrograms } from "./pinned-programs.ts";
 import { HEADER } from "./record-layout.ts";
@@ -34,7 +34,7 @@ export interface RingReaderOptions {
 }
 
 export interface RingReader extends Disposable {
-  /** The next lines; undefined when there are none now. */
+  /** The next lines; undefined when everything written before the call was read, or is being written still. */
   read(): SourceChunk | undefined;
   release(position: RingPosition): void;
   losses(): readonly SourceLoss[];
@@ -61,6 +61,7 @@ class Reader implements RingReader {
   readonly #context: KernelContext;
   readonly #isProcess: boolean;
   readonly #decoder: LineDecoder;
+  readonly #log: Log;
   readonly #rings: OpenRing[];
   /** Places in {@link Reader.#rings}: the one being read, the one being learned from. */
   #at = 0;
@@ -71,6 +72,7 @@ class Reader implements RingReader {
 
   constructor({ context, family, position, chain, log }: RingReaderOptions) {
     this.#context = context;
+    this.#log = log.with({ source: family.name });
     this.#isProcess = family.name === "process";
     this.#decoder = family.createDecoder(createDecoderContext(context));
     this.#rings = chain.map((programs) => openRing(context, programs, position));
@@ -147,7 +149,7 @@ class Reader implements RingReader {
       if (timeNsOf(memory.words, offset) >= untilNs) continue;
       const time = offset + HEADER.time_ns;
       const timeUs = bootClock.wallUs(u32(memory.words, time), u32(memory.words, time + 4));
-      const line = this.#decoder.line({ memory, offset, length: cursor.length, timeUs });
+      const line = this.#line({ memory, offset, length: cursor.length, timeUs });
       if (line === undefined) {
         unreadable += 1;
         continue;
@@ -164,6 +166,16 @@ class Reader implements RingReader {
       ...(lost === undefined ? {} : { lost }),
     };
     return { fields, timesUs, position };
+  }
+
+  /** A record that a decoder stumbles over must not cost those around it: it is counted as unreadable. */
+  #line(record: LocatedRecord): string | undefined {
+    try {
+      return this.#decoder.line(record);
+    } catch (error) {
+      this.#log.error("decoder failed", { error: String(error), length: record.length });
+      return undefined;
+    }
   }
 
   /** Learns from every process record written until now. */

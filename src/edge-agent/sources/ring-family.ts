@@ -1,6 +1,7 @@
 /**
  * What tells one family of rings from another: its decoder, and the harmless action by which it is proven to work.
  */
+import type { KernelContext } from "../kernel-context.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 
 export type RingFamilyName = "process" | "network" | "file";
@@ -17,6 +18,8 @@ export interface ProofAction extends AsyncDisposable {
 
 export interface RingFamily {
   readonly name: RingFamilyName;
+  /** Looks at what was there before the programs; to be called when they are attached. */
+  prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;
   /** Does something small that the family's programs must see. */
   prove(): Promise<ProofAction>;

@@ -9,6 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { RingPosition } from "../../producer/producer.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import type { CreatedFiles } from "../created-files.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
 import type { ProgramVariant } from "../program-object.ts";
@@ -16,8 +17,8 @@ import { type Ownership, settingsFor } from "../program-settings.ts";
 import { openRingChain } from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
-import { fileFamily } from "./file/file-family.ts";
-import { networkFamily } from "./network/network-family.ts";
+import { fileFamilyNoting } from "./file/file-family.ts";
+import { createNetworkFamily } from "./network/network-family.ts";
 import { processFamily } from "./process/process-family.ts";
 import type { RingFamily, RingFamilyName } from "./ring-family.ts";
 
@@ -41,17 +42,25 @@ export interface RingSourceOptions {
   readonly ownership?: Ownership;
   /** Position of the spool's newest record for this source: where to read on. */
   readonly position?: RingPosition | undefined;
+  /** Of the file family: where creates are noted that the filesystem source need not tell again. */
+  readonly createdFiles?: CreatedFiles;
   readonly log: Log;
   readonly clock?: Clock;
   /** Variants to try, in order; both by default. */
   readonly variants?: readonly ProgramVariant[];
 }
 
-const FAMILIES: Readonly<Record<RingFamilyName, RingFamily>> = {
-  process: processFamily,
-  network: networkFamily,
-  file: fileFamily,
-};
+/** The family of a name; `createdFiles` is told by the file family. */
+function familyOf(name: RingFamilyName, createdFiles: CreatedFiles | undefined): RingFamily {
+  switch (name) {
+    case "process":
+      return processFamily;
+    case "network":
+      return createNetworkFamily();
+    case "file":
+      return fileFamilyNoting(createdFiles);
+  }
+}
 
 /** Opens nothing in the kernel yet: that is done by probe (on trial) and start (for good). */
 export function openRingSource(options: RingSourceOptions): Source {
@@ -70,7 +79,7 @@ class RingSource implements Source {
   constructor(options: RingSourceOptions) {
     this.name = options.family;
     this.#options = options;
-    this.#family = FAMILIES[options.family];
+    this.#family = familyOf(options.family, options.createdFiles);
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
   }
 
@@ -80,21 +89,29 @@ class RingSource implements Source {
 
   /** Throws when the programs cannot be loaded: probe first. */
   async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
-    const { context, clock = systemClock } = this.#options;
-    const reader = await this.#open();
+    const { context, createdFiles, clock = systemClock } = this.#options;
+    // A second start goes on where the first one stopped: what it yielded has been taken.
+    const reader = this.#reader ?? await this.#open();
     await context.seed();
+    await this.#family.prepare(context);
     let pauseMs = PAUSE_MIN_MS;
-    while (!signal.aborted && !this.#isClosed) {
-      context.refresh();
-      const chunk = reader.read();
-      if (chunk !== undefined) {
-        pauseMs = PAUSE_MIN_MS;
-        yield chunk;
-        await nextTurn();
-      } else {
-        await pause(clock, pauseMs, signal);
-        pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+    try {
+      while (!signal.aborted && !this.#isClosed) {
+        context.refresh();
+        const askedUs = clock.nowUs();
+        const chunk = reader.read();
+        if (chunk !== undefined) {
+          pauseMs = PAUSE_MIN_MS;
+          yield chunk;
+          await nextTurn();
+        } else {
+          if (this.name === "file") createdFiles?.settle(askedUs);
+          await pause(clock, pauseMs, signal);
+          pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+        }
       }
+    } finally {
+      if (this.name === "file") createdFiles?.settle(undefined);
     }
   }
 

@@ -10,13 +10,18 @@ import {
   type ProofResult,
   type RingFamily,
 } from "../ring-family.ts";
+import type { CreatedFiles } from "../../created-files.ts";
 import { createFileDecoder } from "./file-lines.ts";
 
-export const fileFamily: RingFamily = {
-  name: "file",
-  createDecoder: createFileDecoder,
-  prove: proveByCreate,
-};
+/** The family; each create that it makes a line of is noted in `createdFiles`. */
+export function fileFamilyNoting(createdFiles: CreatedFiles | undefined): RingFamily {
+  return {
+    name: "file",
+    prepare: () => Promise.resolve(),
+    createDecoder: (context) => createFileDecoder(context, createdFiles),
+    prove: proveByCreate,
+  };
+}
 
 async function proveByCreate(): Promise<ProofAction> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), "probity-probe-")));

@@ -1,6 +1,7 @@
 /**
  * Lines of files opened for writing or made: `file/write` and `file/create`.
  */
+import type { CreatedFiles } from "../../created-files.ts";
 import {
   deviceText,
   flagsOf,
@@ -19,11 +20,28 @@ import {
 } from "../../line-decoder.ts";
 import { FILE, FLAG, KIND } from "../../record-layout.ts";
 
-export function createFileDecoder(context: DecoderContext): LineDecoder {
+/** Creates are noted in `createdFiles`, for a source that sees them by name, too. */
+export function createFileDecoder(
+  context: DecoderContext,
+  createdFiles: Pick<CreatedFiles, "note"> | undefined,
+): LineDecoder {
   const flagTexts = new Map<number, string>();
   return {
     learn: () => undefined,
-    line: (record) => fileLine(context, record, flagTexts),
+    line: (record) => {
+      const line = fileLine(context, record, flagTexts);
+      const { memory, offset } = record;
+      if (
+        line !== undefined && createdFiles !== undefined &&
+        (flagsOf(memory, offset) & FLAG.created) !== 0
+      ) {
+        createdFiles.note(
+          u32(memory.words, offset + FILE.device),
+          u64(memory.words, offset + FILE.inode),
+        );
+      }
+      return line;
+    },
   };
 }
 

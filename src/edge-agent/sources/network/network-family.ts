@@ -1,6 +1,7 @@
 /** Connections, proven by one over loopback. */
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { createProcessLookup } from "../../process-lookup.ts";
 import {
   compareFields,
   type ParsedLine,
@@ -8,15 +9,28 @@ import {
   type ProofResult,
   type RingFamily,
 } from "../ring-family.ts";
-import { createNetworkDecoder } from "./network-lines.ts";
+import { readListeners } from "./listeners.ts";
+import { createNetworkDecoder, type ListenerActor } from "./network-lines.ts";
 
 const LOOPBACK = "127.0.0.1";
 
-export const networkFamily: RingFamily = {
-  name: "network",
-  createDecoder: createNetworkDecoder,
-  prove: proveByConnect,
-};
+/** The family; it remembers who listened before the programs were attached. */
+export function createNetworkFamily(): RingFamily {
+  let listenerActor: ListenerActor = () => undefined;
+  return {
+    name: "network",
+    prepare: async (context) => {
+      const listeners = await readListeners();
+      const lookup = createProcessLookup({ context, ownPids: [] });
+      listenerActor = (port) => {
+        const pid = listeners.get(port);
+        return pid === undefined ? undefined : lookup.actorOf(pid);
+      };
+    },
+    createDecoder: (context) => createNetworkDecoder(context, (port) => listenerActor(port)),
+    prove: proveByConnect,
+  };
+}
 
 async function proveByConnect(): Promise<ProofAction> {
   const server = createServer((socket) => socket.destroy());

@@ -8,6 +8,7 @@ import {
   type LineDecoder,
   type LocatedRecord,
 } from "../../line-decoder.ts";
+import type { LookedUpActor } from "../../process-lookup.ts";
 import { FLAG, HEADER, KIND, NETWORK, NETWORK_BYTES } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
 import { errorName } from "./error-names.ts";
@@ -23,21 +24,33 @@ interface Endpoints {
   readonly remotePort: number;
 }
 
-export function createNetworkDecoder(context: DecoderContext): LineDecoder {
+/** Who listens on a port since before the programs were attached, as far as is known. */
+export type ListenerActor = (port: number) => LookedUpActor | undefined;
+
+export function createNetworkDecoder(
+  context: DecoderContext,
+  listenerActor: ListenerActor,
+): LineDecoder {
   return {
     learn: () => undefined,
-    line: (record) => networkLine(context, record),
+    line: (record) => networkLine(context, record, listenerActor),
   };
 }
 
-function networkLine(context: DecoderContext, record: LocatedRecord): string | undefined {
+function networkLine(
+  context: DecoderContext,
+  record: LocatedRecord,
+  listenerActor: ListenerActor,
+): string | undefined {
   const { memory, offset, length, timeUs } = record;
   const kind = kindOf(memory, offset, length);
   const family = u16(memory.words, offset + NETWORK.family);
   if (length !== NETWORK_BYTES || (family !== AF_INET && family !== AF_INET6)) return undefined;
   const ends = endpointsOf(memory, offset, family);
   const isUnknown = (flagsOf(memory, offset) & FLAG.noProcess) !== 0;
-  const actor = isUnknown ? UNKNOWN_ACTOR : context.actors.of(memory, offset);
+  const actor = isUnknown
+    ? (kind === KIND.accept ? listenerActor(ends.localPort) : undefined) ?? UNKNOWN_ACTOR
+    : context.actors.of(memory, offset);
   const time = `"time":"${context.timeText(timeUs)}",`;
   const who = `"severity":"info",${actor.columns}`;
   const last = `"detail":{"family":"${family === AF_INET ? "inet" : "inet6"}"` +

@@ -1,0 +1,67 @@
+/** Ring sources for tests: programs pinned in a folder of the test's own, so that other agents are not disturbed. */
+import { readdirSync, rmSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { createKernelContext, type KernelContext } from "../../src/edge-agent/kernel-context.ts";
+import type { Source } from "../../src/edge-agent/source.ts";
+import {
+  openRingSource,
+  type RingSourceOptions,
+} from "../../src/edge-agent/sources/ring-source.ts";
+import { createLog } from "../../src/runtime/log.ts";
+import { requireCapability } from "./require.ts";
+import { runSource, type SourceRun } from "./source-run.ts";
+
+/** Whether tests of kernel programs may run. */
+export const hasBpf = requireCapability(
+  "bpf",
+  process.getuid?.() === 0,
+  "kernel programs need root",
+);
+
+export interface PinFolder extends Disposable {
+  readonly path: string;
+}
+
+/** A folder for pins; its programs end when it is disposed of. */
+export function openPinFolder(): PinFolder {
+  const unique = `${process.pid}-${Math.random().toString(36).slice(2, 10)}`;
+  const path = `/sys/fs/bpf/probity-test-${unique}`;
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+export const testLog = createLog({ level: "error" });
+
+let shared: KernelContext | undefined;
+
+/** Opens a source of the kernel as it is, with what a test does not care about filled in. */
+export function openTestSource(
+  options:
+    & Pick<RingSourceOptions, "family">
+    & { readonly pins: PinFolder }
+    & Partial<
+      RingSourceOptions
+    >,
+): Source {
+  const { pins, ...rest } = options;
+  shared ??= createKernelContext();
+  return openRingSource({
+    context: shared,
+    log: testLog,
+    pinFolder: pins.path,
+    ringBytes: 4 * 1024 * 1024,
+    ...rest,
+  });
+}
+
+/** Runs a source; resolves when its programs see what happens. */
+export async function runAttached(source: Source, pins: PinFolder): Promise<SourceRun> {
+  const status = await source.probe();
+  if (status.state === "off") {
+    throw new Error(`Cannot run source "${source.name}": ${status.reason}`);
+  }
+  const run = runSource(source);
+  const isPinned = (): boolean =>
+    readdirSync(pins.path).some((name) => /^[a-z]+-[0-9a-f]{12}$/.test(name));
+  for (let round = 0; round < 1000 && !isPinned(); round += 1) await delay(10);
+  return run;
+}

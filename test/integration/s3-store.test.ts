@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openS3Store } from "../../src/storage/s3-store.ts";
 import { type CephGateway, missingCephGateway, openCephGateway } from "../support/ceph-gateway.ts";
 import { describeObjectStore } from "../support/object-store-conformance.ts";
 import { requireCapability } from "../support/require.ts";
+import { startScript } from "../support/script-process.ts";
 import { createLog } from "../../src/runtime/log.ts";
 
 const missing = missingCephGateway();
@@ -27,5 +28,22 @@ describe.runIf(requireCapability("s3", missing === undefined, missing ?? ""))("S
         log: createLog({ level: "error" }),
       })),
     largeBytes: 70_000_000,
+  });
+
+  test("of four processes exactly one creates each object", async () => {
+    const environment = { ...gateway.environment, TEST_S3_ENDPOINT: gateway.endpoint };
+    const url = "s3://conformance/race";
+    const writers = await Promise.all(
+      ["a", "b", "c", "d"].map((name) =>
+        startScript("store-writer.ts", ["race", url, name], environment)
+      ),
+    );
+    for (const writer of writers) writer.go();
+    await Promise.all(writers.map((writer) => writer.ended()));
+    const created = writers.flatMap(({ said }) => said.map(Number));
+    expect(created.toSorted((left, right) => left - right)).toEqual(
+      Array.from({ length: 60 }, (_, at) => at),
+    );
+    for (const writer of writers) expect(writer.said.length).toBeLessThan(60);
   });
 });

@@ -9,6 +9,9 @@ export interface ScriptProcess extends AsyncDisposable {
   readonly said: readonly unknown[];
   /** Lets it work. */
   go(): void;
+  /** Stops it where it is (SIGSTOP) until `resume`. */
+  pause(): void;
+  resume(): void;
   /** Kills it at once (SIGKILL); resolves when it is gone and all it said is known. */
   kill(): Promise<void>;
   /** Resolves when it has ended by itself; rejects with its errors when it failed. */
@@ -48,6 +51,8 @@ export async function startScript(
   return {
     said,
     go: () => void child.stdin.write("go\n"),
+    pause: () => void child.kill("SIGSTOP"),
+    resume: () => void child.kill("SIGCONT"),
     kill,
     async ended() {
       await closed;

@@ -1,0 +1,47 @@
+/**
+ * A proxy before an HTTP server that passes every request on and, where it is told to, throws the answer away: what the
+ * client asked for is done, and it will never know.
+ */
+import { once } from "node:events";
+import { createServer, request as send } from "node:http";
+
+export interface LosingProxy extends AsyncDisposable {
+  readonly endpoint: string;
+  /** How many answers were lost. */
+  lost(): number;
+}
+
+export async function openLosingProxy(
+  target: string,
+  isLost: (method: string, path: string) => boolean,
+): Promise<LosingProxy> {
+  let lost = 0;
+  const server = createServer((message, response) => {
+    const { method = "GET", url = "/", headers } = message;
+    // The Host header stays the client's: it is part of what was signed.
+    const onward = send(new URL(url, target), { method, headers }, (answer) => {
+      if (isLost(method, url)) {
+        lost += 1;
+        answer.resume();
+        return void message.socket.destroy();
+      }
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => void message.socket.destroy());
+    message.pipe(onward);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    lost: () => lost,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      server.closeAllConnections();
+      await once(server, "close");
+    },
+  };
+}

@@ -12,30 +12,49 @@ export const NOTE_LIFETIME_MS = 30_000;
 export const NOTES_MAX = 100_000;
 
 export interface CreatedFiles {
-  /** The file source reports that an inode of a device (the kernel's `major << 20 | minor`) was created. */
-  note(device: number, inode: number): void;
-  /** The file source has noted every create that the kernel had reported by this time; undefined when it stops. */
+  /** The file source reports that a file was created. */
+  note(file: CreatedFile): void;
+  /**
+   * The file source has noted every create that the kernel had reported by this time (0: it runs, and has noted none);
+   * undefined when it stops.
+   */
   settle(us: number | undefined): void;
   /** Time given by the last {@link CreatedFiles.settle}; undefined while no file source runs. */
   readonly settledUs: number | undefined;
-  /** Whether a create was noted; takes the note away. */
-  take(device: number, inode: number): boolean;
+  /** Whether a create was noted; takes the note away. Without a generation, any of the inode number's counts. */
+  take(
+    file: Omit<CreatedFile, "generation"> & { readonly generation: number | undefined },
+  ): boolean;
+}
+
+/** Identity of a file: an inode number is used again, but with another generation. */
+export interface CreatedFile {
+  /** The kernel's `major << 20 | minor`. */
+  readonly device: number;
+  readonly inode: number;
+  readonly generation: number;
 }
 
 export function createCreatedFiles(nowMs: () => number = Date.now): CreatedFiles {
-  let young = new Map<string, number>();
-  let old = new Map<string, number>();
+  /** Generations noted, by device and inode. */
+  let young = new Map<string, number[]>();
+  let old = new Map<string, number[]>();
+  let youngCount = 0;
   let turnedMs = nowMs();
   let settledUs: number | undefined;
   return {
-    note(device, inode) {
-      if (young.size >= NOTES_MAX / 2 || nowMs() - turnedMs >= NOTE_LIFETIME_MS) {
+    note({ device, inode, generation }) {
+      if (youngCount >= NOTES_MAX / 2 || nowMs() - turnedMs >= NOTE_LIFETIME_MS) {
         old = young;
         young = new Map();
+        youngCount = 0;
         turnedMs = nowMs();
       }
       const key = `${device}:${inode}`;
-      young.set(key, (young.get(key) ?? 0) + 1);
+      const generations = young.get(key);
+      if (generations === undefined) young.set(key, [generation]);
+      else generations.push(generation);
+      youngCount += 1;
     },
     settle(us) {
       settledUs = us;
@@ -43,9 +62,9 @@ export function createCreatedFiles(nowMs: () => number = Date.now): CreatedFiles
     get settledUs() {
       return settledUs;
     },
-    take(device, inode) {
+    take({ device, inode, generation }) {
       const key = `${device}:${inode}`;
-      return takeFrom(old, key) || takeFrom(young, key);
+      return takeFrom(old, key, generation) || takeFrom(young, key, generation);
     },
   };
 }
@@ -56,10 +75,16 @@ export function deviceNumberOf(device: string): number {
   return major * 2 ** 20 + minor;
 }
 
-function takeFrom(notes: Map<string, number>, key: string): boolean {
-  const count = notes.get(key);
-  if (count === undefined) return false;
-  if (count === 1) notes.delete(key);
-  else notes.set(key, count - 1);
+function takeFrom(
+  notes: Map<string, number[]>,
+  key: string,
+  generation: number | undefined,
+): boolean {
+  const generations = notes.get(key);
+  if (generations === undefined) return false;
+  const place = generation === undefined ? 0 : generations.indexOf(generation);
+  if (place === -1) return false;
+  generations.splice(place, 1);
+  if (generations.length === 0) notes.delete(key);
   return true;
 }

@@ -6,36 +6,53 @@ import {
   NOTES_MAX,
 } from "../../src/edge-agent/created-files.ts";
 
+const file = (inode: number, generation = 1, device = 1) => ({ device, inode, generation });
+
 describe("notes of created files", () => {
   it("are taken as often as they were made", () => {
     const notes = createCreatedFiles();
-    notes.note(1, 5);
-    notes.note(1, 5);
-    notes.note(2, 5);
-    expect([notes.take(1, 5), notes.take(1, 5), notes.take(1, 5)]).toEqual([true, true, false]);
-    expect([notes.take(2, 6), notes.take(2, 5)]).toEqual([false, true]);
+    for (const each of [file(5), file(5), file(5, 1, 2)]) notes.note(each);
+    expect([notes.take(file(5)), notes.take(file(5)), notes.take(file(5))]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect([notes.take(file(6, 1, 2)), notes.take(file(5, 1, 2))]).toEqual([false, true]);
+  });
+
+  it("tell generations of an inode number apart, where they are known", () => {
+    const notes = createCreatedFiles();
+    notes.note(file(5, 7));
+    notes.note(file(5, 8));
+    expect([notes.take(file(5, 9)), notes.take(file(5, 8)), notes.take(file(5, 8))]).toEqual([
+      false,
+      true,
+      false,
+    ]);
+    expect(notes.take({ device: 1, inode: 5, generation: undefined })).toBe(true);
+    expect(notes.take({ device: 1, inode: 5, generation: undefined })).toBe(false);
   });
 
   it("live for one to two lifetimes", () => {
     let nowMs = 0;
     const notes = createCreatedFiles(() => nowMs);
-    notes.note(1, 1);
+    notes.note(file(1));
     nowMs = NOTE_LIFETIME_MS;
-    notes.note(1, 2);
-    expect(notes.take(1, 1)).toBe(true);
-    notes.note(1, 1);
+    notes.note(file(2));
+    expect(notes.take(file(1))).toBe(true);
+    notes.note(file(1));
     nowMs = 2 * NOTE_LIFETIME_MS;
-    notes.note(1, 3);
+    notes.note(file(3));
     nowMs = 3 * NOTE_LIFETIME_MS;
-    notes.note(1, 4);
-    expect([notes.take(1, 1), notes.take(1, 3)]).toEqual([false, true]);
+    notes.note(file(4));
+    expect([notes.take(file(1)), notes.take(file(3))]).toEqual([false, true]);
   });
 
-  it("are bounded in number", () => {
+  it("are bounded in number, also of one inode", () => {
     const notes = createCreatedFiles(() => 0);
-    for (let inode = 0; inode < 2 * NOTES_MAX; inode += 1) notes.note(1, inode);
-    expect(notes.take(1, 0)).toBe(false);
-    expect(notes.take(1, 2 * NOTES_MAX - 1)).toBe(true);
+    for (let each = 0; each < 2 * NOTES_MAX; each += 1) notes.note(file(each, each));
+    expect(notes.take(file(0, 0))).toBe(false);
+    expect(notes.take(file(2 * NOTES_MAX - 1, 2 * NOTES_MAX - 1))).toBe(true);
   });
 
   it("name devices as the kernel does", () => {

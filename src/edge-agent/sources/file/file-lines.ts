@@ -35,10 +35,11 @@ export function createFileDecoder(
         line !== undefined && createdFiles !== undefined &&
         (flagsOf(memory, offset) & FLAG.created) !== 0
       ) {
-        createdFiles.note(
-          u32(memory.words, offset + FILE.device),
-          u64(memory.words, offset + FILE.inode),
-        );
+        createdFiles.note({
+          device: u32(memory.words, offset + FILE.device),
+          inode: u64(memory.words, offset + FILE.inode),
+          generation: u32(memory.words, offset + FILE.generation),
+        });
       }
       return line;
     },

@@ -36,7 +36,11 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
   const isSilenced = ({ seen }: HeldEvent): boolean => {
     const inode = seen.inode?.inode ?? seen.attributes?.inode;
     return isPlainCreate(seen) && seen.device !== undefined && inode !== undefined &&
-      createdFiles.take(deviceNumberOf(seen.device), inode);
+      createdFiles.take({
+        device: deviceNumberOf(seen.device),
+        inode,
+        generation: seen.inode?.generation,
+      });
   };
   const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {
     const { readAtUs } = event.seen;

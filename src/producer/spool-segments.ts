@@ -1,0 +1,265 @@
+/**
+ * The files of a spool: appends records to the newest, all of a group or none, and removes whole files.
+ *
+ * Invariants: what {@link Segments.write} has resolved for was fsynced. A group that could not be written whole leaves
+ * nothing behind: the file is cut back to where it was good. After a failed fsync a file is not written to again, since
+ * what the kernel then holds of it is unknown.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  encodeRecord,
+  FILE_MAGIC,
+  type PlacedRecord,
+  scanFile,
+  type SpoolRecord,
+  type StartRecord,
+} from "./spool-format.ts";
+import { isCode, syncFolder } from "./spool-identity.ts";
+
+/** Where a record lies. */
+export interface RecordPlace {
+  readonly segment: number;
+  readonly at: number;
+  readonly sizeBytes: number;
+}
+
+export interface LoadedSegment {
+  readonly segment: number;
+  readonly records: readonly PlacedRecord[];
+  /** Bytes after the last whole record: cut off the newest file, damage in any other. */
+  readonly badBytes: number;
+}
+
+export interface RecordToWrite {
+  readonly record: SpoolRecord;
+  readonly payload?: Uint8Array;
+}
+
+export interface Segments extends AsyncDisposable {
+  /** Bytes of all files. */
+  readonly sizeBytes: number;
+  /** Number of the file that is written to; 0 while there is none. */
+  readonly newest: number;
+  /** Numbers of all files, oldest first. */
+  readonly numbers: readonly number[];
+  sizeOf(segment: number): number;
+  /** Appends and fsyncs. `start` opens a new file where one is due. Rejects with nothing written. */
+  write(records: readonly RecordToWrite[], start: StartRecord): Promise<readonly RecordPlace[]>;
+  /** The next write goes to a new file. */
+  rotate(): void;
+  /** The bytes of one record. */
+  read(place: RecordPlace): Promise<Uint8Array>;
+  /** Removes a file; never the newest. */
+  remove(segment: number): Promise<void>;
+}
+
+export interface OpenSegmentsOptions {
+  readonly directory: string;
+  /** A file that is longer is not appended to, in bytes. */
+  readonly segmentBytes: number;
+  /** Given every file that is there, oldest first. */
+  readonly onLoad: (loaded: LoadedSegment) => void;
+}
+
+const NAME = /^(\d{12})\.spool$/;
+
+export async function openSegments(options: OpenSegmentsOptions): Promise<Segments> {
+  const { directory, segmentBytes, onLoad } = options;
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const sizes = new Map<number, number>();
+  const numbers = (await readdir(directory))
+    .flatMap((name) => NAME.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+  for (const segment of numbers) {
+    const isNewest = segment === numbers.at(-1);
+    sizes.set(segment, await load({ directory, segment, isNewest, onLoad }));
+  }
+  const newest = numbers.at(-1) ?? 0;
+  const isUsable = (sizes.get(newest) ?? 0) > 0;
+  const file = isUsable ? await open(pathOf(directory, newest), "r+") : undefined;
+  return new SegmentFiles({ directory, segmentBytes, sizes, newest, file });
+}
+
+interface LoadOptions extends Pick<OpenSegmentsOptions, "directory" | "onLoad"> {
+  readonly segment: number;
+  readonly isNewest: boolean;
+}
+
+/** Size of the file once a torn tail is cut off it. */
+async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Promise<number> {
+  const path = pathOf(directory, segment);
+  const bytes = await readFile(path);
+  const { records, goodBytes } = scanFile(bytes);
+  onLoad({ segment, records, badBytes: bytes.length - goodBytes });
+  if (!isNewest || goodBytes === bytes.length) return bytes.length;
+  const file = await open(path, "r+");
+  try {
+    await file.truncate(goodBytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return goodBytes;
+}
+
+function pathOf(directory: string, segment: number): string {
+  return join(directory, `${String(segment).padStart(12, "0")}.spool`);
+}
+
+interface SegmentFilesOptions extends Pick<OpenSegmentsOptions, "directory" | "segmentBytes"> {
+  readonly sizes: Map<number, number>;
+  readonly newest: number;
+  readonly file: FileHandle | undefined;
+}
+
+class SegmentFiles implements Segments {
+  readonly #directory: string;
+  readonly #segmentBytes: number;
+  readonly #sizes: Map<number, number>;
+  #newest: number;
+  #file: FileHandle | undefined;
+  #isRotationDue = false;
+  /** The file read last, besides the newest. */
+  #reading: { readonly segment: number; readonly file: FileHandle } | undefined;
+
+  constructor(options: SegmentFilesOptions) {
+    this.#directory = options.directory;
+    this.#segmentBytes = options.segmentBytes;
+    this.#sizes = options.sizes;
+    this.#newest = options.newest;
+    this.#file = options.file;
+  }
+
+  get sizeBytes(): number {
+    let sum = 0;
+    for (const size of this.#sizes.values()) sum += size;
+    return sum;
+  }
+
+  get newest(): number {
+    return this.#newest;
+  }
+
+  get numbers(): readonly number[] {
+    return [...this.#sizes.keys()];
+  }
+
+  sizeOf(segment: number): number {
+    return this.#sizes.get(segment) ?? 0;
+  }
+
+  rotate(): void {
+    this.#isRotationDue = true;
+  }
+
+  async write(
+    records: readonly RecordToWrite[],
+    start: StartRecord,
+  ): Promise<readonly RecordPlace[]> {
+    const isFull = this.sizeOf(this.#newest) >= this.#segmentBytes;
+    if (this.#file === undefined || isFull || this.#isRotationDue) await this.#startFile(start);
+    const file = this.#file;
+    const goodBytes = this.sizeOf(this.#newest);
+    if (file === undefined) throw new Error("Cannot write to the spool: it is closed");
+    const places: RecordPlace[] = [];
+    const encoded = records.map(({ record, payload }) => encodeRecord(record, payload));
+    let end = goodBytes;
+    for (const bytes of encoded) {
+      places.push({ segment: this.#newest, at: end, sizeBytes: bytes.length });
+      end += bytes.length;
+    }
+    await this.#writeWhole({ file, at: goodBytes, chunks: encoded });
+    this.#sizes.set(this.#newest, end);
+    return places;
+  }
+
+  async read(place: RecordPlace): Promise<Uint8Array> {
+    const file = await this.#fileOf(place.segment);
+    const bytes = new Uint8Array(place.sizeBytes);
+    let have = 0;
+    while (have < bytes.length) {
+      const { bytesRead } = await file.read(bytes, have, bytes.length - have, place.at + have);
+      if (bytesRead === 0) break;
+      have += bytesRead;
+    }
+    return bytes.subarray(0, have);
+  }
+
+  async remove(segment: number): Promise<void> {
+    if (segment === this.#newest || !this.#sizes.has(segment)) return;
+    if (this.#reading?.segment === segment) {
+      const { file } = this.#reading;
+      this.#reading = undefined;
+      await file.close();
+    }
+    await rm(pathOf(this.#directory, segment), { force: true });
+    this.#sizes.delete(segment);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const files = [this.#file, this.#reading?.file];
+    this.#file = undefined;
+    this.#reading = undefined;
+    for (const file of files) await file?.close();
+  }
+
+  async #startFile(start: StartRecord): Promise<void> {
+    const segment = this.#newest + 1;
+    const path = pathOf(this.#directory, segment);
+    // A file that an earlier attempt left half made is made anew.
+    const file = await open(path, "w+", 0o600);
+    const first = [FILE_MAGIC, encodeRecord(start)];
+    try {
+      await this.#writeWhole({ file, at: 0, chunks: first });
+      await syncFolder(this.#directory);
+    } catch (error) {
+      await file.close();
+      await rm(path, { force: true });
+      throw error;
+    }
+    const before = this.#file;
+    this.#sizes.set(segment, first.reduce((sum, chunk) => sum + chunk.length, 0));
+    this.#newest = segment;
+    this.#file = file;
+    this.#isRotationDue = false;
+    await before?.close();
+  }
+
+  async #writeWhole(
+    { file, at, chunks }: {
+      readonly file: FileHandle;
+      readonly at: number;
+      readonly chunks: readonly Uint8Array[];
+    },
+  ): Promise<void> {
+    const bytes = chunks.length === 1 && chunks[0] !== undefined
+      ? chunks[0]
+      : Buffer.concat(chunks);
+    try {
+      let done = 0;
+      while (done < bytes.length) {
+        done += (await file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+      }
+      await file.datasync();
+    } catch (error) {
+      // Nothing half: what was written of the group goes, and only a full disk leaves the file usable.
+      await Promise.allSettled([file.truncate(at)]);
+      if (!isCode(error, "ENOSPC") && !isCode(error, "EDQUOT")) this.#isRotationDue = true;
+      throw error;
+    }
+  }
+
+  async #fileOf(segment: number): Promise<FileHandle> {
+    if (segment === this.#newest && this.#file !== undefined) return this.#file;
+    if (this.#reading?.segment === segment) return this.#reading.file;
+    const before = this.#reading?.file;
+    this.#reading = undefined;
+    await before?.close();
+    const file = await open(pathOf(this.#directory, segment), "r");
+    this.#reading = { segment, file };
+    return file;
+  }
+}

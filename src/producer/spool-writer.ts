@@ -1,0 +1,226 @@
+/**
+ * The one writer of a spool: gives ordinals, groups what waits into one fsync, makes room, and tries again for as long
+ * as the disk refuses.
+ *
+ * Invariant: ordinals are given in the order of appending and written in that order, each exactly once; what was
+ * refused by the disk stays at the front of the queue.
+ */
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { EncodedBatch } from "./encode.ts";
+import type { RingPositions } from "./producer.ts";
+import type { BatchFacts, StartRecord } from "./spool-format.ts";
+import type { SpoolEntry, SpoolIndex } from "./spool-index.ts";
+import type { RecordToWrite, Segments } from "./spool-segments.ts";
+
+export interface SpoolWriterOptions {
+  readonly host: string;
+  readonly segments: Segments;
+  readonly index: SpoolIndex;
+  readonly bytesMax: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface SpoolWriter extends AsyncDisposable {
+  readonly fault: Error | undefined;
+  readonly eventsVoided: number;
+  append(batches: readonly EncodedBatch[], positions: RingPositions | undefined): Promise<void>;
+  /** Replaces batches by voids; resolves when that is durable. */
+  makeVoid(entries: readonly SpoolEntry[], reason: string): Promise<void>;
+}
+
+/** At most this many bytes share one write. */
+const GROUP_BYTES_MAX = 8 * 1024 * 1024;
+const RETRY_MS = 1_000;
+/** At most this many batches are kept, whatever their size. */
+const BATCHES_MAX = 500_000;
+/** A file of which less than this part would come free is not worth making voids for. */
+const GAIN_LEAST = 0.5;
+/** What a void's record takes, in bytes; an estimate. */
+const VOID_BYTES = 400;
+const REASON_LENGTH_MAX = 100;
+
+interface Job {
+  readonly records: readonly RecordToWrite[];
+  readonly sizeBytes: number;
+  readonly done: PromiseWithResolvers<void>;
+}
+
+export function createSpoolWriter(options: SpoolWriterOptions): SpoolWriter {
+  return new QueueWriter(options);
+}
+
+class QueueWriter implements SpoolWriter {
+  readonly #options: SpoolWriterOptions;
+  readonly #stop = new AbortController();
+  #queue: Job[] = [];
+  #work: Promise<void> = Promise.resolve();
+  #isRunning = false;
+  #next: { readonly ordinal: number; readonly previous: string };
+  fault: Error | undefined;
+  eventsVoided = 0;
+
+  constructor(options: SpoolWriterOptions) {
+    this.#options = options;
+    const { highest, highestDigest } = options.index;
+    this.#next = { ordinal: highest + 1, previous: highestDigest };
+  }
+
+  append(batches: readonly EncodedBatch[], positions: RingPositions | undefined): Promise<void> {
+    const records = batches.map(({ payload, digest, count, firstUs, lastUs }, place) => {
+      const { ordinal, previous } = this.#next;
+      this.#next = { ordinal: ordinal + 1, previous: digest };
+      const { host } = this.#options;
+      const facts: BatchFacts = { ordinal, digest, previous, host, count, firstUs, lastUs };
+      const isLast = place === batches.length - 1;
+      return {
+        record: { kind: "batch", ...facts, positions: isLast ? positions : undefined } as const,
+        payload,
+      };
+    });
+    if (records.length > 0) return this.#enqueue(records);
+    return positions === undefined
+      ? Promise.resolve()
+      : this.#enqueue([{ record: { kind: "positions", positions } }]);
+  }
+
+  async makeVoid(entries: readonly SpoolEntry[], reason: string): Promise<void> {
+    await this.#enqueue(voidsOf(entries, reason));
+    for (const { facts } of entries) this.eventsVoided += facts.count;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // A disk that refuses is not waited for: what is in the queue was never durable.
+    if (this.fault !== undefined) this.#stop.abort();
+    await this.#work;
+    this.#stop.abort();
+  }
+
+  #enqueue(records: readonly RecordToWrite[]): Promise<void> {
+    if (this.#stop.signal.aborted) {
+      return Promise.reject(new Error("Cannot write to the spool: it is closed"));
+    }
+    const sizeBytes = records.reduce(
+      (sum, { payload }) => sum + VOID_BYTES + (payload?.length ?? 0),
+      0,
+    );
+    const done = Promise.withResolvers<void>();
+    this.#queue.push({ records, sizeBytes, done });
+    if (!this.#isRunning) this.#work = this.#run();
+    return done.promise;
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    while (this.#queue.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        await this.#writeGroup(group);
+      } catch (error) {
+        if (!await this.#canRetry(error)) return this.#giveUp();
+        continue;
+      }
+      if (this.fault !== undefined) this.#options.log.info("spool can be written to again");
+      this.fault = undefined;
+      this.#queue.splice(0, group.length);
+      for (const { done } of group) done.resolve();
+    }
+    this.#isRunning = false;
+  }
+
+  #takeGroup(): readonly Job[] {
+    let sizeBytes = 0;
+    const end = this.#queue.findIndex((job) => (sizeBytes += job.sizeBytes) > GROUP_BYTES_MAX);
+    return this.#queue.slice(0, end < 0 ? this.#queue.length : Math.max(1, end));
+  }
+
+  async #writeGroup(group: readonly Job[]): Promise<void> {
+    await this.#makeRoom(group.reduce((sum, job) => sum + job.sizeBytes, 0));
+    await this.#write(group.flatMap(({ records }) => records));
+  }
+
+  async #write(records: readonly RecordToWrite[]): Promise<void> {
+    const { segments, index } = this.#options;
+    const start: StartRecord = {
+      kind: "start",
+      next: index.highest + 1,
+      previous: index.highestDigest,
+      positions: index.positions,
+    };
+    const { newest } = segments;
+    const places = await segments.write(records, start);
+    for (const [at, { record }] of records.entries()) {
+      const place = places[at];
+      if (place === undefined || record.kind === "start") continue;
+      if (record.kind !== "void") index.addPositions(record.positions);
+      if (record.kind === "batch") index.put(record, place);
+      // What was released while this was written needs no void any more.
+      if (record.kind === "void" && record.ordinal > index.released) {
+        index.putVoid(record, place, record.reason);
+      }
+    }
+    if (segments.newest !== newest) await this.#removeUnused();
+  }
+
+  /** A file is kept while it is the newest, even when all in it is released. */
+  async #removeUnused(): Promise<void> {
+    const { segments, index } = this.#options;
+    for (const segment of segments.numbers) {
+      if (index.inSegment(segment).length === 0) await segments.remove(segment);
+    }
+  }
+
+  /** Removes the oldest files until so many bytes fit, having made voids of what is still needed of them. */
+  async #makeRoom(sizeBytes: number): Promise<void> {
+    const { segments, index, bytesMax } = this.#options;
+    const full = `Cannot make room in the spool: ${index.size} batches fill it`;
+    if (index.size > BATCHES_MAX) throw new Error(full);
+    while (segments.sizeBytes + sizeBytes > bytesMax) {
+      const [oldest] = segments.numbers;
+      if (oldest === undefined) return;
+      const entries = index.inSegment(oldest);
+      const left = entries.length * VOID_BYTES / segments.sizeOf(oldest);
+      if (entries.length > 0 && left > 1 - GAIN_LEAST) throw new Error(full);
+      if (oldest === segments.newest) segments.rotate();
+      await this.#write(voidsOf(entries, "the spool was full"));
+      await segments.remove(oldest);
+      this.#countVoided(entries.filter((entry) => entry.void === undefined));
+    }
+  }
+
+  #countVoided(entries: readonly SpoolEntry[]): void {
+    if (entries.length === 0) return;
+    const events = entries.reduce((sum, { facts }) => sum + facts.count, 0);
+    this.eventsVoided += events;
+    const figures = { batches: entries.length, events };
+    this.#options.log.error("spool is full: payloads of its oldest batches were dropped", figures);
+  }
+
+  /** Waits after a failure; false when the spool is closed instead. */
+  async #canRetry(error: unknown): Promise<boolean> {
+    const { clock, log } = this.#options;
+    const cause = error instanceof Error ? error : new Error(String(error));
+    if (this.fault === undefined) {
+      log.error("spool cannot be written to; trying again", { error: cause.message });
+    }
+    this.fault = new Error(`Cannot write to the spool: ${cause.message}`, { cause });
+    await Promise.allSettled([clock.sleep(RETRY_MS, this.#stop.signal)]);
+    return !this.#stop.signal.aborted;
+  }
+
+  #giveUp(): void {
+    const error = new Error("Cannot write to the spool: it was closed first", {
+      cause: this.fault,
+    });
+    for (const { done } of this.#queue) done.reject(error);
+    this.#queue = [];
+    this.#isRunning = false;
+  }
+}
+
+function voidsOf(entries: readonly SpoolEntry[], reason: string): readonly RecordToWrite[] {
+  return entries.map(({ facts, void: earlier }) => ({
+    record: { kind: "void", ...facts, reason: (earlier ?? reason).slice(0, REASON_LENGTH_MAX) },
+  }));
+}

@@ -1,0 +1,324 @@
+import { randomBytes } from "node:crypto";
+import { copyFile, cp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { digestOf } from "../../src/event/wire.ts";
+import type { EncodedBatch } from "../../src/producer/encode.ts";
+import type { RingPositions } from "../../src/producer/producer.ts";
+import { openSpool, type Spool, type SpoolOptions } from "../../src/producer/spool.ts";
+import { ensureAgentName } from "../../src/producer/spool-identity.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
+import { createLog } from "../../src/runtime/log.ts";
+import { openTemporaryFolder } from "../support/temporary-folder.ts";
+
+const MIB = 1024 * 1024;
+
+function open(directory: string, more: Partial<SpoolOptions> = {}): Promise<Spool> {
+  const log = createLog({ level: "error", write: () => undefined });
+  return openSpool({ directory, host: "web-1", shard: "0", clock: systemClock, log, ...more });
+}
+
+function batch(content: string | Uint8Array, count = 2): EncodedBatch {
+  const payload = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  return { payload, digest: digestOf(payload), count, firstUs: 1, lastUs: 2 };
+}
+
+function positions(position: number): RingPositions {
+  return { process: { ring: "r1", position } };
+}
+
+function numbers(spool: Spool): readonly number[] {
+  return spool.head().batches.map(({ number }) => number);
+}
+
+async function segmentFiles(directory: string): Promise<string[]> {
+  return (await readdir(join(directory, "segments"))).sort();
+}
+
+describe("a spool", () => {
+  it("gives back what was appended, numbered and chained, before and after opening again", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const given = ["one", "two", "three"].map((text) => batch(text));
+    const check = async (spool: Spool): Promise<void> => {
+      expect(numbers(spool)).toEqual([1, 2, 3]);
+      for (const [place, each] of given.entries()) {
+        const { header, payload } = await spool.read(place + 1);
+        expect(payload).toEqual(each.payload);
+        expect(header).toEqual({
+          host: "web-1",
+          agent: spool.agent,
+          epoch: spool.head().epoch.epoch,
+          number: place + 1,
+          count: 2,
+          firstUs: 1,
+          lastUs: 2,
+          digest: each.digest,
+          previous: given[place - 1]?.digest,
+          void: undefined,
+        });
+      }
+      expect(spool.positions).toEqual(positions(30));
+    };
+    let agent: string;
+    {
+      await using spool = await open(folder.path);
+      agent = spool.agent;
+      expect(agent).toMatch(/^[0-9a-f]{16}$/);
+      await spool.append(given.slice(0, 1), positions(10));
+      await spool.append(given.slice(1), undefined);
+      await spool.append([], positions(30));
+      await check(spool);
+    }
+    await using again = await open(folder.path);
+    expect(again.agent).toBe(agent);
+    expect(await ensureAgentName(folder.path)).toBe(agent);
+    await check(again);
+  });
+
+  it("refuses a second opening while one is open", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const spool = await open(folder.path);
+    await expect(open(folder.path)).rejects.toThrow("another process uses it");
+    await spool[Symbol.asyncDispose]();
+    await spool[Symbol.asyncDispose]();
+    await (await open(folder.path))[Symbol.asyncDispose]();
+  });
+
+  it("goes on counting after all was released and it was opened again", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    {
+      await using spool = await open(folder.path);
+      await spool.append([batch("a"), batch("b")], positions(5));
+      await spool.release(2);
+      expect(spool.batches).toBe(0);
+    }
+    for (const round of [3, 4]) {
+      await using spool = await open(folder.path);
+      expect(spool.head().released.number).toBe(round - 1);
+      expect(spool.positions).toEqual(positions(5));
+      await spool.append([batch(`round ${round}`)], undefined);
+      const { header } = await spool.read(round);
+      expect(header.number).toBe(round);
+      expect(header.previous).toBe(digestOf(new TextEncoder().encode(
+        round === 3 ? "b" : `round ${round - 1}`,
+      )));
+      await spool.release(round);
+    }
+  });
+
+  it("forgets no batch when the receipts are lost, and releases them anew", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    {
+      await using spool = await open(folder.path);
+      await spool.append([batch("a"), batch("b"), batch("c")], undefined);
+      spool.recordStored(1, { incarnation: "0123abcd", sequence: 7 });
+      await spool.release(2);
+    }
+    await rm(join(folder.path, "receipts"));
+    await using spool = await open(folder.path);
+    expect(numbers(spool)).toEqual([1, 2, 3]);
+    await spool.release(3);
+    expect(numbers(spool)).toEqual([]);
+  });
+
+  it("remembers where the broker stored a batch", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const stored = { incarnation: "0123abcd", sequence: 2 ** 40 };
+    {
+      await using spool = await open(folder.path);
+      await spool.append([batch("a"), batch("b")], undefined);
+      expect(spool.unpublished).toBe(2);
+      spool.recordStored(1, stored);
+      expect(spool.unpublished).toBe(1);
+    }
+    await using spool = await open(folder.path);
+    expect(spool.head().batches[0]?.stored).toEqual(stored);
+    await spool.release(1);
+    expect(spool.head().lastStored).toEqual(stored);
+  });
+
+  it("removes whole files as they are released, and stays small", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+    for (let number = 1; number <= 60; number++) {
+      await spool.append([batch(randomBytes(300_000))], undefined);
+      await spool.release(number);
+      expect((await segmentFiles(folder.path)).length).toBeLessThanOrEqual(2);
+    }
+    expect(spool.sizeBytes).toBeLessThan(4 * MIB);
+  });
+
+  it("starts a new epoch behind what was released, and carries the rest over", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const [a, b, c] = [batch("a"), batch("b"), batch("c")];
+    let first: string;
+    {
+      await using spool = await open(folder.path);
+      first = spool.head().epoch.epoch;
+      await spool.append([a, b, c], undefined);
+      await spool.release(1);
+      await spool.startEpoch();
+      expect(numbers(spool)).toEqual([1, 2]);
+      expect(spool.head().released).toEqual({ number: 0, digest: "" });
+    }
+    await using spool = await open(folder.path);
+    expect(spool.head().others).toEqual([first]);
+    expect((await spool.read(1)).header).toMatchObject({ number: 1, previous: a.digest });
+    expect((await spool.read(2)).header).toMatchObject({ number: 2, previous: b.digest });
+    expect((await spool.read(2)).header.epoch).not.toBe(first);
+  });
+
+  it("ends the epoch of its old shard before it begins one in another", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    {
+      await using spool = await open(folder.path);
+      await spool.append([batch("a"), batch("b")], undefined);
+    }
+    await using spool = await open(folder.path, { shard: "1" });
+    await spool.append([batch("c")], undefined);
+    expect(spool.head().epoch.shard).toBe("0");
+    expect(spool.head().isClosed).toBe(true);
+    expect(numbers(spool)).toEqual([1, 2]);
+    await spool.release(1);
+    expect(spool.head().epoch.shard).toBe("0");
+    await spool.release(2);
+    expect(spool.head()).toMatchObject({ isClosed: false, epoch: { shard: "1" } });
+    expect((await spool.read(1)).header).toMatchObject({
+      number: 1,
+      previous: batch("b").digest,
+      digest: batch("c").digest,
+    });
+  });
+});
+
+describe("a torn spool", () => {
+  it("believes no byte of a tail that is cut or changed anywhere", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const source = join(folder.path, "source");
+    {
+      await using spool = await open(source);
+      await spool.append([batch("one")], positions(1));
+      await spool.append([batch("two")], positions(2));
+    }
+    const [name = ""] = await segmentFiles(source);
+    const whole = await readFile(join(source, "segments", name));
+    {
+      await using spool = await open(source);
+      await spool.append([batch("three")], positions(3));
+    }
+    const longer = await readFile(join(source, "segments", name));
+    for (let length = whole.length; length < longer.length; length++) {
+      const torn = join(folder.path, "torn");
+      await cp(source, torn, { recursive: true });
+      const path = join(torn, "segments", name);
+      // Both a tail that ends early and one whose last bytes were never written.
+      if (length % 2 === 0) await truncate(path, length);
+      else await writeFile(path, Buffer.concat([longer.subarray(0, length), Buffer.alloc(40)]));
+      {
+        await using spool = await open(torn);
+        expect(numbers(spool)).toEqual([1, 2]);
+        expect(spool.positions).toEqual(positions(2));
+        await spool.append([batch("again")], undefined);
+        expect((await spool.read(3)).header.previous).toBe(batch("two").digest);
+      }
+      {
+        await using spool = await open(torn);
+        expect(numbers(spool)).toEqual([1, 2, 3]);
+        expect(new TextDecoder().decode((await spool.read(3)).payload)).toBe("again");
+        expect(spool.breaks).toEqual([]);
+      }
+      await rm(torn, { recursive: true });
+    }
+  }, 60_000);
+
+  it("that lost its only file's beginning starts that file anew", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    {
+      await using spool = await open(folder.path);
+      await spool.append([], positions(1));
+    }
+    const [name = ""] = await segmentFiles(folder.path);
+    await truncate(join(folder.path, "segments", name), 3);
+    await using spool = await open(folder.path);
+    await spool.append([batch("a")], undefined);
+    expect(numbers(spool)).toEqual([1]);
+  });
+
+  it("with a damaged older file begins an epoch behind what is missing, once", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const contents = Array.from({ length: 12 }, () => randomBytes(300_000));
+    {
+      await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+      for (const each of contents) await spool.append([batch(each)], undefined);
+    }
+    const [first = ""] = await segmentFiles(folder.path);
+    const path = join(folder.path, "segments", first);
+    await truncate(path, (await stat(path)).size - 1_000);
+    for (const isFirst of [true, false]) {
+      await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+      expect(spool.breaks.length).toBe(isFirst ? 1 : 0);
+      expect(numbers(spool)).toEqual([1, 2, 3]);
+      expect(spool.head().isClosed).toBe(true);
+      if (isFirst) continue;
+      await spool.release(3);
+      expect(spool.head().isClosed).toBe(false);
+      expect((await spool.read(1)).header.previous).toBe(batch(contents[3] ?? "").digest);
+      expect(numbers(spool)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+  });
+
+  it("gives a batch that cannot be read any more as a void", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    await using spool = await open(folder.path);
+    await spool.append([batch("one"), batch("two")], undefined);
+    const [name = ""] = await segmentFiles(folder.path);
+    const path = join(folder.path, "segments", name);
+    const bytes = await readFile(path);
+    bytes[bytes.indexOf("two")] = 0;
+    await copyFile(path, `${path}.bak`);
+    await writeFile(path, bytes);
+    const { header, payload } = await spool.read(2);
+    expect(header).toMatchObject({ void: "unreadable in the spool", digest: batch("two").digest });
+    expect(payload.length).toBe(0);
+    expect(spool.eventsVoided).toBe(2);
+  });
+});
+
+describe("a full spool", () => {
+  it("drops the payloads of its oldest batches, each becoming a void with its count", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const bytesMax = 16 * MIB;
+    const payload = () => batch(randomBytes(250_000), 5);
+    const given: EncodedBatch[] = [];
+    const check = async (spool: Spool): Promise<void> => {
+      expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+      expect(numbers(spool)).toEqual(given.map((_, place) => place + 1));
+      let voids = 0;
+      for (const [place, { digest }] of given.entries()) {
+        const { header, payload } = await spool.read(place + 1);
+        expect(header).toMatchObject({ digest, count: 5, previous: given[place - 1]?.digest });
+        expect(header.void === undefined).toBe(payload.length > 0);
+        // The oldest went, none behind one that is still there.
+        if (header.void !== undefined) expect(place).toBe(voids++);
+      }
+      expect(voids).toBeGreaterThan(10);
+      expect(voids).toBeLessThan(30);
+    };
+    {
+      await using spool = await open(folder.path, { bytesMax });
+      for (let number = 1; number <= 80; number++) {
+        given.push(payload());
+        await spool.append(given.slice(-1), undefined);
+      }
+      await check(spool);
+      expect(spool.eventsVoided % 5).toBe(0);
+      expect(spool.eventsVoided).toBeGreaterThan(50);
+    }
+    await using spool = await open(folder.path, { bytesMax });
+    await check(spool);
+    await spool.release(80);
+    expect(spool.batches).toBe(0);
+    await spool.append([batch("after")], undefined);
+    expect((await spool.read(81)).header.previous).toBe(given.at(-1)?.digest);
+  });
+});

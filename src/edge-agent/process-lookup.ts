@@ -11,7 +11,7 @@ import { UNSET } from "./decode-record.ts";
 import { jsonInner } from "./decode-text.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { readProcText, readStartTicks } from "./process-identity.ts";
-import type { ProcessEntry } from "./process-table.ts";
+import type { ProcessEntry, ProcessImage } from "./process-table.ts";
 
 /** How long an answer from /proc is used again. */
 const FRESH_MS = 250;
@@ -34,14 +34,20 @@ export interface ProcessLookup {
   isOwn(pid: number): boolean;
 }
 
+/** What a lookup asks. */
+export type LookupContext = Pick<KernelContext, "processes" | "userNames">;
+
 export interface ProcessLookupOptions {
-  readonly context: KernelContext;
+  readonly context: LookupContext;
   readonly ownPids: readonly number[];
   readonly nowMs?: () => number;
 }
 
 interface Answer extends LookedUpActor {
   readonly ppid: number;
+  /** What it is an answer about; another process or image makes it void. */
+  readonly entry: ProcessEntry | undefined;
+  readonly image: ProcessImage | undefined;
   readonly atMs: number;
 }
 
@@ -50,7 +56,11 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
   const answers = new Map<number, Answer>();
   const answerOf = (pid: number): Answer => {
     const known = answers.get(pid);
-    if (known !== undefined && nowMs() - known.atMs < FRESH_MS) return known;
+    const newest = context.processes.newestOf(pid);
+    if (
+      known !== undefined && nowMs() - known.atMs < FRESH_MS && known.entry === newest &&
+      known.image === newest?.imageAt(Infinity)
+    ) return known;
     const answer = { ...lookUp(context, pid), atMs: nowMs() };
     if (answers.size >= ANSWERS_MAX) answers.clear();
     answers.set(pid, answer);
@@ -63,7 +73,7 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
   };
 }
 
-function lookUp(context: KernelContext, pid: number): Omit<Answer, "atMs"> {
+function lookUp(context: LookupContext, pid: number): Omit<Answer, "atMs"> {
   const ticks = readStartTicks(pid);
   const status = ticks === undefined ? undefined : readProcText(pid, "status");
   if (ticks === undefined || status === undefined) {
@@ -76,23 +86,31 @@ function lookUp(context: KernelContext, pid: number): Omit<Answer, "atMs"> {
     name: actorName(facts),
     escaped: facts.image.isEscaped ? ["exe"] : [],
     ppid: facts.ppid,
+    entry,
+    image: facts.image,
   };
 }
 
 /** What is left of a process that has ended. */
 function endedActor(entry: ProcessEntry | undefined, pid: number): Omit<Answer, "atMs"> {
-  if (entry?.actor !== undefined) return entry.actor;
-  const exe = entry?.imageAt(Infinity).exe;
+  const image = entry?.imageAt(Infinity);
+  if (entry?.actor !== undefined) {
+    const { columns, name, escaped, ppid } = entry.actor;
+    return { columns, name, escaped, ppid, entry, image };
+  }
+  const exe = image?.exe;
   return {
     columns: `"pid":${pid},` + (entry === undefined ? "" : `"process_id":"${entry.id}",`) +
       (exe === undefined ? "" : `"exe":"${exe}",`),
     name: exe ?? `Process ${pid}`,
     escaped: [],
     ppid: 0,
+    entry,
+    image,
   };
 }
 
-function factsOf(context: KernelContext, entry: ProcessEntry, status: string): ProcessFacts {
+function factsOf(context: LookupContext, entry: ProcessEntry, status: string): ProcessFacts {
   const line = (name: string): string =>
     new RegExp(`^${name}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "";
   const [uid = UNSET, euid = UNSET] = line("Uid").split(/\s+/).map(Number);

@@ -16,10 +16,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
-import {
-  createFilesystemSource,
-  type ProcessLookup,
-} from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
+import type { ProcessLookup } from "../../src/edge-agent/process-lookup.ts";
+import { createFilesystemSource } from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { type MountedFilesystem, mountExt4, mountTmpfs } from "../support/mounts.ts";

@@ -166,7 +166,7 @@ class RingSource implements Source {
   }
 }
 
-const NO_COUNTERS: SourceCounters = {
+export const NO_COUNTERS: SourceCounters = {
   attempted: 0,
   submitted: 0,
   ringFull: 0,

@@ -15,7 +15,7 @@ import { joinPath } from "./directory-tree.ts";
 export interface Actor {
   /** JSON members of its columns, each followed by a comma. */
   readonly columns: string;
-  /** Its executable, or what else names it: the subject of a sentence. */
+  /** Its executable, or what else names it: the subject of a sentence, as the inside of a JSON string. */
   readonly name: string;
   /** Columns with bytes that are not text. */
   readonly escaped: readonly string[];
@@ -118,6 +118,7 @@ function eventOf(
   const old = newPath === undefined ? undefined : textOfBinary(seen.path.path);
   const path = textOfBinary((newPath ?? seen.path).path);
   const link = seen.linkText === undefined ? undefined : textOfBinary(seen.linkText);
+  const subject: string = name.includes("\\") ? JSON.parse(`"${name}"`) : name;
   const isEscaped = path.isEscaped || old?.isEscaped === true;
   const escaped = [
     ...escapedOfActor,
@@ -139,8 +140,8 @@ function eventOf(
     path: path.text,
     ...(old === undefined ? {} : { old_path: old.text }),
     message: old === undefined
-      ? `${name} ${verb} ${path.text}`
-      : `${name} ${verb} ${old.text} ${seen.isExchange ? "and" : "to"} ${path.text}`,
+      ? `${subject} ${verb} ${path.text}`
+      : `${subject} ${verb} ${old.text} ${seen.isExchange ? "and" : "to"} ${path.text}`,
     detail: {
       how,
       ...(type === undefined ? {} : { type }),

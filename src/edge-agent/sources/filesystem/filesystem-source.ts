@@ -10,8 +10,9 @@ import { lineFields } from "../../../event/event.ts";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
+import type { ProcessLookup } from "../../process-lookup.ts";
 import type { Source, SourceChunk, SourceLoss } from "../../source.ts";
-import { type Actor, describe, type Observation } from "./describe.ts";
+import { describe, type Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_DELETE, FAN_Q_OVERFLOW } from "./fanotify-event.ts";
 import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHeldEvents } from "./held-events.ts";
@@ -24,16 +25,6 @@ import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 export const TICK_MS = 20;
 /** How long reports are looked up in one go before the event loop gets its turn. */
 const SLICE_MS = 10;
-
-/** What is known of processes, ready for lines. */
-export interface ProcessLookup {
-  /** Learns what the kernel has told of processes until now. */
-  catchUp(): void;
-  /** The process that has a pid, or had it just now. */
-  actorOf(pid: number): Actor;
-  /** Whether a process is Probity's own. */
-  isOwn(pid: number): boolean;
-}
 
 export interface FilesystemSourceOptions {
   readonly processes: ProcessLookup;

@@ -33,7 +33,8 @@ export function createProcessDecoder(context: DecoderContext): LineDecoder {
   };
 }
 
-function learn({ processes, text }: DecoderContext, record: LocatedRecord): void {
+function learn(context: DecoderContext, record: LocatedRecord): void {
+  const { processes, text } = context;
   const { memory, offset, length } = record;
   const kind = kindOf(memory, offset, length);
   if (kind === 0) return;
@@ -42,10 +43,13 @@ function learn({ processes, text }: DecoderContext, record: LocatedRecord): void
   if (kind === KIND.exit) processes.noteExit(entry);
   if (kind === KIND.fork) processes.noteFork(entry, parentAt(processes, memory, offset), timeNs);
   const parts = kind === KIND.exec ? execParts(memory, offset, length) : undefined;
+  // Who it is must be known at once: others ask for a process that may be gone before its lines are made.
+  if (kind === KIND.fork) context.actors.of(memory, offset);
   if (parts === undefined) return;
   text.isEscaped = false;
   const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);
   processes.noteExec(entry, { sinceNs: timeNs, exe, isEscaped: text.isEscaped });
+  context.actors.of(memory, offset);
 }
 
 type Processes = DecoderContext["processes"];

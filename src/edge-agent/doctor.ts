@@ -1,0 +1,40 @@
+/**
+ * What an agent could see on this machine, found out by trying, with nothing left behind: programs on trial, a pin folder
+ * of its own, and no ring of a running agent touched.
+ */
+import { existsSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import process from "node:process";
+import { systemClock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import { BPF_FOLDER } from "./bpf-filesystem.ts";
+import type { SourceStatus } from "./source.ts";
+import { openSources, type SourceName } from "./sources.ts";
+
+export interface ProbedSource {
+  readonly name: string;
+  readonly status: SourceStatus;
+}
+
+export interface ProbeSourcesOptions {
+  /** Sources that stay off by configuration. */
+  readonly disabledSources?: readonly SourceName[];
+  readonly log: Log;
+}
+
+/** Proves every source. A running agent sees the proofs as what they are: a few events of this process. */
+export async function probeSources(options: ProbeSourcesOptions): Promise<readonly ProbedSource[]> {
+  const pinDirectory = `${BPF_FOLDER}/probity-doctor-${process.pid}`;
+  try {
+    await using sources = openSources({
+      ...options,
+      dataDirectory: tmpdir(),
+      positions: {},
+      pinDirectory,
+      clock: systemClock,
+    });
+    return [...await sources.probe()].map(([name, status]) => ({ name, status }));
+  } finally {
+    if (existsSync(pinDirectory)) rmdirSync(pinDirectory);
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * The sources of an agent: one per family, sharing what is known of the kernel and its processes.
+ *
+ * Invariant: every source is there, whatever the machine lacks: one that cannot work says why when it is probed.
+ */
+import process from "node:process";
+import type { RingPositions } from "../producer/producer.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import { createCreatedFiles } from "./created-files.ts";
+import { createKernelContext, type KernelContext } from "./kernel-context.ts";
+import { createProcessIds, readBootId } from "./process-identity.ts";
+import { createProcessLookup, type ProcessLookup } from "./process-lookup.ts";
+import { createProcessTable } from "./process-table.ts";
+import type { Source, SourceStatus } from "./source.ts";
+import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
+import type { RingFamilyName } from "./sources/ring-family.ts";
+import { NO_COUNTERS, openRingSource } from "./sources/ring-source.ts";
+import { createUserNames } from "./user-names.ts";
+
+const RING_FAMILIES = ["process", "network", "file"] as const satisfies readonly RingFamilyName[];
+export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem"] as const;
+export type SourceName = typeof SOURCE_NAMES[number];
+
+export interface SourceSettings {
+  /** What own processes do in it is filtered. */
+  readonly dataDirectory: string;
+  /** Process whose children are Probity's own, as the agent's are. */
+  readonly supervisorPid?: number;
+  /** Folder of a BPF filesystem in which programs and rings outlive the agent; one agent per folder. */
+  readonly pinDirectory?: string;
+  /** Sizes of rings in bytes, powers of two. */
+  readonly ringBytes?: Readonly<Partial<Record<RingFamilyName, number>>>;
+  /** Sources that stay off. */
+  readonly disabledSources?: readonly SourceName[];
+}
+
+export interface OpenSourcesOptions extends SourceSettings {
+  /** Where rings are read on. */
+  readonly positions: RingPositions;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Sources extends AsyncDisposable {
+  readonly all: readonly Source[];
+  /** Proves each source; to be called once, before any is started. */
+  probe(): Promise<ReadonlyMap<string, SourceStatus>>;
+}
+
+/** Opens nothing in the kernel yet. */
+export function openSources(options: OpenSourcesOptions): Sources {
+  const { dataDirectory, supervisorPid, disabledSources = [], clock } = options;
+  const ownPids = [process.pid, ...(supervisorPid === undefined ? [] : [supervisorPid])];
+  const createdFiles = createCreatedFiles();
+  const context = openContext();
+  const plain = createPlainLookup(ownPids);
+  let processes = plain;
+  const filesystem = createFilesystemSource({
+    processes: {
+      catchUp: () => processes.catchUp(),
+      actorOf: (pid) => processes.actorOf(pid),
+      isOwn: (pid) => processes.isOwn(pid),
+    },
+    createdFiles,
+    dataDirectory,
+    clock,
+  });
+  const rings = RING_FAMILIES.map((family): Source => {
+    if ("reason" in context) return createMissingSource(family, { state: "off", ...context });
+    const ringBytes = options.ringBytes?.[family];
+    return openRingSource({
+      family,
+      context,
+      ownership: { pids: ownPids, dataFolder: dataDirectory },
+      position: options.positions[family],
+      createdFiles,
+      log: options.log,
+      clock,
+      ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),
+      ...(ringBytes === undefined ? {} : { ringBytes }),
+    });
+  });
+  const all = [...rings, filesystem];
+  return {
+    all,
+    async probe() {
+      const statuses = new Map<string, SourceStatus>();
+      for (const source of all) {
+        const isDisabled = disabledSources.some((name) => name === source.name);
+        statuses.set(source.name, isDisabled ? DISABLED : await probeSource(source));
+      }
+      const isOn = (name: SourceName): boolean => statuses.get(name)?.state === "on";
+      // Before the first create is noted it must be known that notes will come.
+      if (isOn("file")) createdFiles.settle(0);
+      if (isOn("process") && !("reason" in context)) {
+        processes = createProcessLookup({ context, ownPids });
+      }
+      return statuses;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const source of all.toReversed()) await source[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const DISABLED: SourceStatus = {
+  state: "off",
+  reason: "it was turned off",
+  remedy: "take it from the list of disabled sources",
+};
+
+/** A probe does not throw for what is missing; what else it throws turns the source off, not the agent. */
+async function probeSource(source: Source): Promise<SourceStatus> {
+  try {
+    return await source.probe();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { state: "off", reason, remedy: "report this as a fault of Probity" };
+  }
+}
+
+function openContext(): KernelContext | { readonly reason: string; readonly remedy: string } {
+  try {
+    return createKernelContext();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return {
+      reason: `libbpf cannot be used: ${reason}`,
+      remedy: "install libbpf 1 (Debian: apt-get install libbpf1) and run the agent on Linux",
+    };
+  }
+}
+
+/** Processes as /proc shows them, each time anew: without a process source nothing tells that one changed. */
+function createPlainLookup(ownPids: readonly number[]): ProcessLookup {
+  const ids = createProcessIds(readBootId());
+  const userNames = createUserNames();
+  const create = (): ProcessLookup => {
+    const processes = createProcessTable({ ids, nowNs: () => performance.now() * 1e6 });
+    return createProcessLookup({ context: { processes, userNames }, ownPids });
+  };
+  let lookup = create();
+  return {
+    catchUp() {
+      userNames.refresh();
+      lookup = create();
+    },
+    actorOf: (pid) => lookup.actorOf(pid),
+    isOwn: (pid) => lookup.isOwn(pid),
+  };
+}
+
+/** Stands for a source that this machine cannot have. */
+function createMissingSource(name: string, status: SourceStatus): Source {
+  return {
+    name,
+    probe: () => Promise.resolve(status),
+    start() {
+      throw new Error(`Cannot start source "${name}": it is off`);
+    },
+    release: () => undefined,
+    losses: () => [],
+    counters: () => NO_COUNTERS,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}

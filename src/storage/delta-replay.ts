@@ -5,7 +5,7 @@
  * a version sees the same files and positions. Source: delta-io/delta PROTOCOL.md, "Action Reconciliation".
  */
 import { PARTITION_COLUMNS, READER_VERSION, WRITER_VERSION } from "./delta-schema.ts";
-import type { Action, Metadata, Protocol } from "./delta-actions.ts";
+import type { Action, Metadata, Protocol, Transaction } from "./delta-actions.ts";
 import type { DataFile, ShardPosition } from "./table.ts";
 
 /** What a shard's last commit was. */
@@ -69,13 +69,35 @@ export function createReplay(start: LogState): Replay {
         else files.delete(path);
       }
       for (const tip of tipsOf(next, actions)) tips.set(tip.position.shard, tip);
-      if (protocol === undefined || metadata === undefined) {
-        throw new SyntaxError("the table has no protocol or metaData");
-      }
+      if (protocol === undefined || metadata === undefined) throw incomplete();
       version = next;
     },
     state: () => ({ version, protocol, metadata, files, tips }),
   };
+}
+
+/** The state that a checkpoint holds; throws SyntaxError when it is not a whole one. */
+export function stateOfCheckpoint(
+  version: number,
+  actions: readonly Action[],
+  tips: readonly ShardTip[],
+): LogState {
+  const protocol = actions.find((action) => action.kind === "protocol")?.protocol;
+  const metadata = actions.find((action) => action.kind === "metadata")?.metadata;
+  if (protocol === undefined || metadata === undefined) throw incomplete();
+  const files = actions.flatMap((action) => (action.kind === "add" ? [action.file] : []));
+  return {
+    version,
+    protocol: readable(protocol),
+    metadata: partitioned(metadata),
+    files: new Map(files.map((file) => [file.path, file])),
+    tips: new Map(tips.map((tip) => [tip.position.shard, tip])),
+  };
+}
+
+/** The shard that a `txn` action speaks of, if any. */
+export function shardOf({ appId }: Transaction): string | undefined {
+  return appId.startsWith(SHARD_APP) ? appId.slice(SHARD_APP.length) : undefined;
 }
 
 /** Throws when the table asks of its writers what we do not do. */
@@ -103,13 +125,17 @@ function partitioned(metadata: Metadata): Metadata {
   throw new SyntaxError(`the table is not partitioned by ${PARTITION_COLUMNS.join(", ")}`);
 }
 
-/** Positions of the shards that a version moves: at most one, but each with its own place in `commitInfo`. */
-function tipsOf(version: number, actions: readonly Action[]): ShardTip[] {
+function incomplete(): SyntaxError {
+  return new SyntaxError("the table has no protocol or metaData");
+}
+
+/** The shards that a version moves, with their places in `commitInfo`: at most one, so that one entry can name it. */
+export function tipsOf(version: number, actions: readonly Action[]): ShardTip[] {
   const info = actions.find((action) => action.kind === "commit")?.info;
   const tips: ShardTip[] = [];
   for (const action of actions) {
-    if (action.kind !== "transaction" || !action.transaction.appId.startsWith(SHARD_APP)) continue;
-    const shard = action.transaction.appId.slice(SHARD_APP.length);
+    const shard = action.kind === "transaction" ? shardOf(action.transaction) : undefined;
+    if (action.kind !== "transaction" || shard === undefined) continue;
     if (action.transaction.version !== version) {
       throw new SyntaxError(`txn of shard "${shard}" names version ${action.transaction.version}`);
     }

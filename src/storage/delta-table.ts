@@ -10,7 +10,8 @@ import type { Log } from "../runtime/log.ts";
 import { type Backoff, backoffMs } from "../runtime/retry.ts";
 import { isShardName } from "../event/wire.ts";
 import { commitIdOf, encodeFirstVersion, encodeShardCommit } from "./delta-commit.ts";
-import { readLog, readVersion } from "./delta-log.ts";
+import { readVersion } from "./delta-entry.ts";
+import { readLog } from "./delta-log.ts";
 import { EMPTY_LOG, type LogState, requireWritable } from "./delta-replay.ts";
 import { deltaLogKey } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
@@ -107,7 +108,7 @@ class DeltaTable implements Table {
   }
 
   async #readOn(signal: AbortSignal | undefined): Promise<LogState> {
-    const state = await readLog(this.#store, this.#state, signal);
+    const state = await readLog(this.#store, this.#state, { log: this.#log, signal });
     if (state.version > this.#state.version) {
       this.#state = state;
       this.#snapshot = snapshotOf(state);

@@ -16,6 +16,14 @@ export function versionOfDeltaLogKey(key: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** The sum of all versions up to one; never written over what stands there by us. */
+export function checkpointKey(version: number): string {
+  return `${DELTA_LOG_PREFIX}${String(version).padStart(20, "0")}.checkpoint.parquet`;
+}
+
+/** Names the newest checkpoint. */
+export const LAST_CHECKPOINT_KEY = `${DELTA_LOG_PREFIX}_last_checkpoint`;
+
 export interface SequenceRange {
   readonly incarnation: string;
   readonly first: number;

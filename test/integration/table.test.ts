@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { COLUMNS } from "../../src/event/columns.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
-import { readVersion } from "../../src/storage/delta-log.ts";
+import { readVersion } from "../../src/storage/delta-entry.ts";
 import { openTable } from "../../src/storage/delta-table.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import { dataFileKey } from "../../src/storage/layout.ts";

@@ -37,17 +37,20 @@ export interface RingChainOptions {
 export function openRingChain(options: RingChainOptions): PinnedPrograms[] {
   const { libbpf, pinFolder, family } = options;
   makePinFolder(pinFolder);
-  const newest = `${family}-${generationOf(options)}`;
-  const names = readdirSync(pinFolder).filter((name) => isGeneration(name, family));
-  const older = names.filter((name) => name !== newest)
+  const known = readdirSync(pinFolder).filter((name) => isGeneration(name, family))
     .map((name) => openPinnedPrograms(libbpf, `${pinFolder}/${name}`))
     .sort((left, right) => left.mapId - right.mapId);
-  if (!names.includes(newest)) {
-    const fromNs = older.length === 0 ? 0n : NEVER_NS;
-    const settings = { ...options.settings, fromNs };
-    pinPrograms(libbpf, `${pinFolder}/${newest}`, { ...options, settings });
+  const prefix = `${pinFolder}/${family}-${digestOf(options)}-`;
+  const newest = known.at(-1);
+  // Programs that were replaced do not come back, also when what replaced them is taken back.
+  if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
+    takeOver(known, options);
+    return known;
   }
-  const chain = [...older, openPinnedPrograms(libbpf, `${pinFolder}/${newest}`)];
+  const folder = prefix + String(known.filter((each) => each.folder.startsWith(prefix)).length);
+  const fromNs = known.length === 0 ? 0n : NEVER_NS;
+  pinPrograms(libbpf, folder, { ...options, settings: { ...options.settings, fromNs } });
+  const chain = [...known, openPinnedPrograms(libbpf, folder)];
   takeOver(chain, options);
   return chain;
 }
@@ -70,11 +73,13 @@ function takeOver(chain: readonly PinnedPrograms[], options: RingChainOptions): 
 }
 
 /** Digest of what makes rings incompatible: the object's bytes, its variant and the ring's size. */
-function generationOf({ family, variant, ringBytes }: RingChainOptions): string {
+function digestOf({ family, variant, ringBytes }: RingChainOptions): string {
   return createHash("sha256").update(readFileSync(objectPath(family)))
     .update(`${variant} ${ringBytes}`).digest("hex").slice(0, 12);
 }
 
+/** `<family>-<digest>-<number>`: the number tells programs apart that came back after others. */
 function isGeneration(name: string, family: string): boolean {
-  return name.startsWith(`${family}-`) && /^[0-9a-f]{12}$/.test(name.slice(family.length + 1));
+  return name.startsWith(`${family}-`) &&
+    /^[0-9a-f]{12}-[0-9]+$/.test(name.slice(family.length + 1));
 }

@@ -75,7 +75,11 @@ class Reader implements RingReader {
     this.#log = log.with({ source: family.name });
     this.#isProcess = family.name === "process";
     this.#decoder = family.createDecoder(createDecoderContext(context));
-    this.#rings = chain.map((programs) => openRing(context, programs, position));
+    this.#rings = chain.map((programs, place) => {
+      const next = chain[place + 1];
+      const untilNs = next === undefined ? Infinity : Number(next.settings().fromNs);
+      return openRing(context, programs, { position, untilNs });
+    });
     const { boot } = context.ids;
     const isKnown = this.#rings.some(({ id }) => id === position?.ring);
     if (isKnown && position !== undefined) this.#removeBefore(position.ring);
@@ -225,7 +229,7 @@ class Reader implements RingReader {
 function openRing(
   context: KernelContext,
   programs: PinnedPrograms,
-  position: RingPosition | undefined,
+  { position, untilNs }: { position: RingPosition | undefined; untilNs: number },
 ): OpenRing {
   const { ring } = programs;
   const id = `${context.ids.boot}-${programs.mapId}`;
@@ -233,14 +237,13 @@ function openRing(
   // Positions are multiples of 8; release moves only forward and not beyond what was written.
   if (ours !== undefined && ours.position % 8 === 0) ring.release(ours.position);
   const from = ring.consumerPosition();
-  const { untilNs } = programs.settings();
   return {
     programs,
     id,
     cursor: ring.cursorAt(from),
     learning: ring.cursorAt(from),
     ledger: createLossLedger(programs, ours?.lost),
-    untilNs: untilNs === 0n ? Infinity : Number(untilNs),
+    untilNs,
   };
 }
 

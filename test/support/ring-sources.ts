@@ -33,6 +33,11 @@ export const testLog = createLog({ level: "error" });
 
 let shared: KernelContext | undefined;
 
+/** One for all tests of a process. */
+export function testContext(): KernelContext {
+  return shared ??= createKernelContext();
+}
+
 /** Opens a source of the kernel as it is, with what a test does not care about filled in. */
 export function openTestSource(
   options:
@@ -43,9 +48,8 @@ export function openTestSource(
     >,
 ): Source {
   const { pins, ...rest } = options;
-  shared ??= createKernelContext();
   return openRingSource({
-    context: shared,
+    context: testContext(),
     log: testLog,
     pinFolder: pins.path,
     ringBytes: 4 * 1024 * 1024,
@@ -61,7 +65,7 @@ export async function runAttached(source: Source, pins: PinFolder): Promise<Sour
   }
   const run = runSource(source);
   const isPinned = (): boolean =>
-    readdirSync(pins.path).some((name) => /^[a-z]+-[0-9a-f]{12}$/.test(name));
+    readdirSync(pins.path).some((name) => /^[a-z]+-[0-9a-f]{12}-[0-9]+$/.test(name));
   for (let round = 0; round < 1000 && !isPinned(); round += 1) await delay(10);
   return run;
 }

@@ -1,0 +1,260 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import { openPinnedPrograms, type PinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
+import { openRingReader } from "../../src/edge-agent/ring-reader.ts";
+import type {
+  Source,
+  SourceChunk,
+  SourceCounters,
+  SourceLoss,
+} from "../../src/edge-agent/source.ts";
+import { fileFamilyNoting } from "../../src/edge-agent/sources/file/file-family.ts";
+import type { RingPosition } from "../../src/producer/producer.ts";
+import {
+  hasBpf,
+  openPinFolder,
+  openTestSource,
+  type PinFolder,
+  runAttached,
+  testContext,
+  testLog,
+} from "../support/ring-sources.ts";
+import { parseLine } from "../support/source-run.ts";
+
+const folder = realpathSync(mkdtempSync(join(tmpdir(), "probity-continuity-")));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Makes numbered files in a new folder, as fast as a shell can. */
+function startStorm(name: string, count: number): { path: string; done: Promise<unknown> } {
+  const path = join(folder, name);
+  mkdirSync(path);
+  const script = `for ((n = 0; n < ${count}; n++)); do : > ${path}/$n; done`;
+  return { path, done: once(spawn("/bin/bash", ["-c", script], { stdio: "ignore" }), "exit") };
+}
+
+/** The only programs of a folder, ended, so that counters and records stand still. */
+function openEnded(pins: PinFolder): PinnedPrograms {
+  const [name = ""] = readdirSync(pins.path);
+  const programs = openPinnedPrograms(testContext().libbpf, join(pins.path, name));
+  programs.setSettings({ ...programs.settings(), untilNs: 1n });
+  return programs;
+}
+
+/** Reads ended programs to the end. */
+function readEnded(pins: PinFolder, position: RingPosition | undefined): ReadRing {
+  using reader = openRingReader({
+    context: testContext(),
+    chain: [openEnded(pins)],
+    family: fileFamilyNoting(undefined),
+    position,
+    log: testLog,
+  });
+  const losses = reader.losses();
+  const paths: string[] = [];
+  let reached = position;
+  for (let chunk = reader.read(); chunk !== undefined; chunk = reader.read()) {
+    paths.push(...pathsOf(chunk));
+    reached = chunk.position;
+    if (chunk.position !== undefined) reader.release(chunk.position);
+  }
+  return { paths, losses, position: reached, counters: reader.counters() };
+}
+
+interface ReadRing {
+  readonly paths: readonly string[];
+  readonly losses: readonly SourceLoss[];
+  readonly position: RingPosition | undefined;
+  readonly counters: SourceCounters;
+}
+
+const pathsOf = (chunk: SourceChunk): string[] =>
+  chunk.fields.map((fields) => String(parseLine(fields)["path"]));
+
+function sumOf(counters: SourceCounters): number {
+  const { submitted, ringFull, filtered, throttled, readFault } = counters;
+  return submitted + ringFull + filtered + throttled + readFault;
+}
+
+const countOf = (losses: readonly SourceLoss[], kind: string): number =>
+  losses.filter((loss) => loss.class === kind).reduce((sum, loss) => sum + (loss.count ?? 0), 0);
+
+/** Attaches the programs and leaves; what happens then stays in the ring. */
+async function attachOnly(options: { pins: PinFolder; ringBytes: number }): Promise<void> {
+  await using source = openTestSource({ family: "file", ...options });
+  await using _run = await runAttached(source, options.pins);
+}
+
+/** Reads for a time; paths, and the last position. */
+async function readFor(
+  source: Source,
+  timeMs: number,
+): Promise<{ paths: string[]; position: RingPosition | undefined }> {
+  const paths: string[] = [];
+  let position: RingPosition | undefined;
+  for await (const chunk of source.start(AbortSignal.timeout(timeMs))) {
+    paths.push(...pathsOf(chunk));
+    position = chunk.position;
+    if (chunk.position !== undefined) source.release(chunk.position);
+  }
+  return { paths, position };
+}
+
+describe.runIf(hasBpf)("a ring", () => {
+  it("that is too small loses nothing without counting it", async () => {
+    using pins = openPinFolder();
+    await attachOnly({ pins, ringBytes: 4096 });
+    await startStorm("tiny", 5000).done;
+    const { paths, losses, position, counters } = readEnded(pins, undefined);
+    expect(counters.attempted).toBe(sumOf(counters));
+    expect(counters.attempted).toBeGreaterThanOrEqual(5000);
+    expect(counters.ringFull).toBeGreaterThan(4500);
+    expect(paths.length).toBe(counters.submitted);
+    expect(countOf(losses, "ring_full")).toBe(counters.ringFull);
+    expect(position?.lost?.["ring_full"]).toBe(counters.ringFull);
+  });
+
+  it("reports what was lost while nobody read once, also after another start", async () => {
+    using pins = openPinFolder();
+    await attachOnly({ pins, ringBytes: 4096 });
+    await startStorm("unread", 2000).done;
+    const { position, losses } = readEnded(pins, undefined);
+    expect(countOf(losses, "ring_full")).toBeGreaterThan(1500);
+    // With the spool's newest position, and without: then the programs' own ledger counts.
+    expect(readEnded(pins, position).losses).toEqual([]);
+    expect(readEnded(pins, undefined).losses).toEqual([]);
+  });
+
+  it("reports again what was lost when the report did not become durable", async () => {
+    using pins = openPinFolder();
+    await attachOnly({ pins, ringBytes: 4096 });
+    await startStorm("undurable", 500).done;
+    using reader = openRingReader({
+      context: testContext(),
+      chain: [openEnded(pins)],
+      family: fileFamilyNoting(undefined),
+      position: undefined,
+      log: testLog,
+    });
+    const lost = countOf(reader.losses(), "ring_full");
+    expect(lost).toBeGreaterThan(300);
+    expect(reader.read()?.position?.lost?.["ring_full"]).toBe(lost);
+    expect(countOf(readEnded(pins, undefined).losses, "ring_full")).toBe(lost);
+  });
+
+  it("that was removed is said to be absent", async () => {
+    using pins = openPinFolder();
+    await attachOnly({ pins, ringBytes: 65_536 });
+    await using before = openTestSource({ family: "file", pins, ringBytes: 65_536 });
+    await startStorm("absent", 3).done;
+    const { position } = await readFor(before, 300);
+    expect(position?.ring).toMatch(/^[0-9a-f]{8}-[0-9]+$/);
+    pins[Symbol.dispose]();
+    await using source = openTestSource({ family: "file", pins, ringBytes: 65_536, position });
+    await using _run = await runAttached(source, pins);
+    await delay(100);
+    expect(source.losses()).toEqual([
+      { class: "absent", count: null, reason: expect.stringMatching(/removed/) },
+    ]);
+    expect(source.losses()).toEqual([]);
+  });
+
+  it("loses and doubles nothing when its reader is killed, again and again", async () => {
+    using pins = openPinFolder();
+    const spool = join(folder, "spool");
+    const [kills, perKill] = [10, 2000];
+    let child: ChildProcess | undefined;
+    const start = (): ChildProcess =>
+      spawn(process.execPath, [READER, pins.path, spool], {
+        stdio: ["ignore", "inherit", "inherit"],
+      });
+    const storms: string[] = [];
+    for (let kill = 0; kill < kills; kill += 1) {
+      child = start();
+      if (kill === 0) await untilTrue(() => existsSync(pins.path) && isPinned(pins));
+      const storm = startStorm(`kill-${kill}`, perKill);
+      storms.push(storm.path);
+      await delay(20 + 40 * kill);
+      child.kill("SIGKILL");
+      await Promise.all([once(child, "exit"), storm.done]);
+    }
+    child = start();
+    const isStorm = (path: string): boolean => storms.some((storm) => path.startsWith(`${storm}/`));
+    const seen = (): string[] => spooledPaths(spool).filter(isStorm);
+    await untilTrue(() => seen().length >= kills * perKill);
+    await delay(200);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const paths = seen();
+    expect(paths.length).toBe(kills * perKill);
+    expect(new Set(paths).size).toBe(kills * perKill);
+  });
+
+  it("hands over to a ring of another size without a hole or a double", async () => {
+    using pins = openPinFolder();
+    const count = 60_000;
+    await attachOnly({ pins, ringBytes: 16 * 1024 * 1024 });
+    const storm = startStorm("handover", count);
+    const paths: string[] = [];
+    let position: RingPosition | undefined;
+    let isStorming = true;
+    void storm.done.then(() => isStorming = false);
+    for (const ringBytes of [16, 32, 16, 32].map((size) => size * 1024 * 1024)) {
+      await using source = openTestSource({ family: "file", pins, ringBytes, position });
+      const read = await readFor(source, 400);
+      paths.push(...read.paths);
+      position = read.position ?? position;
+    }
+    expect(isStorming).toBe(true);
+    await storm.done;
+    await using source = openTestSource({
+      family: "file",
+      pins,
+      ringBytes: 32 * 1024 * 1024,
+      position,
+    });
+    paths.push(...(await readFor(source, 1000)).paths);
+    const made = paths.filter((path) => path.startsWith(`${storm.path}/`));
+    expect(made.length).toBe(count);
+    expect(new Set(made).size).toBe(count);
+    expect(readdirSync(pins.path)).toHaveLength(1);
+  });
+});
+
+const READER = fileURLToPath(new URL("../support/ring-reader-process.ts", import.meta.url));
+
+function isPinned(pins: PinFolder): boolean {
+  return readdirSync(pins.path).some((name) => /-[0-9a-f]{12}-[0-9]+$/.test(name));
+}
+
+function spooledPaths(spool: string): string[] {
+  const lines = readFileSync(spool, "utf8").split("\n").slice(0, -1);
+  return lines.flatMap((line): string[] => {
+    try {
+      return JSON.parse(line).paths;
+    } catch {
+      return [];
+    }
+  });
+}
+
+async function untilTrue(holds: () => boolean): Promise<void> {
+  const endMs = performance.now() + 30_000;
+  while (!holds()) {
+    if (performance.now() > endMs) throw new Error("Cannot wait any longer: 30 s are over");
+    await delay(50);
+  }
+}

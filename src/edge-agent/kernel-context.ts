@@ -4,14 +4,16 @@
  */
 import { type BootClock, createBootClock } from "./boot-clock.ts";
 import { type CgroupNames, createCgroupNames } from "./cgroup-names.ts";
-import { type Libbpf, loadLibbpf } from "./libbpf.ts";
+import { type Libbpf, loadClocks, loadLibbpf } from "./libbpf.ts";
 import { createProcessIds, type ProcessIds, readBootId } from "./process-identity.ts";
 import { seedProcessTable } from "./process-seed.ts";
 import { createProcessTable, type ProcessTable } from "./process-table.ts";
 import { createUserNames, type UserNames } from "./user-names.ts";
 
 export interface KernelContext {
-  readonly libbpf: Libbpf;
+  /** Undefined when it cannot be loaded; then {@link KernelContext.libbpfError} says why. */
+  readonly libbpf: Libbpf | undefined;
+  readonly libbpfError: string;
   readonly ids: ProcessIds;
   readonly bootClock: BootClock;
   readonly processes: ProcessTable;
@@ -23,16 +25,17 @@ export interface KernelContext {
   refresh(): void;
 }
 
-/** Throws when libbpf is not installed or this is not Linux. */
+/** Throws when this is not Linux with /proc mounted. */
 export function createKernelContext(): KernelContext {
-  const libbpf = loadLibbpf();
+  const { libbpf, libbpfError } = tryLibbpf();
   const ids = createProcessIds(readBootId());
-  const bootClock = createBootClock(libbpf);
+  const bootClock = createBootClock(loadClocks());
   const processes = createProcessTable({ ids, nowNs: () => Number(bootClock.nowNs()) });
   const userNames = createUserNames();
   let seeding: Promise<void> | undefined;
   return {
     libbpf,
+    libbpfError,
     ids,
     bootClock,
     processes,
@@ -44,4 +47,15 @@ export function createKernelContext(): KernelContext {
       userNames.refresh();
     },
   };
+}
+
+function tryLibbpf(): Pick<KernelContext, "libbpf" | "libbpfError"> {
+  try {
+    return { libbpf: loadLibbpf(), libbpfError: "" };
+  } catch (error) {
+    return {
+      libbpf: undefined,
+      libbpfError: error instanceof Error ? error.message : String(error),
+    };
+  }
 }

@@ -68,6 +68,11 @@ const MAP_SHARED = 1;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const BPF_ANY = 0n;
 
+/** The clocks, which are there without libbpf, too. Throws when this is not Linux with glibc. */
+export function loadClocks(): Pick<Libbpf, "clock_gettime"> {
+  return bindLibc(koffi.load("libc.so.6"));
+}
+
 /** Loads libbpf 1.x. Throws when it is not installed or this process cannot load it. */
 export function loadLibbpf(): Libbpf {
   const library = koffi.load("libbpf.so.1");

@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { makePinFolder } from "./bpf-filesystem.ts";
 import { createDecoderContext } from "./line-decoder.ts";
+import type { Libbpf } from "./libbpf.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { createProcessTable } from "./process-table.ts";
 import {
@@ -28,6 +29,7 @@ const PROOF_TIMEOUT_MS = 2000;
 const POLL_MS = 5;
 const EPERM = 1;
 const EACCES = 13;
+const LIBBPF_REMEDY = "install libbpf 1.x: apt-get install libbpf1";
 const BTF_PATH = "/sys/kernel/btf/vmlinux";
 
 export interface ProbeResult {
@@ -48,10 +50,12 @@ export async function probeRingFamily(
   options: ProbeOptions,
 ): Promise<ProbeResult> {
   const { family, pinFolder, variants = PROGRAM_VARIANTS } = options;
+  const { libbpf } = context;
+  if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
   const reasons: string[] = [];
   for (const variant of variants) {
     try {
-      const wrong = await tryVariant(context, family, variant);
+      const wrong = await tryVariant(context, { libbpf, family, variant });
       if (wrong === undefined) return provenIn(variant, pinFolder);
       reasons.push(`${variant}: ${wrong}`);
     } catch (error) {
@@ -76,10 +80,8 @@ function provenIn(variant: ProgramVariant, pinFolder: string): ProbeResult {
 /** Undefined when the act came back as it should, else what went wrong. */
 async function tryVariant(
   context: KernelContext,
-  family: RingFamily,
-  variant: ProgramVariant,
+  { libbpf, family, variant }: { libbpf: Libbpf; family: RingFamily; variant: ProgramVariant },
 ): Promise<string | undefined> {
-  const { libbpf } = context;
   using object = loadProgramObject(libbpf, {
     family: family.name,
     variant,

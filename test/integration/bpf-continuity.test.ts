@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
 import { openPinnedPrograms, type PinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
 import { openRingReader } from "../../src/edge-agent/ring-reader.ts";
 import type {
@@ -49,7 +50,7 @@ function startStorm(name: string, count: number): { path: string; done: Promise<
 /** The only programs of a folder, ended, so that counters and records stand still. */
 function openEnded(pins: PinFolder): PinnedPrograms {
   const [name = ""] = readdirSync(pins.path);
-  const programs = openPinnedPrograms(testContext().libbpf, join(pins.path, name));
+  const programs = openPinnedPrograms(loadLibbpf(), join(pins.path, name));
   programs.setSettings({ ...programs.settings(), untilNs: 1n });
   return programs;
 }

@@ -148,13 +148,15 @@ class RingSource implements Source {
   async #open(): Promise<RingReader> {
     const { context, position, ownership, log, ringBytes = RING_BYTES } = this.#options;
     const { variant, status } = await this.#probe();
-    if (variant === undefined) {
+    const { libbpf } = context;
+    if (variant === undefined || libbpf === undefined) {
       const why = status.state === "off" ? status.reason : "not proven";
       throw new Error(`Cannot start source "${this.name}": ${why}`);
     }
     if (this.#isClosed) throw new Error(`Cannot start source "${this.name}": closed`);
     const chain = openRingChain({
-      ...context,
+      libbpf,
+      bootClock: context.bootClock,
       pinFolder: this.#pinFolder,
       family: this.#family.name,
       variant,

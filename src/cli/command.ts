@@ -3,8 +3,9 @@
  * It only calls the client or an `openX`; parsing, precedence, signals and exit codes are the frame's.
  */
 import { createLog, type Log, type LogLevel } from "../runtime/log.ts";
-import { type ConfigFile, NO_STRUCTURES, readConfigFile } from "./config-file.ts";
+import type { ConfigFile } from "./config-file.ts";
 import type { Structures } from "./config-structures.ts";
+import { NO_STRUCTURES } from "./empty-structures.ts";
 import type { ExitCode } from "./exit.ts";
 import { GLOBAL_OPTIONS, type Option } from "./options.ts";
 import type { OptionGroups, Settings, Values } from "./options.ts";
@@ -87,12 +88,12 @@ export function defineCommand<const S extends OptionGroups>(
     arguments: definition.arguments ?? [],
     options,
     isDaemon,
-    execute: (call) => {
+    execute: async (call) => {
       const { flags, environment } = call;
       const global = resolveValues(GLOBAL_OPTIONS, { flags, environment, file: undefined });
-      const file = global.config === undefined ? undefined : readConfigFile(global.config);
+      const file = global.config === undefined ? undefined : await readFile(global.config);
       const { settings, sourceOf } = resolveSettings(options, { flags, environment, file });
-      return definition.run({
+      return await definition.run({
         arguments: call.arguments,
         global,
         settings,
@@ -107,6 +108,12 @@ export function defineCommand<const S extends OptionGroups>(
       });
     },
   };
+}
+
+/** The schemas take a while to load: commands without a configuration file do without. */
+async function readFile(path: string): Promise<ConfigFile> {
+  const { readConfigFile } = await import("./config-file.ts");
+  return readConfigFile(path);
 }
 
 function logLevel(

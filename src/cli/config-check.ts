@@ -1,6 +1,5 @@
 /** `config check`: reads the configuration as the other commands would, and says what is wrong or what holds. */
 import { defineCommand } from "./command.ts";
-import { readConfigFile } from "./config-file.ts";
 import { EXIT, usageError } from "./exit.ts";
 import {
   FILE_OPTIONS,
@@ -24,6 +23,7 @@ export const configCheckCommand = defineCommand({
     if (file === undefined) {
       throw usageError("Cannot check a configuration: neither an argument nor --config names one");
     }
+    const { readConfigFile } = await import("./config-file.ts");
     const config = readConfigFile(file);
     const givens = { flags: new Map<string, string>(), environment, file: config };
     const { settings, sourceOf } = resolveSettings(GROUPS, givens);
@@ -44,7 +44,9 @@ export const configCheckCommand = defineCommand({
         rows.map(({ key, value, source, line }) => [
           key,
           value === undefined ? "" : JSON.stringify(value),
-          source === "file" ? `line ${line}` : source,
+          source === "default"
+            ? source
+            : output.paint("green", source === "file" ? `line ${line}` : source),
         ]),
       );
     } else for (const row of rows) await output.json(row);

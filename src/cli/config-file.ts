@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { parse, TomlError } from "smol-toml";
 import { checkStructure, STRUCTURE_KEYS, type Structures } from "./config-structures.ts";
+import { NO_STRUCTURES } from "./empty-structures.ts";
 import { usageError } from "./exit.ts";
 import { FILE_OPTIONS, type Option, type OptionGroup } from "./options.ts";
 import { type KeyPath, locateKeys } from "./toml-lines.ts";
@@ -18,16 +19,6 @@ export interface ConfigFile {
   /** Line of each option's key, for messages. */
   readonly lines: ReadonlyMap<string, number>;
 }
-
-export const NO_STRUCTURES: Structures = {
-  labels: {},
-  keep: {},
-  files: [],
-  libraries: [],
-  collectors: [],
-  sinks: [],
-  limits: {},
-};
 
 /** Reads and checks a file; throws a usage error that lists every fault. */
 export function readConfigFile(path: string): ConfigFile {

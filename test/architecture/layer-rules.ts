@@ -35,7 +35,7 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
   [/^koffi$/, ["edge-agent/libbpf.ts", "edge-agent/libc.ts"]],
   [/^@duckdb\//, ["storage/duckdb.ts"]],
   [/^@aws-sdk\//, ["storage/s3-store.ts"]],
-  [/^@hono\/node-server$/, ["cli/serve.ts"]],
+  [/^@hono\/node-server$/, ["cli/http-server.ts"]],
   [/^hono($|\/)/, ["query/"]],
   [/^@nats-io\//, [
     "runtime/nats.ts",

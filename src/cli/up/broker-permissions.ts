@@ -5,7 +5,7 @@
  * Each role has its own prefix of reply subjects: on a shared one, any user could listen to what others are answered.
  */
 import { WATERMARK_BUCKET } from "../../event/watermark.ts";
-import { streamOf, subjectOf } from "../../event/wire.ts";
+import { commitSubjectOf, streamOf, subjectOf } from "../../event/wire.ts";
 import type { Role } from "./data-folder.ts";
 
 export interface Permissions {
@@ -27,11 +27,11 @@ export function permissionsOf(role: Role, shards: readonly string[]): Permission
   const streams = shards.map(streamOf);
   const subscribe = [`${inboxPrefixOf(role)}.>`];
   if (role === "agent") return { publish: producing(shards), subscribe };
-  const commits = "probity.commit.*";
+  const commits = shards.map(commitSubjectOf);
   if (role === "query") {
     return {
       publish: [...producing(shards), ...streams.flatMap(reading)],
-      subscribe: [...subscribe, commits],
+      subscribe: [...subscribe, ...commits],
     };
   }
   return {
@@ -41,7 +41,7 @@ export function permissionsOf(role: Role, shards: readonly string[]): Permission
       ...streams.flatMap(owning),
       ...owning(WATERMARK_STREAM),
       WATERMARK_KEYS,
-      commits,
+      ...commits,
     ],
     subscribe,
   };

@@ -1,0 +1,12 @@
+/** Lists and tables of a configuration that says nothing of them. */
+import type { Structures } from "./config-structures.ts";
+
+export const NO_STRUCTURES: Structures = {
+  labels: {},
+  keep: {},
+  files: [],
+  libraries: [],
+  collectors: [],
+  sinks: [],
+  limits: {},
+};

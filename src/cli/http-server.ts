@@ -1,0 +1,106 @@
+/**
+ * Puts a fetch handler on a TCP port of Node's server, with or without TLS, within limits.
+ *
+ * Invariant: closing takes no new connection, lets answers that are under way end within {@link DRAIN_LIMIT_MS}, and
+ * then cuts what is left.
+ */
+import { createAdaptorServer } from "@hono/node-server";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import { systemClock } from "../runtime/clock.ts";
+import { CommandError, EXIT, usageError } from "./exit.ts";
+import type { Address } from "./option-type.ts";
+
+export interface HttpServerOptions {
+  readonly fetch: (request: Request, environment?: unknown) => Promise<Response>;
+  readonly address: Address;
+  /** Files in PEM; without them the server speaks plain HTTP. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+}
+
+export interface HttpServer extends AsyncDisposable {
+  /** Address that clients use; an unspecified host is shown as this machine's loopback. */
+  readonly url: string;
+  /** Host and real port, in the form of `--listen`. */
+  readonly listen: string;
+}
+
+/** Connections at the same time; more are refused. */
+const CONNECTIONS_MAX = 2_048;
+/** Bytes of a request's line and headers. */
+const HEADER_BYTES_MAX = 16_384;
+const HEADERS_TIMEOUT_MS = 10_000;
+/** Time for a whole request to arrive; answers may take as long as they need. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than usual proxies keep theirs, so that they never send on a connection that we are closing. */
+const KEEP_ALIVE_MS = 75_000;
+const DRAIN_LIMIT_MS = 5_000;
+const IDLE_SWEEP_MS = 20;
+
+/** Listens; throws when the address is taken or the TLS files are unusable. */
+export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { fetch, address, tls } = options;
+  const limits = {
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+  };
+  const server = createAdaptorServer(
+    tls === undefined
+      ? { fetch, createServer, serverOptions: limits }
+      : { fetch, createServer: createTlsServer, serverOptions: { ...limits, ...readTls(tls) } },
+  );
+  // as: both factories above make servers of node:http's shape; the adaptor's type names HTTP/2 too
+  const http = server as Server;
+  http.maxConnections = CONNECTIONS_MAX;
+  try {
+    http.listen(address.port, address.host);
+    await once(http, "listening");
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    const where = `${hostText(address.host)}:${address.port}`;
+    throw new CommandError(EXIT.failed, `Cannot listen on ${where}: ${code}`, { cause });
+  }
+  const bound = http.address();
+  const port = typeof bound === "object" && bound !== null ? bound.port : address.port;
+  const scheme = tls === undefined ? "http" : "https";
+  return {
+    url: `${scheme}://${hostText(reachable(address.host))}:${port}`,
+    listen: `${hostText(address.host)}:${port}`,
+    [Symbol.asyncDispose]: () => close(http),
+  };
+}
+
+function readTls({ cert, key }: { cert: string; key: string }): { cert: string; key: string } {
+  try {
+    return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw usageError(`Cannot use TLS: ${reason}`, { cause });
+  }
+}
+
+async function close(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const limit = new AbortController();
+  const closed = once(server, "close").then(() => limit.abort());
+  server.close();
+  // A connection that is kept alive becomes idle only after its last answer.
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  await Promise.allSettled([systemClock.sleep(DRAIN_LIMIT_MS, limit.signal)]);
+  clearInterval(sweep);
+  server.closeAllConnections();
+  await closed;
+}
+
+function hostText(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function reachable(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  return host === "::" ? "::1" : host;
+}

@@ -83,8 +83,10 @@ class Reader implements RingReader {
     const { boot } = context.ids;
     const isKnown = this.#rings.some(({ id }) => id === position?.ring);
     if (isKnown && position !== undefined) this.#removeBefore(position.ring);
-    if (position !== undefined && !isKnown && position.ring.startsWith(`${boot}-`)) {
-      this.#lost.push({ class: "absent", count: null, reason: "the ring was removed" });
+    if (position !== undefined && !isKnown) {
+      const isSameBoot = position.ring.startsWith(`${boot}-`);
+      const reason = isSameBoot ? "the ring was removed" : "the host was started again";
+      this.#lost.push({ class: "absent", count: null, reason });
     }
     if (this.#isProcess) context.processes.follow(() => this.#learn());
     log.debug("reading ring", {

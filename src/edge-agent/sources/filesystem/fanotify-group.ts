@@ -94,7 +94,9 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
       if (status >= 0) found.set(opened.fsid, filesystem);
       else {
         const point = filesystem.mounts[0]?.point ?? "";
-        left.push({ point, type: filesystem.type, reason: errnoText(status) });
+        const isCovered = opened.fd === -ERRNO.EXDEV;
+        const reason = isCovered ? "another mount covers it" : errnoText(status);
+        left.push({ point, type: filesystem.type, reason });
         refusedWith = status;
       }
       return status >= 0;

@@ -44,15 +44,13 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
     group?.[Symbol.dispose]();
     group = undefined;
   };
+  const lost = (loss: SourceLoss): void => {
+    if (!losses.some((each) => each.class === loss.class)) losses.push(loss);
+  };
   const overflowed = (): void => {
     counters.attempted += 1;
     counters.ringFull += 1;
-    if (losses.length > 0) return;
-    losses = [{
-      class: "overflow",
-      count: null,
-      reason: "the fanotify queue was full: names created, renamed or removed are missing",
-    }];
+    lost(OVERFLOW);
   };
 
   return {
@@ -63,6 +61,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
       const opened = openFanotifyGroup(libc);
       if ("reason" in opened) throw new Error(`Cannot watch filesystems: ${opened.reason}`);
       group = opened;
+      lost(ABSENT);
       const reading = createReading(libc, opened, { ...options, counters, overflowed });
       try {
         while (!signal.aborted) {
@@ -91,10 +90,22 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
   };
 }
 
-interface ReadingOptions extends FilesystemSourceOptions {
+const OVERFLOW: SourceLoss = {
+  class: "overflow",
+  count: null,
+  reason: "the fanotify queue was full: names created, renamed or removed are missing",
+};
+
+const ABSENT: SourceLoss = {
+  class: "absent",
+  count: null,
+  reason: "no agent was there to see names created, renamed or removed",
+};
+
+type ReadingOptions = FilesystemSourceOptions & {
   readonly counters: { attempted: number; submitted: number; filtered: number };
   readonly overflowed: () => void;
-}
+};
 
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
@@ -138,7 +149,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
       counters.submitted += told.length;
       counters.filtered += reportsIn(event.seen.mask) - told.length;
       for (const each of told) {
-        fields.push(event.actor.columns + lineFields(each));
+        fields.push(withColumns(lineFields(each), event.actor.columns));
         timesUs.push(each.timeUs);
       }
     }
@@ -175,6 +186,12 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     },
     release: () => observer.release(),
   };
+}
+
+/** The columns go after the time, which comes first in every line. */
+function withColumns(fields: string, columns: string): string {
+  const place = fields.indexOf(",") + 1;
+  return fields.slice(0, place) + columns + fields.slice(place);
 }
 
 /** A merged report counts as what it merges. */

@@ -128,7 +128,10 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
   };
 }
 
-/** A descriptor on a filesystem and its fsid, or the errno of the last mount tried (`fd` negative). */
+/**
+ * A descriptor on a filesystem and its fsid; or, negative, the errno of the last mount tried: EXDEV when another mount
+ * covers it.
+ */
 export function openFilesystem(
   libc: Libc,
   filesystem: Filesystem,
@@ -145,6 +148,7 @@ export function openFilesystem(
     const isCovered = filesystem.type !== "btrfs" && attributes?.device !== filesystem.device;
     const fsid = isCovered ? undefined : readFsid(libc, fd);
     if (fsid !== undefined) return { fd, fsid };
+    failure = -ERRNO.EXDEV;
     libc.close(fd);
   }
   return { fd: failure, fsid: "" };

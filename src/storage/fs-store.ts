@@ -75,8 +75,9 @@ class DirectoryStore implements ObjectStore {
 
   put(key: string, body: Uint8Array, options: RequestOptions = {}): Promise<void> {
     return this.#run("write", key, options, async (path) => {
-      const temporary = await this.#stage(path, { bytes: body });
-      await this.#lock.run(() => moveOver(temporary, path), options.signal);
+      await this.#lock.run(async () => {
+        await moveOver(await this.#stage(path, { bytes: body }), path);
+      }, options.signal);
       await this.#settle(key, path);
     });
   }

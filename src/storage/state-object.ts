@@ -8,9 +8,10 @@
 import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptance.ts";
 import type { Fork } from "../event/watermark.ts";
 import { digestOf } from "../event/wire.ts";
+import { putContent } from "./content-object.ts";
 import { canonicalJson, isRecord } from "./json-text.ts";
 import { stateKey } from "./layout.ts";
-import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
+import type { ObjectStore, RequestOptions } from "./object-store.ts";
 
 /** Writes a shard's state unless it stands there already; its key. */
 export async function putState(
@@ -20,13 +21,7 @@ export async function putState(
 ): Promise<string> {
   const body = new TextEncoder().encode(canonicalJson(state));
   const key = stateKey(options.shard, digestOf(body));
-  try {
-    await store.putIfAbsent(key, body, options);
-  } catch (cause) {
-    // Only this very text can stand under its digest: if it is there, it is written.
-    if (!(cause instanceof AmbiguousWriteError)) throw cause;
-    if (await store.head(key, options) === undefined) throw cause;
-  }
+  await putContent(store, { key, body }, options);
   return key;
 }
 

@@ -240,6 +240,25 @@ describe("a commit whose answer is lost", () => {
     expect(await folder.open().commit(work)).toEqual({ kind: "committed", version: 2 });
   });
 
+  test("is committed though the shard has moved on from it since", async () => {
+    await folder.open().commit(shardWork(FIRST));
+    const shaky = unreliable(folder.store);
+    shaky.faults.push("lost after");
+    const overtaken: ObjectStore = {
+      ...shaky,
+      putIfAbsent: async (key, body, options) => {
+        try {
+          return await shaky.putIfAbsent(key, body, options);
+        } finally {
+          await folder.open().commit(shardWork({ startedFrom: 2, first: 10, last: 12 }));
+        }
+      },
+    };
+    const work = shardWork({ startedFrom: 1, first: 6, last: 9 });
+    expect(await folder.open(overtaken).commit(work)).toEqual({ kind: "committed", version: 2 });
+    expect((await folder.open().refresh()).shards.get("0")).toMatchObject({ version: 3 });
+  });
+
   test("for sure is an error at once", async () => {
     const shaky = unreliable(folder.store);
     shaky.faults.push("failed");

@@ -64,7 +64,10 @@ describe("an acceptance state", () => {
     shaky.faults.push("lost after");
     const key = await putState(shaky, STATE, { shard: "0" });
     expect(await readState(store, key)).toEqual(STATE);
-    shaky.faults.push("lost before");
+    shaky.faults.push("lost before", "lost before", "lost after");
+    const next = await putState(shaky, { ...STATE, sequence: 20 }, { shard: "0" });
+    expect(await readState(store, next)).toEqual({ ...STATE, sequence: 20 });
+    shaky.faults.push(...Array.from({ length: 9 }, () => "lost before" as const));
     await expect(putState(shaky, { ...STATE, sequence: 99 }, { shard: "0" })).rejects.toThrow(
       "Cannot tell",
     );

@@ -28,7 +28,10 @@ export interface ProducerCounters {
   readonly batchesPublished: number;
   readonly batchesResent: number;
   readonly batchesReleased: number;
+  /** Events whose batches the spool could not keep; each batch is sent as a void. */
   readonly eventsVoided: number;
+  /** Events that never became part of a batch; an `agent/gap` event tells of them. */
+  readonly eventsLost: number;
   readonly spoolBytes: number;
   readonly spoolBatches: number;
 }

@@ -83,7 +83,12 @@ export interface Spool extends AsyncDisposable {
 
   /** Appends batches, or positions alone; resolves when they are durable. */
   append(batches: readonly EncodedBatch[], positions: RingPositions | undefined): Promise<void>;
+  /** The head epoch and all that is not released of it. */
   head(): HeadEpoch;
+  /** The head epoch alone. */
+  readonly epoch: Epoch;
+  /** Digest of a batch of the head epoch that is durable and not released. */
+  digestOf(number: number): string | undefined;
   /** The batch of a number of the head epoch. */
   read(number: number): Promise<SpooledBatch>;
   recordStored(number: number, stored: StreamPlace): void;
@@ -239,6 +244,16 @@ class OpenSpool implements Spool {
       batches,
       lastStored: number === 0 ? undefined : receipts.places.get(index.released),
     };
+  }
+
+  get epoch(): Epoch {
+    return this.#head().epoch;
+  }
+
+  digestOf(number: number): string | undefined {
+    const { epoch, end } = this.#head();
+    const ordinal = epoch.base + number;
+    return ordinal > end ? undefined : this.#parts.index.get(ordinal)?.facts.digest;
   }
 
   async read(number: number): Promise<SpooledBatch> {

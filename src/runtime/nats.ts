@@ -7,6 +7,7 @@
  */
 import {
   DiscardPolicy,
+  jetstream,
   JetStreamApiError,
   jetstreamManager,
   RetentionPolicy,
@@ -288,8 +289,14 @@ export async function ensureBucket(connection: NatsConnection, name: string): Pr
 }
 
 /** The bucket of that name, whether it exists yet or not: reading one that does not rejects. */
-export async function openBucket(connection: NatsConnection, name: string): Promise<Bucket> {
-  return bucketOf(connection, name, await new Kvm(connection).open(name, { allow_direct: true }));
+export async function openBucket(
+  connection: NatsConnection,
+  name: string,
+  options: { readonly timeoutMs?: number } = {},
+): Promise<Bucket> {
+  // Of a bucket that is not there the server says nothing (2.9): the time-out is the answer.
+  const client = jetstream(connection, { timeout: options.timeoutMs ?? REQUEST_TIMEOUT_MS });
+  return bucketOf(connection, name, await new Kvm(client).open(name, { allow_direct: true }));
 }
 
 function bucketOf(

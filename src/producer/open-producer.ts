@@ -1,0 +1,318 @@
+/**
+ * Puts a producer together: lines are batched, encoded, spooled, and published in the background, with or without a
+ * broker to be reached.
+ *
+ * Invariants: what waits in memory is bounded; past the bound lines are counted as lost, and an event tells of them.
+ * Batches reach the spool in the order in which they closed. Listeners hear of marks only once they are durable.
+ */
+import type { AuditEvent } from "../event/event.ts";
+import { lineFields } from "../event/event.ts";
+import { BACKLOG_BATCHES } from "../event/wire.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import { connectNats, type NatsConnection } from "../runtime/nats.ts";
+import { retry } from "../runtime/retry.ts";
+import { type Batcher, type ClosedLines, createBatcher } from "./batcher.ts";
+import { encodeLines } from "./encode.ts";
+import { createLosses } from "./losses.ts";
+import type { Producer, ProducerCounters, RingPosition, RingPositions } from "./producer.ts";
+import { observeProducer } from "./producer-metrics.ts";
+import { inboxPrefixOf, type Publisher, startPublisher } from "./publisher.ts";
+import { openSpool, type Spool } from "./spool.ts";
+
+export interface OpenProducerOptions {
+  /** The spool's folder; made when it is not there. */
+  readonly directory: string;
+  /** The host's enrolled name: 1 to 253 visible ASCII characters. */
+  readonly host: string;
+  readonly shard: string;
+  /** How to reach the broker; not needed when a connection is given. */
+  readonly nats?: { readonly url: string; readonly credentialsFile?: string };
+  /** A connection to use instead; it stays the caller's. */
+  readonly connection?: NatsConnection;
+  /** An open batch closes after so many milliseconds; 1,000 by default. */
+  readonly flushMs?: number;
+  /** Bytes of the spool's files together; 1 GiB by default. */
+  readonly spoolBytesMax?: number;
+  readonly clock?: Clock;
+  readonly log: Log;
+  readonly metrics?: Metrics;
+}
+
+const FLUSH_MS = 1_000;
+/** While so many batches wait for the broker, batches stay open longer, so that the spool holds a longer time. */
+const LONG_BACKLOG_BATCHES = 1_000;
+const FLUSH_MS_MAX = 10_000;
+/** Above so much JSON that is not on disk yet, in UTF-16 units, `writable` waits. */
+const WRITABLE_WEIGHT_MAX = 16 * 1024 * 1024;
+/** Above so much, lines are lost. */
+const WEIGHT_MAX = 64 * 1024 * 1024;
+/** At closing, what is on disk is published for so long. */
+const DRAIN_MS = 2_000;
+const DRAIN_STEP_MS = 20;
+const HOST = /^[\x21-\x7e]{1,253}$/;
+
+/**
+ * Opens a producer on a spool folder. Works without a broker: it spools, and publishes once there is one. Throws when
+ * another process uses the folder. Disposing closes the open batch, waits until it is on disk, publishes for up to 2 s,
+ * and leaves the rest to the next opening.
+ */
+export async function openProducer(options: OpenProducerOptions): Promise<Producer> {
+  const { directory, host, shard, log, clock = systemClock, spoolBytesMax, metrics } = options;
+  if (!HOST.test(host)) {
+    throw new RangeError(`Cannot open a producer for host "${host}": not a name`);
+  }
+  const spool = await openSpool({
+    directory,
+    host,
+    shard,
+    clock,
+    log,
+    ...(spoolBytesMax === undefined ? {} : { bytesMax: spoolBytesMax }),
+  });
+  const producer = new SpooledProducer({ ...options, clock, spool });
+  if (metrics !== undefined) observeProducer(metrics, producer);
+  return producer;
+}
+
+interface SpooledProducerOptions extends OpenProducerOptions {
+  readonly clock: Clock;
+  readonly spool: Spool;
+}
+
+class SpooledProducer implements Producer {
+  readonly host: string;
+  readonly #options: SpooledProducerOptions;
+  readonly #spool: Spool;
+  readonly #batcher: Batcher;
+  readonly #losses = createLosses();
+  readonly #stop = new AbortController();
+  readonly #listeners = new Set<(positions: RingPositions) => void>();
+  #waiters: (() => void)[] = [];
+  #publisher: Publisher | undefined;
+  readonly #connected: Promise<NatsConnection | undefined>;
+  /** Batches closed so far; the open one has this number. */
+  #closed = 0;
+  #appended = 0;
+  #encodedBatches = 0;
+  /** UTF-16 units of lines that are closed and not durable. */
+  #weight = 0;
+  /** Settles when all that closed so far is in the spool's queue, and when it is durable. */
+  #queued: Promise<void> = Promise.resolve();
+  #durable: Promise<void> = Promise.resolve();
+  #isOpen = true;
+
+  constructor(options: SpooledProducerOptions) {
+    this.#options = options;
+    this.#spool = options.spool;
+    this.host = options.host;
+    this.#batcher = createBatcher({
+      isBacklog: () => this.#spool.unpublished > BACKLOG_BATCHES,
+      onFull: (lines) => this.#seal(lines),
+      onOpen: () => this.#startInterval(),
+      onRefused: (_weight, timeUs) => this.#lose("line_too_large", timeUs),
+    });
+    for (const { base } of this.#spool.breaks) this.#tellBreak(base);
+    this.#connected = this.#connect();
+  }
+
+  get agent(): string {
+    return this.#spool.agent;
+  }
+
+  get positions(): RingPositions {
+    return this.#spool.positions;
+  }
+
+  emit(event: AuditEvent): void {
+    this.append(lineFields(event), event.timeUs);
+  }
+
+  append(fields: string, timeUs: number): void {
+    if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
+    if (this.#weight > WEIGHT_MAX) return this.#lose("spool_blocked", timeUs);
+    this.#appended += 1;
+    this.#batcher.append(fields, timeUs);
+  }
+
+  mark(name: string, position: RingPosition): void {
+    if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
+    this.#batcher.mark(name, position);
+  }
+
+  onDurable(listener: (positions: RingPositions) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async writable(signal?: AbortSignal): Promise<void> {
+    while (this.#weight > WRITABLE_WEIGHT_MAX || this.#spool.fault !== undefined) {
+      signal?.throwIfAborted();
+      const room = Promise.withResolvers<void>();
+      const abort = (): void => room.reject(signal?.reason);
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#waiters.push(room.resolve);
+      try {
+        await room.promise;
+      } finally {
+        signal?.removeEventListener("abort", abort);
+      }
+    }
+  }
+
+  async flush(): Promise<void> {
+    this.#closeOpen();
+    await this.#queued;
+    await this.#durable;
+  }
+
+  counters(): ProducerCounters {
+    const { published = 0, resent = 0, released = 0 } = this.#publisher?.counters ?? {};
+    return {
+      eventsAppended: this.#appended,
+      batchesClosed: this.#encodedBatches,
+      batchesPublished: published,
+      batchesResent: resent,
+      batchesReleased: released,
+      eventsVoided: this.#spool.eventsVoided,
+      eventsLost: this.#losses.total,
+      spoolBytes: this.#spool.sizeBytes,
+      spoolBatches: this.#spool.batches,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#closeOpen();
+    this.#isOpen = false;
+    await this.#queued;
+    // On a disk that refuses, only closing the spool ends the wait.
+    if (this.#spool.fault === undefined) await this.#durable;
+    await this.#drain();
+    this.#stop.abort();
+    const connection = await this.#connected;
+    await this.#publisher?.[Symbol.asyncDispose]();
+    if (connection !== this.#options.connection) await connection?.[Symbol.asyncDispose]();
+    await this.#spool[Symbol.asyncDispose]();
+    for (const wake of this.#waiters.splice(0)) wake();
+  }
+
+  /** Connects in the background; until then, and when it fails, batches wait in the spool. */
+  async #connect(): Promise<NatsConnection | undefined> {
+    const { connection, nats, clock, log } = this.#options;
+    const { signal } = this.#stop;
+    if (connection === undefined && nats === undefined) return undefined;
+    const [made] = await Promise.allSettled([
+      connection ?? retry(() =>
+        connectNats({
+          url: nats?.url ?? "",
+          ...(nats?.credentialsFile === undefined ? {} : { credentialsFile: nats.credentialsFile }),
+          name: `probity producer ${this.agent}`,
+          inboxPrefix: inboxPrefixOf(this.agent),
+          log,
+          clock,
+          signal,
+        }), {
+        clock,
+        signal,
+        onFailure: (error) => log.warn("cannot connect to the broker", { error: String(error) }),
+      }),
+    ]);
+    if (made.status === "rejected") return undefined;
+    if (!signal.aborted) this.#startPublisher(made.value);
+    return made.value;
+  }
+
+  #startPublisher(connection: NatsConnection): void {
+    const { clock, log } = this.#options;
+    this.#publisher = startPublisher({
+      spool: this.#spool,
+      connection,
+      clock,
+      log,
+      onNewEpoch: (reason) => {
+        if (this.#isOpen) this.#note({ class: "epoch", count: null, reason });
+      },
+    });
+  }
+
+  #startInterval(): void {
+    const { flushMs = FLUSH_MS, clock } = this.#options;
+    const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
+    const waitMs = isLong ? Math.max(flushMs, Math.min(10 * flushMs, FLUSH_MS_MAX)) : flushMs;
+    const batch = this.#closed;
+    void Promise.allSettled([clock.sleep(waitMs, this.#stop.signal)]).then(() => {
+      if (this.#isOpen && batch === this.#closed) this.#closeOpen();
+    });
+  }
+
+  #closeOpen(): void {
+    if (this.#losses.isPending && this.#weight <= WEIGHT_MAX) {
+      const nowUs = this.#options.clock.nowUs();
+      for (const event of this.#losses.take(nowUs)) this.emit(event);
+    }
+    const lines = this.#batcher.close();
+    if (lines !== undefined) this.#seal(lines);
+  }
+
+  /** Encoding starts at once, beside that of others; the spool gets them in order. */
+  #seal(lines: ClosedLines): void {
+    this.#closed += 1;
+    this.#weight += lines.weight;
+    const encoded = encodeLines(lines, {
+      nowUs: this.#options.clock.nowUs(),
+      onRefused: (_fields, timeUs) => this.#lose("line_too_large", timeUs),
+    });
+    this.#queued = this.#queued.then(async () => {
+      const batches = await encoded;
+      this.#encodedBatches += batches.length;
+      this.#durable = this.#spool.append(batches, lines.positions).then(
+        () => this.#settle(lines),
+        (error: unknown) => {
+          const { length: events } = lines.fields;
+          this.#options.log.error("batch never reached the disk", { events, error: String(error) });
+        },
+      );
+    });
+  }
+
+  #settle({ weight, positions }: ClosedLines): void {
+    this.#weight -= weight;
+    if (positions !== undefined) { for (const listener of this.#listeners) listener(positions); }
+    this.#publisher?.wake();
+    for (const wake of this.#waiters.splice(0)) wake();
+  }
+
+  #lose(kind: "line_too_large" | "spool_blocked", timeUs: number): void {
+    const reason = kind === "line_too_large"
+      ? "a line was larger than a message may be"
+      : "the disk did not take them in time";
+    this.#note({ class: kind, count: 1, reason, timeUs });
+  }
+
+  #tellBreak(base: number): void {
+    const reason = `a spool file was damaged; batches up to the spool's ${base}th are missing`;
+    this.#note({ class: "spool", count: null, reason });
+  }
+
+  #note(
+    loss: {
+      readonly class: string;
+      readonly count: number | null;
+      readonly reason: string;
+      readonly timeUs?: number;
+    },
+  ): void {
+    const wasPending = this.#losses.isPending;
+    this.#losses.note({ timeUs: this.#options.clock.nowUs(), ...loss });
+    if (!wasPending) this.#startInterval();
+  }
+
+  async #drain(): Promise<void> {
+    const { clock } = this.#options;
+    const endUs = clock.nowUs() + DRAIN_MS * 1000;
+    const isDue = (): boolean => this.#publisher !== undefined && this.#spool.unpublished > 0;
+    while (isDue() && clock.nowUs() < endUs) await clock.sleep(DRAIN_STEP_MS);
+  }
+}

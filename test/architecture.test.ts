@@ -176,6 +176,7 @@ const CASES: Readonly<Record<string, Case>> = {
       'headers.get("Probity-Digest")',
       "`audit.${shard}.${agent}`",
       '"audit.0.web"',
+      "`probity.commit.${shard}`",
       "`AUDIT_${shard}`",
       '"PROBITY_watermarks"',
       "`table/_delta_log/${name}`",

@@ -5,6 +5,7 @@ import { STRUCTURE_KEYS } from "../src/cli/config-structures.ts";
 import { FILE_OPTIONS, flagOf, GLOBAL_OPTIONS, type OptionGroup } from "../src/cli/options.ts";
 import { COLUMNS } from "../src/event/columns.ts";
 import { HEADER } from "../src/event/wire.ts";
+import { RULES } from "../src/producer/resend-rules.ts";
 import { MAY_IMPORT } from "./architecture/layer-rules.ts";
 import { readRepository } from "./architecture/repository.ts";
 
@@ -84,6 +85,11 @@ describe("derived tables", () => {
       form,
     ]);
     expect(tableOf(path, "structures")).toEqual(structures);
+  });
+
+  it.each(Object.entries(RULES))("of the sender's %s rules: docs/acceptance.md", (name, rules) => {
+    const named = tableOf("docs/acceptance.md", name).map(([rule]) => rule);
+    expect(named).toEqual([...rules].map((rule) => rule.name));
   });
 
   it("of imports: ARCHITECTURE.md", () => {

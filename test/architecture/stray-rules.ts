@@ -24,7 +24,11 @@ const NAMES: readonly Name[] = [
     owners: ["src/event/wire.ts"],
     pattern: new RegExp(`^(${WIRE_HEADERS.join("|")})$`, "i"),
   },
-  { what: "a subject", owners: ["src/event/wire.ts"], pattern: /^audit\.($|[0-9*>])/ },
+  {
+    what: "a subject",
+    owners: ["src/event/wire.ts"],
+    pattern: /^(audit\.($|[0-9*>])|probity\.commit)/,
+  },
   { what: "a stream's name", owners: ["src/event/wire.ts"], pattern: /^AUDIT_/ },
   {
     what: "a key-value bucket",

@@ -2,6 +2,7 @@
 import type { Command } from "./command.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
+import { doctorCommand } from "./doctor.ts";
 import { searchCommand } from "./search.ts";
 import { sqlCommand } from "./sql.ts";
 import { tailCommand } from "./tail.ts";
@@ -10,6 +11,7 @@ export const COMMANDS: readonly Command[] = [
   tailCommand,
   searchCommand,
   sqlCommand,
+  doctorCommand,
   configCheckCommand,
   createCompletionCommand(() => COMMANDS),
 ];

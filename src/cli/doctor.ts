@@ -1,0 +1,39 @@
+/**
+ * `doctor`: what works on this machine, found out by trying; what does not, why, and what would turn it on. Sources
+ * that are off are no failure: everything else works without them.
+ */
+import { defineCommand } from "./command.ts";
+import { EXIT } from "./exit.ts";
+import { NATS_OPTIONS, STORE_OPTIONS } from "./options.ts";
+import { dataFolderAt } from "./up/data-folder.ts";
+
+export const doctorCommand = defineCommand({
+  name: "doctor",
+  summary: "say what works on this machine, and what would turn on the rest",
+  examples: [["probity doctor", "sources of events, broker, store, DuckDB, runtime"]],
+  options: { nats: NATS_OPTIONS, store: STORE_OPTIONS },
+  run: async ({ settings, global, environment, output, log, signal }) => {
+    const { examine } = await import("./doctor/examine.ts");
+    const folder = dataFolderAt(global.data);
+    const findings = examine({ ...settings, folder, environment, log, signal });
+    let isBroken = false;
+    const rows: string[][] = [];
+    for await (const { name, status, isNeeded } of findings) {
+      isBroken ||= isNeeded && status.state === "off";
+      if (!output.isForPeople) {
+        await output.json({ name, ...status });
+        continue;
+      }
+      const isOn = status.state === "on";
+      rows.push([
+        name,
+        isOn ? output.paint("green", "on") : output.paint(isNeeded ? "red" : "yellow", "off"),
+        isOn ? status.how : `${status.reason}; ${status.remedy}`,
+      ]);
+    }
+    if (output.isForPeople) {
+      await output.table([{ name: "what" }, { name: "state" }, { name: "how" }], rows);
+    }
+    return isBroken ? EXIT.failed : EXIT.ok;
+  },
+});

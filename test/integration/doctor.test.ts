@@ -1,0 +1,62 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
+import { runProbity } from "../support/command-line.ts";
+import { canRunNats, openNatsServer } from "../support/nats-server.ts";
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "probity-doctor-test-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Findings by name, and the exit code. */
+async function doctor(...words: string[]) {
+  const { stdout, stderr, code } = await runProbity(["doctor", "--data", folder, ...words]);
+  const rows = stdout.trim().split("\n").map((line) => JSON.parse(line));
+  return { code, stderr, findings: new Map(rows.map(({ name, ...status }) => [name, status])) };
+}
+
+describe.runIf(canRunNats())("doctor", () => {
+  it("says for every part and source that it is on and how, or off, why, and what would help", async () => {
+    const { code, stderr, findings } = await doctor();
+    expect([code, stderr]).toEqual([0, ""]);
+    const parts = [
+      "runtime",
+      "duckdb",
+      "data folder",
+      "broker",
+      "store",
+      "service",
+      "user probity",
+    ];
+    const sources = SOURCE_NAMES.map((name) => `source ${name}`);
+    expect([...findings.keys()]).toEqual([...parts, ...sources]);
+    for (const [name, status] of findings) {
+      const text = expect.stringMatching(/\S/);
+      const off = { state: "off", reason: text, remedy: text };
+      expect(status, name).toEqual(status.state === "on" ? { state: "on", how: text } : off);
+    }
+    expect(findings.get("service")).toMatchObject({ state: "off", remedy: "start it: probity up" });
+  });
+
+  it("leaves nothing behind", async () => {
+    await doctor();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("asks the broker that it is given", async () => {
+    await using server = await openNatsServer();
+    const { code, findings } = await doctor("--nats", server.url);
+    expect(code).toBe(0);
+    expect(findings.get("broker")?.how).toBe(`${server.url}, no log yet`);
+  });
+
+  it("fails when what is needed does not answer", async () => {
+    const { code, findings } = await doctor("--nats", "nats://127.0.0.1:1");
+    expect(code).toBe(1);
+    expect(findings.get("broker")).toMatchObject({ state: "off" });
+  });
+});

@@ -83,6 +83,7 @@ function countersOf({ sources, producer }: AgentReport): Readonly<Record<string,
     batches_published: producer.batchesPublished,
     batches_resent: producer.batchesResent,
     batches_released: producer.batchesReleased,
+    events_lost: producer.eventsLost,
     events_voided: producer.eventsVoided,
     sources: Object.fromEntries(
       sources.filter(({ status }) => status.state === "on").map(({ name, counters }) => [name, {

@@ -1,13 +1,13 @@
 /**
- * The agent's figures for Prometheus, read from the counters at every scrape.
+ * The figures of an agent's sources for Prometheus, read from their counters at every scrape; the producer adds its own.
  */
-import { createMetrics, type Metrics } from "../runtime/metrics.ts";
+import type { Metrics } from "../runtime/metrics.ts";
 import type { AgentReport } from "./agent-events.ts";
 import type { SourceCounters } from "./source.ts";
 
 export interface AgentMetrics {
   /** Brings every figure up to date, then formats them. */
-  text(report: AgentReport): Promise<string>;
+  text(report: Pick<AgentReport, "sources">): Promise<string>;
   gap(kind: string): void;
   readonly contentType: string;
 }
@@ -20,7 +20,7 @@ const OUTCOMES: readonly (readonly [keyof SourceCounters, string])[] = [
   ["readFault", "read_fault"],
 ];
 
-export function createAgentMetrics(metrics: Metrics = createMetrics()): AgentMetrics {
+export function createAgentMetrics(metrics: Metrics): AgentMetrics {
   const events = followed(metrics, "probity_agent_source_events_total", {
     help: "Events a source met, by what became of them, since the agent started.",
     labels: ["source", "outcome"],
@@ -33,34 +33,14 @@ export function createAgentMetrics(metrics: Metrics = createMetrics()): AgentMet
     help: "Gap events told, by class of loss.",
     labels: ["class"],
   });
-  const appended = followed(metrics, "probity_agent_events_total", {
-    help: "Events appended to batches since the agent started.",
-  });
-  const batches = followed(metrics, "probity_agent_batches_total", {
-    help: "Batches by what became of them, since the agent started.",
-    labels: ["state"],
-  });
-  const spoolBytes = metrics.gauge("probity_agent_spool_bytes", {
-    help: "Bytes in the spool.",
-  });
-  const spoolBatches = metrics.gauge("probity_agent_spool_batches", {
-    help: "Batches in the spool: not yet covered by the archive.",
-  });
   return {
-    text({ sources, producer }) {
+    text({ sources }) {
       for (const { name, status, counters } of sources) {
         on.set(status.state === "on" ? 1 : 0, { source: name });
         for (const [key, outcome] of OUTCOMES) {
           events.set(counters[key], { source: name, outcome });
         }
       }
-      appended.set(producer.eventsAppended, {});
-      batches.set(producer.batchesClosed, { state: "closed" });
-      batches.set(producer.batchesPublished, { state: "published" });
-      batches.set(producer.batchesResent, { state: "resent" });
-      batches.set(producer.batchesReleased, { state: "released" });
-      spoolBytes.set(producer.spoolBytes);
-      spoolBatches.set(producer.spoolBatches);
       return metrics.text();
     },
     gap: (kind) => gaps.add(1, { class: kind }),

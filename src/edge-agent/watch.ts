@@ -17,7 +17,7 @@ import { type Presence, PRESENCE_INTERVAL_MS } from "./presence.ts";
 import type { Source, SourceLoss } from "./source.ts";
 import { runSource } from "./source-runner.ts";
 
-/** How long sources may take to end before the agent goes on without them. */
+/** How long sources may take to end, and then the disk to take what they gave, before the agent goes on without. */
 export const STOP_LIMIT_MS = 10_000;
 
 export interface WatchOptions {
@@ -49,13 +49,17 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
       runSource({ source, producer, clock, log, onGap }, signal)
     );
     losses.tell();
+    // From the first agent's first moment on, an absence is one.
+    if (presence.lastUs === undefined) touch({ presence, log }, clock.nowUs());
     await tick(options, { tell: losses.tell, signal });
-    await allWithin(running, { limitMs: STOP_LIMIT_MS, clock, log });
+    const isEnded = await within(Promise.all(running), clock);
+    if (!isEnded) log.error("sources did not end in time; the next agent reads what they hold");
     losses.tell();
-    producer.emit(stopEvent(report(), clock.nowUs()));
     const stoppedUs = clock.nowUs();
-    await producer.flush();
-    presence.touch(stoppedUs);
+    producer.emit(stopEvent(report(), stoppedUs));
+    const isDurable = await within(producer.flush(), clock);
+    if (!isDurable) log.error("the last events are not on disk: does it take writes?");
+    if (isDurable && isEnded) touch({ presence, log }, stoppedUs);
   } finally {
     endDurable();
   }
@@ -68,6 +72,9 @@ async function tick(
 ): Promise<void> {
   let heartbeatUs = clock.nowUs();
   let presentUs = clock.nowUs();
+  let saidUs = -Infinity;
+  /** A disk that refuses keeps this waiting, not the rest. */
+  let isSaying = false;
   for (;;) {
     try {
       await clock.sleep(GAP_INTERVAL_MS, signal);
@@ -81,8 +88,10 @@ async function tick(
       producer.emit(heartbeatEvent(report(), nowUs));
       heartbeatUs = nowUs;
     }
-    if (nowUs - presentUs >= PRESENCE_INTERVAL_MS * 1000) {
-      await saySoFar({ producer, presence, log }, presentUs);
+    if (nowUs - saidUs >= PRESENCE_INTERVAL_MS * 1000 && !isSaying) {
+      isSaying = true;
+      void saySoFar({ producer, presence, log }, presentUs).then(() => isSaying = false);
+      saidUs = nowUs;
       presentUs = nowUs;
     }
   }
@@ -93,9 +102,13 @@ async function saySoFar(
   { producer, presence, log }: Pick<WatchOptions, "producer" | "presence" | "log">,
   untilUs: number,
 ): Promise<void> {
+  const [flushed] = await Promise.allSettled([producer.flush()]);
+  if (flushed.status === "fulfilled") touch({ presence, log }, untilUs);
+}
+
+function touch({ presence, log }: Pick<WatchOptions, "presence" | "log">, nowUs: number): void {
   try {
-    await producer.flush();
-    presence.touch(untilUs);
+    presence.touch(nowUs);
   } catch (error) {
     log.error("cannot write down that the agent is here", { error: String(error) });
   }
@@ -135,14 +148,11 @@ function createLossTelling(
   };
 }
 
-async function allWithin(
-  running: readonly Promise<void>[],
-  { limitMs, clock, log }: { readonly limitMs: number; readonly clock: Clock; readonly log: Log },
-): Promise<void> {
+/** Whether it was done within {@link STOP_LIMIT_MS}. */
+async function within(work: Promise<unknown>, clock: Clock): Promise<boolean> {
   const ended = new AbortController();
-  const all = Promise.all(running).then(() => true);
-  const limit = clock.sleep(limitMs, ended.signal).then(() => false, () => false);
-  const isDone = await Promise.race([all, limit]);
+  const limit = clock.sleep(STOP_LIMIT_MS, ended.signal).then(() => false, () => false);
+  const isDone = await Promise.race([work.then(() => true), limit]);
   ended.abort();
-  if (!isDone) log.error("sources did not end in time; what they hold is read by the next agent");
+  return isDone;
 }

@@ -1,0 +1,145 @@
+/**
+ * The agent: opens the producer, proves each source, runs those that work, and tells what it cannot see. It only wires;
+ * what is seen is in `sources/`.
+ *
+ * Invariants: the agent runs whatever the machine allows, and says which sources are off and why; every loss becomes an
+ * `agent/gap`; a ring moves on only over what is durable in the spool.
+ */
+import { createHash } from "node:crypto";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { openProducer } from "../producer/open-producer.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import { createMetrics } from "../runtime/metrics.ts";
+import { type AgentReport, type SourceReport, startEvent } from "./agent-events.ts";
+import { createAgentMetrics } from "./agent-metrics.ts";
+import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
+import { createPresence } from "./presence.ts";
+import type { SourceStatus } from "./source.ts";
+import { openSources, type SourceSettings } from "./sources.ts";
+import { watch } from "./watch.ts";
+
+export interface AgentOptions extends SourceSettings {
+  /** Name of this host in events; the machine's own by default. */
+  readonly host?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Longest time an event waits in an open batch; {@link FLUSH_MS} by default. */
+  readonly flushMs?: number;
+  /** Where `/healthz` and `/metrics` are answered; nowhere by default. */
+  readonly listen?: ListenAddress;
+  readonly nats: { readonly url: string; readonly credentialsFile?: string };
+  /** `0` by default. */
+  readonly shard?: string;
+  /** Version of the program, for events. */
+  readonly version: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+export interface AgentStatus extends AgentReport {
+  readonly agent: string;
+  readonly host: string;
+  /** Whether the sources were proven and watching began. */
+  readonly isWatching: boolean;
+  /** Where it listens; undefined when it does not. */
+  readonly listen: ListenAddress | undefined;
+}
+
+export interface Agent extends AsyncDisposable {
+  /** Watches until the signal is aborted, then reads out what is left; once only. */
+  run(signal: AbortSignal): Promise<void>;
+  status(): AgentStatus;
+}
+
+export const FLUSH_MS = 1000;
+
+/**
+ * Opens spool and server: `spool/agent` and `agent.json` in the data folder. Rejects when the folder cannot be used,
+ * another agent has it, or the address is taken. Disposing drains: what was appended is on disk, and published if the
+ * broker answers.
+ */
+export async function openAgent(options: AgentOptions): Promise<Agent> {
+  await using resources = new AsyncDisposableStack();
+  const { clock = systemClock, log, host = hostname(), shard = "0", version } = options;
+  const registry = createMetrics();
+  const metrics = createAgentMetrics(registry);
+  const presence = createPresence(join(options.dataDirectory, "agent.json"));
+  const producer = resources.use(
+    await openProducer({
+      directory: join(options.dataDirectory, "spool", "agent"),
+      host,
+      shard,
+      nats: options.nats,
+      flushMs: options.flushMs ?? FLUSH_MS,
+      metrics: registry,
+      log,
+      clock,
+    }),
+  );
+  const { positions } = producer;
+  const sources = resources.use(openSources({ ...options, positions, clock, log }));
+  let statuses: ReadonlyMap<string, SourceStatus> = new Map();
+  let health: Health = { ready: false, part: "sources" };
+
+  const report = (): AgentReport => ({
+    version,
+    pid: process.pid,
+    sources: sources.all.map((source): SourceReport => ({
+      name: source.name,
+      status: statuses.get(source.name) ?? NOT_PROVEN,
+      counters: source.counters(),
+    })),
+    producer: producer.counters(),
+  });
+  const http = options.listen === undefined ? undefined : resources.use(
+    await openAgentHttp({
+      listen: options.listen,
+      health: () => health,
+      metrics: async () => ({
+        text: await metrics.text(report()),
+        contentType: metrics.contentType,
+      }),
+    }),
+  );
+
+  const owned = resources.move();
+  return {
+    async run(signal) {
+      statuses = await sources.probe();
+      const started = {
+        ...report(),
+        configSha256: digestOfSettings({ ...options, host, shard }),
+        labels: options.labels ?? {},
+      };
+      producer.emit(startEvent(started, clock.nowUs()));
+      health = { ready: true };
+      const on = sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
+      const onGapEvent = metrics.gap;
+      await watch({ producer, sources: on, presence, report, onGapEvent, clock, log }, signal);
+      health = { ready: false, part: "agent" };
+    },
+    status: () => ({
+      ...report(),
+      agent: producer.agent,
+      host: producer.host,
+      isWatching: health.ready,
+      listen: http?.address,
+    }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+const NOT_PROVEN: SourceStatus = {
+  state: "off",
+  reason: "it was not proven yet",
+  remedy: "wait until the agent has started",
+};
+
+/** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
+function digestOfSettings(options: AgentOptions): string {
+  const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes } = options;
+  const settings = { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes };
+  return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
+}

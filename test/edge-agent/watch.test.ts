@@ -1,0 +1,276 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { type AgentReport, HEARTBEAT_INTERVAL_MS } from "../../src/edge-agent/agent-events.ts";
+import { PRESENCE_INTERVAL_MS } from "../../src/edge-agent/presence.ts";
+import type { Source, SourceChunk, SourceLoss } from "../../src/edge-agent/source.ts";
+import { watch } from "../../src/edge-agent/watch.ts";
+import { lineFields } from "../../src/event/event.ts";
+import type { Producer, RingPosition, RingPositions } from "../../src/producer/producer.ts";
+import type { Clock } from "../../src/runtime/clock.ts";
+import { createLog } from "../../src/runtime/log.ts";
+import { type Line, parseLine } from "../support/source-run.ts";
+
+const COUNTERS = {
+  attempted: 0,
+  submitted: 0,
+  ringFull: 0,
+  filtered: 0,
+  throttled: 0,
+  readFault: 0,
+  truncated: 0,
+};
+
+/** What a producer was told, in order; durable on command. */
+function createRecordingProducer() {
+  const lines: Line[] = [];
+  const told: string[] = [];
+  const listeners = new Set<(positions: RingPositions) => void>();
+  let flushes: Promise<void> = Promise.resolve();
+  const producer: Producer = {
+    agent: "a",
+    host: "h",
+    positions: {},
+    emit: (event) => producer.append(lineFields(event), event.timeUs),
+    append(fields) {
+      const line = parseLine(fields);
+      lines.push(line);
+      told.push(line.topic);
+    },
+    mark: (name, { position }) => void told.push(`${name}@${position}`),
+    onDurable(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    writable: () => Promise.resolve(),
+    flush: () => flushes,
+    counters: () => ({
+      eventsAppended: lines.length,
+      eventsLost: 0,
+      batchesClosed: 0,
+      batchesPublished: 0,
+      batchesResent: 0,
+      batchesReleased: 0,
+      eventsVoided: 0,
+      spoolBytes: 5,
+      spoolBatches: 0,
+    }),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  return {
+    producer,
+    lines,
+    told,
+    listeners,
+    durable: (positions: RingPositions) => listeners.forEach((listener) => listener(positions)),
+    refuse: () => flushes = new Promise(() => {}),
+  };
+}
+
+/** A clock that runs `factor` times as fast as the real one. */
+function createFastClock(factor: number): Clock {
+  const beganMs = performance.now();
+  return {
+    nowUs: () => Math.floor(1e15 + (performance.now() - beganMs) * 1000 * factor),
+    sleep: (ms, signal) => delay(ms / factor, undefined, signal === undefined ? {} : { signal }),
+  };
+}
+
+interface Script {
+  readonly name?: string;
+  /** Chunks of each start; `fail` throws, the end of a list waits for the signal. */
+  readonly starts: readonly (readonly (SourceChunk | "fail" | "end")[])[];
+  readonly losses?: SourceLoss[];
+}
+
+function createScriptedSource({ name = "file", starts, losses = [] }: Script) {
+  const released: RingPosition[] = [];
+  let started = 0;
+  const source: Source = {
+    name,
+    probe: () => Promise.resolve({ state: "on", how: "script" }),
+    async *start(signal) {
+      const script = starts[started] ?? [];
+      started += 1;
+      for (const each of script) {
+        if (each === "fail") throw new Error("it broke");
+        if (each === "end") return;
+        yield each;
+      }
+      while (!signal.aborted) await delay(1);
+      yield chunk("last");
+    },
+    release: (position) => void released.push(position),
+    losses: () => losses.splice(0),
+    counters: () => COUNTERS,
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  return { source, released, starts: () => started };
+}
+
+function chunk(name: string, position?: number): SourceChunk {
+  const event = { timeUs: 1, topic: `file/${name}`, severity: "info" } as const;
+  return {
+    fields: [lineFields(event)],
+    timesUs: [1],
+    position: position === undefined ? undefined : { ring: "r", position },
+  };
+}
+
+interface Running {
+  readonly recording: ReturnType<typeof createRecordingProducer>;
+  readonly touched: readonly number[];
+  readonly clock: Clock;
+  stop(): Promise<void>;
+}
+
+function start(
+  sources: readonly Source[],
+  options: { readonly lastUs?: number; readonly factor?: number } = {},
+): Running {
+  const recording = createRecordingProducer();
+  const touched: number[] = [];
+  const clock = createFastClock(options.factor ?? 100);
+  const abort = new AbortController();
+  const report = (): AgentReport => ({
+    version: "1",
+    pid: 2,
+    sources: sources.map(({ name }) => ({
+      name,
+      status: { state: "on", how: "script" },
+      counters: COUNTERS,
+    })),
+    producer: recording.producer.counters(),
+  });
+  const running = watch({
+    producer: recording.producer,
+    sources,
+    presence: { lastUs: options.lastUs, touch: (us) => void touched.push(us) },
+    report,
+    onGapEvent: () => undefined,
+    clock,
+    log: createLog({ level: "error", write: () => undefined }),
+  }, abort.signal);
+  return {
+    recording,
+    touched,
+    clock,
+    async stop() {
+      abort.abort();
+      await running;
+    },
+  };
+}
+
+const gapsIn = (lines: readonly Line[]) => lines.filter(({ topic }) => topic === "agent/gap");
+
+describe("a watching agent", () => {
+  it("marks a position after its lines, and releases what is durable, by source", async () => {
+    const files = createScriptedSource({ starts: [[chunk("write", 8), chunk("create", 16)]] });
+    const names = createScriptedSource({ name: "filesystem", starts: [[chunk("rename")]] });
+    const { recording, stop } = start([files.source, names.source]);
+    await delay(20);
+    expect(recording.told.filter((each) => !each.includes("rename"))).toEqual([
+      "file/write",
+      "file@8",
+      "file/create",
+      "file@16",
+    ]);
+    recording.durable({ file: { ring: "r", position: 16 }, process: { ring: "q", position: 8 } });
+    expect(files.released).toEqual([{ ring: "r", position: 16 }]);
+    expect(names.released).toEqual([]);
+    await stop();
+    expect(recording.listeners.size).toBe(0);
+    expect(recording.told.slice(-3)).toEqual(["file/last", "file/last", "agent/stop"]);
+  });
+
+  it("starts a source again that failed or ended, and tells the time between as a gap", async () => {
+    const broken = createScriptedSource({
+      starts: [[chunk("write", 8), "fail"], ["end"], [chunk("create", 16)]],
+    });
+    const { recording, stop } = start([broken.source]);
+    for (let round = 0; round < 300 && !recording.told.includes("file@16"); round += 1) {
+      await delay(10);
+    }
+    await stop();
+    expect(broken.starts()).toBe(3);
+    const gaps = gapsIn(recording.lines);
+    expect(gaps.length).toBeGreaterThanOrEqual(1);
+    for (const { severity, detail } of gaps) {
+      expect(severity).toBe("high");
+      expect(detail).toMatchObject({ class: "outage", count: null, sources: ["file"] });
+      expect(Date.parse(String(detail["from"]))).toBeLessThan(Date.parse(String(detail["to"])));
+    }
+  });
+
+  it("tells losses together, once a second, with the time since it last asked", async () => {
+    const losses: SourceLoss[] = [];
+    const { source } = createScriptedSource({ starts: [[]], losses });
+    const { recording, clock, stop } = start([source], { factor: 10 });
+    const beganUs = clock.nowUs();
+    for (let round = 0; round < 50; round += 1) {
+      losses.push({ class: "ring_full", count: 2, reason: "the ring buffer was full" });
+      await delay(10);
+    }
+    await stop();
+    const gaps = gapsIn(recording.lines);
+    expect(gaps.length).toBeGreaterThanOrEqual(3);
+    // One at the beginning, one at the end, one a second between.
+    expect(gaps.length).toBeLessThanOrEqual((clock.nowUs() - beganUs) / 1e6 + 2);
+    expect(gaps.reduce((sum, { detail }) => sum + Number(detail["count"]), 0)).toBe(100);
+    gaps.slice(1).forEach(({ detail }, place) => {
+      expect(detail["from"]).toBe(gaps[place]?.detail["to"]);
+    });
+  });
+
+  it("tells an absence since the agent before it, once per source, and none before the first", async () => {
+    const absent = (): SourceLoss => ({ class: "absent", count: null, reason: "nobody was there" });
+    const losses = [absent()];
+    const later = createScriptedSource({ starts: [[]], losses });
+    const { recording, stop } = start([later.source], { lastUs: 5_000_000 });
+    await delay(30);
+    losses.push(absent());
+    await delay(30);
+    await stop();
+    const gaps = gapsIn(recording.lines);
+    expect(gaps.map(({ detail }) => [detail["class"], detail["from"]])).toEqual([
+      ["absent", "1970-01-01T00:00:05.000000Z"],
+    ]);
+    const first = createScriptedSource({ starts: [[]], losses: [absent()] });
+    const alone = start([first.source]);
+    await delay(30);
+    await alone.stop();
+    expect(gapsIn(alone.recording.lines)).toEqual([]);
+  });
+
+  it("says by the minute that it is here", async () => {
+    const { source } = createScriptedSource({ starts: [[]] });
+    const { recording, clock, stop } = start([source], { factor: 2000 });
+    const beganUs = clock.nowUs();
+    await delay(HEARTBEAT_INTERVAL_MS / 2000 * 3.5);
+    await stop();
+    const beats = recording.lines.filter(({ topic }) => topic === "agent/heartbeat");
+    expect(beats.length).toBeGreaterThanOrEqual(1);
+    expect(beats.length).toBeLessThanOrEqual((clock.nowUs() - beganUs) / 60e6);
+    expect(beats[0]?.detail).toMatchObject({
+      version: "1",
+      spool_bytes: 5,
+      sources: [{ name: "file", state: "on" }],
+      counters: { sources: { file: { attempted: 0, ring_full: 0 } } },
+    });
+  });
+
+  it("writes down how far it has told only after a flush, for a time before it", async () => {
+    const { source } = createScriptedSource({ starts: [[]] });
+    const { touched, clock, recording, stop } = start([source], { factor: 500, lastUs: 1 });
+    await delay(PRESENCE_INTERVAL_MS / 500 * 4);
+    expect(touched.length).toBeGreaterThanOrEqual(2);
+    for (const us of touched) expect(us).toBeLessThan(clock.nowUs() - 500_000);
+    recording.refuse();
+    await delay(20);
+    const { length } = touched;
+    await delay(PRESENCE_INTERVAL_MS / 500 * 3);
+    expect(touched).toHaveLength(length);
+    await stop();
+    expect(touched).toHaveLength(length);
+  });
+});

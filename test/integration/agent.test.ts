@@ -1,0 +1,267 @@
+import { execFile } from "node:child_process";
+import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type AgentProcess, startAgent } from "../support/agent-process.ts";
+import { type LoggedLine, type LogStream, openLogStream } from "../support/log-stream.ts";
+import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
+import { hasBpf, openPinFolder, type PinFolder } from "../support/ring-sources.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+const run = promisify(execFile);
+const NOBODY = 65534;
+const ringBytes = { process: 1 << 20, network: 1 << 20, file: 1 << 20 };
+
+describe.runIf(hasBpf)("an agent", () => {
+  let nats: NatsServer;
+  let log: LogStream;
+  let folder: TemporaryFolder;
+  let pins: PinFolder;
+  beforeAll(async () => {
+    nats = await openNatsServer();
+    log = await openLogStream(nats.url);
+    folder = await openTemporaryFolder("agent");
+    chmodSync(folder.path, 0o755);
+    pins = openPinFolder();
+  });
+  afterAll(async () => {
+    await log[Symbol.asyncDispose]();
+    await nats[Symbol.asyncDispose]();
+    pins[Symbol.dispose]();
+    await folder[Symbol.asyncDispose]();
+  });
+
+  const settings = (name: string) => ({
+    dataDirectory: join(folder.path, name),
+    nats: { url: nats.url },
+    flushMs: 100,
+    pinDirectory: `${pins.path}-${name}`,
+    ringBytes,
+    listen: { host: "127.0.0.1", port: 0 },
+    labels: { env: "test" },
+  });
+  const start = (name: string, more: object = {}): Promise<AgentProcess> =>
+    startAgent({ settings: { ...settings(name), ...more } });
+  const linesOf = (agent: string): readonly LoggedLine[] =>
+    log.lines.filter(({ header }) => header.agent === agent);
+
+  it("tells an exec, a create, a rename and a connection through the broker, in full", async () => {
+    using _pins = pinsOf("whole");
+    await using agent = await start("whole");
+    const { status } = agent;
+    expect(status.sources.map(({ name, status: { state } }) => [name, state])).toEqual([
+      ["process", "on"],
+      ["network", "on"],
+      ["file", "on"],
+      ["filesystem", "on"],
+    ]);
+    await using server = await listen();
+    const at = (name: string) => join(folder.path, name);
+    const script = `: > "$1"; mv "$1" "$2"; exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/'"$3"`;
+    await run("bash", ["-c", script, "bash", at("made"), at("moved"), String(server.port)]);
+    const { agent: name } = status;
+    const ours = ({ header }: LoggedLine) => header.agent === name;
+    const find = async (topic: string, column: string, value: unknown) => {
+      const found = await log.waitFor(
+        (line) => line.topic === topic && line[column] === value,
+        { count: 1 },
+      );
+      return found.filter(ours);
+    };
+    const [made] = await find("file/create", "path", at("made"));
+    expect(made?.line).toMatchObject({
+      user: "root",
+      uid: 0,
+      outcome: "success",
+      severity: "info",
+    });
+    expect(String(made?.line["exe"])).toMatch(/bash$/);
+    const [moved] = await find("file/rename", "path", at("moved"));
+    expect(moved?.line).toMatchObject({ old_path: at("made"), comm: "mv", uid: 0 });
+    const execs = await find("process/exec", "pid", moved?.line["pid"]);
+    expect(execs[0]?.line).toMatchObject({
+      exe: moved?.line["exe"],
+      process_id: moved?.line["process_id"],
+      ppid: made?.line["pid"],
+      parent_process_id: made?.line["process_id"],
+      cmdline: `mv ${at("made")} ${at("moved")}`,
+      cwd: process.cwd(),
+    });
+    const [connect] = await find("network/connect", "dst_port", server.port);
+    expect(connect?.line).toMatchObject({
+      dst_ip: "127.0.0.1",
+      protocol: "tcp",
+      pid: made?.line["pid"],
+      process_id: made?.line["process_id"],
+    });
+    for (const { header } of linesOf(name)) expect(header.host).toBe(hostname());
+    expect(linesOf(name).filter(({ line }) => line["path"] === at("made"))).toHaveLength(1);
+
+    const [first] = linesOf(name);
+    expect(first?.line).toMatchObject({
+      topic: "agent/start",
+      detail: {
+        version: "0.0.0-test",
+        config_sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+        labels: { env: "test" },
+        sources: expect.arrayContaining([{ name: "process", state: "on", how: "tp_btf" }]),
+      },
+    });
+    await agent.stop();
+    await log.waitFor((line) => line.topic === "agent/stop", { count: 1 });
+    expect(linesOf(name).at(-1)?.line.topic).toBe("agent/stop");
+    // Nothing was lost, and before the first agent nothing was promised.
+    expect(linesOf(name).filter(({ line }) => line.topic === "agent/gap")).toEqual([]);
+  });
+
+  it("answers for its health and its figures", async () => {
+    using _pins = pinsOf("served");
+    await using agent = await start("served");
+    const { listen: address } = agent.status;
+    const url = `http://127.0.0.1:${address?.port}`;
+    expect(await (await fetch(`${url}/healthz`)).json()).toEqual({ status: "ready" });
+    await run("true", []);
+    await delay(300);
+    const text = await (await fetch(`${url}/metrics`)).text();
+    expect(text).toMatch(/^probity_agent_source_on\{source="process"\} 1$/m);
+    const events =
+      /^probity_agent_source_events_total\{source="process",outcome="submitted"\} (\d+)/m;
+    expect(Number(events.exec(text)?.[1])).toBeGreaterThan(0);
+    expect(text).toMatch(/^probity_producer_spool_bytes \d+$/m);
+  });
+
+  it("that was killed loses nothing that its rings hold, and doubles nothing", async () => {
+    using _pins = pinsOf("killed");
+    const name = "killed";
+    const numbered = startNumbering();
+    const kills = 6;
+    let agentName = "";
+    for (let round = 0; round < kills; round += 1) {
+      const agent = await start(name);
+      agentName = agent.status.agent;
+      numbered.begin();
+      await delay(150 + 120 * round);
+      await agent.kill();
+      await delay(200);
+    }
+    await using last = await start(name);
+    await delay(300);
+    const count = await numbered.end();
+    const isNumbered = (line: LoggedLine["line"]) =>
+      line.topic === "process/exec" && /^true probity-\d+$/.test(String(line["cmdline"]));
+    await log.waitFor(isNumbered, { count, timeoutMs: 30_000 });
+    await last.stop();
+    const told = linesOf(agentName).filter(({ line }) => isNumbered(line));
+    const numbers = told.map(({ line }) => Number(String(line["cmdline"]).split("-")[1]));
+    expect(count).toBeGreaterThan(50);
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(
+      Array.from({ length: count }, (_each, number) => number),
+    );
+    const gaps = linesOf(agentName).filter(({ line }) => line.topic === "agent/gap");
+    expect(gaps).toHaveLength(kills);
+    const [gap] = gaps;
+    expect(gap?.line).toMatchObject({
+      severity: "high",
+      detail: { class: "absent", count: null, sources: ["filesystem"] },
+    });
+    const { from, to } = gap?.line.detail ?? {};
+    expect(Date.parse(String(from))).toBeLessThan(Date.parse(String(to)));
+  });
+
+  it("without rights runs, says what is off and why, and still tells of itself", async () => {
+    const data = join(folder.path, "plain");
+    mkdirSync(data);
+    chownSync(data, NOBODY, NOBODY);
+    await using agent = await startAgent({
+      settings: settings("plain"),
+      user: { uid: NOBODY, gid: NOBODY },
+    });
+    for (const { name, status } of agent.status.sources) {
+      expect(status, name).toMatchObject({
+        state: "off",
+        reason: expect.stringMatching(/not allowed|CAP_SYS_ADMIN/),
+        remedy: expect.stringMatching(/as root/),
+      });
+    }
+    const { agent: name } = agent.status;
+    await log.waitFor((line) => line.topic === "agent/start", { count: 1 });
+    await agent.stop();
+    await until(() => linesOf(name).length >= 2);
+    expect(linesOf(name).map(({ line }) => line.topic)).toEqual(["agent/start", "agent/stop"]);
+    expect(linesOf(name)[0]?.line["message"]).toBe(
+      "The agent started with no source on and process, network, file, filesystem off.",
+    );
+  });
+
+  it("refuses a data folder that another agent uses", async () => {
+    using _pins = pinsOf("twice");
+    await using _agent = await start("twice");
+    await expect(start("twice")).rejects.toThrow(/Cannot .*spool/);
+  });
+
+  it("spools while the broker is away, and delivers when it is back", async () => {
+    using _pins = pinsOf("away");
+    await using agent = await start("away");
+    await nats.kill();
+    const path = join(folder.path, "while-away");
+    writeFileSync(path, "");
+    await delay(500);
+    await nats.start();
+    const found = await log.waitFor((line) => line["path"] === path, {
+      count: 1,
+      timeoutMs: 30_000,
+    });
+    expect(found.map(({ line }) => line.topic)).toEqual(["file/create"]);
+    await agent.stop();
+  });
+
+  function pinsOf(name: string): Disposable {
+    const path = `${pins.path}-${name}`;
+    return { [Symbol.dispose]: () => void rmSync(path, { recursive: true, force: true }) };
+  }
+});
+
+/** Runs `true probity-<number>` one after the other, from the first begin to the end. */
+function startNumbering() {
+  let number = 0;
+  let isEnded = false;
+  let running: Promise<void> | undefined;
+  return {
+    begin() {
+      running ??= (async () => {
+        while (!isEnded) {
+          await run("bash", ["-c", `exec -a true true probity-${number}`]);
+          number += 1;
+        }
+      })();
+    },
+    async end() {
+      isEnded = true;
+      await running;
+      return number;
+    },
+  };
+}
+
+async function listen(): Promise<AsyncDisposable & { readonly port: number }> {
+  const server = createServer((socket) => socket.end());
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  return {
+    port: typeof address === "object" && address !== null ? address.port : 0,
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let round = 0; round < 500 && !holds(); round += 1) await delay(20);
+}

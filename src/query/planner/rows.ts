@@ -1,0 +1,141 @@
+/**
+ * Rows as SQL: where they come from (data files and hot rows, as one relation with all columns and the computed `id`)
+ * and how they are written in answers. Derived from the list of columns alone.
+ */
+import { type Column, COLUMNS, type ColumnType, fieldIdOf } from "../../event/columns.ts";
+import { identifierOf, literalOf } from "../../storage/sql-text.ts";
+import type { HotRange } from "../read-view.ts";
+import type { Binder } from "./binder.ts";
+
+/** Columns that are stored; the others are computed from them. */
+const STORED = COLUMNS.filter(({ origin }) => origin !== "derived");
+
+export interface SourceOptions {
+  readonly hasFiles: boolean;
+  readonly hot: readonly HotRange[];
+  /** Whether the column `detail` is JSON, as in people's SQL, rather than text. */
+  readonly detail: "json" | "text";
+  /** Further predicates on stored columns, for rows of data files and for hot rows alike. */
+  readonly predicates: readonly string[];
+}
+
+/** The relation of a view's rows; undefined when it has none. */
+export function sourceOf(options: SourceOptions, binder: Binder): string {
+  const { hasFiles, hot, predicates } = options;
+  const columns = columnList(options.detail);
+  const parts = hot.map(({ table, after, upTo }) =>
+    `SELECT ${columns} FROM ${table} ${
+      where([`seq > ${binder.integer(after)}`, `seq <= ${binder.integer(upTo)}`, ...predicates])
+    }`
+  );
+  if (hasFiles || hot.length === 0) {
+    const files = hasFiles
+      ? `read_parquet(${binder.files()}, schema = ${FILE_SCHEMA})`
+      : `(SELECT ${STORED.map(emptyColumn).join(", ")} LIMIT 0)`;
+    parts.unshift(`SELECT ${columns} FROM ${files} ${where(predicates)}`);
+  }
+  return parts.join("\nUNION ALL\n");
+}
+
+export function where(predicates: readonly string[]): string {
+  return predicates.length === 0 ? "" : `WHERE ${predicates.join(" AND ")}`;
+}
+
+function columnList(detail: "json" | "text"): string {
+  const names = COLUMNS.map(({ name, type, origin }) => {
+    if (origin === "derived") return `${DAY} AS ${identifierOf(name)}`;
+    const column = identifierOf(name);
+    return type === "json" && detail === "json" ? `${column}::JSON AS ${column}` : column;
+  });
+  return [`${ID} AS id`, ...names].join(", ");
+}
+
+const ID = "incarnation || '-' || seq || '-' || idx";
+const DAY = `("time" AT TIME ZONE 'UTC')::DATE`;
+
+function emptyColumn({ name, type }: Column): string {
+  return `NULL::${sqlTypeOf(type)} AS ${identifierOf(name)}`;
+}
+
+/** Columns are found by field id, so that files written before a column was added read as null there. */
+const FILE_SCHEMA = `MAP {${
+  STORED.map(({ name, type }) =>
+    `${fieldIdOf(name)}: {name: ${literalOf(name)}, type: ${
+      literalOf(sqlTypeOf(type))
+    }, default_value: NULL}`
+  ).join(", ")
+}}`;
+
+export function sqlTypeOf(type: ColumnType): string {
+  switch (type) {
+    case "string":
+    case "json":
+      return "VARCHAR";
+    case "integer":
+      return "INTEGER";
+    case "long":
+      return "BIGINT";
+    case "timestamp":
+      return "TIMESTAMP WITH TIME ZONE";
+    case "date":
+      return "DATE";
+    case "strings":
+      return "VARCHAR[]";
+  }
+}
+
+/** A row as one JSON object: `id` first, absent fields left out. */
+export const JSON_LINE = `'{' || concat_ws(',', '"id":"' || id || '"', ${
+  COLUMNS.map((column) => `${literalOf(`"${column.name}":`)} || ${jsonValue(column)}`).join(", ")
+}) || '}'`;
+
+function jsonValue({ name, type }: Column): string {
+  const column = identifierOf(name);
+  switch (type) {
+    case "string":
+    case "strings":
+      return `to_json(${column})`;
+    case "integer":
+    case "long":
+    case "json":
+      return column;
+    case "timestamp":
+      return `'"' || ${timeText(column)} || '"'`;
+    case "date":
+      return `'"' || ${column} || '"'`;
+  }
+}
+
+function timeText(column: string): string {
+  return `strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`;
+}
+
+/** Names of the fields of {@link CSV_LINE}. */
+export const CSV_HEADER = ["id", ...COLUMNS.map(({ name }) => name)].join(",");
+
+/** A row as one line of CSV (RFC 4180): text in quotes, absent fields empty. */
+export const CSV_LINE = [
+  "id",
+  ...COLUMNS.map((column) => `coalesce(${csvValue(column)}, '')`),
+].join(" || ',' || ");
+
+function csvValue({ name, type }: Column): string {
+  const column = identifierOf(name);
+  switch (type) {
+    case "string":
+    case "json":
+      return quoted(column);
+    case "strings":
+      return quoted(`to_json(${column})::VARCHAR`);
+    case "integer":
+    case "long":
+    case "date":
+      return `${column}::VARCHAR`;
+    case "timestamp":
+      return timeText(column);
+  }
+}
+
+function quoted(text: string): string {
+  return `'"' || replace(${text}, '"', '""') || '"'`;
+}

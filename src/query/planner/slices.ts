@@ -1,0 +1,64 @@
+/**
+ * Slices: a time range cut so that each part needs few files. A page of the newest events then opens the newest
+ * files only, and an endless answer streams in order without sorting everything first.
+ *
+ * Invariant: slices follow each other without a seam in the order of the answer, and each names every file that can
+ * hold a row of its range.
+ */
+import type { DataFile } from "../../storage/table.ts";
+import { timeRangeOf } from "./pruning.ts";
+
+export interface Slice {
+  /** Inclusive, µs. */
+  readonly fromUs: number;
+  /** Exclusive, µs. */
+  readonly toUs: number;
+  readonly files: readonly DataFile[];
+}
+
+export interface SliceOptions {
+  readonly fromUs: number;
+  readonly toUs: number;
+  readonly order: "asc" | "desc";
+  /** Files and rows at which a slice is large enough. */
+  readonly filesMax: number;
+  readonly rowsMax: number;
+  /** How much larger each slice may be than the one before. */
+  readonly growth: number;
+}
+
+/** Cuts `fromUs` to `toUs`; one slice without files when there is nothing to cut. */
+export function sliceByTime(files: readonly DataFile[], options: SliceOptions): Slice[] {
+  const { fromUs, toUs, order } = options;
+  const isAscending = order === "asc";
+  const ranged = files.map((file) => ({ file, range: timeRangeOf(file) }));
+  const edgeOf = ({ range }: typeof ranged[number]): number =>
+    isAscending ? Math.max(range.from, fromUs) : -Math.min(range.to, toUs - 1);
+  const waiting = ranged.toSorted((a, b) => edgeOf(a) - edgeOf(b));
+  const slices: Slice[] = [];
+  let start = isAscending ? fromUs : toUs;
+  let { filesMax, rowsMax } = options;
+  for (let at = 0; at < waiting.length;) {
+    let rows = 0;
+    const first = at;
+    let end = start;
+    do {
+      rows += waiting[at]?.file.rows ?? 0;
+      at += 1;
+      const next = waiting[at];
+      if (next === undefined) end = isAscending ? toUs : fromUs;
+      else end = isAscending ? edgeOf(next) : -edgeOf(next) + 1;
+    } while (at < waiting.length && (end === start || (at - first < filesMax && rows < rowsMax)));
+    const [from, to] = isAscending ? [start, end] : [end, start];
+    slices.push({
+      fromUs: from,
+      toUs: to,
+      files: ranged.filter(({ range }) => range.to >= from && range.from < to)
+        .map(({ file }) => file),
+    });
+    start = end;
+    filesMax *= options.growth;
+    rowsMax *= options.growth;
+  }
+  return slices.length === 0 ? [{ fromUs, toUs, files: [] }] : slices;
+}

@@ -33,7 +33,8 @@ export interface Condition {
 /** At most this many alternatives in one value. */
 export const ALTERNATIVES_MAX = 1_000;
 
-export const VALUE_FORMS = "a,b (any of), !a,b (none of), a*b? (pattern), >=n, >n, <=n, <n; \\ escapes , ! * ? < >";
+export const VALUE_FORMS =
+  "a,b (any of), !a,b (none of), a*b? (pattern), >=n, >n, <=n, <n; \\ escapes , ! * ? < >";
 
 /** The condition that a parameter of a column's name asks for. Throws {@link ProblemError} 400 on a malformed value. */
 export function parseCondition(name: string, text: string, context: TimeContext): Condition {

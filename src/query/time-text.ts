@@ -57,7 +57,9 @@ function spanUs(text: string): number {
 function parseRfc3339(text: string): number | undefined {
   const match = RFC_3339.exec(text);
   if (match === null) return undefined;
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) => Number(part ?? 0));
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) =>
+    Number(part ?? 0)
+  );
   if (
     year === undefined || month === undefined || day === undefined || hour === undefined ||
     minute === undefined || second === undefined || hour > 23 || minute > 59 || second > 59

@@ -24,8 +24,9 @@ export interface Binder {
   readonly parameters: readonly Parameter[];
 }
 
-export function createBinder(): Binder {
-  const parameters: Parameter[] = [];
+/** Values given first keep the first numbers. */
+export function createBinder(first: readonly SqlValue[] = []): Binder {
+  const parameters: Parameter[] = [...first];
   const bind = (value: Parameter): string => `$${parameters.push(value)}`;
   return {
     parameters,

@@ -16,10 +16,10 @@ export interface Range {
 }
 
 /** Bounds of a file's times, µs, both inclusive; endless where unknown. Bounds in the log are whole milliseconds. */
-export function timeRangeOf(file: DataFile): Range {
+export function timeRangeOf(file: DataFile, column: "time" | "logged_at" = "time"): Range {
   return {
-    from: timeBound(file.minimum["time"]) ?? -Infinity,
-    to: timeBound(file.maximum["time"]) ?? Infinity,
+    from: timeBound(file.minimum[column]) ?? -Infinity,
+    to: timeBound(file.maximum[column]) ?? Infinity,
   };
 }
 

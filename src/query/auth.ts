@@ -1,0 +1,83 @@
+/**
+ * Who asks: bearer tokens to principals. A token itself is never kept, only its SHA-256, and is compared in constant
+ * time.
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { ADMIN_SCOPES, type Principal } from "./principal.ts";
+import { ProblemError } from "./problem.ts";
+
+export interface KnownToken {
+  /** SHA-256 of the token. */
+  readonly sha256: Uint8Array;
+  readonly principal: Principal;
+}
+
+/** Finds the principal of a request. Throws {@link ProblemError} 401. */
+export interface Authenticator {
+  authenticate(authorization: string | undefined): Principal;
+}
+
+/** Longest token, in characters; shortest, since shorter ones can be guessed. */
+const TOKEN_LENGTH_MAX = 512;
+const TOKEN_LENGTH_MIN = 16;
+
+export function digestOfToken(token: string): Uint8Array {
+  return createHash("sha256").update(token).digest();
+}
+
+export function createAuthenticator(tokens: readonly KnownToken[]): Authenticator {
+  return {
+    authenticate(authorization) {
+      if (authorization === undefined) throw unauthorized("A token is required");
+      const match = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization);
+      const token = match?.[1];
+      if (token === undefined || token.length > TOKEN_LENGTH_MAX) {
+        throw unauthorized("The header Authorization is malformed", "invalid_request");
+      }
+      const digest = digestOfToken(token);
+      let found: Principal | undefined;
+      // Every token is compared, so that the time says nothing about which one was close.
+      for (const { sha256, principal } of tokens) {
+        if (timingSafeEqual(sha256, digest)) found = principal;
+      }
+      if (found === undefined) throw unauthorized("The token is not known", "invalid_token");
+      return found;
+    },
+  };
+}
+
+export interface TokenFile {
+  /** The token that the file holds. */
+  readonly token: string;
+  readonly known: KnownToken;
+}
+
+/** Reads the administrator's token from its file. */
+export async function readAdminToken(path: string): Promise<TokenFile> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    const reason = cause instanceof Error && "code" in cause ? cause.code : "unreadable";
+    throw new Error(`Cannot read token file "${path}": ${reason}`, { cause });
+  }
+  const token = text.trim();
+  if (!/^[\x21-\x7e]+$/.test(token) || token.length < TOKEN_LENGTH_MIN) {
+    throw new Error(
+      `Cannot use token file "${path}": expected one token of at least ${TOKEN_LENGTH_MIN} characters`,
+    );
+  }
+  const principal: Principal = { name: "admin", scopes: ADMIN_SCOPES };
+  return { token, known: { sha256: digestOfToken(token), principal } };
+}
+
+/** RFC 6750, section 3. */
+function unauthorized(detail: string, error?: string): ProblemError {
+  const challenge = `Bearer realm="probity"${error === undefined ? "" : `, error="${error}"`}`;
+  return new ProblemError(401, detail, {
+    parameter: "Authorization",
+    accepted: "Bearer <token>",
+    headers: { "WWW-Authenticate": challenge },
+  });
+}

@@ -1,0 +1,263 @@
+/**
+ * The planner: from a request, the principal who makes it and a view of the record to the files to read and the SQL to
+ * run. Pure, and the only place that builds SQL over events (its parts are in `planner/`).
+ *
+ * Invariants: nothing is planned without a principal's scopes; values are parameters, never text of SQL; what a page
+ * shows depends on the view and the cursor alone, not on what arrives between.
+ */
+import type { DataFile } from "../storage/table.ts";
+import type { RowPlace } from "./cursor.ts";
+import type { EventPlace } from "../event/event-id.ts";
+import type { Condition } from "./filter.ts";
+import { type Binder, createBinder, type Statement } from "./planner/binder.ts";
+import { predicatesOf, scopePredicates } from "./planner/predicate.ts";
+import { isOnlyOf, mayHold, sequenceRangeOf, timeRangeOf } from "./planner/pruning.ts";
+import { CSV_LINE, JSON_LINE, sourceOf } from "./planner/rows.ts";
+import { sliceByTime, type SliceOptions } from "./planner/slices.ts";
+import type { Principal } from "./principal.ts";
+import type { HotRange, ReadView } from "./read-view.ts";
+
+export interface TimeRange {
+  /** Inclusive, µs. */
+  readonly fromUs: number;
+  /** Exclusive, µs. */
+  readonly toUs: number;
+}
+
+/** How rows are written: one text per row, or all columns for a file. */
+export type RowForm = "json" | "csv" | "columns";
+
+export interface EventsRequest extends TimeRange {
+  readonly conditions: readonly Condition[];
+  readonly order: "asc" | "desc";
+  /** At most this many rows; undefined for all. */
+  readonly limit: number | undefined;
+  /** Continues after this row … */
+  readonly after: RowPlace | undefined;
+  /** … and reads no further than its first page did. */
+  readonly upper: ReadonlyMap<string, number> | undefined;
+}
+
+/** Steps are run in order; each needs its own files at hand. */
+export interface Step {
+  readonly files: readonly DataFile[];
+  readonly statement: Statement;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** Files that no step reads. */
+  readonly prunedFiles: number;
+  /** What of the log the answer could not see, in words. */
+  readonly missing: readonly string[];
+}
+
+const FORMS: Readonly<Record<RowForm, string>> = {
+  json: `${JSON_LINE} AS line`,
+  csv: `${CSV_LINE} AS line`,
+  columns: "*",
+};
+
+/** The first part of a page is small, since most pages end in it. */
+const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
+/** Parts of an endless answer: sorted whole, so bounded. */
+const STREAM_SLICE = { filesMax: 256, rowsMax: 1_000_000, growth: 1 } as const;
+/** Everything at once, for what needs no order. */
+const WHOLE = { filesMax: Infinity, rowsMax: Infinity, growth: 1 } as const;
+
+/** Events in order. Steps follow each other in that order; each may give up to `limit` rows. */
+export function planEvents(
+  request: EventsRequest,
+  principal: Principal,
+  options: { readonly view: ReadView; readonly form: RowForm },
+): Plan {
+  const { after, order, limit } = request;
+  const { view, form } = options;
+  const range = rangeOf(request);
+  const slicing = form === "columns" ? WHOLE : limit === undefined ? STREAM_SLICE : PAGE_SLICE;
+  return planSlices(request, principal, { view, range, slicing: { ...slicing, order } }, (part) => {
+    const { binder } = part;
+    const source = part.source(after === undefined ? [] : [beyond(after, order, binder)]);
+    const bound = limit === undefined ? "" : `LIMIT ${binder.integer(limit)}`;
+    const sorted = `SELECT * FROM (\n${source}\n) ${orderBy(order)} ${bound}`;
+    // Rows are written after the limit was applied, and the order is asked for again since SQL promises none.
+    return `SELECT ${FORMS[form]} FROM (\n${sorted}\n) ${orderBy(order)}`;
+  });
+}
+
+/** One row with the column `rows`: how many events match, whatever the request's limit. */
+export function planCount(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(
+    request,
+    principal,
+    { view, range: request, slicing },
+    ({ source }) => `SELECT count(*) AS rows FROM (\n${source([])}\n)`,
+  );
+}
+
+/** Rows with `topic` and `rows`, one for each topic that occurs. */
+export function planTopics(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(
+    request,
+    principal,
+    { view, range: request, slicing },
+    ({ source }) =>
+      `SELECT topic, count(*) AS rows FROM (\n${source([])}\n) GROUP BY topic ORDER BY topic`,
+  );
+}
+
+/** Rows with `host`, `last_seen`, `rows` and `gaps`. */
+export function planHosts(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(request, principal, { view, range: request, slicing }, ({ source, binder }) => {
+    const gaps = `count(*) FILTER (topic = ${binder.text("agent/gap")}) AS gaps`;
+    return `SELECT host, max("time") AS last_seen, count(*) AS rows, ${gaps} FROM (\n${
+      source([])
+    }\n) GROUP BY host ORDER BY host`;
+  });
+}
+
+/** At most one row: the event at a place, as JSON. */
+export function planEvent(place: EventPlace, principal: Principal, view: ReadView): Plan {
+  const { incarnation, sequence, idx } = place;
+  const files = view.files.filter((file) => {
+    const range = sequenceRangeOf(file, incarnation);
+    return range !== undefined && range.from <= sequence && range.to >= sequence;
+  });
+  const hot = view.hot.filter((each) => each.incarnation === incarnation);
+  const binder = createBinder();
+  const predicates = [
+    `incarnation = ${binder.text(incarnation)}`,
+    `seq = ${binder.integer(sequence)}`,
+    `idx = ${binder.integer(idx)}`,
+    ...scopePredicates(principal.scopes, binder),
+  ];
+  const source = sourceOf({ hasFiles: files.length > 0, hot, detail: "text", predicates }, binder);
+  const sql = `SELECT ${JSON_LINE} AS line FROM (\n${source}\n) LIMIT 1`;
+  const isKnown = sequence <= (view.upper.get(incarnation) ?? Infinity);
+  return {
+    steps: [{ files, statement: { sql, parameters: binder.parameters } }],
+    prunedFiles: view.files.length - files.length,
+    missing: isKnown ? [] : view.missing,
+  };
+}
+
+interface SlicePlan {
+  readonly view: ReadView;
+  readonly range: TimeRange;
+  readonly slicing: Omit<SliceOptions, "fromUs" | "toUs">;
+}
+
+interface SlicePart {
+  readonly binder: Binder;
+  /** The rows of this part that match, with further predicates. */
+  source(predicates: readonly string[]): string;
+}
+
+function planSlices(
+  request: EventsRequest,
+  principal: Principal,
+  { view, range, slicing }: SlicePlan,
+  write: (part: SlicePart) => string,
+): Plan {
+  const { conditions, upper } = request;
+  const wanted = view.files.filter((file) =>
+    overlapsTime(file, range) && mayHold(file, conditions) && maySee(file, upper, view)
+  );
+  const hot = hotOf(view.hot, upper);
+  const steps = sliceByTime(wanted, { ...range, ...slicing })
+    .map(({ fromUs, toUs, files }) => {
+      const binder = createBinder();
+      const always = [
+        `"time" >= ${binder.time(fromUs)}`,
+        `"time" < ${binder.time(toUs)}`,
+        ...scopePredicates(principal.scopes, binder),
+        ...predicatesOf(conditions, binder),
+        ...upperPredicates(upper, view, binder),
+      ];
+      const source = (predicates: readonly string[]): string =>
+        sourceOf({
+          hasFiles: files.length > 0,
+          hot,
+          detail: "text",
+          predicates: [...always, ...predicates],
+        }, binder);
+      const sql = write({ binder, source });
+      return { files, statement: { sql, parameters: binder.parameters } };
+    });
+  const read = new Set(steps.flatMap(({ files }) => files));
+  return { steps, prunedFiles: view.files.length - read.size, missing: view.missing };
+}
+
+function overlapsTime(file: DataFile, { fromUs, toUs }: TimeRange): boolean {
+  const range = timeRangeOf(file);
+  return range.to >= fromUs && range.from < toUs;
+}
+
+/** The rows after a page's last one lie on one side of its time. */
+function rangeOf({ fromUs, toUs, after, order }: EventsRequest): TimeRange {
+  if (after === undefined) return { fromUs, toUs };
+  return order === "asc"
+    ? { fromUs: Math.max(fromUs, after.timeUs), toUs }
+    : { fromUs, toUs: Math.max(fromUs, Math.min(toUs, after.timeUs + 1)) };
+}
+
+const ORDER = [`"time"`, "incarnation", "seq", "idx"];
+
+function orderBy(order: "asc" | "desc"): string {
+  return `ORDER BY ${ORDER.map((name) => `${name} ${order.toUpperCase()}`).join(", ")}`;
+}
+
+function beyond(after: RowPlace, order: "asc" | "desc", binder: Binder): string {
+  const { timeUs, incarnation, sequence, idx } = after;
+  const place = [
+    binder.time(timeUs),
+    binder.text(incarnation),
+    binder.integer(sequence),
+    binder.integer(idx),
+  ];
+  return `(${ORDER.join(", ")}) ${order === "asc" ? ">" : "<"} (${place.join(", ")})`;
+}
+
+/** Streams that were not written yet when the first page was read; older ones that ended stay visible. */
+function laterStreams(upper: ReadonlyMap<string, number>, view: ReadView): string[] {
+  return [...view.upper.keys()].filter((incarnation) => !upper.has(incarnation));
+}
+
+function maySee(
+  file: DataFile,
+  upper: ReadonlyMap<string, number> | undefined,
+  view: ReadView,
+): boolean {
+  if (upper === undefined) return true;
+  const isAfter = [...upper].some(([incarnation, last]) =>
+    isOnlyOf(file, incarnation) && (sequenceRangeOf(file, incarnation)?.from ?? 0) > last
+  );
+  return !isAfter && !laterStreams(upper, view).some((incarnation) => isOnlyOf(file, incarnation));
+}
+
+function hotOf(
+  hot: readonly HotRange[],
+  upper: ReadonlyMap<string, number> | undefined,
+): readonly HotRange[] {
+  if (upper === undefined) return hot;
+  return hot.flatMap((range) => {
+    const upTo = Math.min(range.upTo, upper.get(range.incarnation) ?? 0);
+    return upTo > range.after ? [{ ...range, upTo }] : [];
+  });
+}
+
+function upperPredicates(
+  upper: ReadonlyMap<string, number> | undefined,
+  view: ReadView,
+  binder: Binder,
+): string[] {
+  if (upper === undefined) return [];
+  const later = laterStreams(upper, view).map((each) => `incarnation <> ${binder.text(each)}`);
+  const bounds = [...upper].map(([incarnation, last]) =>
+    `(incarnation <> ${binder.text(incarnation)} OR seq <= ${binder.integer(last)})`
+  );
+  return [...later, ...bounds];
+}

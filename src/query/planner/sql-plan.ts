@@ -1,0 +1,70 @@
+/**
+ * The plan of people's SQL: their statement, as the gate passed it, over common table expressions that hold what the
+ * principal may see. Those stand before anything else that a name could mean.
+ */
+import { findColumn } from "../../event/columns.ts";
+import type { SqlValue } from "../../storage/duckdb.ts";
+import type { DataFile } from "../../storage/table.ts";
+import type { Condition } from "../filter.ts";
+import type { Principal } from "../principal.ts";
+import type { ReadView } from "../read-view.ts";
+import { EVENTS, TOPIC_VIEWS } from "../sql/views.ts";
+import { createBinder, type Statement } from "./binder.ts";
+import { predicatesOf, scopePredicates } from "./predicate.ts";
+import { sourceOf } from "./rows.ts";
+
+export interface SqlRequest {
+  /** The statement, with its parameters numbered from `$1`. */
+  readonly statement: string;
+  readonly parameters: readonly SqlValue[];
+  /** Tables that it reads. */
+  readonly tables: ReadonlySet<string>;
+  /** At most this many rows are wanted. */
+  readonly limit: number;
+}
+
+export interface SqlPlan {
+  readonly files: readonly DataFile[];
+  readonly statement: Statement;
+  readonly prunedFiles: number;
+  readonly missing: readonly string[];
+}
+
+export function planSql(request: SqlRequest, principal: Principal, view: ReadView): SqlPlan {
+  const { statement, parameters, tables, limit } = request;
+  const binder = createBinder(parameters);
+  const files = tables.size === 0 ? [] : view.files;
+  const source = sourceOf({
+    hasFiles: files.length > 0,
+    hot: view.hot,
+    detail: "json",
+    predicates: scopePredicates(principal.scopes, binder),
+  }, binder);
+  const views = [...tables].filter((name) => name !== EVENTS).map((name) => {
+    const predicates = predicatesOf(topicConditions(TOPIC_VIEWS.get(name)), binder);
+    return inlined(name, `SELECT * FROM ${EVENTS} WHERE ${predicates.join(" AND ")}`);
+  });
+  const prefix = tables.size === 0
+    ? ""
+    : `WITH ${[inlined(EVENTS, source), ...views].join(",\n")}\n`;
+  const sql = `${prefix}SELECT * FROM (\n${statement}\n) AS answer LIMIT ${binder.integer(limit)}`;
+  return {
+    files,
+    statement: { sql, parameters: binder.parameters },
+    prunedFiles: view.files.length - files.length,
+    missing: tables.size === 0 ? [] : view.missing,
+  };
+}
+
+/** Not materialised, so that what a statement asks for reaches the files. */
+function inlined(name: string, query: string): string {
+  return `${name} AS NOT MATERIALIZED (\n${query}\n)`;
+}
+
+function topicConditions(topic: string | undefined): Condition[] {
+  const column = findColumn("topic");
+  if (column === undefined || topic === undefined) {
+    throw new RangeError("Cannot plan an unknown view");
+  }
+  return [{ column, isNegated: false, matches: [{ kind: "equal", value: topic }] }];
+}

@@ -10,7 +10,7 @@ import { literalOf } from "../storage/sql-text.ts";
 import type { DataFile } from "../storage/table.ts";
 import type { ConnectionPool } from "./connection-pool.ts";
 import type { DataFiles } from "./data-files.ts";
-import type { Plan, Step } from "./planner.ts";
+import type { Step } from "./planner.ts";
 import { FILES, type Statement } from "./planner/binder.ts";
 import { ProblemError } from "./problem.ts";
 
@@ -21,12 +21,15 @@ export interface Scan {
 }
 
 export interface Executor {
-  /** Texts of the plan's only column, step after step, at most `limit` of them in all. */
-  texts(plan: Plan, options: RunOptions & { readonly limit?: number }): TextStream;
+  /** Texts of the statements' only column, step after step, at most `limit` of them in all. */
+  texts(steps: readonly Step[], options: RunOptions & { readonly limit?: number }): TextStream;
   /** Rows of one statement. */
   rows(step: Step, options: RunOptions): Promise<SqlResult>;
-  /** Path of a Parquet file with a step's rows; the caller removes it. */
-  parquet(step: Step, options: RunOptions): Promise<string>;
+  /** A Parquet file with a step's rows; the caller removes it. */
+  parquet(
+    step: Step,
+    options: RunOptions,
+  ): Promise<{ readonly path: string; readonly rows: number }>;
 }
 
 export interface RunOptions {
@@ -58,11 +61,11 @@ export function createExecutor({ pool, files, scratchDirectory }: ExecutorOption
     yield* lease.connection.streamText(statement.sql, { parameters, signal });
   };
   return {
-    texts(plan, { signal, limit = Infinity }) {
+    texts(steps, { signal, limit = Infinity }) {
       const scanned = new Set<DataFile>();
       const read = async function* (): AsyncGenerator<readonly string[]> {
         let remaining = limit;
-        for (const step of plan.steps) {
+        for (const step of steps) {
           if (remaining <= 0) return;
           for (const file of step.files) scanned.add(file);
           for await (const texts of withProblems(streamStep(step, signal))) {
@@ -94,8 +97,8 @@ export function createExecutor({ pool, files, scratchDirectory }: ExecutorOption
         using lease = await pool.acquire(signal);
         const parameters = parametersOf(statement, held.paths);
         const sql = `COPY (${statement.sql}) TO ${literalOf(path)} (FORMAT parquet, CODEC zstd)`;
-        await lease.connection.run(sql, { parameters, signal });
-        return path;
+        const rows = await lease.connection.run(sql, { parameters, signal });
+        return { path, rows };
       } catch (error) {
         await rm(path, { force: true });
         throw problemOfQuery(error);
@@ -123,6 +126,27 @@ async function* withProblems<T>(items: AsyncIterable<T>): AsyncGenerator<T> {
     yield* items;
   } catch (error) {
     throw problemOfQuery(error);
+  }
+}
+
+/** Longest time of a query whose answer is made before it is sent, in milliseconds. */
+export const QUERY_LIMIT_MS = 60_000;
+
+/** Ends work that takes too long, as a problem. */
+export async function withinTime<T>(
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+  limitMs: number = QUERY_LIMIT_MS,
+): Promise<T> {
+  const limit = AbortSignal.timeout(limitMs);
+  try {
+    return await work(AbortSignal.any([signal, limit]));
+  } catch (error) {
+    if (!limit.aborted || signal.aborted) throw error;
+    throw new ProblemError(422, `The query took longer than ${limitMs / 1000} s`, {
+      accepted: "a shorter range of time, or more filters",
+      cause: error,
+    });
   }
 }
 

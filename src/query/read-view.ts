@@ -24,8 +24,6 @@ export interface ReadView {
   readonly upper: ReadonlyMap<string, number>;
   /** What of the log cannot be searched yet, in words; empty when everything can. */
   readonly missing: readonly string[];
-  /** Newest broker time known, µs. */
-  readonly knownUs: number;
 }
 
 /** A view that is in use: what it names stays until it is released. */

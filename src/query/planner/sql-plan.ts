@@ -56,6 +56,16 @@ export function planSql(request: SqlRequest, principal: Principal, view: ReadVie
   };
 }
 
+/** One row with `tree`: the syntax tree of a text, which is not run. */
+export function planParse(text: string): Statement {
+  return { sql: "SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree", parameters: [text] };
+}
+
+/** One row with `statement`: a syntax tree written as SQL. */
+export function planWrite(treeText: string): Statement {
+  return { sql: "SELECT json_deserialize_sql($1::JSON) AS statement", parameters: [treeText] };
+}
+
 /** Not materialised, so that what a statement asks for reaches the files. */
 function inlined(name: string, query: string): string {
   return `${name} AS NOT MATERIALIZED (\n${query}\n)`;

@@ -1,0 +1,115 @@
+/**
+ * The audit of the auditors: every read of the record becomes an `audit/query` event, every refused token an
+ * `audit/login` failure. They enter the log like all others.
+ *
+ * Invariant: what an attacker can repeat without a token is bounded: of refused tokens at most
+ * {@link FAILURES_PER_MINUTE} events a minute are written, and the rest are counted in the next.
+ */
+import type { AuditEvent } from "../event/event.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Principal } from "./principal.ts";
+
+/** Read of the record, as it is told to the log. */
+export interface ReadReport {
+  readonly principal: Principal;
+  /** Method and path of the route, such as `GET /v1/events`. */
+  readonly route: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Rows and bytes that were answered; of a stream, when it begins: undefined. */
+  readonly rows: number | undefined;
+  readonly bytes: number | undefined;
+  /** Address of the client. */
+  readonly remote: string | undefined;
+  readonly outcome: "success" | "failure";
+}
+
+export interface Audit {
+  read(report: ReadReport): void;
+  refused(refusal: { readonly remote: string | undefined; readonly reason: string }): void;
+}
+
+export interface AuditOptions {
+  readonly emit: (event: AuditEvent) => void;
+  readonly clock: Clock;
+}
+
+export const FAILURES_PER_MINUTE = 10;
+/** Longest text of one parameter in an event, in characters. */
+const PARAMETER_LENGTH_MAX = 8_192;
+const MINUTE_US = 60_000_000;
+const SERVICE = "probity-query";
+
+export function createAudit({ emit, clock }: AuditOptions): Audit {
+  let minuteUs = 0;
+  let written = 0;
+  let suppressed = 0;
+  return {
+    read({ principal, route, parameters, rows, bytes, remote, outcome }) {
+      const said = Object.fromEntries(
+        Object.entries(parameters).map(([name, value]) => [name, shortened(value)]),
+      );
+      const count = rows === undefined ? "events" : rows === 1 ? "1 row" : `${rows} rows`;
+      const verb = outcome === "failure"
+        ? "failed to read"
+        : rows === undefined
+        ? "began to read"
+        : "read";
+      emit({
+        timeUs: clock.nowUs(),
+        topic: "audit/query",
+        severity: "info",
+        outcome,
+        user: principal.name,
+        service: SERVICE,
+        ...addressOf(remote),
+        message: `${principal.name} ${verb} ${count} by ${route}.`,
+        detail: {
+          principal: principal.name,
+          route,
+          parameters: said,
+          ...(rows === undefined ? {} : { rows }),
+          ...(bytes === undefined ? {} : { bytes }),
+          ...(remote === undefined ? {} : { remote }),
+        },
+      });
+    },
+    refused({ remote, reason }) {
+      const nowUs = clock.nowUs();
+      if (nowUs - minuteUs >= MINUTE_US) {
+        minuteUs = nowUs;
+        written = 0;
+      }
+      if (written >= FAILURES_PER_MINUTE) {
+        suppressed += 1;
+        return;
+      }
+      written += 1;
+      emit({
+        timeUs: nowUs,
+        topic: "audit/login",
+        severity: "medium",
+        outcome: "failure",
+        service: SERVICE,
+        ...addressOf(remote),
+        message: `A request${
+          remote === undefined ? "" : ` from ${remote}`
+        } was refused: ${reason}.`,
+        detail: {
+          reason,
+          ...(remote === undefined ? {} : { remote }),
+          ...(suppressed === 0 ? {} : { suppressed }),
+        },
+      });
+      suppressed = 0;
+    },
+  };
+}
+
+function addressOf(remote: string | undefined): { readonly src_ip?: string } {
+  return remote === undefined ? {} : { src_ip: remote };
+}
+
+function shortened(value: unknown): unknown {
+  if (typeof value !== "string" || value.length <= PARAMETER_LENGTH_MAX) return value;
+  return `${value.slice(0, PARAMETER_LENGTH_MAX)}…`;
+}

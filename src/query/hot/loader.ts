@@ -1,0 +1,226 @@
+/**
+ * Loads messages of one shard into a hot table: decides on each by the same acceptance as the roll-up and reads its
+ * lines by the same typed read, so that rows do not change when they move to the archive.
+ *
+ * Invariant: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
+ */
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Acceptance } from "../../event/acceptance.ts";
+import { readArrival } from "../../event/arrival.ts";
+import type { StreamMessage } from "../../runtime/stream-message.ts";
+import { type Connection, SqlError } from "../../storage/duckdb.ts";
+import { checkPayload } from "../../storage/payload.ts";
+import {
+  type DecidedMessage,
+  ownRowsOf,
+  type PlacedRows,
+  placeReadable,
+  placeUnreadable,
+} from "../../storage/placed-message.ts";
+import {
+  createMessageTable,
+  gapFileName,
+  messageRow,
+  payloadFileName,
+  rowFaults,
+  typedRead,
+} from "../../storage/typed-read.ts";
+import { findUnreadable } from "../../storage/unreadable.ts";
+
+export interface LoadOptions {
+  /** Table that the rows are added to, made by {@link createHotTable}. */
+  readonly into: string;
+  readonly acceptance: Acceptance;
+  readonly signal: AbortSignal;
+}
+
+export interface LoadResult {
+  readonly rows: number;
+  /** JSON that was read, in bytes. */
+  readonly jsonBytes: number;
+  /** Digest of each whole message by its sequence. */
+  readonly digests: ReadonlyMap<number, string>;
+  readonly unreadable: number;
+}
+
+export interface HotLoader extends AsyncDisposable {
+  load(messages: readonly StreamMessage[], options: LoadOptions): Promise<LoadResult>;
+}
+
+export interface HotLoaderOptions {
+  readonly connection: Connection;
+  readonly shard: string;
+  /** Where payloads lie while they are read. */
+  readonly scratchDirectory: string;
+}
+
+const MESSAGES = "loading_messages";
+
+export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
+  const { connection, shard, scratchDirectory } = options;
+  await mkdir(scratchDirectory, { recursive: true, mode: 0o700 });
+  const folder = await mkdtemp(join(scratchDirectory, `hot-${shard}-`));
+  return {
+    async load(messages, { into, acceptance, signal }) {
+      const decided = messages.map((message) => decide(message, { shard, acceptance }));
+      const written: string[] = [];
+      try {
+        const group = await checkAll(decided, { folder, written });
+        const place = { folder, written, into, signal };
+        const { rows, unreadable } = await read(connection, group, place);
+        return {
+          rows,
+          unreadable,
+          jsonBytes: group.reduce((total, { jsonBytes }) => total + jsonBytes, 0),
+          digests: new Map(decided.map(({ sequence, digest }) => [sequence, digest])),
+        };
+      } finally {
+        await Promise.all(written.map((path) => rm(path, { force: true })));
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await connection[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+interface Decided extends DecidedMessage {
+  readonly digest: string;
+  readonly payload: Uint8Array;
+}
+
+/** Statement that makes a table for rows of the typed read. */
+export function createHotTable(name: string): string {
+  return `CREATE TABLE ${name} AS ${typedRead({ files: [], messages: MESSAGES })}`;
+}
+
+/** A message with the file of its payload, or with the reason why there is nothing to read. */
+interface Checked {
+  readonly message: Decided;
+  readonly path: string | undefined;
+  readonly jsonBytes: number;
+  reason: string | undefined;
+}
+
+interface Folder {
+  readonly folder: string;
+  /** Every file made here, to be removed in the end. */
+  readonly written: string[];
+}
+
+function decide(
+  message: StreamMessage,
+  { shard, acceptance }: { readonly shard: string; readonly acceptance: Acceptance },
+): Decided {
+  const { sequence, storedAtUs: loggedAtUs, payload } = message;
+  const { agent, header, arrival } = readArrival(message, shard);
+  const { verdict, gaps } = acceptance.decide(arrival);
+  const { incarnation } = acceptance.state();
+  const { messageDigest: digest } = arrival;
+  return { incarnation, sequence, loggedAtUs, agent, header, verdict, gaps, digest, payload };
+}
+
+interface Place extends Folder {
+  readonly into: string;
+  readonly signal: AbortSignal;
+}
+
+/** Writes the payloads that may be read to files. */
+function checkAll(decided: readonly Decided[], { folder, written }: Folder): Promise<Checked[]> {
+  return Promise.all(decided.map(async (message) => {
+    const nothing = { message, path: undefined, jsonBytes: 0 };
+    if (message.verdict !== "accepted") return { ...nothing, reason: undefined };
+    const checked = await checkPayload(message.payload);
+    if (!checked.ok) return { ...nothing, reason: checked.reason };
+    const path = join(folder, payloadFileName(message.sequence));
+    written.push(path);
+    await writeFile(path, checked.frame);
+    return { message, path, jsonBytes: checked.contentBytes, reason: undefined };
+  }));
+}
+
+/** Reads a group's rows into the table, without those of messages that prove unreadable. */
+async function read(
+  connection: Connection,
+  group: readonly Checked[],
+  place: Place,
+): Promise<{ rows: number; unreadable: number }> {
+  try {
+    const rows = await readOnce(connection, group, place);
+    if (rows !== undefined) return { rows, unreadable: countUnreadable(group) };
+  } catch (error) {
+    if (!(error instanceof SqlError)) throw error;
+  }
+  const files = group.flatMap((each) => {
+    const { message, path } = each;
+    if (path === undefined) return [];
+    return [{ message: placeOf(each).message, path, lines: ownRowsOf(message) }];
+  });
+  const found = await findUnreadable(connection, {
+    files,
+    messages: MESSAGES,
+    tempDirectory: place.folder,
+    signal: place.signal,
+  });
+  for (const each of group) each.reason ??= found.get(each.message.sequence);
+  const rows = await readOnce(connection, group, place);
+  if (rows === undefined) throw new Error("Cannot load messages: their rows do not add up");
+  return { rows, unreadable: countUnreadable(group) };
+}
+
+/** Number of rows added; undefined when they are not those that the messages must have, and then none is added. */
+async function readOnce(
+  connection: Connection,
+  group: readonly Checked[],
+  { folder, written, into, signal }: Place,
+): Promise<number | undefined> {
+  const placed = group.map(placeOf);
+  const files = group.flatMap(({ path, reason }) =>
+    path === undefined || reason !== undefined ? [] : [path]
+  );
+  for (const { message, gapText } of placed) {
+    if (gapText === "") continue;
+    const path = join(folder, gapFileName(message.sequence));
+    written.push(path);
+    files.push(path);
+    await writeFile(path, gapText);
+  }
+  const first = Math.min(...placed.map(({ message }) => message.sequence));
+  const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
+  await connection.run(createMessageTable(MESSAGES), { signal });
+  await connection.append(MESSAGES, placed.map(({ message }) => messageRow(message)));
+  await connection.run("BEGIN");
+  try {
+    const source = typedRead({ files, messages: MESSAGES });
+    await connection.run(`INSERT INTO ${into} ${source}`, { signal });
+    const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
+    if (faults.rows.length > 0) {
+      await connection.run("ROLLBACK");
+      return undefined;
+    }
+    await connection.run("COMMIT");
+  } catch (error) {
+    await rollBack(connection);
+    throw error;
+  }
+  return placed.reduce((total, { message }) => total + message.rows, 0);
+}
+
+/** A transaction that failed may have ended by itself. */
+async function rollBack(connection: Connection): Promise<void> {
+  try {
+    await connection.run("ROLLBACK");
+  } catch (error) {
+    if (!(error instanceof SqlError)) throw error;
+  }
+}
+
+function placeOf({ message, reason }: Checked): PlacedRows {
+  return reason === undefined ? placeReadable(message) : placeUnreadable(message, reason);
+}
+
+function countUnreadable(group: readonly Checked[]): number {
+  return group.filter(({ reason }) => reason !== undefined).length;
+}

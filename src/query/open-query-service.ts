@@ -1,0 +1,317 @@
+/**
+ * The query service whole: opens what it reads from (bucket, broker, DuckDB), joins the parts, and closes them in
+ * reverse. Answers from what it has while bucket or broker are away, and says so.
+ */
+import { mkdir, rm } from "node:fs/promises";
+import { uptime } from "node:os";
+import { join } from "node:path";
+import type { AuditEvent } from "../event/event.ts";
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import { connectNats, type NatsConnection } from "../runtime/nats.ts";
+import { openTable } from "../storage/delta-table.ts";
+import { type Database, openDatabase } from "../storage/duckdb.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { type Activity, createActivity } from "./activity.ts";
+import { type App, createApp } from "./app.ts";
+import { createAudit } from "./audit.ts";
+import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
+import { createConnectionPool } from "./connection-pool.ts";
+import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
+import { openDataFiles } from "./data-files.ts";
+import { createExecutor } from "./executor.ts";
+import { type HotTable, openHotTable } from "./hot/table.ts";
+import type { Route } from "./route.ts";
+import { eventRoute } from "./routes/event.ts";
+import { eventsRoute } from "./routes/events.ts";
+import { hostsRoute, topicsRoute } from "./routes/figures.ts";
+import { openApiRoute, type Readiness, serviceRoutes } from "./routes/service.ts";
+import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
+import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
+import { startTableWatch, type TableWatch } from "./table-watch.ts";
+import { createDispatcher } from "./tail/dispatcher.ts";
+
+export interface QueryServiceOptions {
+  /** The bucket; stays the caller's to close. */
+  readonly store: ObjectStore;
+  /** Without a broker the archive alone is read, and the audit goes to the log of the process. */
+  readonly nats: { readonly url: string; readonly credentialsFile?: string } | undefined;
+  readonly shards: readonly string[];
+  /** Copies of data files and scratch space; of this process alone. */
+  readonly cacheDirectory: string;
+  /** Bound of copies of data files. */
+  readonly cacheLimitBytes?: number;
+  /** Bound of the hot table in bytes of JSON, or `off`: the archive alone. */
+  readonly hot: { readonly limitBytes: number } | "off";
+  readonly tokens: {
+    readonly adminTokenFile: string;
+    readonly others?: readonly KnownToken[];
+  };
+  /** Bound of DuckDB's memory; the process takes up to about 1.8 times this. */
+  readonly memoryLimitBytes?: number;
+  readonly threads?: number;
+  /** Name of this machine, in the events of the audit. */
+  readonly host: string;
+  /** Spool of the audit's events. */
+  readonly producerDirectory: string;
+  /** Of the software, as `/openapi.json` and `agent/start` say it. */
+  readonly version: string;
+  readonly heartbeatMs?: number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock?: Clock;
+}
+
+export interface QueryService extends AsyncDisposable {
+  /** The HTTP interface; the second argument is what the server knows beside the request. */
+  fetch(request: Request, environment?: unknown): Promise<Response>;
+  ready(): Readiness;
+}
+
+export const MEMORY_LIMIT_BYTES = 1024 * 1024 * 1024;
+export const CACHE_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
+/** Bound of what queries spill to disk. */
+const SPILL_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
+const THREADS = 2;
+/** Streams that are sent at the same time, each with a connection of its own. */
+const STREAMS_MAX = 16;
+/** Tails that catch up at the same moment. */
+const BACKLOGS_MAX = 2;
+/** How long a stop waits for answers that are being sent, in milliseconds. */
+const DRAIN_LIMIT_MS = 3_000;
+/** How long an open waits for the broker before it goes on without, in milliseconds. */
+const CONNECT_WAIT_MS = 2_000;
+
+/**
+ * Opens the service. Rejects when its own settings cannot work (token file, credentials, folders); a bucket or broker
+ * that is away is waited for in the background.
+ */
+export async function openQueryService(options: QueryServiceOptions): Promise<QueryService> {
+  const { store, shards, hot, log, metrics, clock = systemClock } = options;
+  await using stack = new AsyncDisposableStack();
+  const admin = await readAdminToken(options.tokens.adminTokenFile);
+  const folders = await prepareFolders(options.cacheDirectory);
+  const files = await openDataFiles({
+    store,
+    cacheDirectory: options.cacheDirectory,
+    cacheLimitBytes: options.cacheLimitBytes ?? CACHE_LIMIT_BYTES,
+  });
+  const database = stack.use(await openQueryDatabase(options, folders));
+  const broker = await openBroker(options, stack);
+  const hotTable = stack.use(
+    await openHotTable({
+      database,
+      store,
+      nats: broker === undefined || hot === "off" ? undefined : broker.connection,
+      shards,
+      limitBytes: hot === "off" ? 0 : hot.limitBytes,
+      scratchDirectory: folders.scratch,
+      clock,
+      log,
+    }),
+  );
+  await database.lock({ directories: [files.directory, folders.scratch] });
+  const watch = stack.use(
+    startTableWatch({
+      table: openTable({ store, clock, log }),
+      onSnapshot: (snapshot) => hotTable.adopt(snapshot),
+      clock,
+      log,
+    }),
+  );
+  broker?.onConnected((connection) => watch.listen(connection, shards));
+
+  const executorOf = (size?: number) => {
+    const pool = stack.use(
+      createConnectionPool({ database, ...(size === undefined ? {} : { size }) }),
+    );
+    return createExecutor({ pool, files, scratchDirectory: folders.scratch });
+  };
+  const pages = executorOf();
+  const exports = executorOf(STREAMS_MAX);
+  const backlogs = executorOf(BACKLOGS_MAX);
+  const end = new AbortController();
+  stack.defer(() => end.abort(new DOMException("The service is stopping", "AbortError")));
+  const dispatcher = createDispatcher({ hot: hotTable, connection: await database.connect(), log });
+  const tails = createActivity();
+  const streams = createActivity();
+  stack.defer(async () => {
+    await Promise.all([tails.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
+  });
+  stack.use(dispatcher);
+
+  const audit = createAudit({ emit: await openEmitter(options, { stack, broker }), clock });
+  const ready = (): Readiness => readinessOf({ broker, watch, hotTable });
+  const acquire = () => hotTable.acquire();
+  const routes: Route[] = [
+    eventsRoute({
+      pages,
+      streams: exports,
+      acquire,
+      cursors: createCursorCodec(cursorKeyOf(admin.token)),
+      activity: streams,
+    }),
+    eventRoute({ executor: pages, acquire }),
+    tailRoute({
+      source: { hot: hotTable, executor: backlogs, dispatcher },
+      hot: hotTable,
+      activity: tails,
+      clientsMax: CLIENTS_MAX,
+      heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+    }),
+    sqlRoute({ executor: pages, acquire, limits: SQL_LIMITS }),
+    topicsRoute({ executor: pages, acquire }),
+    hostsRoute({ executor: pages, acquire }),
+    ...serviceRoutes({ ready, metrics }),
+  ];
+  observe(metrics, { hotTable, tails, streams, cachedBytes: () => files.cachedBytes });
+  const app: App = createApp({
+    routes: [...routes, openApiRoute(routes, options.version)],
+    authenticator: createAuthenticator([admin.known, ...options.tokens.others ?? []]),
+    audit,
+    metrics,
+    clock,
+    log,
+    bootUs: () => clock.nowUs() - Math.round(uptime() * 1_000_000),
+    signal: end.signal,
+  });
+  await Promise.race([watch.look(), clock.sleep(CONNECT_WAIT_MS)]);
+  const owned = stack.move();
+  return { fetch: app.fetch, ready, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+interface Folders {
+  readonly scratch: string;
+  readonly spill: string;
+}
+
+/** Scratch space of an earlier process is worth nothing. */
+async function prepareFolders(cacheDirectory: string): Promise<Folders> {
+  const scratch = join(cacheDirectory, "scratch");
+  const spill = join(cacheDirectory, "spill");
+  for (const folder of [scratch, spill]) {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  }
+  return { scratch, spill };
+}
+
+function openQueryDatabase(options: QueryServiceOptions, { spill }: Folders): Promise<Database> {
+  return openDatabase({
+    memoryLimitBytes: options.memoryLimitBytes ?? MEMORY_LIMIT_BYTES,
+    threads: options.threads ?? THREADS,
+    tempDirectory: spill,
+    tempLimitBytes: SPILL_LIMIT_BYTES,
+  });
+}
+
+interface Broker {
+  /** Throws while there is no connection yet. */
+  readonly connection: () => NatsConnection;
+  /** Why there is none; undefined when there is. */
+  readonly fault: () => string | undefined;
+  onConnected(listener: (connection: NatsConnection) => void): void;
+}
+
+/** Connects in the background when the broker takes long; rejects when it refuses at once. */
+async function openBroker(
+  { nats, log, clock = systemClock }: QueryServiceOptions,
+  stack: AsyncDisposableStack,
+): Promise<Broker | undefined> {
+  if (nats === undefined) return undefined;
+  const end = new AbortController();
+  let connection: NatsConnection | undefined;
+  let fault: string | undefined = "it has not answered yet";
+  const connecting = connectNats({
+    ...nats,
+    name: "probity query",
+    log,
+    clock,
+    signal: end.signal,
+  });
+  const settled = connecting.then((made) => {
+    connection = made;
+    fault = undefined;
+    return made;
+  });
+  stack.defer(async () => {
+    end.abort();
+    await Promise.allSettled([settled]);
+    await connection?.[Symbol.asyncDispose]();
+  });
+  void Promise.allSettled([settled]).then(([result]) => {
+    if (result?.status !== "rejected" || end.signal.aborted) return;
+    fault = "it refused the connection";
+    log.error("the broker refused the connection", { error: String(result.reason) });
+  });
+  await Promise.race([settled, clock.sleep(CONNECT_WAIT_MS)]);
+  return {
+    connection() {
+      if (connection !== undefined) return connection;
+      throw new Error(`Cannot use the broker: ${fault}`);
+    },
+    fault: () => connection?.isClosed() === true ? "the connection is closed" : fault,
+    onConnected(listener) {
+      void Promise.allSettled([settled]).then(() => {
+        if (connection !== undefined) listener(connection);
+      });
+    },
+  };
+}
+
+function readinessOf(
+  { broker, watch, hotTable }: {
+    readonly broker: Broker | undefined;
+    readonly watch: TableWatch;
+    readonly hotTable: HotTable;
+  },
+): Readiness {
+  const parts: { readonly name: string; readonly reason: string }[] = [];
+  const fault = broker?.fault();
+  if (watch.fault !== undefined) parts.push({ name: "bucket", reason: "it does not answer" });
+  if (fault !== undefined) parts.push({ name: "broker", reason: fault });
+  for (const reason of broker === undefined ? [] : hotTable.missing()) {
+    parts.push({ name: "hot table", reason });
+  }
+  return { ready: parts.length === 0, parts };
+}
+
+function observe(
+  metrics: Metrics,
+  { hotTable, tails, streams, cachedBytes }: {
+    readonly hotTable: HotTable;
+    readonly tails: Activity;
+    readonly streams: Activity;
+    readonly cachedBytes: () => number;
+  },
+): void {
+  const gauges: readonly [string, string, () => number][] = [
+    ["probity_hot_json_bytes", "JSON held in the hot table.", () => hotTable.figures().jsonBytes],
+    [
+      "probity_hot_messages_total",
+      "Messages loaded into the hot table.",
+      () => hotTable.figures().loadedMessages,
+    ],
+    [
+      "probity_hot_unreadable_messages_total",
+      "Messages loaded as a gap because they could not be read.",
+      () => hotTable.figures().unreadableMessages,
+    ],
+    ["probity_table_version", "Table version in use.", () => hotTable.version],
+    ["probity_tail_clients", "Clients that follow the record.", () => tails.count],
+    ["probity_event_streams", "Answers that are being streamed.", () => streams.count],
+    ["probity_cache_bytes", "Copies of data files.", cachedBytes],
+  ];
+  for (const [name, help, value] of gauges) metrics.observed(name, { help }, value);
+}
+
+/** Where the audit's events go: into the log of events, or without a broker into the log of the process. */
+function openEmitter(
+  { log }: QueryServiceOptions,
+  _parts: { readonly stack: AsyncDisposableStack; readonly broker: Broker | undefined },
+): Promise<(event: AuditEvent) => void> {
+  return Promise.resolve((event) =>
+    log.info("audit", { topic: event.topic, message: event.message })
+  );
+}

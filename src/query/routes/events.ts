@@ -1,0 +1,221 @@
+/** `GET /v1/events`: search, as pages of JSON or as one stream; `HEAD` counts. */
+import { createReadStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import { negotiate, type Offer } from "../accept.ts";
+import type { Activity } from "../activity.ts";
+import {
+  CSV_TYPE,
+  JSON_TYPE,
+  jsonResponse,
+  NDJSON_TYPE,
+  PARQUET_TYPE,
+  readHeaders,
+  streamedBody,
+} from "../answer.ts";
+import type { CursorCodec, RowPlace } from "../cursor.ts";
+import { type Executor, scanOf, withinTime } from "../executor.ts";
+import { parseEventId } from "../../event/event-id.ts";
+import type { Plan } from "../planner.ts";
+import { planCount, planEvents } from "../planner.ts";
+import { CSV_HEADER } from "../planner/rows.ts";
+import type { ReadView, ViewLease } from "../read-view.ts";
+import { pageRows, type ParsedEventsRequest, parseEventsRequest } from "../request.ts";
+import type { Call, Route } from "../route.ts";
+import { EVENT_SCHEMA, LIMIT_PARAMETERS, PAGE_SCHEMA, RANGE_PARAMETERS } from "../schemas.ts";
+import { parseTime } from "../time-text.ts";
+
+export interface EventsParts {
+  /** For answers that are made before they are sent, and for those that are made meanwhile. */
+  readonly pages: Executor;
+  readonly streams: Executor;
+  readonly acquire: () => ViewLease;
+  readonly cursors: CursorCodec;
+  readonly activity: Activity;
+}
+
+type Form = "json" | "ndjson" | "csv" | "parquet";
+
+const OFFERS: readonly Offer<Form>[] = [
+  { form: "json", types: [JSON_TYPE] },
+  { form: "ndjson", types: [NDJSON_TYPE, "application/ndjson", "application/jsonl"] },
+  { form: "csv", types: ["text/csv"] },
+  { form: "parquet", types: [PARQUET_TYPE] },
+];
+
+export function eventsRoute(parts: EventsParts): Route {
+  return {
+    method: "GET",
+    path: "/v1/events",
+    summary: "Search events; HEAD counts them",
+    action: "read",
+    parameters: [...RANGE_PARAMETERS, ...LIMIT_PARAMETERS],
+    takesFilters: true,
+    answers: {
+      [JSON_TYPE]: PAGE_SCHEMA,
+      [NDJSON_TYPE]: EVENT_SCHEMA,
+      "text/csv": { type: "string" },
+      [PARQUET_TYPE]: { type: "string", format: "binary" },
+    },
+    async handle(call) {
+      const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
+      const request = parseEventsRequest(call.parameters, { ...call.time, cursors: parts.cursors });
+      if (call.request.method === "HEAD") return await count(call, request, parts);
+      switch (form) {
+        case "json":
+          return await page(call, request, parts);
+        case "ndjson":
+        case "csv":
+          return await stream(call, { request, form }, parts);
+        case "parquet":
+          return await parquet(call, request, parts);
+      }
+    },
+  };
+}
+
+async function count(
+  call: Call,
+  request: ParsedEventsRequest,
+  { pages, acquire }: EventsParts,
+): Promise<Response> {
+  using lease = acquire();
+  const { steps, prunedFiles, missing } = planCount(request, call.principal, lease.view);
+  let rows = 0;
+  await withinTime(call.signal, async (signal) => {
+    for (const step of steps) {
+      const result = await pages.rows(step, { signal });
+      rows += Number(result.rows[0]?.["rows"]);
+    }
+  });
+  call.report({ rows: 0, bytes: 0 });
+  const scan = scanOf(filesOf(steps));
+  return new Response(null, {
+    headers: {
+      ...readHeaders({ scan, prunedFiles, missing }),
+      "Content-Type": JSON_TYPE,
+      "Probity-Count": String(rows),
+    },
+  });
+}
+
+async function page(
+  call: Call,
+  request: ParsedEventsRequest,
+  { pages, acquire, cursors }: EventsParts,
+): Promise<Response> {
+  using lease = acquire();
+  const limit = pageRows(request.limit);
+  // One more than asked for says whether there is another page.
+  const wanted = { ...request, limit: limit + 1 };
+  const options = { view: lease.view, form: "json" } as const;
+  const { steps, prunedFiles, missing } = planEvents(wanted, call.principal, options);
+  const lines: string[] = [];
+  const scan = await withinTime(call.signal, async (signal) => {
+    const texts = pages.texts(steps, { signal, limit: limit + 1 });
+    for await (const chunk of texts) lines.push(...chunk);
+    return texts.scanned();
+  });
+  const hasMore = lines.length > limit;
+  if (hasMore) lines.pop();
+  const next = hasMore ? nextCursor(lines.at(-1), { request, view: lease.view, cursors }) : null;
+  const text = `{"events":[${lines.join(",")}],"next":${JSON.stringify(next)}}`;
+  call.report({ rows: lines.length, bytes: Buffer.byteLength(text) + 1 });
+  return jsonResponse(text, readHeaders({ scan, prunedFiles, missing }));
+}
+
+function nextCursor(
+  line: string | undefined,
+  { request, view, cursors }: {
+    readonly request: ParsedEventsRequest;
+    readonly view: ReadView;
+    readonly cursors: CursorCodec;
+  },
+): string {
+  const { digest: query, fromUs, toUs } = request;
+  const upper = request.upper ?? view.upper;
+  return cursors.encode({ query, fromUs, toUs, after: rowPlaceOf(line ?? ""), upper });
+}
+
+/** Place of a row, read out of its JSON. */
+function rowPlaceOf(line: string): RowPlace {
+  const event: unknown = JSON.parse(line);
+  const { id = "", time = "" } = typeof event === "object" && event !== null
+    ? Object.fromEntries(Object.entries(event))
+    : {};
+  const place = parseEventId(String(id));
+  const timeUs = parseTime(String(time), { nowUs: 0, bootUs: 0 });
+  if (place === undefined || timeUs === undefined) {
+    throw new RangeError(`Cannot page beyond an event without a place: ${line.slice(0, 200)}`);
+  }
+  return { timeUs, ...place };
+}
+
+async function stream(
+  call: Call,
+  { request, form }: { readonly request: ParsedEventsRequest; readonly form: "ndjson" | "csv" },
+  { streams, acquire, activity }: EventsParts,
+): Promise<Response> {
+  const endActivity = activity.begin();
+  const lease = acquire();
+  const options = { view: lease.view, form: form === "csv" ? "csv" : "json" } as const;
+  const plan = planEvents(request, call.principal, options);
+  const { limit } = request;
+  const signal = call.signal;
+  const texts = streams.texts(plan.steps, { signal, ...(limit === undefined ? {} : { limit }) });
+  const end = form === "csv" ? "\r\n" : "\n";
+  let rows = 0;
+  const chunks = async function* (): AsyncGenerator<string> {
+    if (form === "csv") yield `${CSV_HEADER}${end}`;
+    for await (const lines of texts) {
+      rows += lines.length;
+      yield `${lines.join(end)}${end}`;
+    }
+  };
+  call.report({});
+  const body = await streamedBody({
+    chunks: chunks(),
+    onEnd({ bytes, error }) {
+      lease[Symbol.dispose]();
+      endActivity();
+      call.report({ rows, bytes, outcome: error === undefined ? "success" : "failure" });
+    },
+  });
+  return streamResponse(body, plan, form === "csv" ? CSV_TYPE : NDJSON_TYPE);
+}
+
+async function parquet(
+  call: Call,
+  request: ParsedEventsRequest,
+  { pages, acquire }: EventsParts,
+): Promise<Response> {
+  using lease = acquire();
+  const options = { view: lease.view, form: "columns" } as const;
+  const plan = planEvents(request, call.principal, options);
+  const [step] = plan.steps;
+  if (step === undefined) throw new RangeError("Cannot write an answer of no steps");
+  const { path, rows } = await pages.parquet(step, call);
+  call.report({});
+  const body = await streamedBody({
+    chunks: createReadStream(path),
+    onEnd({ bytes, error }) {
+      void rm(path, { force: true });
+      call.report({ rows, bytes, outcome: error === undefined ? "success" : "failure" });
+    },
+  });
+  return streamResponse(body, plan, PARQUET_TYPE);
+}
+
+/** What a stream will read is said before it is read. */
+function streamResponse(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  { steps, prunedFiles, missing }: Plan,
+  type: string,
+): Response {
+  const scan = scanOf(filesOf(steps));
+  const headers = { ...readHeaders({ scan, prunedFiles, missing }), "Content-Type": type };
+  return new Response(body, { headers });
+}
+
+function filesOf(steps: Plan["steps"]): Set<Plan["steps"][number]["files"][number]> {
+  return new Set(steps.flatMap(({ files }) => files));
+}

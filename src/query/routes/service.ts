@@ -1,0 +1,73 @@
+/** Routes about the service itself: health, readiness, figures, description. */
+import { JSON_TYPE } from "../answer.ts";
+import { describeApi } from "../openapi.ts";
+import type { Metrics } from "../../runtime/metrics.ts";
+import type { Route } from "../route.ts";
+
+/** What of the service is not ready, by part. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly parts: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export interface ServiceParts {
+  readonly ready: () => Readiness;
+  readonly metrics: Metrics;
+}
+
+const OBJECT = { type: "object" } as const;
+
+export function serviceRoutes({ ready, metrics }: ServiceParts): Route[] {
+  return [
+    {
+      method: "GET",
+      path: "/healthz",
+      summary: "Whether the process works",
+      action: undefined,
+      answers: { [JSON_TYPE]: OBJECT },
+      handle: () => Promise.resolve(json({ healthy: true }, 200)),
+    },
+    {
+      method: "GET",
+      path: "/readyz",
+      summary: "Whether every part is ready, and which is not",
+      action: undefined,
+      answers: { [JSON_TYPE]: OBJECT },
+      handle: () => {
+        const readiness = ready();
+        return Promise.resolve(json(readiness, readiness.ready ? 200 : 503));
+      },
+    },
+    {
+      method: "GET",
+      path: "/metrics",
+      summary: "Figures of the process for Prometheus",
+      action: "operate",
+      answers: { "text/plain": { type: "string" } },
+      handle: async () => {
+        const headers = { "Content-Type": metrics.contentType, "Cache-Control": "no-store" };
+        return new Response(await metrics.text(), { headers });
+      },
+    },
+  ];
+}
+
+/** Describes all other routes and itself. */
+export function openApiRoute(others: readonly Route[], version: string): Route {
+  const route: Route = {
+    method: "GET",
+    path: "/openapi.json",
+    summary: "This description",
+    action: "read",
+    answers: { [JSON_TYPE]: OBJECT },
+    handle: () => Promise.resolve(json(describeApi([...others, route], version), 200)),
+  };
+  return route;
+}
+
+function json(value: unknown, status: number): Response {
+  return new Response(`${JSON.stringify(value)}\n`, {
+    status,
+    headers: { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" },
+  });
+}

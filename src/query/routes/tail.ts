@@ -1,0 +1,142 @@
+/** `GET /v1/tail`: events as they come, as server-sent events (WHATWG HTML, 9.2). */
+import { negotiate } from "../accept.ts";
+import type { Activity } from "../activity.ts";
+import { readHeaders, streamedBody } from "../answer.ts";
+import { formatEventId } from "../../event/event-id.ts";
+import type { HotTable } from "../hot/table.ts";
+import { ProblemError } from "../problem.ts";
+import { parseConditions, parseSince } from "../request.ts";
+import type { Call, Route } from "../route.ts";
+import { EVENT_SCHEMA } from "../schemas.ts";
+import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
+import type { TailRow } from "../tail/live-queue.ts";
+import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
+import { TIME_FORMS } from "../time-text.ts";
+
+export interface TailParts {
+  readonly source: TailSource;
+  readonly hot: HotTable;
+  readonly activity: Activity;
+  /** Live clients at the same time. */
+  readonly clientsMax: number;
+  /** A comment is sent after so long without an event. */
+  readonly heartbeatMs: number;
+}
+
+export const CLIENTS_MAX = 256;
+export const HEARTBEAT_MS = 15_000;
+
+const EVENT_STREAM = "text/event-stream";
+/** How long a client that was refused or cut off should wait, in milliseconds and seconds. */
+const RECONNECT_MS = 1_000;
+const RETRY_AFTER_SECONDS = 5;
+
+export function tailRoute(parts: TailParts): Route {
+  return {
+    method: "GET",
+    path: "/v1/tail",
+    summary: "Follow events live, from a place on if told",
+    action: "read",
+    parameters: [{
+      name: "since",
+      text: `Begin in the past: ${TIME_FORMS}, or an event's id. "Last-Event-ID" goes before it`,
+      schema: { type: "string" },
+    }],
+    takesFilters: true,
+    answers: { [EVENT_STREAM]: EVENT_SCHEMA },
+    async handle(call) {
+      if (call.request.method === "HEAD") {
+        throw new ProblemError(405, "A stream has no length to ask for", {
+          accepted: "GET",
+          headers: { Allow: "GET" },
+        });
+      }
+      negotiate(call.request.headers.get("accept") ?? undefined, [
+        { form: "sse", types: [EVENT_STREAM] },
+      ]);
+      const items = openTail(call, parts);
+      if (parts.activity.count >= parts.clientsMax) {
+        throw new ProblemError(503, `${parts.clientsMax} clients follow the record already`, {
+          headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
+        });
+      }
+      const end = parts.activity.begin();
+      let rows = 0;
+      const chunks = async function* (): AsyncGenerator<string> {
+        yield `retry: ${RECONNECT_MS}\n\n`;
+        for await (const group of items) {
+          rows += group.filter(({ kind }) => kind === "row").length;
+          if (group.length > 0) yield group.map(formatItem).join("");
+        }
+        yield ": the service is stopping\n\n";
+      };
+      const body = await streamedBody({
+        chunks: chunks(),
+        onEnd({ bytes }) {
+          end();
+          call.report({ rows, bytes });
+        },
+      });
+      call.report({});
+      const facts = { scan: { files: 0, bytes: 0 }, prunedFiles: 0 };
+      return new Response(body, {
+        headers: {
+          ...readHeaders({ ...facts, missing: parts.hot.missing() }),
+          "Content-Type": `${EVENT_STREAM}; charset=utf-8`,
+          "Cache-Control": "no-store, no-transform",
+          "X-Accel-Buffering": "no",
+        },
+      });
+    },
+  };
+}
+
+function openTail(call: Call, { source, heartbeatMs }: TailParts): ReturnType<typeof follow> {
+  const conditions = parseConditions(call.parameters, call.time);
+  const place = placeOf(call.request.headers.get("last-event-id"));
+  const since = place === undefined ? parseSince(call.parameters, call.time) : undefined;
+  return follow(source, {
+    request: { conditions, sinceUs: since?.kind === "time" ? since.timeUs : undefined },
+    principal: call.principal,
+    place,
+    since,
+    signal: call.signal,
+    quietMs: heartbeatMs,
+  });
+}
+
+/** An empty id is what a client sends that has not seen any. */
+function placeOf(text: string | null): TailPlace | undefined {
+  if (text === null || text === "") return undefined;
+  const place = decodeTailPlace(text);
+  if (place !== undefined) return place;
+  throw new ProblemError(400, "The place to go on after is none that this service has given out", {
+    parameter: "Last-Event-ID",
+    accepted: `the "id" of an event of this stream`,
+  });
+}
+
+function formatItem(item: TailItem): string {
+  const id = `id: ${encodeTailPlace(item.place)}\n`;
+  switch (item.kind) {
+    case "row":
+      return `event: audit\n${id}data: ${item.row.json}\n\n`;
+    case "gap": {
+      const { count, first, last } = item.skipped;
+      const data = {
+        count,
+        reason: "the client reads more slowly than events come",
+        from: idOf(first),
+        to: last.map(idOf),
+      };
+      return `event: gap\n${id}data: ${JSON.stringify(data)}\n\n`;
+    }
+    case "place":
+      // An id without data moves the client's place and is no event of its own.
+      return `: \n${id}\n`;
+  }
+}
+
+function idOf({ incarnation, sequence, idx }: TailRow): string {
+  return formatEventId({ incarnation, sequence, idx });
+}

@@ -1,0 +1,145 @@
+/**
+ * Hands every freshly loaded row to the live clients that want it: one query per distinct filter and load, however
+ * many clients share it.
+ *
+ * Invariants: rows of a stream are handed out once and in order; a client that joins is told from where on, so that it
+ * can read what lies before by itself, and is told when the streams no longer continue what it was given.
+ */
+import type { Log } from "../../runtime/log.ts";
+import type { Connection } from "../../storage/duckdb.ts";
+import type { HotTable } from "../hot/table.ts";
+import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
+import type { Principal } from "../principal.ts";
+import type { HotRange } from "../read-view.ts";
+import { LiveQueue, type TailRow } from "./live-queue.ts";
+
+export interface Membership {
+  /** Last sequence handed out of every stream before this client joined. */
+  readonly from: ReadonlyMap<string, number>;
+  readonly queue: LiveQueue;
+  leave(): void;
+}
+
+export interface Dispatcher extends AsyncDisposable {
+  join(request: TailRequest, principal: Principal): Membership;
+  /** Last sequence handed out, per stream: all rows up to there are in the queues of those who want them. */
+  readonly dispatched: ReadonlyMap<string, number>;
+}
+
+export interface DispatcherOptions {
+  readonly hot: HotTable;
+  readonly connection: Connection;
+  readonly log: Log;
+  readonly createQueue?: () => LiveQueue;
+}
+
+/** Clients with one filter and one principal's scopes. */
+interface Group {
+  readonly request: TailRequest;
+  readonly principal: Principal;
+  readonly queues: Set<LiveQueue>;
+}
+
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { hot, connection, log, createQueue = () => new LiveQueue() } = options;
+  const groups = new Map<string, Group>();
+  /** Last sequence that is being handed out; who joins reads up to there by itself. */
+  const assigned = new Map<string, number>(hot.progress());
+  const dispatched = new Map(assigned);
+  let running: Promise<void> | undefined;
+  let hasNews = false;
+  let isClosed = false;
+
+  const breakAll = (): void => {
+    for (const { queues } of groups.values()) queues.forEach((queue) => queue.break());
+  };
+  const dispatch = async (): Promise<void> => {
+    using lease = hot.acquire();
+    for (const [incarnation, upTo] of hot.progress()) {
+      const from = assigned.get(incarnation);
+      if (from !== undefined && from >= upTo) continue;
+      const ranges = lease.view.hot.filter((each) => each.incarnation === incarnation);
+      const isSeamless = from !== undefined && ranges.length > 0 &&
+        ranges.every(({ after }) => after <= from);
+      assigned.set(incarnation, upTo);
+      if (isSeamless) await handOut(ranges.map((each) => ({ ...each, after: from })));
+      else breakAll();
+      dispatched.set(incarnation, upTo);
+    }
+  };
+  const handOut = async (ranges: readonly HotRange[]): Promise<void> => {
+    const wanted = ranges.filter(({ after, upTo }) => upTo > after);
+    const [first] = wanted;
+    if (first === undefined) return;
+    const present = [...groups.values()].map((group) => ({ ...group, queues: [...group.queues] }));
+    for (const { request, principal, queues } of present) {
+      const { sql, parameters } = planLoaded(request, principal, wanted);
+      const values = parameters.filter((each) => typeof each !== "symbol");
+      for await (const lines of connection.streamText(sql, { parameters: values })) {
+        const rows = lines.map((line) => parseTailRow(line, first.incarnation));
+        for (const queue of queues) queue.push(rows);
+      }
+    }
+  };
+  const run = async (): Promise<void> => {
+    while (hasNews && !isClosed) {
+      hasNews = false;
+      try {
+        await dispatch();
+      } catch (error) {
+        log.error("live events were not handed out", { error: String(error) });
+        // Whoever is live reads on from the record itself.
+        breakAll();
+        for (const [incarnation, upTo] of assigned) dispatched.set(incarnation, upTo);
+      }
+    }
+    running = undefined;
+  };
+  const endChanges = hot.onChange(() => {
+    hasNews = true;
+    running ??= run();
+  });
+
+  return {
+    dispatched,
+    join(request, principal) {
+      const key = JSON.stringify([request, scopesKey(principal)]);
+      const group = groups.get(key) ?? { request, principal, queues: new Set() };
+      groups.set(key, group);
+      const queue = createQueue();
+      if (isClosed) queue.close();
+      group.queues.add(queue);
+      return {
+        from: new Map(assigned),
+        queue,
+        leave() {
+          group.queues.delete(queue);
+          if (group.queues.size === 0) groups.delete(key);
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+      endChanges();
+      await running;
+      for (const { queues } of groups.values()) queues.forEach((queue) => queue.close());
+      await connection[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Reads a row as the plans of a tail write it: `<seq> <idx> <JSON>`. */
+export function parseTailRow(line: string, incarnation: string): TailRow {
+  const first = line.indexOf(" ");
+  const second = line.indexOf(" ", first + 1);
+  return {
+    incarnation,
+    sequence: Number(line.slice(0, first)),
+    idx: Number(line.slice(first + 1, second)),
+    json: line.slice(second + 1),
+  };
+}
+
+function scopesKey({ scopes }: Principal): unknown {
+  return [scopes.topics, scopes.hosts];
+}

@@ -1,0 +1,255 @@
+/**
+ * One client's live tail: first what lies behind its place, from archive and hot table, then what comes, without a
+ * seam. Whenever the live stream cannot go on from where the client is, it catches up again.
+ *
+ * Invariants: rows of a stream are given in the order of its sequences, each once; the place given with a row says
+ * that everything before it was given as well. What a slow client misses stands in a gap.
+ */
+import { formatEventId } from "../../event/event-id.ts";
+import type { Executor } from "../executor.ts";
+import type { HotTable } from "../hot/table.ts";
+import { planEvent } from "../planner.ts";
+import { planBacklog, planStarts, type TailRequest } from "../planner/tail-plan.ts";
+import type { Principal } from "../principal.ts";
+import { ProblemError } from "../problem.ts";
+import type { Since } from "../request.ts";
+import { type StreamPlace, type TailPlace, WHOLE_MESSAGE } from "../tail-place.ts";
+import { parseTime } from "../time-text.ts";
+import { type Dispatcher, type Membership, parseTailRow } from "./dispatcher.ts";
+import type { Skipped, TailRow } from "./live-queue.ts";
+
+export interface FollowOptions {
+  readonly request: TailRequest;
+  readonly principal: Principal;
+  /** Where an earlier stream ended; before {@link FollowOptions.since} when both are given. */
+  readonly place: TailPlace | undefined;
+  readonly since: Since | undefined;
+  /** Ends the tail. */
+  readonly signal: AbortSignal;
+  /** After so long without an event, the place alone is given. */
+  readonly quietMs: number;
+}
+
+export type TailItem =
+  | { readonly kind: "row"; readonly row: TailRow; readonly place: TailPlace }
+  | { readonly kind: "gap"; readonly skipped: Skipped; readonly place: TailPlace }
+  | { readonly kind: "place"; readonly place: TailPlace };
+
+export interface TailSource {
+  readonly hot: HotTable;
+  readonly executor: Executor;
+  readonly dispatcher: Dispatcher;
+}
+
+/** Rows of a backlog that are read in one go. */
+const BACKLOG_LIMIT = 5_000;
+
+/** Items in groups that can be sent at once. Ends when the signal is aborted or the service stops. */
+export async function* follow(
+  source: TailSource,
+  options: FollowOptions,
+): AsyncGenerator<readonly TailItem[], void> {
+  const { dispatcher } = source;
+  const { request, principal, signal } = options;
+  const member = dispatcher.join(request, principal);
+  let membership: Membership | undefined = member;
+  try {
+    const streams = await beginningOf(source, { ...options, from: member.from });
+    // The first place is given at once, so that a client that is cut off before any event resumes from here.
+    yield [{ kind: "place", place: placeOf(source, streams) }];
+    while (!signal.aborted) {
+      membership ??= dispatcher.join(request, principal);
+      for (const incarnation of membership.from.keys()) {
+        if (!streams.has(incarnation)) {
+          streams.set(incarnation, { sequence: 0, idx: WHOLE_MESSAGE });
+        }
+      }
+      yield* catchUp(source, options, { streams, from: membership.from });
+      const ended = yield* live(source, options, { streams, membership });
+      if (ended === "closed") return;
+      membership.leave();
+      membership = undefined;
+    }
+  } finally {
+    membership?.leave();
+  }
+}
+
+type Streams = Map<string, StreamPlace>;
+
+function placeOf({ hot }: TailSource, streams: Streams): TailPlace {
+  return { streams: new Map(streams), knownUs: hot.knownUs };
+}
+
+type Beginning = FollowOptions & { readonly from: ReadonlyMap<string, number> };
+
+/** Where each stream is read from. Streams that are not named begin with their first message. */
+async function beginningOf(source: TailSource, options: Beginning): Promise<Streams> {
+  const { place, since, from } = options;
+  // The order of a map is that of its first entries, their values those of the last: what lies behind comes first.
+  const now: Streams = new Map(
+    [...from].map(([incarnation, sequence]) => [incarnation, { sequence, idx: WHOLE_MESSAGE }]),
+  );
+  if (place !== undefined) {
+    const except = [...place.streams.keys(), ...from.keys()];
+    const column = "logged_at" as const;
+    const later = await startsOf(source, options, {
+      except,
+      since: { column, fromUs: place.knownUs },
+    });
+    return new Map([...place.streams, ...later]);
+  }
+  if (since === undefined) return now;
+  if (since.kind === "time") {
+    const fromUs = since.timeUs;
+    const starts = await startsOf(source, options, {
+      except: [],
+      since: { column: "time", fromUs },
+    });
+    return new Map([...starts, ...now, ...starts]);
+  }
+  const { incarnation, sequence, idx } = since.place;
+  const fromUs = await loggedAtOf(source, options, since);
+  const starts = await startsOf(source, options, {
+    except: [incarnation],
+    since: { column: "logged_at", fromUs },
+  });
+  const named: Streams = new Map([[incarnation, { sequence, idx }], ...starts]);
+  return new Map([...named, ...now, ...named]);
+}
+
+async function startsOf(
+  { hot, executor }: TailSource,
+  { principal, signal }: FollowOptions,
+  request: Parameters<typeof planStarts>[0],
+): Promise<Streams> {
+  using lease = hot.acquire();
+  const { rows } = await executor.rows(planStarts(request, principal, lease.view), { signal });
+  return new Map(rows.map(({ incarnation, first }) => [
+    String(incarnation),
+    { sequence: Number(first) - 1, idx: WHOLE_MESSAGE },
+  ]));
+}
+
+async function loggedAtOf(
+  { hot, executor }: TailSource,
+  { principal, signal }: FollowOptions,
+  since: Extract<Since, { kind: "event" }>,
+): Promise<number> {
+  using lease = hot.acquire();
+  const { steps } = planEvent(since.place, principal, lease.view);
+  for await (const [line] of executor.texts(steps, { signal })) {
+    const loggedAt: unknown = line === undefined ? undefined : JSON.parse(line).logged_at;
+    const timeUs = parseTime(String(loggedAt), { nowUs: 0, bootUs: 0 });
+    if (timeUs !== undefined) return timeUs;
+  }
+  throw new ProblemError(400, `There is no event "${formatEventId(since.place)}" to begin after`, {
+    parameter: "since",
+    accepted: "the id of an event, or a time",
+  });
+}
+
+interface Course {
+  readonly streams: Streams;
+  /** Last sequence of each stream that the live queue does not bring. */
+  readonly from: ReadonlyMap<string, number>;
+}
+
+/** Gives what lies between the client's place and where its queue begins. */
+async function* catchUp(
+  source: TailSource,
+  options: FollowOptions,
+  { streams, from }: Course,
+): AsyncGenerator<readonly TailItem[]> {
+  for (const incarnation of [...streams.keys()]) {
+    let hasMore = true;
+    while (hasMore && !options.signal.aborted) {
+      const rows = await backlog(source, options, { streams, from, incarnation });
+      hasMore = rows.hasMore;
+      if (rows.items.length > 0) yield rows.items;
+    }
+  }
+}
+
+/** The next rows of one stream; moves the client's place over them. */
+async function backlog(
+  source: TailSource,
+  { request, principal, signal }: FollowOptions,
+  { streams, from, incarnation }: Course & { readonly incarnation: string },
+): Promise<{ readonly items: readonly TailItem[]; readonly hasMore: boolean }> {
+  using lease = source.hot.acquire();
+  const { view } = lease;
+  const after = streams.get(incarnation) ?? { sequence: 0, idx: WHOLE_MESSAGE };
+  // A stream that is no longer written ends with the last of its rows in the archive.
+  const end = from.get(incarnation) ?? view.upper.get(incarnation);
+  const upTo = end ?? Number.MAX_SAFE_INTEGER;
+  const isDone = after.sequence > upTo || after.sequence === upTo && after.idx === WHOLE_MESSAGE;
+  if (isDone) return { items: [], hasMore: false };
+  const limit = BACKLOG_LIMIT;
+  const step = planBacklog(request, principal, { view, incarnation, after, upTo, limit });
+  const items: TailItem[] = [];
+  for await (const lines of source.executor.texts([step], { signal })) {
+    for (const line of lines) {
+      const row = parseTailRow(line, incarnation);
+      streams.set(incarnation, { sequence: row.sequence, idx: row.idx });
+      items.push({ kind: "row", row, place: placeOf(source, streams) });
+    }
+  }
+  if (items.length >= limit) return { items, hasMore: true };
+  if (step.upTo === Number.MAX_SAFE_INTEGER) return { items, hasMore: false };
+  streams.set(incarnation, { sequence: step.upTo, idx: WHOLE_MESSAGE });
+  return { items, hasMore: step.upTo < upTo };
+}
+
+/** Gives what comes until the client must catch up again or all ends. */
+async function* live(
+  source: TailSource,
+  { signal, quietMs }: FollowOptions,
+  { streams, membership }: { readonly streams: Streams; readonly membership: Membership },
+): AsyncGenerator<readonly TailItem[], "again" | "closed"> {
+  const { queue } = membership;
+  // What did not fit while the client caught up is read from the record, not left out.
+  if (queue.hasSkipped) return "again";
+  while (true) {
+    const taken = await queue.take({ signal, quietMs });
+    switch (taken.kind) {
+      case "rows": {
+        const rows = taken.rows.filter((row) => isAfter(row, streams.get(row.incarnation)));
+        yield rows.map((row) => {
+          streams.set(row.incarnation, { sequence: row.sequence, idx: row.idx });
+          return { kind: "row", row, place: placeOf(source, streams) };
+        });
+        break;
+      }
+      case "skipped":
+        for (const { incarnation, sequence, idx } of taken.skipped.last) {
+          streams.set(incarnation, { sequence, idx });
+        }
+        yield [{ kind: "gap", skipped: taken.skipped, place: placeOf(source, streams) }];
+        break;
+      case "quiet":
+        advance(streams, source.dispatcher.dispatched);
+        yield [{ kind: "place", place: placeOf(source, streams) }];
+        break;
+      case "broken":
+        return "again";
+      case "closed":
+        return "closed";
+    }
+  }
+}
+
+function isAfter(row: TailRow, place: StreamPlace | undefined): boolean {
+  if (place === undefined) return true;
+  return row.sequence > place.sequence || row.sequence === place.sequence && row.idx > place.idx;
+}
+
+/** Nothing waits for the client: it has seen all of what was handed out. */
+function advance(streams: Streams, dispatched: ReadonlyMap<string, number>): void {
+  for (const [incarnation, sequence] of dispatched) {
+    const place = streams.get(incarnation);
+    if (place !== undefined && sequence > place.sequence) {
+      streams.set(incarnation, { sequence, idx: WHOLE_MESSAGE });
+    }
+  }
+}

@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { dataFileKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { DataFile } from "../storage/table.ts";
@@ -39,8 +39,8 @@ export interface DataFilesOptions {
 
 export async function openDataFiles(options: DataFilesOptions): Promise<DataFiles> {
   const { store, cacheDirectory } = options;
-  const inPlace = store.localPath(dataFileKey(""));
-  if (inPlace !== undefined) return filesInPlace(store, inPlace);
+  const inPlace = store.localPath(dataFileKey("any"));
+  if (inPlace !== undefined) return filesInPlace(store, dirname(inPlace));
   const directory = join(cacheDirectory, "files");
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const cache = new FileCache({ ...options, directory });

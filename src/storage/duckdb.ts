@@ -14,6 +14,7 @@ import {
   type DuckDBResult,
   DuckDBStructValue,
   DuckDBTimestampTZValue,
+  type DuckDBType,
   DuckDBTypeId,
   type DuckDBValue,
   StatementType,
@@ -269,7 +270,10 @@ function createTurns(): { take(): Promise<() => void> } {
 
 async function rowsOf(result: DuckDBResult): Promise<SqlResult> {
   const names = result.deduplicatedColumnNames();
-  const columns = names.map((name, place) => ({ name, type: String(result.columnType(place)) }));
+  const columns = names.map((name, place) => ({
+    name,
+    type: typeNameOf(result.columnType(place)),
+  }));
   const rows = await result.getRows();
   return {
     columns,
@@ -277,6 +281,11 @@ async function rowsOf(result: DuckDBResult): Promise<SqlResult> {
       Object.fromEntries(names.map((name, place) => [name, jsonOf(row[place] ?? null)]))
     ),
   };
+}
+
+/** Types made of others, such as JSON of VARCHAR, go by their own name. */
+function typeNameOf(type: DuckDBType): string {
+  return type.alias ?? String(type);
 }
 
 /** Times beyond these µs are infinite or outside the years that RFC 3339 can write. */
@@ -358,7 +367,7 @@ async function describeFirst(client: DuckDBConnection, sql: string): Promise<Sta
   try {
     const columns = Array.from({ length: prepared.columnCount }, (_, place) => ({
       name: prepared.columnName(place),
-      type: String(prepared.columnType(place)),
+      type: typeNameOf(prepared.columnType(place)),
     }));
     const type = (StatementType[prepared.statementType] ?? "unknown").toLowerCase();
     return { type, columns, parameters: prepared.parameterCount };

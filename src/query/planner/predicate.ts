@@ -8,8 +8,8 @@ import type { Binder } from "./binder.ts";
 /** One predicate per condition; all must hold. */
 export function predicatesOf(conditions: readonly Condition[], binder: Binder): string[] {
   return conditions.map(({ column, isNegated, matches }) => {
-    const any = matches.map((match) => matchOf(column, match, binder)).join(" OR ");
-    return isNegated ? `NOT (${any})` : `(${any})`;
+    const alternatives = matches.map((match) => matchOf(column, match, binder)).join(" OR ");
+    return isNegated ? `NOT (${alternatives})` : `(${alternatives})`;
   });
 }
 

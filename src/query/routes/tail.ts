@@ -63,10 +63,11 @@ export function tailRoute(parts: TailParts): Route {
       const end = parts.activity.begin();
       let rows = 0;
       const chunks = async function* (): AsyncGenerator<string> {
-        yield `retry: ${RECONNECT_MS}\n\n`;
+        let head = `retry: ${RECONNECT_MS}\n\n`;
         for await (const group of items) {
           rows += group.filter(({ kind }) => kind === "row").length;
-          if (group.length > 0) yield group.map(formatItem).join("");
+          if (group.length > 0) yield head + group.map(formatItem).join("");
+          head = "";
         }
         yield ": the service is stopping\n\n";
       };

@@ -7,7 +7,7 @@
  */
 
 /** Operators, as the parser names the functions behind them. */
-const OPERATORS = "+ - * / // % ** ^ & | ~ << >> || && -> ->> @> <@ ^@ @ !__postfix " +
+const OPERATORS = "+ - * / // % ** ^ & | ~ << >> || && ->> @> <@ ^@ @ !__postfix " +
   "~~ !~~ ~~* !~~* ~~~ like_escape not_like_escape ilike_escape not_ilike_escape";
 
 const NUMBERS =

@@ -26,7 +26,7 @@ import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
 import { hostsRoute, topicsRoute } from "./routes/figures.ts";
-import { openApiRoute, type Readiness, serviceRoutes } from "./routes/service.ts";
+import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
@@ -163,7 +163,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     sqlRoute({ executor: pages, acquire, limits: SQL_LIMITS }),
     topicsRoute({ executor: pages, acquire }),
     hostsRoute({ executor: pages, acquire }),
-    ...serviceRoutes({ ready, metrics }),
+    ...statusRoutes({ ready, metrics }),
   ];
   observe(metrics, { hotTable, tails, streams, cachedBytes: () => files.cachedBytes });
   const app: App = createApp({

@@ -10,14 +10,14 @@ export interface Readiness {
   readonly parts: readonly { readonly name: string; readonly reason: string }[];
 }
 
-export interface ServiceParts {
+export interface StatusParts {
   readonly ready: () => Readiness;
   readonly metrics: Metrics;
 }
 
 const OBJECT = { type: "object" } as const;
 
-export function serviceRoutes({ ready, metrics }: ServiceParts): Route[] {
+export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
   return [
     {
       method: "GET",

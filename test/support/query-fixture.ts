@@ -1,0 +1,127 @@
+/** A query service over a real table of known events, without a broker, and ways to ask it. */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { digestOfToken } from "../../src/query/auth.ts";
+import { openQueryService, type QueryService } from "../../src/query/open-query.ts";
+import { createLog } from "../../src/runtime/log.ts";
+import { createMetrics } from "../../src/runtime/metrics.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { openStore } from "../../src/storage/open-store.ts";
+import { openTemporaryFolder } from "./temporary-folder.ts";
+import { commitMessages } from "./test-archive.ts";
+import { createMessageMaker, numberedEvents } from "./test-messages.ts";
+
+export const TOKEN = "test-token-of-enough-length";
+/** Of somebody who may read files of one host, and nothing else. */
+export const VIEWER = "viewer-token-of-enough-length";
+export const INCARNATION = "0a1b2c3d";
+export const START_US = Date.UTC(2026, 5, 1) * 1000;
+/** The day of all events. */
+export const RANGE = "from=2026-06-01&to=2026-06-02";
+export const EVENTS = 250;
+
+export interface AskOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: BodyInit;
+  /** Null for none. */
+  readonly token?: string | null;
+}
+
+export interface QueryFixture extends AsyncDisposable {
+  readonly service: QueryService;
+  readonly store: ObjectStore;
+  readonly folder: string;
+  /** Lines of the process's log; the audit's events are among them. */
+  readonly lines: readonly string[];
+  ask(path: string, options?: AskOptions): Promise<Response>;
+  /** Events of a successful search over {@link RANGE}. */
+  search(query: string, options?: AskOptions): Promise<Readonly<Record<string, unknown>>[]>;
+  sql(sql: string, more?: object, options?: AskOptions): Promise<Response>;
+}
+
+/**
+ * 200 process/exec of web-1 (half of root, half of www), 49 file/write of db-1 that belong to app/shop too, and one
+ * network/connect of db-1; in four messages and two commits.
+ */
+export async function openQueryFixture(): Promise<QueryFixture> {
+  const folder = await openTemporaryFolder("query");
+  await mkdir(join(folder.path, "bucket"));
+  await writeFile(join(folder.path, "token"), `${TOKEN}\n`);
+  const lines: string[] = [];
+  const log = createLog({ level: "info", write: (line) => lines.push(line) });
+  const store = await openStore({ url: pathToFileURL(join(folder.path, "bucket")).href, log });
+  await fill(store, folder.path);
+  const service = await openQueryService({
+    store,
+    nats: undefined,
+    shards: ["0"],
+    cacheDirectory: join(folder.path, "cache"),
+    hot: "off",
+    tokens: {
+      adminTokenFile: join(folder.path, "token"),
+      others: [{
+        sha256: digestOfToken(VIEWER),
+        principal: {
+          name: "viewer",
+          scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+        },
+      }],
+    },
+    host: "test",
+    producerDirectory: join(folder.path, "spool"),
+    version: "0.0.0",
+    log,
+    metrics: createMetrics(),
+  });
+  const ask: QueryFixture["ask"] = (path, options = {}) => {
+    const { token = TOKEN, headers, ...init } = options;
+    const all = { ...headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
+    return service.fetch(new Request(`http://localhost${path}`, { ...init, headers: all }));
+  };
+  return {
+    ...{ service, store, lines, ask },
+    folder: folder.path,
+    async search(query, options) {
+      const answer = await ask(`/v1/events?${RANGE}&limit=10000&${query}`, options);
+      if (!answer.ok) throw new Error(`Cannot search: ${await answer.text()}`);
+      return (await answer.json()).events;
+    },
+    sql: (sql, more = {}, options = {}) =>
+      ask("/v1/sql", { method: "POST", body: JSON.stringify({ sql, ...more }), ...options }),
+    async [Symbol.asyncDispose]() {
+      await service[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function fill(store: ObjectStore, folder: string): Promise<void> {
+  const web = createMessageMaker();
+  const db = createMessageMaker({ agent: "a2", host: "db-1", firstSequence: 3 });
+  const first = [
+    await web.next(numberedEvents(0, 100, { timeUs: START_US })),
+    await web.next(numberedEvents(100, 100, { timeUs: START_US + 1_000_000 })),
+  ];
+  const second = [
+    await db.next(
+      numberedEvents(200, 49, {
+        timeUs: START_US + 2_000_000,
+        more: { topic: "file/write", path: "/etc/pass,wd", topics: ["app/shop"] },
+      }),
+    ),
+    await db.next([{
+      timeUs: START_US + 3_000_000,
+      topic: "network/connect",
+      severity: "high",
+      message: 'says "hello", and\nmore — ünïcode 🦀',
+      dst_port: 443,
+      detail: { nested: { big: 12345678901, none: null }, text: 'q"uote' },
+    }]),
+  ];
+  for (const messages of [first, second]) {
+    await commitMessages({ store, incarnation: INCARNATION, messages, folder });
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Makes a round part of the archive: evidence, quarantine, state and data files first, then the one log entry that
+ * names them.
+ *
+ * Invariant: nothing is visible before the log entry, and everything the entry names is durable before it. All objects
+ * are named by their content, so every step may run again, and what a crash leaves behind is harmless.
+ */
+import { readFile } from "node:fs/promises";
+import type { Log } from "../runtime/log.ts";
+import { dataFileKey, evidenceKey, quarantineKey } from "../storage/layout.ts";
+import { AmbiguousWriteError, type ObjectStore } from "../storage/object-store.ts";
+import { putState } from "../storage/state-object.ts";
+import type { CommitResult, ShardCommit, Table } from "../storage/table.ts";
+import type { Quarantined, Round } from "./round.ts";
+import type { RoundRows } from "./round-rows.ts";
+
+export interface CommitRoundOptions {
+  readonly store: ObjectStore;
+  readonly table: Table;
+  readonly shard: string;
+  /** The shard's version that the round's state was read from. */
+  readonly startedFrom: number | undefined;
+  readonly round: Round;
+  readonly rows: RoundRows;
+  readonly log: Log;
+  readonly signal?: AbortSignal;
+}
+
+/** Of one round at most this many payloads get an object of their own; all of them are in the evidence. */
+export const QUARANTINE_OBJECTS_MAX = 100;
+
+/** Puts and commits. Throws when the store does; safe to call again with the same work. */
+export async function commitRound(options: CommitRoundOptions): Promise<CommitResult> {
+  const { store, table, shard, startedFrom, round, rows, signal } = options;
+  const request = signal === undefined ? {} : { signal };
+  const evidence = evidenceKey(round.range, round.segment.sha256);
+  await putOnce(options, evidence, round.segment.path);
+  await putQuarantined(options, [...round.quarantined, ...rows.quarantined]);
+  for (const { file, path } of rows.files) await putOnce(options, dataFileKey(file.path), path);
+  const state = await putState(store, round.state, { shard, ...request });
+  const { incarnation, sequence, digest } = round.state;
+  const work: ShardCommit = {
+    shard,
+    startedFrom,
+    position: { incarnation, sequence, digest, state },
+    firstSequence: round.range.first,
+    evidence: [evidence],
+    files: rows.files.map(({ file }) => file),
+    counts: countsOf(round, rows),
+  };
+  return await table.commit(work, signal);
+}
+
+/** Figures of a round for the log entry. */
+export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string, number>> {
+  return {
+    messages: round.messages.length,
+    rows: rows.rows,
+    gapRows: rows.gapRows,
+    unreadable: round.messages.filter(({ unreadable }) => unreadable !== undefined).length +
+      rows.quarantined.length,
+    contentBytes: round.contentBytes,
+    evidenceBytes: round.segment.sizeBytes,
+    ...round.verdicts,
+  };
+}
+
+/** Puts a file under a key that only this content can have. */
+async function putOnce(
+  { store, signal }: CommitRoundOptions,
+  key: string,
+  path: string,
+): Promise<void> {
+  const request = signal === undefined ? {} : { signal };
+  try {
+    await store.putFileIfAbsent(key, path, request);
+  } catch (cause) {
+    if (!(cause instanceof AmbiguousWriteError)) throw cause;
+    if (await store.head(key, request) === undefined) throw cause;
+  }
+}
+
+async function putQuarantined(
+  { store, round, log, signal }: CommitRoundOptions,
+  quarantined: readonly Quarantined[],
+): Promise<void> {
+  const request = signal === undefined ? {} : { signal };
+  for (const { path, note } of quarantined.slice(0, QUARANTINE_OBJECTS_MAX)) {
+    const key = quarantineKey(round.range.incarnation, note.sequence);
+    await store.put(key, await readFile(path), request);
+    const text = `${JSON.stringify(note, undefined, 2)}\n`;
+    await store.put(`${key}.json`, new TextEncoder().encode(text), request);
+  }
+  const left = quarantined.length - QUARANTINE_OBJECTS_MAX;
+  if (left > 0) log.warn("payloads are quarantined in the evidence segment only", { count: left });
+}

@@ -1,0 +1,294 @@
+/**
+ * A session: from the state of the last commit through round after round, until the end, a failure, or the news that
+ * the state is no longer the last one.
+ *
+ * Invariant: a session commits only onto the state it started from or made itself, of a stream whose messages at both
+ * ends of the round are still those that were read.
+ */
+import { commitSubjectOf, streamOf } from "../event/wire.ts";
+import { WATERMARK_BUCKET, WATERMARK_INTERVAL_MS } from "../event/watermark.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import { ensureBucket, type NatsConnection, openStream, purgeStream } from "../runtime/nats.ts";
+import { retry } from "../runtime/retry.ts";
+import { readStream, StreamChangedError } from "../runtime/stream-reader.ts";
+import type { Connection, Database } from "../storage/duckdb.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import type { Table } from "../storage/table.ts";
+import { commitRound, countsOf } from "./commit-round.ts";
+import { createMessageSource, type MessageSource } from "./message-source.ts";
+import type { RollupMetrics, RollupPosition } from "./rollup-metrics.ts";
+import { openRound, type Round, ROUND_MESSAGES_MAX } from "./round.ts";
+import { writeRoundRows } from "./round-rows.ts";
+import type { Scratch } from "./scratch.ts";
+import { findStart, isSameMessage, type StreamStart } from "./stream-start.ts";
+import { createWatermarkWriter, OvertakenError, type WatermarkWriter } from "./watermarks.ts";
+
+/** What a roll-up holds for as long as it is open. */
+export interface RollupContext {
+  readonly store: ObjectStore;
+  readonly connection: NatsConnection;
+  readonly database: Database;
+  readonly scratch: Scratch;
+  readonly table: Table;
+  readonly shard: string;
+  readonly intervalMs: number;
+  readonly segmentMaxBytes: number;
+  readonly acceptNewStream: boolean;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly metrics: RollupMetrics;
+  /** Kept up to date for the metrics. */
+  readonly position: MutablePosition;
+}
+
+export type MutablePosition = { -readonly [Key in keyof RollupPosition]: RollupPosition[Key] };
+
+export interface SessionOptions {
+  readonly signal: AbortSignal;
+  /** End once everything that the stream holds at the start is committed. */
+  readonly isOnce: boolean;
+  readonly onCommit?: () => void;
+}
+
+export interface SessionSummary {
+  readonly commits: number;
+  readonly messages: number;
+  readonly rows: number;
+  /** The shard's last committed sequence. */
+  readonly sequence: number;
+}
+
+/** So often a round's objects and its log entry are tried again before the round is thrown away. */
+const COMMIT_ATTEMPTS_MAX = 8;
+const COMMIT_BACKOFF = { firstMs: 100, maximumMs: 10_000 };
+/** So often the broker is asked before a commit while it does not answer. */
+const ASK_ATTEMPTS_MAX = 5;
+/** How long one run over what is there waits for the next message. */
+const ONCE_SILENCE_MS = 60_000;
+
+/**
+ * Runs one session. Rejects with StreamChangedError or OvertakenError when the state has to be read anew, with the
+ * signal's reason when it is aborted, and with whatever went wrong otherwise.
+ */
+export async function runSession(
+  context: RollupContext,
+  options: SessionOptions,
+): Promise<SessionSummary> {
+  const { connection, shard, clock, position, log } = context;
+  const bucket = await ensureBucket(connection, WATERMARK_BUCKET);
+  const watermarks = createWatermarkWriter({ bucket, shard, clock });
+  const start = await findStart({ ...context, watermarks, signal: options.signal });
+  await watermarks.write(start.state);
+  position.committedSequence = start.state.sequence;
+  position.lastSequence = start.lastSequence;
+  log.debug("reading on", { sequence: start.state.sequence, incarnation: start.state.incarnation });
+  await using rows = await context.database.connect();
+  const session = new Session(context, { ...options, watermarks, start, rows });
+  if (options.isOnce && start.lastSequence <= start.state.sequence) return session.summary();
+  const reading = new AbortController();
+  await using source = createMessageSource(readStream({
+    connection,
+    stream: streamOf(shard),
+    fromSequence: start.state.sequence + 1,
+    created: start.created,
+    signal: AbortSignal.any([reading.signal, options.signal]),
+  }));
+  try {
+    await session.run(source);
+  } finally {
+    reading.abort();
+    position.oldestUs = undefined;
+  }
+  return session.summary();
+}
+
+/** Guards that state and shard version always belong together. */
+class Session {
+  readonly #context: RollupContext;
+  readonly #options: SessionOptions;
+  readonly #watermarks: WatermarkWriter;
+  readonly #start: StreamStart;
+  readonly #connection: Connection;
+  #state: StreamStart["state"];
+  #startedFrom: number | undefined;
+  #rewriteAtUs: number;
+  #commits = 0;
+  #messages = 0;
+  #rows = 0;
+
+  constructor(
+    context: RollupContext,
+    options: SessionOptions & {
+      readonly watermarks: WatermarkWriter;
+      readonly start: StreamStart;
+      /** The connection that makes rows; not shared, since a round's messages are a table of it. */
+      readonly rows: Connection;
+    },
+  ) {
+    this.#context = context;
+    this.#options = options;
+    this.#watermarks = options.watermarks;
+    this.#start = options.start;
+    this.#connection = options.rows;
+    this.#state = options.start.state;
+    this.#startedFrom = options.start.startedFrom;
+    this.#rewriteAtUs = context.clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+  }
+
+  summary(): SessionSummary {
+    return {
+      commits: this.#commits,
+      messages: this.#messages,
+      rows: this.#rows,
+      sequence: this.#state.sequence,
+    };
+  }
+
+  async run(source: MessageSource): Promise<void> {
+    const { signal, isOnce } = this.#options;
+    while (!isOnce || this.#state.sequence < this.#start.lastSequence) {
+      await using folder = await this.#context.scratch.openFolder();
+      const round = await this.#collect(source, folder.path);
+      signal.throwIfAborted();
+      if (round !== undefined) await this.#finish(round);
+    }
+  }
+
+  /** Collects one round: until the interval is over, it is full, or everything that was asked for is in it. */
+  async #collect(source: MessageSource, folder: string): Promise<Round | undefined> {
+    const { shard, clock, intervalMs, segmentMaxBytes, position } = this.#context;
+    const { isOnce, signal } = this.#options;
+    await using round = await openRound({ folder, shard, state: this.#state });
+    const ending = new AbortController();
+    const wait = (ms: number): Promise<void> =>
+      Promise.allSettled([clock.sleep(ms, AbortSignal.any([ending.signal, signal]))])
+        .then(() => undefined);
+    try {
+      let limit = isOnce ? wait(ONCE_SILENCE_MS) : undefined;
+      for (;;) {
+        const next = await source.next(limit ?? wait(await this.#keepWatermarks()));
+        signal.throwIfAborted();
+        if (next.kind === "end") throw new Error("Cannot read the stream: the reading has ended");
+        if (next.kind === "late") {
+          if (isOnce) {
+            throw new Error(`Cannot read the stream: no message in ${ONCE_SILENCE_MS} ms`);
+          }
+          if (limit !== undefined) return await round.finish();
+          continue;
+        }
+        const { message } = next;
+        await round.add(message);
+        position.oldestUs ??= message.storedAtUs;
+        position.lastSequence = Math.max(position.lastSequence, message.sequence);
+        limit ??= wait(intervalMs);
+        const isFull = round.contentBytes >= segmentMaxBytes ||
+          round.storedBytes >= segmentMaxBytes || round.messages >= ROUND_MESSAGES_MAX;
+        const isDone = isOnce && message.sequence >= this.#start.lastSequence;
+        if (isFull || isDone) return await round.finish();
+      }
+    } finally {
+      ending.abort();
+    }
+  }
+
+  /** Makes a round part of the archive, then tells everyone. */
+  async #finish(round: Round): Promise<void> {
+    const { scratch, table, store, shard, clock, metrics, log, position } = this.#context;
+    const { signal, onCommit } = this.#options;
+    const startedUs = clock.nowUs();
+    const tempDirectory = `${scratch.path}/spill`;
+    const rows = await writeRoundRows(this.#connection, { round, tempDirectory, signal });
+    await this.#requireSameStream(round);
+    const startedFrom = this.#startedFrom;
+    const work = { store, table, shard, startedFrom, round, rows, log, signal };
+    const result = await retry(() => commitRound(work), {
+      clock,
+      signal,
+      attemptsMax: COMMIT_ATTEMPTS_MAX,
+      backoff: COMMIT_BACKOFF,
+      isTransient: (error) => !(error instanceof RangeError || error instanceof TypeError),
+      onFailure: (error, waitMs) => {
+        metrics.failed();
+        log.warn("the commit is tried again", { error: String(error), waitMs });
+      },
+    });
+    if (result.kind === "superseded") {
+      throw new OvertakenError("Cannot commit the round: another roll-up came first");
+    }
+    this.#state = round.state;
+    this.#startedFrom = result.version;
+    this.#commits += 1;
+    this.#messages += round.messages.length;
+    this.#rows += rows.rows;
+    position.committedSequence = round.state.sequence;
+    position.oldestUs = undefined;
+    const counts = countsOf(round, rows);
+    const fileBytes = rows.files.reduce((sum, { file }) => sum + file.sizeBytes, 0);
+    const seconds = (clock.nowUs() - startedUs) / 1_000_000;
+    metrics.committed(counts, seconds);
+    metrics.written(rows.files.length, fileBytes);
+    log.info("committed", { version: result.version, seconds, fileBytes, ...shown(counts) });
+    onCommit?.();
+    await this.#announce(round, result.version);
+  }
+
+  /** What follows a commit is done again at the next one, or at the next rewriting, if it fails. */
+  async #announce(round: Round, version: number): Promise<void> {
+    const { connection, shard, log, position } = this.#context;
+    const steps: readonly (() => Promise<unknown>)[] = [
+      () => this.#watermarks.write(this.#state, round.agents),
+      // deno-lint-ignore require-await -- a step fails by rejecting
+      async () => connection.publish(commitSubjectOf(shard), String(version)),
+      () =>
+        purgeStream(connection, { stream: streamOf(shard), beforeSequence: this.#state.sequence }),
+      async () => {
+        position.lastSequence = (await openStream(connection, streamOf(shard)))?.lastSequence ?? 0;
+      },
+    ];
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        if (error instanceof OvertakenError) throw error;
+        log.warn("the commit is not announced yet", { version, error: String(error) });
+        return;
+      }
+    }
+  }
+
+  /** Rewrites all watermarks when it is time; milliseconds until the next time. */
+  async #keepWatermarks(): Promise<number> {
+    const { clock, log } = this.#context;
+    if (clock.nowUs() >= this.#rewriteAtUs) {
+      try {
+        await this.#watermarks.write(this.#state);
+      } catch (error) {
+        if (error instanceof OvertakenError) throw error;
+        log.warn("the watermarks are not rewritten", { error: String(error) });
+      }
+      this.#rewriteAtUs = clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+    }
+    return Math.max(1, (this.#rewriteAtUs - clock.nowUs()) / 1000);
+  }
+
+  /** A broker that lost its tail may have filled its place with other messages since they were read. */
+  async #requireSameStream(round: Round): Promise<void> {
+    const { clock } = this.#context;
+    const { signal } = this.#options;
+    const { created } = this.#start;
+    const retrying = { clock, signal, attemptsMax: ASK_ATTEMPTS_MAX, backoff: COMMIT_BACKOFF };
+    for (const { sequence, digest } of [this.#state, round.state]) {
+      const expected = { created, sequence, digest };
+      if (await retry(() => isSameMessage(this.#context, expected), retrying)) continue;
+      throw new StreamChangedError(
+        `Cannot commit the round: the stream has another message at ${sequence} than was read`,
+      );
+    }
+  }
+}
+
+/** Counts that are not nought, for the log. */
+function shown(counts: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+}

@@ -1,0 +1,209 @@
+/**
+ * The roll-up of one shard: reads its stream in order, makes rounds of it, commits them, tells the agents, and truncates
+ * the stream. Either once, over what is there now, or for as long as it is let.
+ *
+ * Invariants: where to read on is only ever taken from the table; the stream loses nothing before its commit, and never
+ * the message at the committed sequence; whatever fails leaves both as they were, so every step may run twice and two
+ * roll-ups at once.
+ */
+import type { Clock } from "../runtime/clock.ts";
+import { systemClock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import { connectNats } from "../runtime/nats.ts";
+import { backoffMs } from "../runtime/retry.ts";
+import { StreamChangedError } from "../runtime/stream-reader.ts";
+import { openTable } from "../storage/delta-table.ts";
+import { openDatabase } from "../storage/duckdb.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { isShardName } from "../event/wire.ts";
+import { createRollupMetrics } from "./rollup-metrics.ts";
+import { RoundTooLargeError } from "./round-rows.ts";
+import {
+  type MutablePosition,
+  type RollupContext,
+  runSession,
+  type SessionSummary,
+} from "./rollup-session.ts";
+import { openScratch } from "./scratch.ts";
+import { StreamMismatchError } from "./stream-start.ts";
+import { OvertakenError } from "./watermarks.ts";
+
+export interface RollupOptions {
+  /** The bucket; stays the caller's to close. */
+  readonly store: ObjectStore;
+  readonly nats: {
+    readonly url: string;
+    readonly credentialsFile?: string;
+    readonly inboxPrefix?: string;
+  };
+  readonly shard: string;
+  /** Longest time from a round's first message to its commit being made; 10 s by default. */
+  readonly intervalMs?: number;
+  /** A round ends at this much JSON; 256 MiB by default. */
+  readonly segmentMaxBytes?: number;
+  /** Folder for payloads and files on their way, up to a few times a segment; need not outlive the process. */
+  readonly scratchDirectory: string;
+  /** Make the stream again where it does not fit the bucket, instead of stopping with an error. */
+  readonly acceptNewStream?: boolean;
+  /** Bound of DuckDB's memory; 384 MiB by default. */
+  readonly memoryLimitBytes?: number;
+  /** Threads of DuckDB; 2 by default. */
+  readonly threads?: number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly clock?: Clock;
+  /** Ends waiting for the broker. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Rollup extends AsyncDisposable {
+  /**
+   * Commits what the stream holds now, in as many rounds as that takes, and resolves with what was done. Rejects when
+   * it cannot, with {@link StreamMismatchError} where a person has to decide; nothing is half done then.
+   */
+  runOnce(signal?: AbortSignal): Promise<SessionSummary>;
+  /**
+   * Goes on until the signal is aborted, through failures of broker and bucket; resolves then. Rejects with
+   * {@link StreamMismatchError} only.
+   */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export const DEFAULT_INTERVAL_MS = 10_000;
+export const DEFAULT_SEGMENT_MAX_BYTES = 256 * 1024 * 1024;
+export const DEFAULT_MEMORY_LIMIT_BYTES = 384 * 1024 * 1024;
+/** Spilled data on disk, in bytes. */
+const SPILL_BYTES_MAX = 4 * 1024 * 1024 * 1024;
+/** Rounds shrink to no less than this much JSON when they take too much memory. */
+const SEGMENT_MIN_BYTES = 16 * 1024 * 1024;
+/** Longest pause after failures that follow each other. */
+const FAILURE_BACKOFF = { firstMs: 250, maximumMs: 15_000 };
+/** So often one run over what is there starts anew when other roll-ups or the stream interfere. */
+const ONCE_SESSIONS_MAX = 20;
+
+/** Opens everything a roll-up needs. Rejects when the store does not refuse conditional puts, or the broker refuses us. */
+export async function openRollup(options: RollupOptions): Promise<Rollup> {
+  const { store, nats, shard, scratchDirectory, log, clock = systemClock, signal } = options;
+  if (!isShardName(shard)) {
+    throw new RangeError(`Cannot roll up shard "${shard}": expected 1 to 16 of a-z and 0-9`);
+  }
+  await using stack = new AsyncDisposableStack();
+  await store.verifyConditionalPut(signal === undefined ? {} : { signal });
+  const scratch = stack.use(await openScratch(scratchDirectory));
+  const connection = stack.use(
+    await connectNats({
+      ...nats,
+      name: `probity rollup ${shard}`,
+      log,
+      clock,
+      ...(signal === undefined ? {} : { signal }),
+    }),
+  );
+  const database = stack.use(
+    await openDatabase({
+      memoryLimitBytes: options.memoryLimitBytes ?? DEFAULT_MEMORY_LIMIT_BYTES,
+      threads: options.threads ?? 2,
+      tempDirectory: `${scratch.path}/spill`,
+      tempLimitBytes: SPILL_BYTES_MAX,
+    }),
+  );
+  const segmentMaxBytes = options.segmentMaxBytes ?? DEFAULT_SEGMENT_MAX_BYTES;
+  const position: MutablePosition = { committedSequence: 0, lastSequence: 0, oldestUs: undefined };
+  const context: RollupContext = {
+    store,
+    connection,
+    database,
+    scratch,
+    table: openTable({ store, clock, log }),
+    shard,
+    intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
+    segmentMaxBytes,
+    acceptNewStream: options.acceptNewStream ?? false,
+    log: log.with({ shard }),
+    clock,
+    position,
+    metrics: createRollupMetrics({
+      metrics: options.metrics,
+      shard,
+      position: () => position,
+      nowUs: () => clock.nowUs(),
+    }),
+  };
+  const resources = stack.move();
+  return {
+    runOnce: (onceSignal = new AbortController().signal) => runOnce(context, onceSignal),
+    run: (runSignal) => runOn(context, runSignal),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** Sessions one after the other until what was there at the first is committed. */
+async function runOnce(context: RollupContext, signal: AbortSignal): Promise<SessionSummary> {
+  let { segmentMaxBytes } = context;
+  for (let session = 1;; session++) {
+    try {
+      return await runSession({ ...context, segmentMaxBytes }, { signal, isOnce: true });
+    } catch (error) {
+      signal.throwIfAborted();
+      const isSmallest = error instanceof RoundTooLargeError &&
+        segmentMaxBytes <= SEGMENT_MIN_BYTES;
+      if (!isRestart(error) || isSmallest || session >= ONCE_SESSIONS_MAX) throw error;
+      segmentMaxBytes = nextSegmentBytes(segmentMaxBytes, error);
+      noteRestart(context, error);
+    }
+  }
+}
+
+async function runOn(context: RollupContext, signal: AbortSignal): Promise<void> {
+  let { segmentMaxBytes } = context;
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      await runSession({ ...context, segmentMaxBytes }, {
+        signal,
+        isOnce: false,
+        onCommit: () => {
+          failures = 0;
+          segmentMaxBytes = Math.min(context.segmentMaxBytes, segmentMaxBytes * 2);
+        },
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof StreamMismatchError) throw error;
+      segmentMaxBytes = nextSegmentBytes(segmentMaxBytes, error);
+      failures += 1;
+      // A single restart is news, not trouble.
+      const isNews = isRestart(error) && failures === 1;
+      const waitMs = isNews ? 0 : backoffMs(failures, { backoff: FAILURE_BACKOFF });
+      if (isRestart(error)) noteRestart(context, error);
+      else {
+        context.metrics.failed();
+        context.log.error("the round failed and is tried again", { error: textOf(error), waitMs });
+      }
+      // A stop ends the pause as well as the loop.
+      await Promise.allSettled([context.clock.sleep(waitMs, signal)]);
+    }
+  }
+}
+
+/** Errors that only say that the state has to be read anew. */
+function isRestart(error: unknown): boolean {
+  return error instanceof StreamChangedError || error instanceof OvertakenError ||
+    error instanceof RoundTooLargeError;
+}
+
+function noteRestart({ log, metrics }: RollupContext, error: unknown): void {
+  if (error instanceof StreamChangedError) metrics.streamChanged();
+  if (error instanceof OvertakenError) metrics.conflicted();
+  log.warn("the state is read anew", { error: textOf(error) });
+}
+
+function nextSegmentBytes(segmentMaxBytes: number, error: unknown): number {
+  if (!(error instanceof RoundTooLargeError)) return segmentMaxBytes;
+  return Math.min(segmentMaxBytes, Math.max(SEGMENT_MIN_BYTES, segmentMaxBytes / 2));
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,184 @@
+/**
+ * From a collected round to data files: DuckDB reads the payloads in the folder, joins what the messages say of them,
+ * and writes Parquet. Events do not pass through JavaScript here.
+ *
+ * The payloads are written first and counted afterwards; only when that fails are the unreadable ones searched for, and
+ * the rest written again.
+ *
+ * Invariant: every accepted message of the round has exactly the rows its header counts, or none and a gap row that says
+ * why; a bad payload never takes its neighbours with it.
+ */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { encodeHeaders } from "../event/wire.ts";
+import { type Connection, SqlError } from "../storage/duckdb.ts";
+import { type LocalDataFile, rowGroupRowsOf, writeDataFiles } from "../storage/parquet.ts";
+import { ownRowsOf, placeReadable, placeUnreadable } from "../storage/placed-message.ts";
+import {
+  createMessageTable,
+  gapFileName,
+  messageRow,
+  rowFaults,
+  typedRead,
+} from "../storage/typed-read.ts";
+import { findUnreadable, type PayloadFile } from "../storage/unreadable.ts";
+import type { Quarantined, Round, RoundMessage } from "./round.ts";
+
+export interface RoundRows {
+  readonly files: readonly LocalDataFile[];
+  /** What was found to be unreadable only by reading it. */
+  readonly quarantined: readonly Quarantined[];
+  readonly rows: number;
+  readonly gapRows: number;
+}
+
+export interface RoundRowsOptions {
+  readonly round: Round;
+  /** Where a read that needs much memory may spill. */
+  readonly tempDirectory: string;
+  readonly signal?: AbortSignal;
+}
+
+/** The round's rows take more memory than there is, although each of its payloads alone does not. */
+export class RoundTooLargeError extends Error {
+  override readonly name = "RoundTooLargeError";
+}
+
+const MESSAGES = "round_messages";
+/** Rows of a row group in the second attempt, after the first took too much memory. */
+const SMALL_ROW_GROUP_ROWS = 2_048;
+
+/** Writes the round's data files into its folder. Throws {@link RoundTooLargeError}, and what DuckDB throws. */
+export async function writeRoundRows(
+  connection: Connection,
+  options: RoundRowsOptions,
+): Promise<RoundRows> {
+  const { round } = options;
+  const messages = inFileOrder(round.messages);
+  const weights = messages.flatMap(({ decided, payload }) =>
+    payload === undefined ? [] : [{ rows: ownRowsOf(decided), contentBytes: payload.contentBytes }]
+  );
+  const found = new Map<number, string>();
+  let rowGroupRows = rowGroupRowsOf(weights);
+  for (;;) {
+    try {
+      return await attempt(connection, { ...options, messages, found, rowGroupRows });
+    } catch (error) {
+      if (!(error instanceof SqlError || error instanceof MiscountError)) throw error;
+      const more = await searchUnreadable(connection, { ...options, messages, found });
+      for (const [sequence, reason] of more) found.set(sequence, reason);
+      if (more.size > 0) continue;
+      if (!(error instanceof SqlError) || error.kind !== "Out of Memory") throw error;
+      if (rowGroupRows <= SMALL_ROW_GROUP_ROWS) {
+        const cause = error;
+        throw new RoundTooLargeError("Cannot write a round's rows: out of memory", { cause });
+      }
+      rowGroupRows = SMALL_ROW_GROUP_ROWS;
+    }
+  }
+}
+
+/** The rows that were written are not those that their messages count. */
+class MiscountError extends Error {
+  override readonly name = "MiscountError";
+}
+
+interface AttemptOptions extends RoundRowsOptions {
+  readonly messages: readonly RoundMessage[];
+  /** Unreadable messages found so far, with the reason. */
+  readonly found: ReadonlyMap<number, string>;
+  readonly rowGroupRows: number;
+}
+
+async function attempt(connection: Connection, options: AttemptOptions): Promise<RoundRows> {
+  const { round, messages, found, rowGroupRows, signal } = options;
+  const input = await placeMessages(connection, options);
+  const files = await writeDataFiles(connection, {
+    select: typedRead({ files: input.paths, messages: MESSAGES }),
+    folder: round.folder,
+    range: round.range,
+    rowGroupRows,
+    check: async (rows) => {
+      const faults = rowFaults({ rows, expected: MESSAGES });
+      const result = await connection.query(faults, signal === undefined ? {} : { signal });
+      if (result.rows.length > 0) {
+        throw new MiscountError(
+          `Cannot write rows ${round.range.first} to ${round.range.last}: ` +
+            `${result.rows.length} messages have others than they count`,
+        );
+      }
+    },
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return {
+    files,
+    quarantined: messages.flatMap((each) => quarantinedOf(each, found)),
+    rows: files.reduce((sum, { file }) => sum + file.rows, 0),
+    gapRows: input.gapRows,
+  };
+}
+
+function quarantinedOf(
+  { decided, payload }: RoundMessage,
+  found: ReadonlyMap<number, string>,
+): Quarantined[] {
+  const { sequence, agent, verdict, loggedAtUs, header } = decided;
+  const reason = found.get(sequence);
+  if (reason === undefined || payload === undefined || header === undefined) return [];
+  const headers = Object.fromEntries(encodeHeaders(header));
+  const note = { sequence, storedAtUs: loggedAtUs, agent, verdict, reason, headers };
+  return [{ path: payload.path, note }];
+}
+
+/** Fills the table of messages and writes the files of gap rows; the paths to read, in order. */
+async function placeMessages(
+  connection: Connection,
+  { round, messages, found }: AttemptOptions,
+): Promise<{ readonly paths: readonly string[]; readonly gapRows: number }> {
+  const paths: string[] = [];
+  const rows = [];
+  let gapRows = 0;
+  for (const { decided, payload, unreadable } of messages) {
+    const reason = unreadable ?? found.get(decided.sequence);
+    const { message, gapText } = reason === undefined
+      ? placeReadable(decided)
+      : placeUnreadable(decided, reason);
+    rows.push(messageRow(message));
+    if (payload !== undefined && reason === undefined) paths.push(payload.path);
+    if (gapText !== "") {
+      const path = join(round.folder, gapFileName(decided.sequence));
+      await writeFile(path, gapText);
+      paths.push(path);
+      gapRows += decided.gaps.length + (reason === undefined ? 0 : 1);
+    }
+  }
+  await connection.run(createMessageTable(MESSAGES));
+  await connection.append(MESSAGES, rows);
+  return { paths, gapRows };
+}
+
+async function searchUnreadable(
+  connection: Connection,
+  options: Omit<AttemptOptions, "rowGroupRows">,
+): Promise<ReadonlyMap<number, string>> {
+  const { messages, found, tempDirectory, signal } = options;
+  const files = messages.flatMap(({ decided, payload }): PayloadFile[] => {
+    if (payload === undefined || found.has(decided.sequence)) return [];
+    const { message } = placeReadable(decided);
+    return [{ message, path: payload.path, lines: ownRowsOf(decided) }];
+  });
+  return await findUnreadable(connection, {
+    files,
+    messages: MESSAGES,
+    tempDirectory,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** Each agent's messages together, in order: neighbours in a data file then resemble each other. */
+function inFileOrder(messages: readonly RoundMessage[]): readonly RoundMessage[] {
+  const key = ({ decided }: RoundMessage): string => decided.agent ?? "";
+  return messages.toSorted((a, b) =>
+    key(a) === key(b) ? a.decided.sequence - b.decided.sequence : key(a) < key(b) ? -1 : 1
+  );
+}

@@ -1,0 +1,70 @@
+/**
+ * The roll-up's scratch folder: one of its own per process below the one it is given, and one per round in it.
+ *
+ * Invariant: nothing here outlives its use. What a killed process left behind is removed by the next one on the same
+ * machine, which never touches the folder of one that is alive.
+ */
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+
+export interface Scratch extends AsyncDisposable {
+  readonly path: string;
+  /** A fresh empty folder, gone with all it holds when it is disposed of. */
+  openFolder(): Promise<ScratchFolder>;
+}
+
+export interface ScratchFolder extends AsyncDisposable {
+  readonly path: string;
+}
+
+/** Opens a scratch folder below `directory`, which is made if need be. */
+export async function openScratch(directory: string): Promise<Scratch> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await removeLeftovers(directory);
+  const path = await mkdtemp(join(directory, `${PREFIX}${process.pid}-`));
+  openPaths.add(path);
+  let folders = 0;
+  return {
+    path,
+    async openFolder() {
+      const folder = join(path, String(++folders));
+      await mkdir(folder);
+      return { path: folder, [Symbol.asyncDispose]: () => remove(folder) };
+    },
+    async [Symbol.asyncDispose]() {
+      await remove(path);
+      openPaths.delete(path);
+    },
+  };
+}
+
+/** Those of this process: in a container, a killed process had the same id. */
+const openPaths = new Set<string>();
+
+/** Process ids mean something only together with the machine, or container, that gave them. */
+const PREFIX = `rollup-${hostname().replaceAll(/[^A-Za-z0-9]/g, "_")}-`;
+
+async function removeLeftovers(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const pid = name.startsWith(PREFIX) ? parseInt(name.slice(PREFIX.length), 10) : NaN;
+    const path = join(directory, name);
+    const isUsed = pid === process.pid ? openPaths.has(path) : isAlive(pid);
+    if (pid > 0 && !isUsed) await remove(path);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // Not permitted to signal it: it is there, and another user's.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
+async function remove(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true });
+}

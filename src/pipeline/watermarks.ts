@@ -1,0 +1,140 @@
+/**
+ * Watermarks to the agents: what the archive holds of each, written after every commit and all anew from time to time.
+ *
+ * Invariant: a watermark never goes back. Two roll-ups may run at once, and an agent that met an older watermark would
+ * take the archive for rolled back; so every write names the revision it replaces, and looks at what stands there when
+ * it does not know it.
+ */
+import { type AcceptanceState, watermarkOf } from "../event/acceptance.ts";
+import {
+  encodeWatermark,
+  parseWatermark,
+  type Watermark,
+  watermarkKeyOf,
+} from "../event/watermark.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Bucket } from "../runtime/nats.ts";
+
+/** One per session: its state must have been compared with the stream when it is made. */
+export interface WatermarkWriter {
+  /**
+   * Writes the watermarks of these agents, all the state knows by default. Throws {@link OvertakenError} when another
+   * roll-up was there with a later one.
+   */
+  write(state: AcceptanceState, agents?: Iterable<string>): Promise<void>;
+  /** Every watermark of the shard that stands in the bucket, by agent. */
+  read(): Promise<ReadonlyMap<string, Watermark>>;
+  /** Tells agents that the state does not know that nothing of theirs is in the archive. */
+  reset(state: AcceptanceState): Promise<void>;
+}
+
+export interface WatermarkWriterOptions {
+  readonly bucket: Bucket;
+  readonly shard: string;
+  readonly clock: Clock;
+}
+
+/** Another roll-up has come further with this shard: its state has to be read anew. */
+export class OvertakenError extends Error {
+  override readonly name = "OvertakenError";
+}
+
+/** Writes on their way at the same time. */
+const CONCURRENT_WRITES = 32;
+/** So often a write is tried again when the revision was another. */
+const WRITE_ATTEMPTS_MAX = 5;
+
+export function createWatermarkWriter(options: WatermarkWriterOptions): WatermarkWriter {
+  const { bucket, shard, clock } = options;
+  /** Revisions of our own last writes. */
+  const revisions = new Map<string, number>();
+
+  const writeOne = async (agent: string, watermark: Watermark): Promise<void> => {
+    const key = watermarkKeyOf(shard, agent);
+    const text = encodeWatermark(watermark);
+    const isAgain = revisions.has(key);
+    for (let attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
+      const revision = revisions.get(key) ?? await lookAt(key, watermark, { isAgain });
+      const written = await bucket.update(key, text, revision);
+      if (written !== undefined) {
+        revisions.set(key, written);
+        return;
+      }
+      revisions.delete(key);
+    }
+    throw new OvertakenError(`Cannot write watermark "${key}": others write it all the time`);
+  };
+
+  /**
+   * The revision that stands there, once it is sure that ours is not the older one. What another incarnation wrote is
+   * older when our state was just compared with the stream; where we have written before, it was not.
+   */
+  const lookAt = async (
+    key: string,
+    ours: Watermark,
+    { isAgain }: { readonly isAgain: boolean },
+  ): Promise<number> => {
+    const entry = await bucket.entry(key);
+    const theirs = entry?.text === undefined ? undefined : parseWatermark(entry.text);
+    const isOther = theirs !== undefined && theirs.incarnation !== ours.incarnation;
+    if (theirs !== undefined && (isOther ? isAgain : theirs.sequence > ours.sequence)) {
+      throw new OvertakenError(
+        `Cannot write watermark "${key}" of sequence ${ours.sequence}: ${theirs.sequence} stands there`,
+      );
+    }
+    return entry?.revision ?? 0;
+  };
+
+  return {
+    async write(state, agents = Object.keys(state.agents)) {
+      const atUs = clock.nowUs();
+      const due = [...agents].flatMap((agent) => {
+        const watermark = watermarkOf(state, agent, atUs);
+        return watermark === undefined ? [] : [{ agent, watermark }];
+      });
+      await inParallel(due, ({ agent, watermark }) => writeOne(agent, watermark));
+    },
+    async read() {
+      const found = new Map<string, Watermark>();
+      const prefix = watermarkKeyOf(shard, "");
+      await inParallel(await bucket.keys(watermarkKeyOf(shard, "*")), async (key) => {
+        const text = await bucket.get(key);
+        const watermark = text === undefined ? undefined : parseWatermark(text);
+        if (watermark !== undefined) found.set(key.slice(prefix.length), watermark);
+      });
+      return found;
+    },
+    async reset(state) {
+      revisions.clear();
+      const atUs = clock.nowUs();
+      const { incarnation, sequence } = state;
+      await inParallel([...await this.read()], async ([agent, { epoch }]) => {
+        const nothing = { incarnation, sequence, epoch, number: 0, digest: "", fork: undefined };
+        const watermark = watermarkOf(state, agent, atUs) ?? { ...nothing, atUs };
+        const key = watermarkKeyOf(shard, agent);
+        await bucket.put(key, encodeWatermark(watermark));
+      });
+    },
+  };
+}
+
+/** Whether a watermark tells of more than the state does: the state is older than what an agent was told. */
+export function isBeyond(watermark: Watermark, agent: string, state: AcceptanceState): boolean {
+  const { incarnation, sequence, epoch, number, digest } = watermark;
+  if (incarnation === state.incarnation && sequence > state.sequence) return true;
+  if (number === 0) return false;
+  const standing = state.agents[agent]?.epochs[epoch];
+  if (standing === undefined || number > standing.number) return true;
+  return number === standing.number && digest !== standing.digest;
+}
+
+async function inParallel<T>(
+  all: readonly T[],
+  work: (each: T) => Promise<void>,
+): Promise<void> {
+  const left = all.values();
+  const worker = async (): Promise<void> => {
+    for (const each of left) await work(each);
+  };
+  await Promise.all(Array.from({ length: Math.min(CONCURRENT_WRITES, all.length) }, worker));
+}

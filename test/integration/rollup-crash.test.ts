@@ -79,7 +79,7 @@ describe.runIf(canRunNats())("a roll-up that is killed", () => {
         await using rollup = await startRollup(rig, `${when}:${write}`);
         rollup.go();
         let isDead = false;
-        const death = rollup.ended().catch(() => undefined).then(() => isDead = true);
+        const death = Promise.allSettled([rollup.ended()]).then(() => isDead = true);
         for (let more = 0; more < 40 && !isDead; more++) {
           await publish();
           await Promise.race([death, delay(100)]);

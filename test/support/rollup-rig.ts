@@ -1,11 +1,17 @@
 /** Broker, bucket and roll-ups for tests, and what the archive holds in the end. */
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openRollup, type Rollup, type RollupOptions } from "../../src/pipeline/rollup.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
-import { connectNats, ensureStream, type NatsConnection } from "../../src/runtime/nats.ts";
+import {
+  connectNats,
+  ensureStream,
+  type NatsConnection,
+  openBucket,
+} from "../../src/runtime/nats.ts";
 import { openTable } from "../../src/storage/delta-table.ts";
 import { openDatabase, type SqlRow } from "../../src/storage/duckdb.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
@@ -13,6 +19,8 @@ import { dataFileKey } from "../../src/storage/layout.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import type { TableSnapshot } from "../../src/storage/table.ts";
 import { MESSAGE_BYTES_MAX, streamOf, subjectsOf } from "../../src/event/wire.ts";
+import { parseWatermark, WATERMARK_BUCKET } from "../../src/event/watermark.ts";
+import { type BatchAgent, numberedEvent, publishAll } from "./batches.ts";
 import { type NatsServer, openNatsServer } from "./nats-server.ts";
 import { openTemporaryFolder } from "./temporary-folder.ts";
 
@@ -112,4 +120,37 @@ async function queryFiles(
      FROM read_parquet([${paths.join(", ")}], hive_partitioning = true)`,
   );
   return (await connection.query(sql)).rows;
+}
+
+/** Whole numbers from the first up to, and without, the second. */
+export const range = (from: number, to: number): number[] =>
+  Array.from({ length: to - from }, (_, place) => from + place);
+
+/** Publishes one batch of numbered events. */
+export async function publishNumbers(
+  rig: RollupRig,
+  agent: BatchAgent,
+  numbers: readonly number[],
+) {
+  const batch = await agent.batch(numbers.map((number) => numberedEvent(number)));
+  return await publishAll(rig.connection, [batch]);
+}
+
+/** What an agent is told. */
+export async function watermarkOf(rig: RollupRig, agent: string) {
+  const bucket = await openBucket(rig.connection, WATERMARK_BUCKET);
+  return parseWatermark(await bucket.get(`0.${agent}`) ?? "");
+}
+
+export function isConnected(rig: RollupRig): Promise<boolean> {
+  return rig.connection.rtt().then(() => true, () => false);
+}
+
+/** Resolves once it holds; rejects when that takes too long. */
+export async function until(holds: () => Promise<boolean>, limitMs = 30_000): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`not within ${limitMs} ms`);
+    await delay(50);
+  }
 }

@@ -25,10 +25,14 @@ export interface AuditEvent extends EventFields {
   readonly severity: Severity;
 }
 
-/** RFC 3339 with six decimals and Z. */
+/**
+ * RFC 3339 with six decimals and Z, in whole microseconds. What is no safe integer from 0 on is cut to one, so until
+ * the year 2255: one time that cannot be read would make a whole batch unreadable.
+ */
 export function formatTime(timeUs: number): string {
-  const milliseconds = Math.floor(timeUs / 1000);
-  const rest = timeUs - milliseconds * 1000;
+  const wholeUs = Math.floor(Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, timeUs || 0)));
+  const milliseconds = Math.floor(wholeUs / 1000);
+  const rest = wholeUs - milliseconds * 1000;
   return new Date(milliseconds).toISOString().slice(0, -1) + String(rest).padStart(3, "0") + "Z";
 }
 
@@ -38,9 +42,18 @@ export function formatTime(timeUs: number): string {
  */
 export function lineFields(event: AuditEvent): string {
   const { timeUs, ...fields } = event;
-  return JSON.stringify({ time: formatTime(timeUs), ...fields }, wellFormed).slice(1);
+  const line = { time: formatTime(timeUs), ...fields };
+  const text = JSON.stringify(line);
+  // JSON.stringify writes lone surrogates, and no others, as escapes.
+  return (text.includes("\\ud") ? JSON.stringify(wellFormed(line)) : text).slice(1);
 }
 
-function wellFormed(_key: string, value: unknown): unknown {
-  return typeof value === "string" ? value.toWellFormed() : value;
+/** The same value with U+FFFD for every lone surrogate, in keys as well. */
+function wellFormed(value: unknown): unknown {
+  if (typeof value === "string") return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => [key.toWellFormed(), wellFormed(each)]),
+  );
 }

@@ -61,9 +61,9 @@ export function createActors(options: ActorsOptions): Actors {
   };
 }
 
-function isSame(known: Uint32Array, words: Uint32Array, from: number): boolean {
+function isSame(known: readonly number[], words: Uint32Array, from: number): boolean {
   for (let place = 0; place < WORDS; place += 1) {
-    if (known[place] !== words[from + place]) return false;
+    if (known[place] !== ((words[from + place] ?? 0) | 0)) return false;
   }
   return true;
 }
@@ -98,8 +98,15 @@ function makeActor(options: ActorsOptions, { memory, offset, entry, image }: Sub
     userName: user === undefined ? `uid ${uid}` : jsonInner(user),
     escaped: [...(image.isEscaped ? ["exe"] : []), ...(text.isEscaped ? ["comm"] : [])],
     ppid,
-    words: words.slice((offset >> 2) + WORDS_FROM, (offset >> 2) + WORDS_FROM + WORDS),
+    words: signedWords(words, (offset >> 2) + WORDS_FROM),
     image,
     namesVersion: userNames.version,
   };
+}
+
+/** As signed numbers, which the engine keeps without boxes. */
+function signedWords(words: Uint32Array, from: number): readonly number[] {
+  const copy: number[] = [];
+  for (let place = 0; place < WORDS; place += 1) copy.push((words[from + place] ?? 0) | 0);
+  return copy;
 }

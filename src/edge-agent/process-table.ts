@@ -4,18 +4,22 @@
  *
  * Invariants: an entry is a process identity (pid and start), so a reused pid is another entry; a question names a
  * time, and is answered with the image of that time, so that sources whose rings are read at different moments agree;
- * the table is bounded: entries of ended processes go first, in the order of their ends.
+ * the table is bounded: entries of ended processes go first, in the order of their ends, once every reader is past them.
  */
 import { readlinkSync } from "node:fs";
 import { jsonInner } from "./decode-text.ts";
 import { type ProcessIds, readStartTicks, ticksOf } from "./process-identity.ts";
 
-/** Ended processes kept for records that are decoded late. */
-export const ENDED_PROCESSES_MAX = 16_384;
+/** Ended processes are kept until every reader has passed their end by this much. */
+export const ENDED_KEPT_NS = 5_000_000_000;
+/** Ended processes kept at most, for records that are decoded late: more than a ring of 32 MiB can tell of. */
+export const ENDED_PROCESSES_MAX = 65_536;
 /** Processes kept in all. */
 export const PROCESSES_MAX = 131_072;
 /** Unknown processes looked up in /proc, per second. */
 const LOOKUPS_PER_SECOND = 500;
+/** Places that are free at the front of a list before it is moved. */
+const COMPACT_FROM = 1024;
 /** Images remembered of one process. */
 const IMAGES_MAX = 8;
 
@@ -35,7 +39,7 @@ export interface ActorText {
   readonly userName: string;
   readonly escaped: readonly string[];
   readonly ppid: number;
-  readonly words: Uint32Array;
+  readonly words: readonly number[];
   readonly image: ProcessImage;
   readonly namesVersion: number;
 }
@@ -53,7 +57,8 @@ export class ProcessEntry {
   images: readonly ProcessImage[];
   /** Boot time at which the image from /proc was seen, ns; undefined when there is none. */
   seededNs: number | undefined;
-  isEnded = false;
+  /** Boot time of the end, ns; infinity while it lives. */
+  endedNs = Infinity;
   /** The process that had the pid before. */
   before: ProcessEntry | undefined;
   /** Newest texts; kept here so that they go with the process. */
@@ -93,7 +98,9 @@ export interface ProcessTable {
   seed(pid: number, startTicks: number, exe: string | undefined): void;
   noteExec(entry: ProcessEntry, image: ProcessImage): void;
   noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void;
-  noteExit(entry: ProcessEntry): void;
+  noteExit(entry: ProcessEntry, timeNs: number): void;
+  /** A reader has passed a boot time in ns, or stops reading (undefined): what ended long before may go. */
+  passed(reader: string, timeNs: number | undefined): void;
   /** Sets what brings the table up to date with the kernel before other sources ask it. */
   follow(catchUp: (() => void) | undefined): void;
   /** Learns from all process records that the kernel has written until now. */
@@ -118,6 +125,8 @@ class Table implements ProcessTable {
   readonly #nowNs: () => number;
   readonly #readExe: (pid: number, startTicks: number) => string | undefined;
   readonly #newest = new Map<number, ProcessEntry>();
+  readonly #readers = new Map<string, number>();
+  /** In the order of their ends; those before `endedFrom` are gone. */
   readonly #ended: ProcessEntry[] = [];
   #endedFrom = 0;
   #size = 0;
@@ -186,11 +195,21 @@ class Table implements ProcessTable {
     child.images = [{ ...parent.imageAt(timeNs), sinceNs: -Infinity }];
   }
 
-  noteExit(entry: ProcessEntry): void {
-    if (entry.isEnded) return;
-    entry.isEnded = true;
+  noteExit(entry: ProcessEntry, timeNs: number): void {
+    if (entry.endedNs !== Infinity) return;
+    entry.endedNs = timeNs;
     this.#ended.push(entry);
     if (this.#ended.length - this.#endedFrom > ENDED_PROCESSES_MAX) this.#dropOldestEnded();
+  }
+
+  passed(reader: string, timeNs: number | undefined): void {
+    if (timeNs === undefined) this.#readers.delete(reader);
+    else this.#readers.set(reader, timeNs);
+    const allNs = Math.min(...this.#readers.values());
+    if (allNs === Infinity) return;
+    while ((this.#ended[this.#endedFrom]?.endedNs ?? Infinity) < allNs - ENDED_KEPT_NS) {
+      this.#dropOldestEnded();
+    }
   }
 
   follow(catchUp: (() => void) | undefined): void {
@@ -235,7 +254,7 @@ class Table implements ProcessTable {
   #dropOldestEnded(): void {
     const entry = this.#ended[this.#endedFrom];
     this.#endedFrom += 1;
-    if (this.#endedFrom > ENDED_PROCESSES_MAX) {
+    if (this.#endedFrom > this.#ended.length / 2 && this.#endedFrom > COMPACT_FROM) {
       this.#ended.splice(0, this.#endedFrom);
       this.#endedFrom = 0;
     }

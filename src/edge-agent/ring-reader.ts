@@ -59,6 +59,7 @@ interface OpenRing {
 
 class Reader implements RingReader {
   readonly #context: KernelContext;
+  readonly #name: string;
   readonly #isProcess: boolean;
   readonly #decoder: LineDecoder;
   readonly #log: Log;
@@ -69,10 +70,13 @@ class Reader implements RingReader {
   #removed: SourceCounters | undefined;
   #lost: SourceLoss[] = [];
   #isReportDue = false;
+  /** Boot time of the newest record that was decoded, ns. */
+  #decodedNs = 0;
 
   constructor({ context, family, position, chain, log }: RingReaderOptions) {
     this.#context = context;
     this.#log = log.with({ source: family.name });
+    this.#name = family.name;
     this.#isProcess = family.name === "process";
     this.#decoder = family.createDecoder(createDecoderContext(context));
     this.#rings = chain.map((programs, place) => {
@@ -98,12 +102,15 @@ class Reader implements RingReader {
 
   read(): SourceChunk | undefined {
     const ring = this.#current();
+    const askedNs = Number(this.#context.bootClock.nowNs());
     const producer = ring.programs.ring.producerPosition();
     this.#context.processes.catchUp();
     // Of the process family, only what has been learned from: a record may have been completed since.
     const limit = this.#isProcess ? Math.min(producer, ring.learning.position) : producer;
     const from = ring.cursor.position;
     const chunk = this.#decode(ring, limit);
+    const isAtEnd = ring.cursor.position === producer && this.#at === this.#rings.length - 1;
+    this.#context.processes.passed(this.#name, isAtEnd ? askedNs : this.#decodedNs);
     if (ring.cursor.position === from && !this.#isReportDue) {
       return this.#moveOn(ring) ? this.read() : undefined;
     }
@@ -133,6 +140,7 @@ class Reader implements RingReader {
 
   [Symbol.dispose](): void {
     if (this.#isProcess) this.#context.processes.follow(undefined);
+    this.#context.processes.passed(this.#name, undefined);
     for (const { programs } of this.#rings) programs[Symbol.dispose]();
   }
 
@@ -152,7 +160,8 @@ class Reader implements RingReader {
     while (fields.length < CHUNK_LINES_MAX && characters < CHUNK_CHARACTERS_MAX) {
       const offset = cursor.next(limit);
       if (offset < 0) break;
-      if (timeNsOf(memory.words, offset) >= untilNs) continue;
+      this.#decodedNs = timeNsOf(memory.words, offset);
+      if (this.#decodedNs >= untilNs) continue;
       const time = offset + HEADER.time_ns;
       const timeUs = bootClock.wallUs(u32(memory.words, time), u32(memory.words, time + 4));
       const line = this.#line({ memory, offset, length: cursor.length, timeUs });

@@ -40,7 +40,7 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   if (kind === 0) return;
   const timeNs = timeNsOf(memory.words, offset);
   const entry = entryAt(processes, memory, offset);
-  if (kind === KIND.exit) processes.noteExit(entry);
+  if (kind === KIND.exit) processes.noteExit(entry, timeNs);
   if (kind === KIND.fork) processes.noteFork(entry, parentAt(processes, memory, offset), timeNs);
   const parts = kind === KIND.exec ? execParts(memory, offset, length) : undefined;
   // Who it is must be known at once: others ask for a process that may be gone before its lines are made.

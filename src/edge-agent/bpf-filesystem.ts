@@ -2,8 +2,8 @@
  * The BPF filesystem, in which programs outlive the process that loaded them.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname } from "node:path";
+import { filesystemMagic, isKernelPath, makeKernelFolder } from "./kernel-files.ts";
 
 /** Where the filesystem belongs; only there is it mounted when it is missing. */
 export const BPF_FOLDER = "/sys/fs/bpf";
@@ -22,13 +22,13 @@ export function makePinFolder(folder: string): void {
   if (!isBpf(nearestExisting(folder))) {
     throw new Error(`Cannot pin programs in "${folder}": not on a BPF filesystem`);
   }
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeKernelFolder(folder);
 }
 
 function nearestExisting(folder: string): string {
-  return existsSync(folder) ? folder : nearestExisting(dirname(folder));
+  return isKernelPath(folder) ? folder : nearestExisting(dirname(folder));
 }
 
 function isBpf(folder: string): boolean {
-  return statfsSync(folder).type === BPF_MAGIC;
+  return filesystemMagic(folder) === BPF_MAGIC;
 }

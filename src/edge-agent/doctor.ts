@@ -2,12 +2,12 @@
  * What an agent could see on this machine, found out by trying, with nothing left behind: programs on trial, a pin folder
  * of its own, and no ring of a running agent touched.
  */
-import { existsSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import process from "node:process";
 import { systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { BPF_FOLDER } from "./bpf-filesystem.ts";
+import { isKernelPath, removeKernelFolder } from "./kernel-files.ts";
 import type { SourceStatus } from "./source.ts";
 import { openSources, type SourceName } from "./sources.ts";
 
@@ -35,6 +35,6 @@ export async function probeSources(options: ProbeSourcesOptions): Promise<readon
     });
     return [...await sources.probe()].map(([name, status]) => ({ name, status }));
   } finally {
-    if (existsSync(pinDirectory)) rmdirSync(pinDirectory);
+    if (isKernelPath(pinDirectory)) removeKernelFolder(pinDirectory);
   }
 }

@@ -15,6 +15,7 @@ export const ERRNO = {
   EAGAIN: 11,
   EACCES: 13,
   EBUSY: 16,
+  EEXIST: 17,
   EXDEV: 18,
   ENODEV: 19,
   EINVAL: 22,
@@ -50,6 +51,12 @@ export interface Libc {
   /** Bytes read; 0 at the end. */
   read(fd: number, buffer: Uint8Array): number;
   readlink(path: PathBytes, buffer: Uint8Array): number;
+  /** Bytes of `struct linux_dirent64` records read; 0 at the end. */
+  getdents64(fd: number, buffer: Uint8Array): number;
+  mkdir(path: PathBytes, mode: number): number;
+  rename(from: PathBytes, to: PathBytes): number;
+  unlink(path: PathBytes): number;
+  rmdir(path: PathBytes): number;
   /** With an empty path: the text of the symbolic link that `fd` (O_PATH) is open on. */
   readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
   /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
@@ -89,6 +96,11 @@ export function loadLibc(): Libc {
   const readlinkat = library.func(
     "long readlinkat(int fd, const void *path, void *buffer, size_t size)",
   );
+  const getdents64 = library.func("long getdents64(int fd, void *buffer, size_t size)");
+  const mkdir = library.func("int mkdir(const void *path, unsigned int mode)");
+  const rename = library.func("int rename(const void *from, const void *to)");
+  const unlink = library.func("int unlink(const void *path)");
+  const rmdir = library.func("int rmdir(const void *path)");
   const poll = library.func("int poll(void *fds, unsigned long count, int timeout)");
   const statx = library.func(
     "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
@@ -115,6 +127,11 @@ export function loadLibc(): Libc {
     readlink: (path, buffer) => result(readlink(terminated(path), buffer, buffer.byteLength)),
     readlinkat: (fd, path, buffer) =>
       result(readlinkat(fd, terminated(path), buffer, buffer.byteLength)),
+    getdents64: (fd, buffer) => result(getdents64(fd, buffer, buffer.byteLength)),
+    mkdir: (path, mode) => result(mkdir(terminated(path), mode)),
+    rename: (from, to) => result(rename(terminated(from), terminated(to))),
+    unlink: (path) => result(unlink(terminated(path))),
+    rmdir: (path) => result(rmdir(terminated(path))),
     poll: (pollfds, timeoutMs) =>
       result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
     statx: (fd, path, { flags, mask, buffer }) =>

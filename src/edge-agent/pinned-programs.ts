@@ -6,7 +6,13 @@
  * in between leaves nothing that looks usable. Closing leaves the programs running; only {@link PinnedPrograms.remove}
  * ends them.
  */
-import { mkdirSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import {
+  listKernelFolder,
+  makeKernelFolder,
+  removeKernelFile,
+  removeKernelFolder,
+  renameKernelPath,
+} from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
 import { type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
@@ -54,9 +60,9 @@ export function pinPrograms(
   using object = loadProgramObject(libbpf, options);
   writeValue(libbpf, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
   object.attach();
-  mkdirSync(draft, { recursive: true, mode: 0o700 });
+  makeKernelFolder(draft);
   object.pin(draft);
-  renameSync(draft, folder);
+  renameKernelPath(draft, folder);
 }
 
 /** Opens programs that are pinned. Throws when a pin is missing or is not what it should be. */
@@ -66,15 +72,11 @@ export function openPinnedPrograms(libbpf: Libbpf, folder: string): PinnedProgra
 
 /** Takes away all pins of a folder, and the folder. */
 export function removePins(folder: string): void {
-  let names: string[] = [];
-  try {
-    names = readdirSync(folder);
-  } catch {
-    return;
-  }
+  const names = listKernelFolder(folder);
+  if (names === undefined) return;
   // Links first: from then on nothing is written that nobody will read.
-  for (const name of names.sort()) unlinkSync(`${folder}/${name}`);
-  rmdirSync(folder);
+  for (const name of names.toSorted()) removeKernelFile(`${folder}/${name}`);
+  removeKernelFolder(folder);
 }
 
 class Pinned implements PinnedPrograms {
@@ -101,7 +103,9 @@ class Pinned implements PinnedPrograms {
       settings: open("map_settings"),
       ledger: open("map_ledger"),
     };
-    this.#programs = readdirSync(folder).filter((name) => name.startsWith("prog_")).map(open);
+    this.#programs = (listKernelFolder(folder) ?? [])
+      .filter((name) => name.startsWith("prog_"))
+      .map(open);
     this.#valuesPerKey = libbpf.libbpf_num_possible_cpus();
   }
 

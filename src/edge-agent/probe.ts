@@ -5,12 +5,12 @@
  * Invariant: never throws for what the machine lacks; the answer then says what would help. Each trial has programs and
  * a ring of its own, and leaves nothing behind.
  */
-import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { makePinFolder } from "./bpf-filesystem.ts";
 import { createDecoderContext } from "./line-decoder.ts";
 import type { Libbpf } from "./libbpf.ts";
 import type { KernelContext } from "./kernel-context.ts";
+import { isKernelPath } from "./kernel-files.ts";
 import { createProcessTable } from "./process-table.ts";
 import {
   KernelRefusal,
@@ -146,7 +146,7 @@ function notAllowed(error: unknown): { reason: string; remedy: string } {
 }
 
 function remedyForRefusal(): string {
-  return existsSync(BTF_PATH)
+  return isKernelPath(BTF_PATH)
     ? "use a kernel of 5.17 or later with BPF tracing programs allowed"
     : "use a kernel built with CONFIG_DEBUG_INFO_BTF";
 }

@@ -3,7 +3,7 @@
  * /proc/sys/kernel/random/boot_id, and start the time at which the process started, in clock ticks (10 ms) since boot:
  * field 22 of /proc/<pid>/stat. Whoever has a shell on the host can compute it.
  */
-import { readFileSync } from "node:fs";
+import { readKernelText } from "./kernel-files.ts";
 
 const TICK_NS = 10_000_000;
 const WORD = 4294967296;
@@ -30,7 +30,9 @@ export function createProcessIds(bootId: string): ProcessIds {
 
 /** Boot id of the running kernel. Throws when /proc is not mounted. */
 export function readBootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  const text = readKernelText("/proc/sys/kernel/random/boot_id");
+  if (text === undefined) throw new Error("Cannot read the boot id: is /proc mounted?");
+  return text.trim();
 }
 
 /** Start of a live process in clock ticks; undefined when there is none. */
@@ -45,9 +47,5 @@ export function readStartTicks(pid: number): number | undefined {
 
 /** A file of /proc/<pid>; undefined when the process is gone or hidden. */
 export function readProcText(pid: number, name: string): string | undefined {
-  try {
-    return readFileSync(`/proc/${pid}/${name}`, "utf8");
-  } catch {
-    return undefined;
-  }
+  return readKernelText(`/proc/${pid}/${name}`);
 }

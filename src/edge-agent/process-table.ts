@@ -6,8 +6,8 @@
  * time, and is answered with the image of that time, so that sources whose rings are read at different moments agree;
  * the table is bounded: entries of ended processes go first, in the order of their ends, once every reader is past them.
  */
-import { readlinkSync } from "node:fs";
 import { jsonInner } from "./decode-text.ts";
+import { readKernelLink } from "./kernel-files.ts";
 import { type ProcessIds, readStartTicks, ticksOf } from "./process-identity.ts";
 
 /** Ended processes are kept until every reader has passed their end by this much. */
@@ -294,11 +294,8 @@ function started(entry: ProcessEntry, startLow: number, startHigh: number): Proc
  */
 export function readLiveExe(pid: number, startTicks: number): string | undefined {
   if (readStartTicks(pid) !== startTicks) return undefined;
-  try {
-    return jsonInner(exeOfLink(readlinkSync(`/proc/${pid}/exe`)));
-  } catch {
-    return undefined;
-  }
+  const link = readKernelLink(`/proc/${pid}/exe`);
+  return link === undefined ? undefined : jsonInner(exeOfLink(link));
 }
 
 /** Path that /proc/<pid>/exe names, as records give it: without the marks for deleted files and memfds. */

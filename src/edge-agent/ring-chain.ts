@@ -7,9 +7,10 @@
  * ring holds from that instant on.
  */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { BootClock } from "./boot-clock.ts";
 import { makePinFolder } from "./bpf-filesystem.ts";
+import { listKernelFolder } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
 import { openPinnedPrograms, type PinnedPrograms, pinPrograms } from "./pinned-programs.ts";
 import { objectPath, type ProgramVariant } from "./program-object.ts";
@@ -37,7 +38,7 @@ export interface RingChainOptions {
 export function openRingChain(options: RingChainOptions): PinnedPrograms[] {
   const { libbpf, pinFolder, family } = options;
   makePinFolder(pinFolder);
-  const known = readdirSync(pinFolder).filter((name) => isGeneration(name, family))
+  const known = (listKernelFolder(pinFolder) ?? []).filter((name) => isGeneration(name, family))
     .map((name) => openPinnedPrograms(libbpf, `${pinFolder}/${name}`))
     .sort((left, right) => left.mapId - right.mapId);
   const prefix = `${pinFolder}/${family}-${digestOf(options)}-`;

@@ -5,8 +5,8 @@
  * Invariant: a socket that several processes share belongs to the oldest of them (the lowest pid). Only the agent's
  * own network namespace is seen.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { listKernelFolder, readKernelLink, readKernelText } from "../../kernel-files.ts";
 
 /** Processes looked at between two turns of the event loop. */
 const PROCESSES_PER_TURN = 32;
@@ -15,11 +15,15 @@ const LISTEN_STATE = "0A";
 /** Process ids by local port. */
 export async function readListeners(): Promise<ReadonlyMap<number, number>> {
   const ports = new Map(
-    ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((path) => listeningSockets(readText(path))),
+    ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((path) =>
+      listeningSockets(readKernelText(path) ?? "")
+    ),
   );
   const owners = new Map<number, number>();
   if (ports.size === 0) return owners;
-  const pids = readdirSync("/proc").filter((name) => /^[1-9][0-9]*$/.test(name)).map(Number);
+  const pids = (listKernelFolder("/proc") ?? []).filter((name) => /^[1-9][0-9]*$/.test(name)).map(
+    Number,
+  );
   for (const [place, pid] of pids.sort((left, right) => left - right).entries()) {
     if (place % PROCESSES_PER_TURN === PROCESSES_PER_TURN - 1) await nextTurn();
     for (const inode of socketsOf(pid)) {
@@ -40,34 +44,8 @@ export function listeningSockets(text: string): [inode: string, port: number][] 
 }
 
 function socketsOf(pid: number): string[] {
-  return namesIn(`/proc/${pid}/fd`).flatMap((fd) => {
-    const inode = /^socket:\[([0-9]+)\]$/.exec(readLink(`/proc/${pid}/fd/${fd}`))?.[1];
+  return (listKernelFolder(`/proc/${pid}/fd`) ?? []).flatMap((fd) => {
+    const inode = /^socket:\[([0-9]+)\]$/.exec(readKernelLink(`/proc/${pid}/fd/${fd}`) ?? "")?.[1];
     return inode === undefined ? [] : [inode];
   });
-}
-
-// Processes and descriptors come and go while they are listed: what is gone has nothing to tell.
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
-}
-
-function readLink(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return "";
-  }
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

@@ -1,0 +1,116 @@
+/**
+ * Files that the kernel makes up: below /proc, /sys and the BPF filesystem. Read and changed through the C library:
+ * Deno gives node:fs no access to them, short of all permissions at once.
+ *
+ * Invariant: reading what is not there (any more) is no error: processes come and go while they are looked at.
+ */
+import { dirname } from "node:path";
+import { ERRNO, errnoText, type Libc, loadLibc, O_RDONLY, STATFS_BYTES } from "./libc.ts";
+
+const CHUNK_BYTES = 64 * 1024;
+const LINK_BYTES = 4096;
+
+/** Undefined where there is no C library to call: then nothing is there. */
+const libc = loadIfPossible();
+const chunk = Buffer.alloc(CHUNK_BYTES);
+
+/** A file as UTF-8 text; undefined when it cannot be read. */
+export function readKernelText(path: string): string | undefined {
+  return withOpen(path, ({ read }, fd) => {
+    const parts: Buffer[] = [];
+    for (;;) {
+      const length = read(fd, chunk);
+      if (length < 0) return undefined;
+      if (length === 0) return Buffer.concat(parts).toString("utf8");
+      parts.push(Buffer.from(chunk.subarray(0, length)));
+    }
+  });
+}
+
+/** What a symbolic link says, as UTF-8 text; undefined when it cannot be read. */
+export function readKernelLink(path: string): string | undefined {
+  const length = libc?.readlink(path, chunk.subarray(0, LINK_BYTES)) ?? -1;
+  return length < 0 ? undefined : chunk.toString("utf8", 0, length);
+}
+
+/** Names in a folder, in no order; undefined when it cannot be read. */
+export function listKernelFolder(path: string): readonly string[] | undefined {
+  return withOpen(path, ({ getdents64 }, fd) => {
+    const names: string[] = [];
+    for (;;) {
+      const length = getdents64(fd, chunk);
+      if (length < 0) return undefined;
+      if (length === 0) return names.filter((name) => name !== "." && name !== "..");
+      names.push(...namesIn(chunk.subarray(0, length)));
+    }
+  });
+}
+
+export function isKernelPath(path: string): boolean {
+  return withOpen(path, () => true) ?? false;
+}
+
+/** Magic number of the filesystem that a path is on (statfs(2)); undefined when it cannot be opened. */
+export function filesystemMagic(path: string): number | undefined {
+  return withOpen(path, ({ fstatfs }, fd) => {
+    const statfs = Buffer.alloc(STATFS_BYTES);
+    return fstatfs(fd, statfs) < 0 ? undefined : statfs.readUInt32LE(0);
+  });
+}
+
+/** Makes a folder, and those above it, for its owner alone. One that is there is fine. Throws when it cannot. */
+export function makeKernelFolder(path: string): void {
+  const made = libc?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
+  if (made >= 0 || made === -ERRNO.EEXIST) return;
+  if (made !== -ERRNO.ENOENT || dirname(path) === path) fail("make folder", path, made);
+  makeKernelFolder(dirname(path));
+  const again = libc?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
+  if (again < 0 && again !== -ERRNO.EEXIST) fail("make folder", path, again);
+}
+
+export function renameKernelPath(from: string, to: string): void {
+  const renamed = libc?.rename(from, to) ?? -ERRNO.ENOSYS;
+  if (renamed < 0) fail("rename", from, renamed);
+}
+
+export function removeKernelFile(path: string): void {
+  const removed = libc?.unlink(path) ?? -ERRNO.ENOSYS;
+  if (removed < 0) fail("remove", path, removed);
+}
+
+/** Removes an empty folder. */
+export function removeKernelFolder(path: string): void {
+  const removed = libc?.rmdir(path) ?? -ERRNO.ENOSYS;
+  if (removed < 0) fail("remove folder", path, removed);
+}
+
+function fail(verb: string, path: string, negative: number): never {
+  throw new Error(`Cannot ${verb} "${path}": ${errnoText(negative)}`);
+}
+
+function withOpen<T>(path: string, look: (libc: Libc, fd: number) => T): T | undefined {
+  const fd = libc?.open(path, O_RDONLY) ?? -1;
+  if (libc === undefined || fd < 0) return undefined;
+  try {
+    return look(libc, fd);
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** Names of `struct linux_dirent64` records (getdents(2)). */
+function namesIn(records: Buffer): string[] {
+  const names: string[] = [];
+  for (let at = 0; at < records.length; at += records.readUInt16LE(at + 16)) {
+    names.push(records.toString("utf8", at + 19, records.indexOf(0, at + 19)));
+  }
+  return names;
+}
+
+function loadIfPossible(): Libc | undefined {
+  try {
+    return loadLibc();
+  } catch {
+    return undefined; // Not Linux with glibc.
+  }
+}

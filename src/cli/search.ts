@@ -52,7 +52,7 @@ export const searchCommand = defineCommand({
       const { from, to, order, limit } = settings.range;
       const most = limit ?? (output.isForPeople ? TERMINAL_EVENTS : undefined);
       const isTurned = order === undefined && most !== undefined;
-      const { events, isComplete } = await client.stream({
+      const { events, isComplete, missing } = await client.stream({
         ...conditionsOf(settings.columns),
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
@@ -67,7 +67,7 @@ export const searchCommand = defineCommand({
         output.notice(`only ${most} events are shown; --limit N shows more`);
       }
       if (isComplete) return EXIT.ok;
-      output.notice("incomplete: a part of this range cannot be searched yet");
+      output.notice(`incomplete: ${missing ?? "a part of this range cannot be searched yet"}`);
       return EXIT.incomplete;
     }),
 });

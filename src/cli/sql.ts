@@ -53,7 +53,9 @@ async function ask(statement: string, { client, output, signal }: Session): Prom
   if (result.isTruncated) {
     output.notice(`cut: only the first ${result.rows.length} rows are here; use LIMIT or count`);
   }
-  if (!result.isComplete) output.notice("incomplete: a part of the record cannot be searched yet");
+  if (!result.isComplete) {
+    output.notice(`incomplete: ${result.missing ?? "a part of the record cannot be searched yet"}`);
+  }
   return result.isTruncated || !result.isComplete ? EXIT.incomplete : EXIT.ok;
 }
 

@@ -1,5 +1,5 @@
 /** `tail`: follows the record until it is interrupted, and goes on by itself after an outage. */
-import type { TailItem } from "../client/tail.ts";
+import type { TailGap, TailItem } from "../client/tail.ts";
 import { COLUMN_OPTIONS, conditionsOf } from "./column-options.ts";
 import { defineCommand } from "./command.ts";
 import { withClient } from "./connect.ts";
@@ -44,10 +44,18 @@ async function print(item: TailItem, output: Output): Promise<void> {
       else await output.json(item.event);
       return;
     case "gap":
-      output.notice(`gap: ${item.gap.count ?? "an unknown number of"} events were not delivered`);
+      output.notice(gapText(item.gap));
+      return;
+    case "incomplete":
+      output.notice(`incomplete: ${item.missing ?? "a part of the record cannot be seen now"}`);
       return;
     case "reconnecting":
       output.notice(`${item.reason}; trying again in ${(item.delayMs / 1000).toFixed(1)} s`);
       return;
   }
+}
+
+function gapText({ count, reason }: TailGap): string {
+  const why = reason === undefined ? "" : `: ${reason}`;
+  return `gap: ${count ?? "an unknown number of"} events were not delivered${why}`;
 }

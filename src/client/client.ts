@@ -40,9 +40,12 @@ export interface EventStream extends AnswerFacts {
 }
 
 export interface SqlOptions extends RequestOptions {
-  /** Values of `$name` in the statement. */
+  /** Values of `$name` in the statement; each name needs one. */
   readonly parameters?: Readonly<Record<string, string | number | boolean | null>>;
 }
+
+/** Which events to count. */
+export type RangeQuery = Omit<EventQuery, "order" | "limit">;
 
 /** Every call throws `ProblemError` when the service refuses and `UnreachableError` when it does not answer. */
 export interface Client {
@@ -61,11 +64,8 @@ export interface Client {
   tail(query?: TailQuery, options?: TailOptions): AsyncIterable<TailItem>;
   /** Answer of one read-only statement over `events` and its views. */
   sql(statement: string, options?: SqlOptions): Promise<SqlResult>;
-  /** Topics with their numbers of events in a range of time. */
-  topics(
-    query?: Pick<EventQuery, "from" | "to">,
-    options?: RequestOptions,
-  ): Promise<readonly TopicCount[]>;
+  /** Topics and those above them, with their numbers of events. */
+  topics(query?: RangeQuery, options?: RequestOptions): Promise<readonly TopicCount[]>;
 }
 
 /** Throws TypeError when the URL is none. Nothing is sent before the first call. */

@@ -32,6 +32,8 @@ export interface ServiceRequest extends RequestOptions {
 export interface AnswerFacts {
   /** False when part of the range asked for is not searchable yet, or lies in a gap. */
   readonly isComplete: boolean;
+  /** In words, what could not be seen; undefined when nothing was missing. */
+  readonly missing: string | undefined;
   readonly scannedFiles: number | undefined;
   readonly scannedBytes: number | undefined;
   readonly prunedFiles: number | undefined;
@@ -100,6 +102,7 @@ export function factsOf({ headers }: Response): AnswerFacts {
   };
   return {
     isComplete: headers.get("Probity-Complete") !== "false",
+    missing: headers.get("Probity-Missing") ?? undefined,
     scannedFiles: count("Probity-Scanned-Files"),
     scannedBytes: count("Probity-Scanned-Bytes"),
     prunedFiles: count("Probity-Pruned-Files"),

@@ -18,6 +18,8 @@ export interface ServerSentEvent {
 export interface SseParser {
   /** Takes one line without its end; returns the message that it completes. */
   push(line: string): ServerSentEvent | undefined;
+  /** The last id that a blank line completed, with a message or without; "" when there is none. */
+  lastId(): string;
   /** How long to wait before connecting again, in milliseconds; undefined until the stream says it. */
   retryMs(): number | undefined;
 }
@@ -26,6 +28,7 @@ export function createSseParser(): SseParser {
   let event = "";
   let data: string[] = [];
   let id = "";
+  let lastId = "";
   let retryMs: number | undefined;
   let isFirstLine = true;
 
@@ -34,6 +37,7 @@ export function createSseParser(): SseParser {
     const isEmpty = data.length === 0;
     event = "";
     data = [];
+    lastId = id;
     return isEmpty ? undefined : message;
   };
   const set = (field: string, value: string): void => {
@@ -53,21 +57,25 @@ export function createSseParser(): SseParser {
       set(field, value.startsWith(" ") ? value.slice(1) : value);
       return undefined;
     },
+    lastId: () => lastId,
     retryMs: () => retryMs,
   };
 }
 
-/** Messages of a stream until it ends. `onLine` is called for every line, comments included: a sign of life. */
+/**
+ * Messages of a stream until it ends. `onQuietLine` is called for every line that completes no message, comments
+ * included: a sign of life, after which {@link SseParser.lastId} may be another.
+ */
 export async function* readSse(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-  { parser = createSseParser(), onLine }: {
+  { parser = createSseParser(), onQuietLine }: {
     readonly parser?: SseParser;
-    readonly onLine?: () => void;
+    readonly onQuietLine?: () => void;
   } = {},
 ): AsyncGenerator<ServerSentEvent, void, undefined> {
   for await (const line of readLines(stream)) {
-    onLine?.();
     const message = parser.push(line);
-    if (message !== undefined) yield message;
+    if (message === undefined) onQuietLine?.();
+    else yield message;
   }
 }

@@ -7,13 +7,14 @@
  */
 import { ProblemError, UnreachableError } from "./problem.ts";
 import { type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
-import { type Connection, reading, request, type RequestOptions } from "./request.ts";
+import { type Connection, factsOf, reading, request, type RequestOptions } from "./request.ts";
 import { createSseParser, readSse, type ServerSentEvent } from "./sse.ts";
 
 /** Part of the record that the stream could not give, as the service states it. */
 export interface TailGap {
   /** How many events; null when unknowable. */
   readonly count: number | null;
+  readonly reason: string | undefined;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
@@ -21,6 +22,8 @@ export type TailItem =
   /** `place` is what {@link TailOptions.after} takes to go on after this item, even in another process. */
   | { readonly kind: "event"; readonly event: RecordedEvent; readonly place: string }
   | { readonly kind: "gap"; readonly gap: TailGap; readonly place: string }
+  /** The service says, as the stream opens, that it cannot see a part of the record now. */
+  | { readonly kind: "incomplete"; readonly missing: string | undefined }
   /** The stream is about to be opened again. */
   | { readonly kind: "reconnecting"; readonly reason: string; readonly delayMs: number };
 
@@ -115,14 +118,21 @@ async function* openOnce(
     // Without a place yet, a second stream must begin where this one did.
     progress.since ??= startOf(response);
     progress.lastAliveMs = performance.now();
+    const { isComplete, missing } = factsOf(response);
+    watch.disarm();
+    if (!isComplete) yield { kind: "incomplete", missing };
+    watch.arm();
     const parser = createSseParser();
-    const onLine = (): void => {
+    const onQuietLine = (): void => {
       progress.failures = 0;
       progress.lastAliveMs = performance.now();
+      // All messages before it were given, so an id without a message is a place that was read.
+      if (parser.lastId() !== "") progress.place = parser.lastId();
       watch.arm();
     };
     const body = response.body ?? new Blob([]).stream();
-    for await (const message of reading(readSse(body, { parser, onLine }), response, { signal })) {
+    const messages = readSse(body, { parser, onQuietLine });
+    for await (const message of reading(messages, response, { signal })) {
       watch.disarm();
       const item = itemOf(message);
       progress.retryMs = parser.retryMs() ?? progress.retryMs;
@@ -147,7 +157,10 @@ function itemOf({ event, data, id }: ServerSentEvent): TailItem | undefined {
 function gapOf(value: unknown): TailGap {
   const detail = typeof value === "object" && value !== null ? { ...value } : {};
   const count = "count" in detail && typeof detail.count === "number" ? detail.count : null;
-  return { count, detail };
+  const reason = "reason" in detail && typeof detail.reason === "string"
+    ? detail.reason
+    : undefined;
+  return { count, reason, detail };
 }
 
 /** The service's time at the start of an answer, to the second. */

@@ -43,11 +43,20 @@ it("takes the wait before connecting again from digits only", () => {
   expect(parser.retryMs()).toBe(1500);
 });
 
-it("reports every line as a sign of life, comments too", async () => {
+it("reports every line that completes no message, comments too", async () => {
   let lines = 0;
-  const stream = chunkedStream([new TextEncoder().encode(": beat\n\n: beat\n\n")]);
-  await Array.fromAsync(readSse(stream, { onLine: () => lines++ }));
+  const stream = chunkedStream([new TextEncoder().encode(": beat\n\n: beat\ndata: a\n\n")]);
+  await Array.fromAsync(readSse(stream, { onQuietLine: () => lines++ }));
   expect(lines).toBe(4);
+});
+
+it("takes an id without data for the last one, once a blank line completes it", () => {
+  const parser = createSseParser();
+  for (const line of ["id: 1", "data: a", ""]) parser.push(line);
+  parser.push("id: 2");
+  expect(parser.lastId()).toBe("1");
+  expect(parser.push("")).toBeUndefined();
+  expect(parser.lastId()).toBe("2");
 });
 
 it("reads the same messages however the bytes are cut", async () => {

@@ -57,6 +57,33 @@ it("goes on after the last place when the stream ends", async () => {
   expect(second?.headers["last-event-id"]).toBe("p2");
 });
 
+it("goes on after a place that came without an event", async () => {
+  await using server = await openServer(inTurn(
+    (_request, response) => {
+      open(response, 1);
+      response.end(": \nid: p7\n\n");
+    },
+    (_request, response) => open(response, 8),
+  ));
+  const client = createClient({ url: server.url });
+  const items = await take(client.tail({}, QUICK), 3);
+  expect(placesOf(items)).toEqual(["p1", "p8"]);
+  expect(server.requests[1]?.headers["last-event-id"]).toBe("p7");
+});
+
+it("says what the service cannot see", async () => {
+  await using server = await openServer((_request, response) => {
+    const missing = "shard 0 from 12 on";
+    response.writeHead(200, { "probity-complete": "false", "probity-missing": missing });
+    response.write('event: audit\nid: p1\ndata: {"id":"0123abcd-1-0"}\n\n');
+  });
+  const client = createClient({ url: server.url });
+  expect(await take(client.tail(), 2)).toMatchObject([
+    { kind: "incomplete", missing: "shard 0 from 12 on" },
+    { kind: "event" },
+  ]);
+});
+
 it("goes on after a broken connection, and drops the message that was cut", async () => {
   await using service = await openServer(inTurn(
     (_request, response) => {
@@ -144,7 +171,7 @@ it("does not take a slow caller for a silent service", async () => {
 it("gives gaps with their count, and takes a count that is not known for null", async () => {
   await using service = await openServer((_request, response) => {
     open(response);
-    response.write('event: gap\nid: p1\ndata: {"count":12,"from":"a","to":"b"}\n\n');
+    response.write('event: gap\nid: p1\ndata: {"count":12,"reason":"slow","from":"a"}\n\n');
     response.write('event: gap\nid: p2\ndata: {"count":null}\n\n');
     response.write("event: future\nid: p3\ndata: {}\n\n");
     response.write('event: audit\nid: p4\ndata: {"id":"0123abcd-4-0"}\n\n');
@@ -152,7 +179,7 @@ it("gives gaps with their count, and takes a count that is not known for null", 
   const client = createClient({ url: service.url });
   const items = await take(client.tail(), 3);
   expect(items).toMatchObject([
-    { kind: "gap", gap: { count: 12, detail: { from: "a", to: "b" } }, place: "p1" },
+    { kind: "gap", gap: { count: 12, reason: "slow", detail: { from: "a" } }, place: "p1" },
     { kind: "gap", gap: { count: null }, place: "p2" },
     { kind: "event", place: "p4" },
   ]);

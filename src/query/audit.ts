@@ -37,7 +37,8 @@ export const FAILURES_PER_MINUTE = 10;
 /** Longest text of one parameter in an event, in characters. */
 const PARAMETER_LENGTH_MAX = 8_192;
 const MINUTE_US = 60_000_000;
-const SERVICE = "probity-query";
+/** The `service` of its events. */
+export const AUDIT_SERVICE = "probity-query";
 
 export function createAudit({ emit, clock }: AuditOptions): Audit {
   let minuteUs = 0;
@@ -60,7 +61,7 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
         severity: "info",
         outcome,
         user: principal.name,
-        service: SERVICE,
+        service: AUDIT_SERVICE,
         ...addressOf(remote),
         message: `${principal.name} ${verb} ${count} by ${route}.`,
         detail: {
@@ -89,7 +90,7 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
         topic: "audit/login",
         severity: "medium",
         outcome: "failure",
-        service: SERVICE,
+        service: AUDIT_SERVICE,
         ...addressOf(remote),
         message: `A request${
           remote === undefined ? "" : ` from ${remote}`

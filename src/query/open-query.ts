@@ -9,13 +9,14 @@ import type { AuditEvent } from "../event/event.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
+import { openProducer } from "../producer/open-producer.ts";
 import { connectNats, type NatsConnection } from "../runtime/nats.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { type Database, openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { type Activity, createActivity } from "./activity.ts";
 import { type App, createApp } from "./app.ts";
-import { createAudit } from "./audit.ts";
+import { AUDIT_SERVICE, createAudit } from "./audit.ts";
 import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
 import { createConnectionPool } from "./connection-pool.ts";
 import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
@@ -32,11 +33,18 @@ import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
 
+export interface NatsOptions {
+  readonly url: string;
+  readonly credentialsFile?: string;
+  /** Prefix of reply subjects, for a user that may only subscribe to its own. */
+  readonly inboxPrefix?: string;
+}
+
 export interface QueryServiceOptions {
   /** The bucket; stays the caller's to close. */
   readonly store: ObjectStore;
   /** Without a broker the archive alone is read, and the audit goes to the log of the process. */
-  readonly nats: { readonly url: string; readonly credentialsFile?: string } | undefined;
+  readonly nats: NatsOptions | undefined;
   readonly shards: readonly string[];
   /** Copies of data files and scratch space; of this process alone. */
   readonly cacheDirectory: string;
@@ -57,7 +65,10 @@ export interface QueryServiceOptions {
   readonly producerDirectory: string;
   /** Of the software, as `/openapi.json` and `agent/start` say it. */
   readonly version: string;
+  /** A comment is sent to live clients after so long without an event; 15 s by default. */
   readonly heartbeatMs?: number;
+  /** The audit's events wait so long for others to go with; 1 s by default. */
+  readonly flushMs?: number;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock?: Clock;
@@ -141,7 +152,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   });
   stack.use(dispatcher);
 
-  const audit = createAudit({ emit: await openEmitter(options, { stack, broker }), clock });
+  const audit = createAudit({ emit: await openEmitter(options, stack), clock });
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable });
   const acquire = () => hotTable.acquire();
   const routes: Route[] = [
@@ -307,11 +318,31 @@ function observe(
 }
 
 /** Where the audit's events go: into the log of events, or without a broker into the log of the process. */
-function openEmitter(
-  { log }: QueryServiceOptions,
-  _parts: { readonly stack: AsyncDisposableStack; readonly broker: Broker | undefined },
+async function openEmitter(
+  options: QueryServiceOptions,
+  stack: AsyncDisposableStack,
 ): Promise<(event: AuditEvent) => void> {
-  return Promise.resolve((event) =>
-    log.info("audit", { topic: event.topic, message: event.message })
+  const { nats, shards, host, version, log, metrics, flushMs, clock = systemClock } = options;
+  const [shard] = shards;
+  if (nats === undefined || shard === undefined) {
+    return (event) => log.info("audit", { topic: event.topic, message: event.message });
+  }
+  const producer = stack.use(
+    await openProducer({
+      ...{ directory: options.producerDirectory, host, shard, nats, log, metrics, clock },
+      ...(flushMs === undefined ? {} : { flushMs }),
+    }),
   );
+  const tell = (what: "start" | "stop"): void =>
+    producer.emit({
+      timeUs: clock.nowUs(),
+      topic: `agent/${what}`,
+      severity: "info",
+      service: AUDIT_SERVICE,
+      message: `The query service ${what === "start" ? "started" : "stops"}.`,
+      detail: { version, sources: [] },
+    });
+  tell("start");
+  stack.defer(() => tell("stop"));
+  return (event) => producer.emit(event);
 }

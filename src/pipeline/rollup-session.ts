@@ -40,6 +40,8 @@ export interface RollupContext {
   readonly metrics: RollupMetrics;
   /** Kept up to date for the metrics. */
   readonly position: MutablePosition;
+  /** Added to at every commit. */
+  readonly totals: { commits: number; messages: number; rows: number };
 }
 
 export type MutablePosition = { -readonly [Key in keyof RollupPosition]: RollupPosition[Key] };
@@ -221,6 +223,9 @@ class Session {
     this.#commits += 1;
     this.#messages += round.messages.length;
     this.#rows += rows.rows;
+    this.#context.totals.commits += 1;
+    this.#context.totals.messages += round.messages.length;
+    this.#context.totals.rows += rows.rows;
     position.committedSequence = round.state.sequence;
     position.oldestUs = undefined;
     const counts = countsOf(round, rows);

@@ -13,10 +13,12 @@ import type { Metrics } from "../runtime/metrics.ts";
 import { connectNats } from "../runtime/nats.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import { StreamChangedError } from "../runtime/stream-reader.ts";
+import { openProducer } from "../producer/open-producer.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { isShardName } from "../event/wire.ts";
+import { tellOfRun } from "./own-events.ts";
 import { createRollupMetrics } from "./rollup-metrics.ts";
 import { RoundTooLargeError } from "./round-rows.ts";
 import {
@@ -46,6 +48,14 @@ export interface RollupOptions {
   readonly scratchDirectory: string;
   /** Make the stream again where it does not fit the bucket, instead of stopping with an error. */
   readonly acceptNewStream?: boolean;
+  /** Spool of the roll-up's own events (start, heartbeat, stop of a run); none are made without one. */
+  readonly producer?: {
+    readonly directory: string;
+    /** Name of this machine in those events. */
+    readonly host: string;
+    /** Version of the software in them. */
+    readonly version: string;
+  };
   /** Bound of DuckDB's memory; 384 MiB by default. */
   readonly memoryLimitBytes?: number;
   /** Threads of DuckDB; 2 by default. */
@@ -84,7 +94,8 @@ const ONCE_SESSIONS_MAX = 20;
 
 /** Opens everything a roll-up needs. Rejects when the store does not refuse conditional puts, or the broker refuses us. */
 export async function openRollup(options: RollupOptions): Promise<Rollup> {
-  const { store, nats, shard, scratchDirectory, log, clock = systemClock, signal } = options;
+  const { store, nats, shard, scratchDirectory, log, metrics, clock = systemClock, signal } =
+    options;
   if (!isShardName(shard)) {
     throw new RangeError(`Cannot roll up shard "${shard}": expected 1 to 16 of a-z and 0-9`);
   }
@@ -108,7 +119,10 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
       tempLimitBytes: SPILL_BYTES_MAX,
     }),
   );
-  const segmentMaxBytes = options.segmentMaxBytes ?? DEFAULT_SEGMENT_MAX_BYTES;
+  const producer = options.producer === undefined ? undefined : stack.use(
+    await openProducer({ ...options.producer, shard, connection, log, clock, metrics }),
+  );
+  const totals = { commits: 0, messages: 0, rows: 0 };
   const position: MutablePosition = { committedSequence: 0, lastSequence: 0, oldestUs: undefined };
   const context: RollupContext = {
     store,
@@ -118,13 +132,14 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     table: openTable({ store, clock, log }),
     shard,
     intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
-    segmentMaxBytes,
+    segmentMaxBytes: options.segmentMaxBytes ?? DEFAULT_SEGMENT_MAX_BYTES,
     acceptNewStream: options.acceptNewStream ?? false,
     log: log.with({ shard }),
     clock,
     position,
+    totals,
     metrics: createRollupMetrics({
-      metrics: options.metrics,
+      metrics,
       shard,
       position: () => position,
       nowUs: () => clock.nowUs(),
@@ -133,7 +148,20 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
   const resources = stack.move();
   return {
     runOnce: (onceSignal = new AbortController().signal) => runOnce(context, onceSignal),
-    run: (runSignal) => runOn(context, runSignal),
+    async run(runSignal) {
+      const end = new AbortController();
+      const version = options.producer?.version ?? "";
+      const telling = producer === undefined ? undefined : tellOfRun(
+        { producer, shard, version, clock, totals: () => totals },
+        AbortSignal.any([runSignal, end.signal]),
+      );
+      try {
+        await runOn(context, runSignal);
+      } finally {
+        end.abort();
+        await telling;
+      }
+    },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

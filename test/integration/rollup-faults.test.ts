@@ -41,6 +41,32 @@ describe.runIf(canRunNats())("a running roll-up", () => {
     expect(version).toBeLessThan(15);
   });
 
+  test("tells of its start and stop, and makes no commit because of a commit", async () => {
+    await using rig = await openRollupRig();
+    const directory = join(rig.folder, "spool");
+    const producer = { directory, host: "machine", version: "1.2.3" };
+    {
+      await using rollup = await rig.open({ intervalMs: 50, producer });
+      const stop = new AbortController();
+      const running = rollup.run(stop.signal);
+      await until(async () => (await rig.snapshot()).shards.has("0"));
+      await delay(1_500);
+      expect((await rig.snapshot()).version).toBe(1);
+      stop.abort();
+      await running;
+    }
+    await rig.once();
+    const events = await rig.query("SELECT topic, host, service, detail FROM events ORDER BY id");
+    expect(events.map(({ topic }) => topic)).toEqual(["agent/start", "agent/stop"]);
+    expect(events[1]).toMatchObject({ host: "machine", service: "probity-rollup" });
+    expect(JSON.parse(String(events[1]?.detail)))
+      .toMatchObject({
+        version: "1.2.3",
+        shard: "0",
+        counters: { commits: 1, messages: 1, rows: 1 },
+      });
+  });
+
   test("survives the broker's death in the middle of a round", async () => {
     await using rig = await openRollupRig();
     const agent = createBatchAgent("a");

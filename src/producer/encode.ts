@@ -31,8 +31,6 @@ export const HEADER_BYTES_MAX = 2_048;
 /** The most a payload may take of a message, in bytes. */
 export const PAYLOAD_BYTES_MAX = MESSAGE_BYTES_MAX - HEADER_BYTES_MAX;
 
-const encoder = new TextEncoder();
-
 /** One batch, or several where one message cannot hold the lines; none when all were refused. */
 export async function encodeLines(
   lines: Pick<ClosedLines, "fields" | "timesUs">,
@@ -40,7 +38,7 @@ export async function encodeLines(
 ): Promise<readonly EncodedBatch[]> {
   const { fields, timesUs } = lines;
   if (fields.length === 0) return [];
-  const payload = await compressFrame(encoder.encode(ndjsonOf(fields)));
+  const payload = await compressFrame(ndjsonOf(fields));
   if (payload.length <= PAYLOAD_BYTES_MAX) {
     const digest = digestOf(payload);
     return [{ payload, digest, count: fields.length, ...spanOf(timesUs, options.nowUs) }];
@@ -59,10 +57,10 @@ export async function encodeLines(
   return batches;
 }
 
-function ndjsonOf(fields: readonly string[]): string {
+function ndjsonOf(fields: readonly string[]): Uint8Array {
   let text = "";
   for (let idx = 0; idx < fields.length; idx++) text += `{"idx":${idx},${fields[idx]}\n`;
-  return text;
+  return Buffer.from(text);
 }
 
 /** First and last time among the lines whose clock is not far off; now, when there is none. */

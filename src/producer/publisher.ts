@@ -123,8 +123,19 @@ class SpoolPublisher {
   }
 
   async run(): Promise<void> {
-    while (!this.#stop.signal.aborted && !this.#options.connection.isClosed()) {
-      await this.#runEpoch(this.#startSender());
+    const { connection, clock, log } = this.#options;
+    const { signal } = this.#stop;
+    let failures = 0;
+    while (!signal.aborted && !connection.isClosed()) {
+      try {
+        await this.#runEpoch(this.#startSender());
+        failures = 0;
+      } catch (error) {
+        // The spool's disk, in all likelihood: what it holds is read anew, so nothing is taken for done that is not.
+        failures += 1;
+        log.error("publishing failed; starting over from the spool", { error: String(error) });
+        await Promise.allSettled([clock.sleep(backoffMs(failures, { backoff: BACKOFF }), signal)]);
+      }
     }
   }
 

@@ -58,6 +58,8 @@ export async function* readStream(options: ReadStreamOptions): AsyncGenerator<St
     try {
       created = await checkStream(options, { created, next });
       await using pull = await openPull({ connection, stream, next, maxBytes });
+      // A reader that ends before it brought anything counts as a failure, so that none is made in a tight loop.
+      failures += 1;
       for (;;) {
         const message = await pull.next(signal);
         if (message === undefined) break;

@@ -10,7 +10,7 @@ import { ensureAgentName } from "../../src/producer/spool-identity.ts";
 import { canRunNats, type NatsServer, openNatsServer } from "../support/nats-server.ts";
 import { createRollUpStandIn, type RollUpStandIn } from "../support/roll-up-stand-in.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
-import { writeFile } from "node:fs/promises";
+import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 const log = createLog({ level: process.env["DEBUG"] === undefined ? "error" : "debug" });
@@ -179,6 +179,29 @@ describe.runIf(canRunNats())("a producer", () => {
     await settle(producer, rollUp);
     expect(numbersOf(await rollUp.lines(producer.agent))).toEqual(range(300));
     expect(producer.counters().batchesResent).toBeGreaterThan(0);
+  });
+
+  it("goes on in a new epoch, and says so, when its disk was copied and the copy ran first", async () => {
+    const directory = join(folder.path, "original");
+    const copy = join(folder.path, "copy");
+    let agent = "";
+    const runOnce = async (at: string, from: number, to: number): Promise<void> => {
+      await using producer = await open({ directory: at });
+      agent = producer.agent;
+      emit(producer, from, to);
+      await settle(producer, rollUp);
+    };
+    const gapsBefore = rollUp.gaps.length;
+    await runOnce(directory, 1, 10);
+    await cp(directory, copy, { recursive: true });
+    await runOnce(copy, 11, 20);
+    await runOnce(directory, 21, 30);
+    const lines = await rollUp.lines(agent);
+    expect(numbersOf(lines)).toEqual(range(30));
+    expect(lines.filter(({ topic }) => topic === "agent/gap")).toMatchObject([
+      { detail: { class: "epoch", count: null, reason: expect.stringContaining("the record") } },
+    ]);
+    expect(rollUp.gaps.slice(gapsBefore)).toEqual(["epoch"]);
   });
 
   it("refuses a spool that another producer has open", async () => {

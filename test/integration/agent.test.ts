@@ -1,20 +1,29 @@
 import { execFile } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AgentProcess, startAgent } from "../support/agent-process.ts";
 import { type LoggedLine, type LogStream, openLogStream } from "../support/log-stream.ts";
 import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
 import { hasBpf, openPinFolder, type PinFolder } from "../support/ring-sources.ts";
+import { requireCapability } from "../support/require.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 const run = promisify(execFile);
 const NOBODY = 65534;
+const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
+const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] = [
+  ["node", [process.execPath]],
+  ...(requireCapability("deno", existsSync(DENO), "no deno in node_modules")
+    ? [["deno", [DENO, "run", "-q", "-P=agent"]] as const]
+    : []),
+];
 const ringBytes = { process: 1 << 20, network: 1 << 20, file: 1 << 20 };
 
 describe.runIf(hasBpf)("an agent", () => {
@@ -50,9 +59,12 @@ describe.runIf(hasBpf)("an agent", () => {
   const linesOf = (agent: string): readonly LoggedLine[] =>
     log.lines.filter(({ header }) => header.agent === agent);
 
-  it("tells an exec, a create, a rename and a connection through the broker, in full", async () => {
-    using _pins = pinsOf("whole");
-    await using agent = await start("whole");
+  it.each(RUNTIMES)("in %s tells exec, create, rename and connection in full", async (
+    name,
+    runtime,
+  ) => {
+    using _pins = pinsOf(name);
+    await using agent = await startAgent({ settings: settings(name), runtime });
     const { status } = agent;
     expect(status.sources.map(({ name, status: { state } }) => [name, state])).toEqual([
       ["process", "on"],
@@ -61,11 +73,10 @@ describe.runIf(hasBpf)("an agent", () => {
       ["filesystem", "on"],
     ]);
     await using server = await listen();
-    const at = (name: string) => join(folder.path, name);
+    const at = (file: string) => join(folder.path, `${name}-${file}`);
     const script = `: > "$1"; mv "$1" "$2"; exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/'"$3"`;
     await run("bash", ["-c", script, "bash", at("made"), at("moved"), String(server.port)]);
-    const { agent: name } = status;
-    const ours = ({ header }: LoggedLine) => header.agent === name;
+    const ours = ({ header }: LoggedLine) => header.agent === status.agent;
     const find = async (topic: string, column: string, value: unknown) => {
       const found = await log.waitFor(
         (line) => line.topic === topic && line[column] === value,
@@ -99,10 +110,10 @@ describe.runIf(hasBpf)("an agent", () => {
       pid: made?.line["pid"],
       process_id: made?.line["process_id"],
     });
-    for (const { header } of linesOf(name)) expect(header.host).toBe(hostname());
-    expect(linesOf(name).filter(({ line }) => line["path"] === at("made"))).toHaveLength(1);
+    for (const { header } of linesOf(status.agent)) expect(header.host).toBe(hostname());
+    expect(linesOf(status.agent).filter(({ line }) => line["path"] === at("made"))).toHaveLength(1);
 
-    const [first] = linesOf(name);
+    const [first] = linesOf(status.agent);
     expect(first?.line).toMatchObject({
       topic: "agent/start",
       detail: {
@@ -113,10 +124,10 @@ describe.runIf(hasBpf)("an agent", () => {
       },
     });
     await agent.stop();
-    await log.waitFor((line) => line.topic === "agent/stop", { count: 1 });
-    expect(linesOf(name).at(-1)?.line.topic).toBe("agent/stop");
+    await until(() => linesOf(status.agent).at(-1)?.line.topic === "agent/stop");
+    expect(linesOf(status.agent).at(-1)?.line.topic).toBe("agent/stop");
     // Nothing was lost, and before the first agent nothing was promised.
-    expect(linesOf(name).filter(({ line }) => line.topic === "agent/gap")).toEqual([]);
+    expect(linesOf(status.agent).filter(({ line }) => line.topic === "agent/gap")).toEqual([]);
   });
 
   it("answers for its health and its figures", async () => {

@@ -32,25 +32,28 @@ export interface CreatedFile {
   /** The kernel's `major << 20 | minor`. */
   readonly device: number;
   readonly inode: number;
+  /** 0 on overlays, whose inodes bear the numbers of those on the filesystem below, but no generations. */
   readonly generation: number;
+  /** Who created it: what an overlay and the filesystem below it agree on. */
+  readonly pid: number;
 }
 
 export function createCreatedFiles(nowMs: () => number = Date.now): CreatedFiles {
-  /** Generations noted, by device and inode. */
+  /** Generations noted, by device and inode, or by process and inode when there is no generation. */
   let young = new Map<string, number[]>();
   let old = new Map<string, number[]>();
   let youngCount = 0;
   let turnedMs = nowMs();
   let settledUs: number | undefined;
   return {
-    note({ device, inode, generation }) {
+    note({ device, inode, generation, pid }) {
       if (youngCount >= NOTES_MAX / 2 || nowMs() - turnedMs >= NOTE_LIFETIME_MS) {
         old = young;
         young = new Map();
         youngCount = 0;
         turnedMs = nowMs();
       }
-      const key = `${device}:${inode}`;
+      const key = generation === 0 ? `process ${pid}:${inode}` : `${device}:${inode}`;
       const generations = young.get(key);
       if (generations === undefined) young.set(key, [generation]);
       else generations.push(generation);
@@ -62,9 +65,11 @@ export function createCreatedFiles(nowMs: () => number = Date.now): CreatedFiles
     get settledUs() {
       return settledUs;
     },
-    take({ device, inode, generation }) {
+    take({ device, inode, generation, pid }) {
       const key = `${device}:${inode}`;
-      return takeFrom(old, key, generation) || takeFrom(young, key, generation);
+      const overlayKey = `process ${pid}:${inode}`;
+      return takeFrom(old, key, generation) || takeFrom(young, key, generation) ||
+        takeFrom(old, overlayKey, 0) || takeFrom(young, overlayKey, 0);
     },
   };
 }

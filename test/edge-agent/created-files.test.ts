@@ -6,7 +6,12 @@ import {
   NOTES_MAX,
 } from "../../src/edge-agent/created-files.ts";
 
-const file = (inode: number, generation = 1, device = 1) => ({ device, inode, generation });
+const file = (inode: number, generation = 1, device = 1) => ({
+  device,
+  inode,
+  generation,
+  pid: 7,
+});
 
 describe("notes of created files", () => {
   it("are taken as often as they were made", () => {
@@ -29,8 +34,19 @@ describe("notes of created files", () => {
       true,
       false,
     ]);
-    expect(notes.take({ device: 1, inode: 5, generation: undefined })).toBe(true);
-    expect(notes.take({ device: 1, inode: 5, generation: undefined })).toBe(false);
+    expect(notes.take({ device: 1, inode: 5, generation: undefined, pid: 7 })).toBe(true);
+    expect(notes.take({ device: 1, inode: 5, generation: undefined, pid: 7 })).toBe(false);
+  });
+
+  it("of an overlay are taken by the same process for the same inode number", () => {
+    const notes = createCreatedFiles();
+    notes.note(file(5, 0, 42));
+    const below = file(5, 9, 41);
+    expect([notes.take({ ...below, pid: 8 }), notes.take(below), notes.take(below)]).toEqual([
+      false,
+      true,
+      false,
+    ]);
   });
 
   it("live for one to two lifetimes", () => {

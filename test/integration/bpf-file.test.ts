@@ -95,7 +95,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the file source as %s", (variant)
     expect(line?.detail["generation"]).toEqual(expect.any(Number));
     const device = kernelDevice(stat.dev);
     const generation = Number(line?.detail["generation"]);
-    expect(createdFiles.take({ device, inode: stat.ino, generation })).toBe(true);
+    expect(createdFiles.take({ device, inode: stat.ino, generation, pid: process.pid })).toBe(true);
     expect(createdFiles.settledUs).toBeGreaterThan((Date.now() - 5000) * 1000);
   });
 

@@ -22,7 +22,6 @@ import { systemClock } from "../../src/runtime/clock.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { type MountedFilesystem, mountExt4, mountTmpfs } from "../support/mounts.ts";
 import { requireCapability } from "../support/require.ts";
-import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import { type Line, runSource, type SourceRun } from "../support/source-run.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -332,51 +331,5 @@ describe.runIf(hasFanotify)("the filesystem source", () => {
     mkdirSync(after);
     await run.waitFor((line) => line["path"] === after, { count: 1 });
     expect(run.lines.some((line) => line["path"] === missed)).toBe(false);
-  });
-});
-
-describe.runIf(hasFanotify && hasBpf).each([
-  ["tmpfs", mountTmpfs],
-  ["ext4", mountExt4],
-])("file and filesystem source together on %s", (_type, mount) => {
-  it("tell each create once", async () => {
-    using filesystem = mount();
-    using pins = openPinFolder();
-    const createdFiles = createCreatedFiles();
-    createdFiles.settle(0);
-    await using files = openTestSource({ family: "file", pins, createdFiles });
-    await using opens = await runAttached(files, pins);
-    await using names = runSource(createFilesystemSource({
-      processes,
-      createdFiles,
-      dataDirectory,
-      clock: systemClock,
-    }));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    const path = (name: string) => `${filesystem.path}/${name}`;
-    for (let number = 0; number < 200; number += 1) writeFileSync(path(`opened-${number}`), "");
-    // The same inode numbers again, of files that are gone before anyone looks.
-    for (let number = 0; number < 200; number += 1) {
-      writeFileSync(path("brief"), "");
-      unlinkSync(path("brief"));
-    }
-    const mknod = "syscall(133, $ARGV[0], 0100644, 0) == 0 or die $!";
-    execFileSync("perl", ["-e", mknod, path("node")]);
-    execFileSync("mknod", [path("fifo"), "p"]);
-    linkSync(path("opened-0"), path("link"));
-    const isHere = (line: Line) => String(line["path"]).startsWith(path(""));
-    await names.waitFor((line) => line["path"] === path("link"), { count: 1 });
-    await opens.waitFor((line) => isHere(line) && line.topic === "file/create", { count: 400 });
-    const told = [...opens.lines, ...names.lines].filter(isHere);
-    const made = told.filter(({ topic }) => topic === "file/create");
-    expect(made.filter((line) => line["path"] === path("brief"))).toHaveLength(200);
-    expect(new Set(made.map((line) => line["path"])).size).toBe(203);
-    expect(made).toHaveLength(402);
-    const others = names.lines.filter(isHere).filter(({ topic }) => topic !== "file/delete");
-    expect(others.map(({ topic, detail }) => [topic, detail["how"], detail["type"]])).toEqual([
-      ["file/create", "create", "regular"],
-      ["file/create", "mknod", "fifo"],
-      ["file/link", "link", "regular"],
-    ]);
   });
 });

@@ -18,7 +18,7 @@ import {
   type LineDecoder,
   type LocatedRecord,
 } from "../../line-decoder.ts";
-import { FILE, FLAG, KIND } from "../../record-layout.ts";
+import { FILE, FLAG, HEADER, KIND } from "../../record-layout.ts";
 
 /** Creates are noted in `createdFiles`, for a source that sees them by name, too. */
 export function createFileDecoder(
@@ -33,12 +33,15 @@ export function createFileDecoder(
       const { memory, offset } = record;
       if (
         line !== undefined && createdFiles !== undefined &&
-        (flagsOf(memory, offset) & FLAG.created) !== 0
+        (flagsOf(memory, offset) & FLAG.created) !== 0 &&
+        // A file made without a name is not seen by name until it is linked, and that is to be told.
+        (u32(memory.words, offset + FILE.open_flags) & O_TMPFILE) !== O_TMPFILE
       ) {
         createdFiles.note({
           device: u32(memory.words, offset + FILE.device),
           inode: u64(memory.words, offset + FILE.inode),
           generation: u32(memory.words, offset + FILE.generation),
+          pid: u32(memory.words, offset + HEADER.pid),
         });
       }
       return line;
@@ -78,6 +81,7 @@ function fileLine(
     (escaped.length === 0 ? "}}" : `${escapedMember(escaped)}}}`);
 }
 
+const O_TMPFILE = 0o20200000;
 /** Flags of open(2) that an open file keeps; asm-generic numbers, as on x86-64. */
 const OPEN_FLAGS: readonly (readonly [number, string])[] = [
   [0o2000, "O_APPEND"],
@@ -88,7 +92,7 @@ const OPEN_FLAGS: readonly (readonly [number, string])[] = [
   [0o40000, "O_DIRECT"],
   [0o400000, "O_NOFOLLOW"],
   [0o1000000, "O_NOATIME"],
-  [0o20200000, "O_TMPFILE"],
+  [O_TMPFILE, "O_TMPFILE"],
 ];
 const ACCESS_MODES = ["O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"] as const;
 /** Combinations remembered. */

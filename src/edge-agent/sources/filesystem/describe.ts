@@ -73,10 +73,15 @@ export function knownPathOf(directory: string | undefined, name: string): KnownP
 
 /**
  * The events of a report, in the order in which they must have happened; the actor's columns are for the caller to put
- * before them.
+ * before them. On the filesystem below an overlay, removing a name that a lower layer has is putting a whiteout over it.
  */
 export function describe(seen: Observation, actor: Omit<Actor, "columns">): readonly AuditEvent[] {
-  const { mask } = seen;
+  const { mask, newPath } = seen;
+  if (seen.attributes?.isWhiteout === true && newPath !== undefined) {
+    const removed = { ...seen, path: newPath, newPath: undefined, attributes: undefined };
+    return [eventOf(removed, actor, { topic: "file/delete", how: "whiteout", verb: "removed" })];
+  }
+  if (seen.attributes?.isWhiteout === true && isOverlayWork(seen.path)) return [];
   if ((mask & FAN_RENAME) !== 0) return [eventOf(seen, actor, renameOf(seen))];
   return [
     ...((mask & FAN_CREATE) === 0 ? [] : [eventOf(seen, actor, createOf(seen))]),
@@ -176,6 +181,14 @@ function inodeFields(
 function typeOf({ attributes, mask }: Observation): InodeType | undefined {
   const mode = attributes?.mode ?? ((mask & FAN_ONDIR) !== 0 ? 0o040000 : undefined);
   return mode === undefined ? undefined : TYPES[mode & S_IFMT];
+}
+
+/**
+ * A name that an overlay gives what it prepares in its work directory (fs/overlayfs/dir.c): a whiteout there becomes a
+ * removal when it is put over a name, which is told.
+ */
+function isOverlayWork({ path }: KnownPath): boolean {
+  return /\/work\/#[0-9a-f]+$/.test(path);
 }
 
 /** The kernel puts equal waiting reports together: their order and single times are lost. */

@@ -162,7 +162,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
       const { event: { pid }, seen } = next;
       counters.attempted += reportsIn(seen.mask);
       if (isOwn(seen, pid)) counters.filtered += reportsIn(seen.mask);
-      else held.push({ actor: processes.actorOf(pid), seen });
+      else held.push({ pid, actor: processes.actorOf(pid), seen });
       if (performance.now() >= untilMs) break;
     }
     observer.release();

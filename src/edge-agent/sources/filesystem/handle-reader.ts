@@ -30,6 +30,8 @@ export interface Attributes {
   readonly device: string;
   /** When it came to be, µs since the Unix epoch; undefined where the filesystem keeps no such time. */
   readonly bornAtUs: number | undefined;
+  /** Whether it is the character device 0:0 by which an overlay marks a removed name. */
+  readonly isWhiteout: boolean;
 }
 
 export interface HandleReader {
@@ -51,6 +53,7 @@ const PATH_BYTES = 4096;
 const HANDLE_BYTES = 128 + 8;
 const S_IFMT = 0o170000;
 const S_IFLNK = 0o120000;
+const S_IFCHR = 0o020000;
 const DELETED_MARK = " (deleted)";
 
 export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): HandleReader {
@@ -182,6 +185,8 @@ function attributesOf(libc: Libc, fd: number, buffer: Uint8Array): Attributes | 
     sizeBytes: Number(view.getBigUint64(40, true)),
     device: `${view.getUint32(136, true)}:${view.getUint32(140, true)}`,
     bornAtUs: hasBirth ? bornAtUs : undefined,
+    isWhiteout: (view.getUint16(28, true) & S_IFMT) === S_IFCHR &&
+      view.getBigUint64(128, true) === 0n,
   };
 }
 

@@ -14,6 +14,7 @@ export const HOLD_MAX_MS = 2000;
 export const HELD_EVENTS_MAX = 65_536;
 
 export interface HeldEvent {
+  readonly pid: number;
   readonly actor: Actor;
   readonly seen: Observation;
 }
@@ -33,13 +34,14 @@ const S_IFREG = 0o100000;
 export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
   let held: HeldEvent[] = [];
 
-  const isSilenced = ({ seen }: HeldEvent): boolean => {
+  const isSilenced = ({ seen, pid }: HeldEvent): boolean => {
     const inode = seen.inode?.inode ?? seen.attributes?.inode;
     return isPlainCreate(seen) && seen.device !== undefined && inode !== undefined &&
       createdFiles.take({
         device: deviceNumberOf(seen.device),
         inode,
         generation: seen.inode?.generation,
+        pid,
       });
   };
   const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {

@@ -57,6 +57,9 @@ describe.runIf(canRunNats())("doctor", () => {
   it("fails when what is needed does not answer", async () => {
     const { code, findings } = await doctor("--nats", "nats://127.0.0.1:1");
     expect(code).toBe(1);
-    expect(findings.get("broker")).toMatchObject({ state: "off" });
+    expect(findings.get("broker")).toMatchObject({
+      state: "off",
+      reason: "no answer within 5000 ms",
+    });
   });
 });

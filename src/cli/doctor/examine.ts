@@ -161,9 +161,13 @@ async function tried(action: () => Promise<string>, remedy: string): Promise<Sou
   try {
     return { state: "on", how: await action() };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return { state: "off", reason, remedy };
+    return { state: "off", reason: reasonOf(error), remedy };
   }
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.name === "TimeoutError" ? `no answer within ${ANSWER_LIMIT_MS} ms` : error.message;
 }
 
 function limit({ signal }: ExamineOptions): AbortSignal {

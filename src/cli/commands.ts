@@ -1,13 +1,21 @@
 /** All commands, in the order of help. */
+import { agentCommand } from "./agent.ts";
 import type { Command } from "./command.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
+import { rollupCommand } from "./rollup.ts";
 import { searchCommand } from "./search.ts";
+import { serveCommand } from "./serve.ts";
 import { sqlCommand } from "./sql.ts";
 import { tailCommand } from "./tail.ts";
+import { upCommand } from "./up.ts";
 
 export const COMMANDS: readonly Command[] = [
+  upCommand,
+  agentCommand,
+  rollupCommand,
+  serveCommand,
   tailCommand,
   searchCommand,
   sqlCommand,

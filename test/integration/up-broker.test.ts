@@ -12,7 +12,10 @@ import { ensureBucket, ensureStream, openBucket, readMessage } from "../../src/r
 import { connectNats, type NatsConnection, openStream } from "../../src/runtime/nats.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { readStream } from "../../src/runtime/stream-reader.ts";
-import { WATERMARK_BUCKET } from "../../src/event/watermark.ts";
+import { WATERMARK_BUCKET, watermarkKeyOf } from "../../src/event/watermark.ts";
+import { openProducer } from "../../src/producer/open-producer.ts";
+import { inboxPrefixOf as producerInboxPrefixOf } from "../../src/producer/publisher.ts";
+import { ensureAgentName } from "../../src/producer/spool-identity.ts";
 import { streamOf, subjectOf } from "../../src/event/wire.ts";
 import { canRunNats } from "../support/nats-server.ts";
 
@@ -31,11 +34,14 @@ describe.runIf(canRunNats())("the broker of up", () => {
       log,
       signal: AbortSignal.timeout(30_000),
     });
-  const connectAs = (role: Role): Promise<NatsConnection> =>
-    connectNats({
+  const agentOf = (role: Role): Promise<string> => ensureAgentName(folder.spool(role));
+  const connectAs = async (role: Role): Promise<NatsConnection> =>
+    await connectNats({
       url: broker.url,
       credentialsFile: folder.broker.credentials(role),
-      inboxPrefix: inboxPrefixOf(role),
+      inboxPrefix: role === "agent"
+        ? producerInboxPrefixOf(await agentOf(role))
+        : inboxPrefixOf(role),
       name: role,
       log,
     });
@@ -92,23 +98,48 @@ describe.runIf(canRunNats())("the broker of up", () => {
       expect(await bucket.get("0.agent")).toBe("{}");
     });
 
-    it("agent publishes and reads watermarks", async () => {
+    it.each<Role>(["agent", "rollup", "query"])("%s puts batches into the log", async (role) => {
       await using owner = await connectAs("rollup");
       await ensureStream(owner, streamOptions());
-      await (await ensureBucket(owner, WATERMARK_BUCKET)).put("0.agent", "{}");
-      await using agent = await connectAs("agent");
-      await agent.request(subjectOf("0", "agent"), "x");
+      await ensureBucket(owner, WATERMARK_BUCKET);
+      await using producer = await openProducer({
+        directory: folder.spool(role),
+        host: "h",
+        shard: "0",
+        nats: { url: broker.url, credentialsFile: folder.broker.credentials(role) },
+        log,
+      });
+      producer.emit({ timeUs: Date.now() * 1000, topic: "app/test", severity: "info" });
+      await producer.flush();
+      await expect.poll(() => producer.counters().batchesPublished, { timeout: 10_000 }).toBe(1);
       const stored = await readMessage(owner, { stream: streamOf("0"), sequence: 1 });
-      expect(new TextDecoder().decode(stored?.payload)).toBe("x");
-      const bucket = await openBucket(agent, WATERMARK_BUCKET);
-      expect(await bucket.get("0.agent")).toBe("{}");
-      await expect(bucket.put("0.agent", "forged")).rejects.toThrow(/permission/i);
+      expect(stored?.subject).toBe(subjectOf("0", await agentOf(role)));
+    });
+
+    it("agent reads its own watermark, and forges none", async () => {
+      await using owner = await connectAs("rollup");
+      const agent = await agentOf("agent");
+      const written = await ensureBucket(owner, WATERMARK_BUCKET);
+      await written.put(watermarkKeyOf("0", agent), "{}");
+      await using connection = await connectAs("agent");
+      const bucket = await openBucket(connection, WATERMARK_BUCKET);
+      expect(await bucket.get(watermarkKeyOf("0", agent))).toBe("{}");
+      await expect(bucket.put(watermarkKeyOf("0", agent), "forged")).rejects.toThrow(/permission/i);
+      await expect(bucket.get(watermarkKeyOf("0", "other"))).rejects.toThrow(/permission/i);
+    });
+
+    it("agent publishes under no other agent's name", async () => {
+      await using owner = await connectAs("rollup");
+      await ensureStream(owner, streamOptions());
+      await using connection = await connectAs("agent");
+      const forged = connection.request(subjectOf("0", await agentOf("query")), "x");
+      await expect(forged).rejects.toThrow(/permission/i);
     });
 
     it.each<Role>(["rollup", "query"])("%s reads the stream", async (role) => {
       await using owner = await connectAs("rollup");
       await ensureStream(owner, streamOptions());
-      await owner.request(subjectOf("0", "a"), "x");
+      await owner.request(subjectOf("0", await agentOf("rollup")), "x");
       await using reader = await connectAs(role);
       const messages = readStream({ connection: reader, stream: streamOf("0"), fromSequence: 1 });
       for await (const { sequence } of messages) {

@@ -5,7 +5,8 @@
  * Each role has its own prefix of reply subjects: on a shared one, any user could listen to what others are answered.
  */
 import { WATERMARK_BUCKET } from "../../event/watermark.ts";
-import { commitSubjectOf, streamOf, subjectOf } from "../../event/wire.ts";
+import { commitSubjectOf, streamOf } from "../../event/wire.ts";
+import { producerPermissions } from "../../producer/publisher.ts";
 import type { Role } from "./data-folder.ts";
 
 export interface Permissions {
@@ -22,38 +23,27 @@ export function inboxPrefixOf(role: Role): string {
   return `_INBOX_${role}`;
 }
 
-/** Permissions of a role over the streams of these shards. */
-export function permissionsOf(role: Role, shards: readonly string[]): Permissions {
+/** Permissions of a role over the streams of these shards; `agent` is the name in the role's spool. */
+export function permissionsOf(
+  role: Role,
+  { shards, agent }: { readonly shards: readonly string[]; readonly agent: string },
+): Permissions {
+  const producing = shards.map((shard) => producerPermissions({ shard, agent }));
+  const publish = producing.flatMap((each) => each.publish);
+  const subscribe = [...new Set(producing.flatMap((each) => each.subscribe))];
+  if (role === "agent") return { publish, subscribe };
   const streams = shards.map(streamOf);
-  const subscribe = [`${inboxPrefixOf(role)}.>`];
-  if (role === "agent") return { publish: producing(shards), subscribe };
   const commits = shards.map(commitSubjectOf);
+  const reads = [...streams, WATERMARK_STREAM].flatMap(reading);
+  const inbox = `${inboxPrefixOf(role)}.>`;
   if (role === "query") {
-    return {
-      publish: [...producing(shards), ...streams.flatMap(reading)],
-      subscribe: [...subscribe, ...commits],
-    };
+    return { publish: [...publish, ...reads], subscribe: [...subscribe, inbox, ...commits] };
   }
+  const owns = [...streams, WATERMARK_STREAM].flatMap(owning);
   return {
-    publish: [
-      ...producing(shards),
-      ...streams.flatMap(reading),
-      ...streams.flatMap(owning),
-      ...owning(WATERMARK_STREAM),
-      WATERMARK_KEYS,
-      ...commits,
-    ],
-    subscribe,
+    publish: [...publish, ...reads, ...owns, WATERMARK_KEYS, ...commits],
+    subscribe: [...subscribe, inbox],
   };
-}
-
-/** Puts batches into the log and follows the watermarks. */
-function producing(shards: readonly string[]): string[] {
-  return [
-    ...shards.map((shard) => subjectOf(shard, "*")),
-    ...shards.map((shard) => api("STREAM.INFO", streamOf(shard))),
-    ...reading(WATERMARK_STREAM),
-  ];
 }
 
 function reading(stream: string): string[] {

@@ -17,9 +17,16 @@ import { createNatsKey } from "../../runtime/nats.ts";
 import { retry } from "../../runtime/retry.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import type { Account } from "./account.ts";
-import { brokerConfigText } from "./broker-config.ts";
+import { brokerConfigText, type BrokerUser } from "./broker-config.ts";
 import { permissionsOf } from "./broker-permissions.ts";
-import { type DataFolder, readNote, ROLES, writeNote, writeSecret } from "./data-folder.ts";
+import {
+  type DataFolder,
+  ensureSpool,
+  readNote,
+  ROLES,
+  writeNote,
+  writeSecret,
+} from "./data-folder.ts";
 import { supervise, type Supervised } from "./supervisor.ts";
 
 export interface OpenBrokerOptions {
@@ -67,11 +74,13 @@ export async function openBroker(options: OpenBrokerOptions): Promise<Broker> {
   await waitForEarlier({ pidFile, config: folder.broker.config, signal });
   const serverName = `probity-${randomBytes(6).toString("hex")}`;
   const port = await choosePort(readNote(folder.broker.url));
-  const users = ROLES.map((role) => {
+  const users = await Promise.all(ROLES.map(async (role): Promise<BrokerUser> => {
+    const owner = role === "agent" ? undefined : account;
+    const agent = await ensureSpool(folder, { role, owner });
     const { publicKey, seed } = createNatsKey();
-    writeSecret(folder.broker.credentials(role), seed, role === "agent" ? undefined : account);
-    return { role, publicKey, ...permissionsOf(role, shards) };
-  });
+    writeSecret(folder.broker.credentials(role), seed, owner);
+    return { role, publicKey, ...permissionsOf(role, { shards, agent }) };
+  }));
   const { store } = folder.broker;
   const logFile = join(folder.broker.run, "nats.log");
   const text = brokerConfigText({ serverName, port, store, logFile, pidFile, users });

@@ -10,6 +10,7 @@ import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { ensureAgentName } from "../../producer/spool-identity.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import type { Account } from "./account.ts";
 
@@ -118,6 +119,16 @@ export function removeNote(path: string): void {
   rmSync(path, { force: true });
 }
 
+/** Makes the spool of a role and returns the name of its agent, which the broker has to know. */
+export async function ensureSpool(
+  folder: DataFolder,
+  { role, owner }: { readonly role: Role; readonly owner: Account | undefined },
+): Promise<string> {
+  const agent = await ensureAgentName(folder.spool(role));
+  if (owner !== undefined) giveAll(folder.spool(role), owner);
+  return agent;
+}
+
 /** The administrator's token: made at the first start, 256 bits, mode 0600 and owned by the one who checks it. */
 export function ensureAdminToken(folder: DataFolder, owner: Account | undefined): void {
   if (!existsSync(folder.adminToken)) {
@@ -136,10 +147,11 @@ function makeFolder(
 
 /** Hands a folder over with all it holds, when it belongs to someone else. */
 function giveTo(path: string, account: Account | undefined): void {
-  if (account === undefined || lstatSync(path).uid === account.uid) return;
-  const owner = `${account.uid}:${account.gid}`;
-  const { status, stderr } = spawnSync("chown", ["-R", "-h", owner, path], { encoding: "utf8" });
-  if (status !== 0) {
-    throw new Error(`Cannot give "${path}" to "${account.name}": ${stderr?.trim()}`);
-  }
+  if (account !== undefined && lstatSync(path).uid !== account.uid) giveAll(path, account);
+}
+
+function giveAll(path: string, { name, uid, gid }: Account): void {
+  const words = ["-R", "-h", `${uid}:${gid}`, path];
+  const { status, stderr } = spawnSync("chown", words, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`Cannot give "${path}" to "${name}": ${stderr?.trim()}`);
 }

@@ -1,0 +1,74 @@
+/** `agent`: records what happens on this host until it is told to stop. Runs without rights too, and says what is off. */
+import { createHash } from "node:crypto";
+import process from "node:process";
+import { BPF_FOLDER } from "../edge-agent/bpf-filesystem.ts";
+import type { SourceStatus } from "../edge-agent/source.ts";
+import { systemClock } from "../runtime/clock.ts";
+import { defineCommand } from "./command.ts";
+import { EXIT, usageError } from "./exit.ts";
+import { natsAccessOf } from "./nats-access.ts";
+import { AGENT_OPTIONS, NATS_OPTIONS, SUPERVISED_VARIABLE } from "./options.ts";
+import type { Output } from "./output.ts";
+import { versionOfPackage } from "./program.ts";
+import { dataFolderAt } from "./up/data-folder.ts";
+import { printSources } from "./source-table.ts";
+import type { AgentAnnouncement } from "./up/announcement.ts";
+
+/** How often the agent is asked whether it has begun, in milliseconds. */
+const ASK_MS = 20;
+
+export const agentCommand = defineCommand({
+  name: "agent",
+  summary: "record what happens on this host",
+  examples: [
+    ["probity agent --nats nats://log:4222 --nats-credentials-file agent.nk", "a host of a fleet"],
+  ],
+  options: { agent: AGENT_OPTIONS, nats: NATS_OPTIONS },
+  isDaemon: true,
+  run: async ({ settings, global, structures, environment, output, log, signal }) => {
+    const isSupervised = environment[SUPERVISED_VARIABLE] === "1";
+    if (structures.sinks.length > 0 && !isSupervised) {
+      throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
+    }
+    const folder = dataFolderAt(global.data);
+    const { host, flushMs, listen } = settings.agent;
+    const { openAgent } = await import("../edge-agent/agent.ts");
+    await using agent = await openAgent({
+      dataDirectory: folder.path,
+      pinDirectory: pinDirectoryOf(folder.path),
+      ...(host === undefined ? {} : { host }),
+      ...(isSupervised ? { supervisorPid: process.ppid } : {}),
+      labels: structures.labels,
+      flushMs,
+      listen,
+      nats: natsAccessOf(settings.nats, { folder, role: "agent" }),
+      version: versionOfPackage(),
+      log,
+    });
+    const watching = agent.run(signal);
+    while (!agent.status().isWatching && !signal.aborted) {
+      await Promise.race([watching, systemClock.sleep(ASK_MS)]);
+    }
+    if (!signal.aborted) await announce(agent.status(), output);
+    await watching;
+    return EXIT.ok;
+  },
+});
+
+/** Where an agent's programs are pinned: several agents may run on one machine, each on a data folder of its own. */
+export function pinDirectoryOf(data: string): string {
+  return `${BPF_FOLDER}/probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
+}
+
+type Status = Pick<AgentAnnouncement, "agent" | "host"> & {
+  readonly sources: readonly { readonly name: string; readonly status: SourceStatus }[];
+};
+
+async function announce({ agent, host, sources }: Status, output: Output): Promise<void> {
+  const said = sources.map(({ name, status }) => ({ name, ...status }));
+  if (!output.isForPeople) {
+    await output.json({ command: "agent", agent, host, sources: said });
+    return;
+  }
+  await printSources(said, output);
+}

@@ -1,7 +1,6 @@
 /** `agent`: records what happens on this host until it is told to stop. Runs without rights too, and says what is off. */
 import { createHash } from "node:crypto";
 import process from "node:process";
-import { BPF_FOLDER } from "../edge-agent/bpf-filesystem.ts";
 import type { SourceStatus } from "../edge-agent/source.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { defineCommand } from "./command.ts";
@@ -32,10 +31,12 @@ export const agentCommand = defineCommand({
     }
     const folder = dataFolderAt(global.data);
     const { host, flushMs, listen } = settings.agent;
+    // Loaded here only: other commands do without the C library, and Deno lets them do without it.
     const { openAgent } = await import("../edge-agent/agent.ts");
+    const { BPF_FOLDER } = await import("../edge-agent/bpf-filesystem.ts");
     await using agent = await openAgent({
       dataDirectory: folder.path,
-      pinDirectory: pinDirectoryOf(folder.path),
+      pinDirectory: `${BPF_FOLDER}/${pinNameOf(folder.path)}`,
       ...(host === undefined ? {} : { host }),
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
@@ -55,9 +56,9 @@ export const agentCommand = defineCommand({
   },
 });
 
-/** Where an agent's programs are pinned: several agents may run on one machine, each on a data folder of its own. */
-export function pinDirectoryOf(data: string): string {
-  return `${BPF_FOLDER}/probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
+/** Several agents may run on one machine, each on a data folder and with programs of its own. */
+function pinNameOf(data: string): string {
+  return `probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
 }
 
 type Status = Pick<AgentAnnouncement, "agent" | "host"> & {

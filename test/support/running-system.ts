@@ -3,6 +3,7 @@
  * kill. Addresses are free ports of loopback.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, globSync, rmSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -11,7 +12,6 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { pinDirectoryOf } from "../../src/cli/agent.ts";
 import { type Client, createClient } from "../../src/client/client.ts";
 import { requireCapability } from "./require.ts";
 
@@ -116,7 +116,8 @@ export async function startSystem(options: RunningSystemOptions): Promise<Runnin
 
 /** Takes programs and rings of a data folder's agent from the kernel. */
 export function removePins(data: string): void {
-  rmSync(pinDirectoryOf(data), { recursive: true, force: true });
+  const name = `probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
+  rmSync(join("/sys/fs/bpf", name), { recursive: true, force: true });
 }
 
 /** Resolves once the condition holds, asked every 20 ms for up to a minute. */

@@ -79,6 +79,17 @@ export function removePins(folder: string): void {
   removeKernelFolder(folder);
 }
 
+/**
+ * Ends all programs pinned below a folder, whatever their rings still hold, and removes the folder: for an agent that
+ * will not come back.
+ */
+export function removePinFolder(folder: string): void {
+  const names = listKernelFolder(folder);
+  if (names === undefined) return;
+  for (const name of names) removePins(`${folder}/${name}`);
+  removeKernelFolder(folder);
+}
+
 class Pinned implements PinnedPrograms {
   readonly folder: string;
   readonly mapId: number;

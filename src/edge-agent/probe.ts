@@ -30,6 +30,8 @@ const POLL_MS = 5;
 const EPERM = 1;
 const EACCES = 13;
 const LIBBPF_REMEDY = "install libbpf 1.x: apt-get install libbpf1";
+const PERMISSION_REMEDY =
+  "run the agent as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN and CAP_SYS_PTRACE";
 const BTF_PATH = "/sys/kernel/btf/vmlinux";
 
 export interface ProbeResult {
@@ -53,17 +55,24 @@ export async function probeRingFamily(
   const { libbpf } = context;
   if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
   const reasons: string[] = [];
+  let forbidden = 0;
   for (const variant of variants) {
     try {
       const wrong = await tryVariant(context, { libbpf, family, variant });
       if (wrong === undefined) return provenIn(variant, pinFolder);
       reasons.push(`${variant}: ${wrong}`);
     } catch (error) {
-      if (isForbidden(error)) return off(notAllowed(error));
+      if (isForbidden(error)) forbidden += 1;
       reasons.push(`${variant}: ${messageOf(error)}`);
     }
   }
-  return off({ reason: reasons.join("; "), remedy: remedyForRefusal() });
+  const reason = reasons.join("; ");
+  // One variant may be forbidden on a kernel that takes the other; all of them are forbidden to who may load none.
+  return off(
+    forbidden === variants.length
+      ? { reason: `not allowed to load kernel programs: ${reason}`, remedy: PERMISSION_REMEDY }
+      : { reason, remedy: remedyForRefusal() },
+  );
 }
 
 /** Programs work; now whether they could be kept. */
@@ -134,15 +143,7 @@ function off(why: { reason: string; remedy: string }): ProbeResult {
 }
 
 function isForbidden(error: unknown): boolean {
-  const forbidden = error instanceof KernelRefusal && [EPERM, EACCES].includes(error.errno);
-  return forbidden && process.getuid?.() !== 0;
-}
-
-function notAllowed(error: unknown): { reason: string; remedy: string } {
-  return {
-    reason: `not allowed to load kernel programs (${messageOf(error)})`,
-    remedy: "run the agent as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN",
-  };
+  return error instanceof KernelRefusal && [EPERM, EACCES].includes(error.errno);
 }
 
 function remedyForRefusal(): string {

@@ -143,7 +143,8 @@ export class RingCursor {
 
   /**
    * Offset of the next record's first byte in the ring's memory, or -1 when there is none before `limit` or the next
-   * one is still being written. Discarded records are passed over.
+   * one is still being written. Discarded records are passed over. Throws when a record goes beyond the limit: then
+   * the position was none of a record.
    */
   next(limit: number): number {
     while (this.#position < limit) {
@@ -152,6 +153,9 @@ export class RingCursor {
       if ((state & BUSY_BIT) !== 0) return -1;
       const length = state & LENGTH_MASK;
       const step = (length + HEADER_BYTES + 7) & ~7;
+      if (this.#position + step > limit) {
+        throw new Error(`Cannot read the ring at ${this.#position}: no record begins there`);
+      }
       this.#position += step;
       this.#offset = (offset + step) & this.#mask;
       if ((state & DISCARD_BIT) !== 0) continue;

@@ -34,7 +34,7 @@ export function createUserNames(options: UserNamesOptions = {}): UserNames {
     const stamp = stampOf(path);
     if (stamp === seen) return;
     seen = stamp;
-    names = stamp === "" ? new Map() : parsePasswd(readFileSync(path, "utf8"));
+    names = stamp === "" ? new Map() : parsePasswd(readText(path));
     version += 1;
   };
   refresh();
@@ -51,6 +51,15 @@ export function createUserNames(options: UserNamesOptions = {}): UserNames {
 function stampOf(path: string): string {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
   return stat === undefined ? "" : `${stat.ino}-${stat.size}-${stat.mtimeNs}-${stat.ctimeNs}`;
+}
+
+/** Empty when the file went away since it was looked at. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 /** Names by uid; as with getpwuid, the first line of a uid counts. */

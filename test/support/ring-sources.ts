@@ -1,7 +1,8 @@
 /** Ring sources for tests: programs pinned in a folder of the test's own, so that other agents are not disturbed. */
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { createKernelContext, type KernelContext } from "../../src/edge-agent/kernel-context.ts";
+import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
 import type { Source } from "../../src/edge-agent/source.ts";
 import {
   openRingSource,
@@ -26,7 +27,7 @@ export interface PinFolder extends Disposable {
 export function openPinFolder(): PinFolder {
   const unique = `${process.pid}-${Math.random().toString(36).slice(2, 10)}`;
   const path = `/sys/fs/bpf/probity-test-${unique}`;
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  return { path, [Symbol.dispose]: () => removePinFolder(path) };
 }
 
 export const testLog = createLog({ level: "error" });

@@ -4,8 +4,10 @@
  * Invariant: `argv` is what the kernel gave the new image. When it was cut, `argv_bytes` tells its true length,
  * `truncated` is true, and the last argument may be a part.
  */
+import { isUtf8 } from "node:buffer";
+import { escapedTextOf } from "../../byte-text.ts";
 import { deviceText, flagsOf, timeNsOf, u16, u32, u64Text } from "../../decode-record.ts";
-import { endOfText, isPlain } from "../../decode-text.ts";
+import { endOfText, isPlain, jsonInner } from "../../decode-text.ts";
 import { type DecoderContext, escapedMember, type LocatedRecord } from "../../line-decoder.ts";
 import { ticksOf } from "../../process-identity.ts";
 import {
@@ -61,7 +63,7 @@ export function execLine(context: DecoderContext, record: LocatedRecord): string
   };
   const cwd = read(parts.cwdFrom, parts.scriptFrom, "cwd");
   const script = read(parts.scriptFrom, parts.argvFrom, "script");
-  const args = readArguments(context, memory, parts);
+  const args = readArguments(memory, parts);
   if (args.isEscaped) escaped.push("cmdline", "argv");
   const ttyFrom = offset + EXEC.tty;
   const tty = read(ttyFrom, endOfText(bytes, ttyFrom, ttyFrom + TTY_BYTES), "tty");
@@ -88,30 +90,23 @@ interface Arguments {
   readonly isEscaped: boolean;
 }
 
-function readArguments(
-  { text }: DecoderContext,
-  { bytes }: RecordMemory,
-  { argvFrom, end }: ExecParts,
-): Arguments {
+function readArguments({ bytes }: RecordMemory, { argvFrom, end }: ExecParts): Arguments {
   if (argvFrom === end) return { cmdline: "", list: "", isEscaped: false };
   const textEnd = bytes[end - 1] === 0 ? end - 1 : end;
   const plain = bytes.toString("latin1", argvFrom, textEnd).split("\0");
   const joined = plain.join(" ");
-  if (isPlain(joined)) {
-    return { cmdline: joined, list: `"${plain.join('","')}"`, isEscaped: false };
-  }
-  text.isEscaped = false;
-  const list: string[] = [];
-  for (let from = argvFrom; from <= textEnd;) {
-    const to = endOfText(bytes, from, textEnd);
-    list.push(text.json(bytes, from, to));
-    from = to + 1;
-  }
-  return {
-    cmdline: list.join(" "),
-    list: `"${list.join('","')}"`,
-    isEscaped: text.isEscaped,
-  };
+  if (isPlain(joined)) return { cmdline: joined, list: listOf(plain), isEscaped: false };
+  // One argument that is no text makes all of them escaped: the field is, and its backslashes must mean one thing.
+  const isEscaped = !isUtf8(bytes.subarray(argvFrom, textEnd));
+  const list = plain.map((argument) => {
+    const argumentBytes = Buffer.from(argument, "latin1");
+    return jsonInner(isEscaped ? escapedTextOf(argumentBytes) : argumentBytes.toString("utf8"));
+  });
+  return { cmdline: list.join(" "), list: listOf(list), isEscaped };
+}
+
+function listOf(inners: readonly string[]): string {
+  return `"${inners.join('","')}"`;
 }
 
 function ancestorsText(

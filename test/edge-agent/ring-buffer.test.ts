@@ -1,0 +1,74 @@
+import { expect, it } from "vitest";
+import { recordMemory, RingCursor } from "../../src/edge-agent/ring-buffer.ts";
+
+const BUSY = 0x8000_0000;
+const DISCARDED = 0x4000_0000;
+const SIZE = 128;
+
+/** A ring as the kernel maps it: its data twice in a row. */
+function createRing() {
+  const buffer = new ArrayBuffer(2 * SIZE);
+  const words = new Uint32Array(buffer);
+  const write = (position: number, header: number): void => {
+    const at = position % SIZE;
+    words[at >> 2] = header;
+    words[(at + SIZE) >> 2] = header;
+  };
+  return {
+    write,
+    cursorAt: (position: number) =>
+      new RingCursor(recordMemory(buffer, 0), { sizeBytes: SIZE, position }),
+  };
+}
+
+it("walks records up to the limit, each at a multiple of eight", () => {
+  const ring = createRing();
+  ring.write(0, 5);
+  ring.write(16, 16);
+  const cursor = ring.cursorAt(0);
+  expect([cursor.next(40), cursor.length, cursor.position]).toEqual([8, 5, 16]);
+  expect([cursor.next(40), cursor.length, cursor.position]).toEqual([24, 16, 40]);
+  expect([cursor.next(40), cursor.position]).toEqual([-1, 40]);
+});
+
+it("stops before a record that is being written, and reads it when it is done", () => {
+  const ring = createRing();
+  ring.write(0, (BUSY | 8) >>> 0);
+  const cursor = ring.cursorAt(0);
+  expect([cursor.next(16), cursor.position]).toEqual([-1, 0]);
+  ring.write(0, 8);
+  expect([cursor.next(16), cursor.position]).toEqual([8, 16]);
+});
+
+it("passes over discarded records", () => {
+  const ring = createRing();
+  ring.write(0, DISCARDED | 8);
+  ring.write(16, 8);
+  const cursor = ring.cursorAt(0);
+  expect([cursor.next(32), cursor.position]).toEqual([24, 32]);
+  const atEnd = ring.cursorAt(0);
+  expect([atEnd.next(16), atEnd.position]).toEqual([-1, 16]);
+});
+
+it("goes around: a record over the end lies in one piece", () => {
+  const ring = createRing();
+  ring.write(SIZE * 7 + 112, 24);
+  ring.write(SIZE * 8 + 16, 8);
+  const cursor = ring.cursorAt(SIZE * 7 + 112);
+  expect([cursor.next(SIZE * 8 + 32), cursor.length]).toEqual([120, 24]);
+  expect([cursor.next(SIZE * 8 + 32), cursor.position]).toEqual([24, SIZE * 8 + 32]);
+});
+
+it("keeps positions beyond 2^32", () => {
+  const ring = createRing();
+  const far = 2 ** 40;
+  ring.write(far, 8);
+  const cursor = ring.cursorAt(far);
+  expect([cursor.next(far + 16), cursor.position]).toEqual([8, far + 16]);
+});
+
+it("refuses to read beyond what was written", () => {
+  const ring = createRing();
+  ring.write(0, 64);
+  expect(() => ring.cursorAt(0).next(16)).toThrow(/Cannot read the ring at 0/);
+});

@@ -1,0 +1,157 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { FLAG } from "../../../src/edge-agent/record-layout.ts";
+import { ipv4Text, ipv6Text } from "../../../src/edge-agent/sources/network/ip-text.ts";
+import { listeningSockets } from "../../../src/edge-agent/sources/network/listeners.ts";
+import {
+  createNetworkDecoder,
+  type ListenerActor,
+} from "../../../src/edge-agent/sources/network/network-lines.ts";
+import { createTestContext } from "../../support/decoders.ts";
+import { locate, networkRecord } from "../../support/records.ts";
+import { type Line, parseLine } from "../../support/source-run.ts";
+
+function lineOf(record: Uint8Array, listener: ListenerActor = () => undefined): Line | undefined {
+  const text = createNetworkDecoder(createTestContext(), listener).line(locate(record));
+  return text === undefined ? undefined : parseLine(text);
+}
+
+const ends = {
+  pid: 30,
+  startNs: 1n,
+  comm: "curl",
+  local: [10, 0, 0, 1],
+  localPort: 40_000,
+  remote: [10, 0, 0, 2],
+  remotePort: 443,
+};
+
+describe("the line of a connection", () => {
+  it("tells a connect from here to there", () => {
+    const line = lineOf(
+      networkRecord({ ...ends, kind: "connect", timeNs: 9_500_000n, begunNs: 2_000_000n }),
+    );
+    expect(line).toMatchObject({
+      topic: "network/connect",
+      outcome: "success",
+      src_ip: "10.0.0.1",
+      src_port: 40_000,
+      dst_ip: "10.0.0.2",
+      dst_port: 443,
+      protocol: "tcp",
+      message: "curl (process 30) connected to 10.0.0.2:443",
+      detail: { family: "inet", duration_ms: 7.5 },
+    });
+    expect(line).not.toHaveProperty("errno");
+  });
+
+  it("tells a failed connect, with the reason when the socket has one", () => {
+    const failed = networkRecord({ ...ends, kind: "connect", isFailure: true, error: 110 });
+    expect(lineOf(failed)).toMatchObject({
+      outcome: "failure",
+      errno: 110,
+      message: "curl (process 30) failed to connect to 10.0.0.2:443: ETIMEDOUT",
+    });
+    const silent = lineOf(networkRecord({ ...ends, kind: "connect", isFailure: true }));
+    expect(silent).toMatchObject({
+      outcome: "failure",
+      message: expect.stringMatching(/to 10\.0\.0\.2:443$/),
+    });
+    expect(silent).not.toHaveProperty("errno");
+  });
+
+  it("tells an accept from there to here", () => {
+    expect(lineOf(networkRecord({ ...ends, kind: "accept" }))).toMatchObject({
+      topic: "network/accept",
+      src_ip: "10.0.0.2",
+      src_port: 443,
+      dst_ip: "10.0.0.1",
+      dst_port: 40_000,
+      message: "curl (process 30) accepted a connection from 10.0.0.2:443 on port 40000",
+      detail: { family: "inet" },
+    });
+  });
+
+  it("tells a listen without another end", () => {
+    const line = lineOf(
+      networkRecord({ ...ends, kind: "listen", family: 10, local: Array(16).fill(0) }),
+    );
+    expect(line).toMatchObject({
+      topic: "network/listen",
+      src_ip: "::",
+      src_port: 40_000,
+      message: "curl (process 30) listens on [::]:40000",
+      detail: { family: "inet6" },
+    });
+    expect(line).not.toHaveProperty("dst_ip");
+  });
+
+  it("asks who listens when the kernel did not note it, and says so when nobody knows", () => {
+    const record = networkRecord({ ...ends, kind: "accept", flags: FLAG.noProcess });
+    const known = lineOf(
+      record,
+      (port) =>
+        port === 40_000 ? { columns: '"pid":7,', name: "/sbin/old", escaped: [] } : undefined,
+    );
+    expect(known).toMatchObject({
+      pid: 7,
+      message: expect.stringMatching(/^\/sbin\/old accepted /),
+    });
+    const unknown = lineOf(record);
+    expect(unknown).toMatchObject({
+      message: expect.stringMatching(/^An unknown process accepted /),
+    });
+    expect(unknown).not.toHaveProperty("pid");
+  });
+
+  it.each([
+    ["another family", networkRecord({ ...ends, kind: "connect", family: 1 })],
+    ["a cut record", networkRecord({ ...ends, kind: "connect" }).slice(0, 120)],
+  ])("is none for %s", (_what, record) => {
+    expect(lineOf(record)).toBeUndefined();
+  });
+
+  it("is none or one that parses, whatever the bytes are", () => {
+    const good = networkRecord({ ...ends, kind: "accept" });
+    fc.assert(fc.property(
+      fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 8 }),
+      (changes) => {
+        const copy = good.slice();
+        for (const [at, value] of changes) copy[at] = value;
+        lineOf(copy);
+      },
+    ));
+  });
+});
+
+describe("addresses as text", () => {
+  it("dots IPv4", () => expect(ipv4Text(Uint8Array.of(9, 127, 0, 0, 1), 1)).toBe("127.0.0.1"));
+
+  it.each([
+    ["0:0:0:0:0:0:0:0", "::"],
+    ["0:0:0:0:0:0:0:1", "::1"],
+    ["2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"],
+    ["2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"],
+    ["2001:0:0:1:0:0:0:1", "2001:0:0:1::1"],
+    ["fe80:0:0:0:0:0:0:0", "fe80::"],
+    ["0:0:0:0:0:ffff:a00:1", "10.0.0.1"],
+    ["0:0:0:0:0:fffe:a00:1", "::fffe:a00:1"],
+  ])("shortens %s to %s", (groups, text) => {
+    const bytes = groups.split(":").map((group) => Number.parseInt(group, 16))
+      .flatMap((group) => [group >> 8, group & 255]);
+    expect(ipv6Text(Uint8Array.from([0xaa, ...bytes]), 1)).toBe(text);
+  });
+});
+
+it("finds listening sockets in /proc/net/tcp, and no others", () => {
+  const text = [
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+    "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0",
+    "   1: 0100007F:1F91 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 12346 1 0",
+    "   2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A " +
+    "00000000:00000000 00:00000000 00000000     0        0 777 1 0",
+    "",
+  ].join("\n");
+  expect(listeningSockets(text)).toEqual([["12345", 8080], ["777", 22]]);
+  expect(listeningSockets("")).toEqual([]);
+});

@@ -1,0 +1,91 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
+import type { SourceStatus } from "../../src/edge-agent/source.ts";
+import { openRingSource } from "../../src/edge-agent/sources/ring-source.ts";
+import {
+  hasBpf,
+  openPinFolder,
+  openTestSource,
+  testContext,
+  testLog,
+} from "../support/ring-sources.ts";
+
+const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
+const FAMILIES = ["process", "network", "file"] as const;
+
+describe.runIf(hasBpf)("a probe", () => {
+  it.each(
+    FAMILIES.flatMap((family) => PROGRAM_VARIANTS.map((variant) => [family, variant] as const)),
+  )(
+    "proves %s as %s by what comes back, and leaves nothing running",
+    async (family, variant) => {
+      using pins = openPinFolder();
+      const before = heldObjects();
+      await using source = openTestSource({ family, pins, variants: [variant] });
+      expect(await source.probe()).toEqual({ state: "on", how: variant });
+      expect(existsSync(pins.path) ? readdirSync(pins.path) : []).toEqual([]);
+      expect(heldObjects()).toBe(before);
+    },
+  );
+
+  it("says who may load programs, when this process may not", () => {
+    using pins = openPinFolder();
+    const output = execFileSync("setpriv", [
+      "--bounding-set=-all",
+      "--inh-caps=-all",
+      process.execPath,
+      PROBER,
+      pins.path,
+    ], { encoding: "utf8" });
+    const statuses: SourceStatus[] = JSON.parse(output);
+    expect(statuses).toHaveLength(3);
+    for (const status of statuses) {
+      expect(status).toEqual({
+        state: "off",
+        reason: expect.stringMatching(/^not allowed to load kernel programs: tp_btf: /),
+        remedy: expect.stringMatching(/as root, or with CAP_BPF/),
+      });
+    }
+  });
+
+  it("says when programs cannot be kept", async () => {
+    const context = testContext();
+    const pinFolder = join(tmpdir(), "probity-no-bpf-filesystem");
+    await using source = openRingSource({ family: "file", context, log: testLog, pinFolder });
+    expect(await source.probe()).toEqual({
+      state: "off",
+      reason: expect.stringContaining(`Cannot pin programs in "${pinFolder}"`),
+      remedy: expect.stringMatching(/^mount the BPF filesystem/),
+    });
+    expect(existsSync(pinFolder)).toBe(false);
+  });
+
+  it("says when libbpf is missing, and start then fails", async () => {
+    const context = { ...testContext(), libbpf: undefined, libbpfError: "no libbpf.so.1" };
+    await using source = openRingSource({ family: "file", context, log: testLog });
+    const status = await source.probe();
+    expect(status).toMatchObject({ state: "off", reason: "no libbpf.so.1" });
+    const chunks = source.start(new AbortController().signal)[Symbol.asyncIterator]();
+    await expect(chunks.next()).rejects.toThrow(/Cannot start source "file": no libbpf.so.1/);
+  });
+});
+
+/** Programs, links and maps that this process holds. */
+function heldObjects(): number {
+  const folder = "/proc/self/fd";
+  return readdirSync(folder).map((fd) => linkText(join(folder, fd)))
+    .filter((text) => /^anon_inode:bpf/.test(text)).length;
+}
+
+function linkText(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ""; // the descriptor through which the folder was read
+  }
+}

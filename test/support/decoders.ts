@@ -1,0 +1,28 @@
+/** What decoders need, without a machine: no /proc, two users, one cgroup. */
+import { createDecoderContext, type DecoderContext } from "../../src/edge-agent/line-decoder.ts";
+import { createProcessIds } from "../../src/edge-agent/process-identity.ts";
+import { createProcessTable } from "../../src/edge-agent/process-table.ts";
+import type { UserNames } from "../../src/edge-agent/user-names.ts";
+
+export const BOOT = "abcd0123";
+
+export function createTestContext(): DecoderContext {
+  const names = new Map([[0, "root"], [1000, "ann"]]);
+  const userNames: UserNames = {
+    version: 1,
+    nameOf: (uid) => names.get(uid),
+    refresh: () => undefined,
+  };
+  return createDecoderContext({
+    processes: createProcessTable({
+      ids: createProcessIds(`${BOOT}-0000-0000-0000-000000000000`),
+      nowNs: () => 0,
+      readExe: () => undefined,
+    }),
+    userNames,
+    cgroupNames: (id) => ({
+      container: id === 77 ? "c".repeat(64) : undefined,
+      unit: id === 78 ? "ssh.service" : undefined,
+    }),
+  });
+}

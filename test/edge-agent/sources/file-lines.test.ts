@@ -68,7 +68,7 @@ describe("the line of an open", () => {
     const file = { ...writer, device: 7, inode: 9n, generation: 3 };
     decoder.line(locate(fileRecord(file)));
     decoder.line(locate(fileRecord({ ...file, flags: FLAG.created })));
-    expect(notes).toEqual([{ device: 7, inode: 9, generation: 3 }]);
+    expect(notes).toEqual([{ device: 7, inode: 9, generation: 3, pid: 20 }]);
   });
 
   it("keeps every digit of a large inode", () => {

@@ -50,7 +50,8 @@ export function accessOf(
 /** The error of the command line that a client's error stands for; others stay what they are. */
 export function commandErrorOf(error: unknown): unknown {
   if (error instanceof UnreachableError) {
-    return new CommandError(EXIT.unreachable, error.message, { cause: error });
+    const hint = "start it with `probity up`, or say where it is with --data or --server";
+    return new CommandError(EXIT.unreachable, `${error.message} (${hint})`, { cause: error });
   }
   if (!(error instanceof ProblemError)) return error;
   const { status, parameter, accepted } = error.problem;

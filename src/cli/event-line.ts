@@ -9,6 +9,9 @@ const TOPIC_WIDTH = 16;
 const USER_WIDTH = 8;
 const PID_WIDTH = 7;
 
+/** Longest sentence of a line, in characters; `--json` gives all. */
+const SENTENCE_LENGTH_MAX = 400;
+
 export function formatEventLine(event: RecordedEvent, output: Pick<Output, "paint">): string {
   const { time = "", host = "", topic = "", user, uid, pid } = event;
   const cells = [
@@ -23,8 +26,17 @@ export function formatEventLine(event: RecordedEvent, output: Pick<Output, "pain
 }
 
 function sentenceOf(event: RecordedEvent, { paint }: Pick<Output, "paint">): string {
-  const { message, cmdline, path, exe, severity } = event;
-  const text = printable(message ?? cmdline ?? path ?? exe ?? "");
+  const { message, cmdline, path, exe, severity, topic } = event;
+  const said = message ?? cmdline ?? path ?? exe ?? "";
+  // Of a program that was started, its arguments are what one looks for.
+  const isMore = topic === "process/exec" && cmdline !== undefined && !said.includes(cmdline);
+  const text = printable(cut(isMore ? `${said}: ${cmdline}` : said));
   if (severity === "high" || severity === "critical") return paint("red", text);
   return severity === "medium" ? paint("yellow", text) : text;
+}
+
+function cut(text: string): string {
+  const characters = [...text];
+  if (characters.length <= SENTENCE_LENGTH_MAX) return text;
+  return `${characters.slice(0, SENTENCE_LENGTH_MAX).join("")}…`;
 }

@@ -63,7 +63,11 @@ async function ask(statement: string, { client, output, signal }: Session): Prom
 async function prompt(session: Session): Promise<ExitCode> {
   const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: "sql> " });
   let typed = "";
+  let isOpen = true;
+  lines.on("close", () => isOpen = false);
   const show = (): void => {
+    // At the end of input, statements that were typed before it may still wait.
+    if (!isOpen) return;
     lines.setPrompt(typed === "" ? "sql> " : "...> ");
     lines.prompt();
   };

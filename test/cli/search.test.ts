@@ -129,7 +129,7 @@ describe("search", () => {
   it("ends in 3 when nothing listens", async () => {
     const { code, stderr } = await runCli(["search", "--server", "http://127.0.0.1:9"]);
     expect(code).toBe(3);
-    expect(stderr).toMatch(/^probity: Cannot reach http:\/\/127\.0\.0\.1:9\/: /);
+    expect(stderr).toMatch(/^probity: Cannot reach http:\/\/127\.0\.0\.1:9\/: .*probity up/);
   });
 });
 
@@ -179,6 +179,22 @@ describe("sql", () => {
       "2 rows",
       "",
     ]);
+  });
+
+  it("prompts on a terminal, and answers all that was typed before the end of input", async () => {
+    let asked = 0;
+    answer = (request, response) => {
+      if (++asked === 2) {
+        response.writeHead(422, { "content-type": "application/problem+json" });
+        response.end('{"title":"Unprocessable Content","detail":"It is no SELECT"}');
+      } else result()(request, response);
+    };
+    const input = "select\n1;\ndrop x;\n\nselect 2;\n";
+    const { code, stdout } = await runCliOnTerminal(["sql", "--data", data], { input });
+    expect(code).toBe(0);
+    expect(asked).toBe(3);
+    expect(stdout.match(/2 rows/g)).toHaveLength(2);
+    expect(stdout).toContain("It is no SELECT");
   });
 
   it("ends in 5 when rows were cut", async () => {
@@ -231,6 +247,16 @@ describe("an event's line", () => {
     expect(line).toBe(
       "2026-01-02T03:04:01.123Z a\\x0ab process/exec     root           1 x\\x1b[2Jy\n",
     );
+  });
+
+  it("shows the arguments of a program that was started, and cuts what is long", () => {
+    const exec = { ...eventOf(1), message: "root ran /usr/bin/ls", cmdline: "ls -l /etc" };
+    expect(formatEventLine(exec, output)).toMatch(/ root ran \/usr\/bin\/ls: ls -l \/etc\n$/);
+    const exit = { ...exec, topic: "process/exit" };
+    expect(formatEventLine(exit, output)).toMatch(/ root ran \/usr\/bin\/ls\n$/);
+    const long = formatEventLine({ ...exec, cmdline: "x".repeat(9_999) }, output);
+    expect(long).toMatch(/x…\n$/);
+    expect(long.length).toBeLessThan(500);
   });
 
   it("falls back on other fields when there is no message or user", () => {

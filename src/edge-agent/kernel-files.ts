@@ -5,7 +5,16 @@
  * Invariant: reading what is not there (any more) is no error: processes come and go while they are looked at.
  */
 import { dirname } from "node:path";
-import { ERRNO, errnoText, type Libc, loadLibc, O_RDONLY, STATFS_BYTES } from "./libc.ts";
+import {
+  ERRNO,
+  errnoText,
+  type Libc,
+  loadLibc,
+  LOCK_EX,
+  LOCK_NB,
+  O_RDONLY,
+  STATFS_BYTES,
+} from "./libc.ts";
 
 const CHUNK_BYTES = 64 * 1024;
 const LINK_BYTES = 4096;
@@ -82,6 +91,29 @@ export function removeKernelFile(path: string): void {
 export function removeKernelFolder(path: string): void {
   const removed = libc?.rmdir(path) ?? -ERRNO.ENOSYS;
   if (removed < 0) fail("remove folder", path, removed);
+}
+
+export interface KernelLock extends Disposable {
+  readonly path: string;
+}
+
+/** Locks a file or folder for this process alone; undefined when another process has it. Throws when it is not there. */
+export function lockKernelPath(path: string): KernelLock | undefined {
+  const fd = libc?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
+  if (libc === undefined || fd < 0) return fail("lock", path, fd);
+  const { flock, close } = libc;
+  const locked = flock(fd, LOCK_EX | LOCK_NB);
+  let isHeld = locked >= 0;
+  if (!isHeld) close(fd);
+  if (locked === -ERRNO.EAGAIN) return undefined;
+  if (locked < 0) return fail("lock", path, locked);
+  return {
+    path,
+    [Symbol.dispose]() {
+      if (isHeld) close(fd);
+      isHeld = false;
+    },
+  };
 }
 
 function fail(verb: string, path: string, negative: number): never {

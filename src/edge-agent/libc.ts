@@ -32,6 +32,8 @@ export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 export const AT_EMPTY_PATH = 0x1000;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
 export const POLLIN = 1;
 export const POLLPRI = 2;
 export const POLLERR = 8;
@@ -64,6 +66,8 @@ export interface Libc {
   /** `struct statx` of a descriptor (or of a path below it, when given) into `buffer`. */
   statx(fd: number, path: PathBytes, options: StatxOptions): number;
   fstatfs(fd: number, buffer: Uint8Array): number;
+  /** A lock that ends with the open file, whatever ends that. */
+  flock(fd: number, operation: number): number;
   ioctl(fd: number, request: bigint, argument: Uint8Array): number;
   fanotify_init(flags: number, eventFlags: number): number;
   /** Marks what `markedFd` is open on. */
@@ -106,6 +110,7 @@ export function loadLibc(): Libc {
     "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
   );
   const fstatfs = library.func("int fstatfs(int fd, void *buffer)");
+  const flock = library.func("int flock(int fd, int operation)");
   const ioctl = library.func("int ioctl(int fd, unsigned long request, void *argument)");
   const fanotifyInit = library.func(
     "int fanotify_init(unsigned int flags, unsigned int event_flags)",
@@ -137,6 +142,7 @@ export function loadLibc(): Libc {
     statx: (fd, path, { flags, mask, buffer }) =>
       result(statx(fd, terminated(path), flags, mask, buffer)),
     fstatfs: (fd, buffer) => result(fstatfs(fd, buffer)),
+    flock: (fd, operation) => result(flock(fd, operation)),
     ioctl: (fd, request, argument) => result(ioctl(fd, request, argument)),
     fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
     fanotify_mark: (fd, { flags, mask, markedFd }) =>

@@ -55,6 +55,8 @@ interface OpenRing {
   readonly ledger: LossLedger;
   /** Boot time from which the next ring has the events, ns; infinity for the last. */
   readonly untilNs: number;
+  /** Whether it was released beyond what this reader had made durable. */
+  readonly isReadByOthers: boolean;
 }
 
 class Reader implements RingReader {
@@ -90,6 +92,10 @@ class Reader implements RingReader {
     if (position !== undefined && !isKnown) {
       const isSameBoot = position.ring.startsWith(`${boot}-`);
       const reason = isSameBoot ? "the ring was removed" : "the host was started again";
+      this.#lost.push({ class: "absent", count: null, reason });
+    }
+    if (this.#rings.some(({ isReadByOthers }) => isReadByOthers)) {
+      const reason = "another agent read the ring meanwhile";
       this.#lost.push({ class: "absent", count: null, reason });
     }
     if (this.#isProcess) context.processes.follow(() => this.#learn());
@@ -248,7 +254,9 @@ function openRing(
   // Positions are multiples of 8; release moves only forward and not beyond what was written.
   if (ours !== undefined && ours.position % 8 === 0) ring.release(ours.position);
   const from = ring.consumerPosition();
+  const isReadByOthers = ours !== undefined && from > ours.position;
   return {
+    isReadByOthers,
     programs,
     id,
     cursor: ring.cursorAt(from),

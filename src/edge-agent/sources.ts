@@ -9,13 +9,14 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { createCreatedFiles } from "./created-files.ts";
 import { createKernelContext, type KernelContext } from "./kernel-context.ts";
+import { isKernelPath, type KernelLock, lockKernelPath } from "./kernel-files.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
 import { createProcessLookup, type ProcessLookup } from "./process-lookup.ts";
 import { createProcessTable } from "./process-table.ts";
 import type { Source, SourceStatus } from "./source.ts";
 import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
 import type { RingFamilyName } from "./sources/ring-family.ts";
-import { NO_COUNTERS, openRingSource } from "./sources/ring-source.ts";
+import { NO_COUNTERS, openRingSource, PIN_FOLDER } from "./sources/ring-source.ts";
 import { createUserNames } from "./user-names.ts";
 
 const RING_FAMILIES = ["process", "network", "file"] as const satisfies readonly RingFamilyName[];
@@ -82,13 +83,23 @@ export function openSources(options: OpenSourcesOptions): Sources {
     });
   });
   const all = [...rings, filesystem];
+  let lock: KernelLock | undefined;
+  /** One agent per folder: two that read the same rings would each have a part of what happened. */
+  const lockPins = (): SourceStatus | undefined => {
+    const folder = options.pinDirectory ?? PIN_FOLDER;
+    if (!isKernelPath(folder)) return undefined;
+    lock ??= lockKernelPath(folder);
+    return lock === undefined ? pinsTaken(folder) : undefined;
+  };
   return {
     all,
     async probe() {
       const statuses = new Map<string, SourceStatus>();
       for (const source of all) {
         const isDisabled = disabledSources.some((name) => name === source.name);
-        statuses.set(source.name, isDisabled ? DISABLED : await probeSource(source));
+        const status = isDisabled ? DISABLED : await probeSource(source);
+        const isRing = source !== filesystem && status.state === "on";
+        statuses.set(source.name, (isRing ? lockPins() : undefined) ?? status);
       }
       const isOn = (name: SourceName): boolean => statuses.get(name)?.state === "on";
       // Before the first create is noted it must be known that notes will come.
@@ -100,6 +111,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
     },
     async [Symbol.asyncDispose]() {
       for (const source of all.toReversed()) await source[Symbol.asyncDispose]();
+      lock?.[Symbol.dispose]();
     },
   };
 }
@@ -109,6 +121,14 @@ const DISABLED: SourceStatus = {
   reason: "it was turned off",
   remedy: "take it from the list of disabled sources",
 };
+
+function pinsTaken(folder: string): SourceStatus {
+  return {
+    state: "off",
+    reason: `another agent uses the programs pinned in "${folder}"`,
+    remedy: "stop the other agent, or give this one a pin folder of its own",
+  };
+}
 
 /** A probe does not throw for what is missing; what else it throws turns the source off, not the agent. */
 async function probeSource(source: Source): Promise<SourceStatus> {

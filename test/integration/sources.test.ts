@@ -12,6 +12,7 @@ import {
   SOURCE_NAMES,
   type Sources,
 } from "../../src/edge-agent/sources.ts";
+import type { RingPosition } from "../../src/producer/producer.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { hasBpf, openPinFolder, type PinFolder, testLog } from "../support/ring-sources.ts";
 import { type Line, runSource, type SourceRun } from "../support/source-run.ts";
@@ -146,6 +147,46 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
     expect(statuses.get("network")).toMatchObject({ state: "off", reason: "it was turned off" });
     expect(statuses.get("filesystem")?.state).toBe("off");
     expect(statuses.get("process")?.state).toBe("on");
+  });
+
+  it("do not read rings that another agent reads, and say what that one made of them", async () => {
+    await using folder = await openTemporaryFolder("sources");
+    using pins = openPinFolder();
+    const data = await dataIn(folder);
+    const settings = { pinDirectory: pins.path, ringBytes: small };
+    let position: RingPosition | undefined;
+    {
+      await using first = open(data, settings);
+      await using running = await runAll(first);
+      await run("true", []);
+      const { chunks } = running.named("process");
+      await running.named("process").waitFor(({ topic }) => topic === "process/exec", { count: 1 });
+      position = chunks.findLast((chunk) => chunk.position !== undefined)?.position;
+      await using second = open(data, settings);
+      const statuses = await second.probe();
+      for (const name of ["process", "network", "file"]) {
+        expect(statuses.get(name)).toMatchObject({
+          state: "off",
+          reason: `another agent uses the programs pinned in "${pins.path}"`,
+        });
+      }
+      expect(statuses.get("filesystem")?.state).toBe("on");
+    }
+    {
+      await using second = open(data, settings);
+      await using running = await runAll(second);
+      await run("true", []);
+      await running.named("process").waitFor(({ topic }) => topic === "process/exec", { count: 1 });
+    }
+    if (position === undefined) throw new Error("The first agent has no position");
+    await using third = open(data, { ...settings, positions: { process: position } });
+    await using running = await runAll(third);
+    await run("true", []);
+    await running.named("process").waitFor(({ topic }) => topic === "process/exec", { count: 1 });
+    const source = third.all.find(({ name }) => name === "process");
+    expect(source?.losses()).toEqual([
+      { class: "absent", count: null, reason: "another agent read the ring meanwhile" },
+    ]);
   });
 
   it("name processes from /proc when the process source is off", async () => {

@@ -221,19 +221,16 @@ describe.runIf(hasFanotify).each([
   });
 
   it("tells a link apart from a create, also when the first name is gone at once", async () => {
-    const { told } = await linesOf((at) => {
+    const { folder, told } = await linesOf((at) => {
       writeFileSync(join(at, "temporary"), "");
       linkSync(join(at, "temporary"), join(at, "lock"));
       unlinkSync(join(at, "temporary"));
     }, 3);
     expect(told).toContain("file/create create temporary");
     expect(told).toContain("file/link link lock");
-    const old = join(filesystem.path, `old-${Math.random()}`);
-    writeFileSync(old, "");
-    await new Promise((resolve) => setTimeout(resolve, 200));
     const second = await linesOf((at) => {
-      linkSync(old, join(at, "new"));
-      unlinkSync(old);
+      linkSync(join(folder, "lock"), join(at, "new"));
+      unlinkSync(join(folder, "lock"));
     }, 1);
     expect(second.told).toEqual(["file/link link new"]);
   });
@@ -286,6 +283,24 @@ describe.runIf(hasFanotify)("the filesystem source", () => {
       const path = join(filesystem.path, "made");
       mkdirSync(path);
       await run.waitFor((line) => line["path"] === path, { count: 1 });
+    }
+  });
+
+  it("tells a link to a file that is older than the agent", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "probity-link-"));
+    try {
+      const old = ["/etc/passwd", process.execPath, import.meta.filename].find((path) =>
+        statSync(path).dev === statSync(folder).dev
+      );
+      if (old === undefined) throw new Error(`Cannot link: no old file is beside "${folder}"`);
+      await using run = runSource(openSource());
+      linkSync(old, join(folder, "link"));
+      const [line] = await run.waitFor((each) => each["path"] === join(folder, "link"), {
+        count: 1,
+      });
+      expect(line?.topic).toBe("file/link");
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 

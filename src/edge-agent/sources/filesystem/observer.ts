@@ -2,8 +2,8 @@
  * Looks up what a report leaves open: paths, the object's attributes, whether a create was a link, whether a rename was
  * half of an exchange. Keeps the known directories in step with the events.
  *
- * A create is a link if the inode was there before: its birth is older than the moment at which the queue was last
- * empty, or an earlier report already told its creation.
+ * A create is a link if the inode was there before: an earlier report told its creation, or its birth is much older than
+ * the moment at which the queue was last empty.
  */
 import type { Libc } from "../../libc.ts";
 import { knownPathOf, type Observation } from "./describe.ts";
@@ -14,8 +14,11 @@ import { createDirectoryTree } from "./directory-tree.ts";
 import { createPathResolver } from "./path-resolver.ts";
 import { createWaitingEvents, type WaitingEvent } from "./waiting-events.ts";
 
-/** Inodes are born on the kernel's coarse clock, which lags by up to a tick; generous, in µs. */
-const BIRTH_CLOCK_LAG_US = 50_000;
+/**
+ * How much older than the last empty queue an inode may be and still be new: its maker may be stopped between birth and
+ * report, and inodes take their times from a clock that lags. In µs.
+ */
+const BIRTH_SLACK_US = 5_000_000;
 /** Handles of recent creates that are remembered, to tell a later link. */
 const RECENT_CREATES_MAX = 65_536;
 
@@ -59,7 +62,7 @@ export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): O
     const wasThere = recentCreates.has(event.target) ||
       (attributes?.bornAtUs === undefined
         ? (attributes?.links ?? 1) > 1
-        : attributes.bornAtUs < event.notBeforeUs - BIRTH_CLOCK_LAG_US);
+        : attributes.bornAtUs < event.notBeforeUs - BIRTH_SLACK_US);
     if (recentCreates.size >= RECENT_CREATES_MAX) recentCreates.clear();
     recentCreates.add(event.target);
     return wasThere;

@@ -21,7 +21,7 @@ export const WAITING_EVENTS_MAX = 32_768;
 export interface WaitingEvent extends FanotifyEvent {
   /** When it was read, µs since the Unix epoch. */
   readonly readAtUs: number;
-  /** When the queue was last seen empty before: it happened after that. */
+  /** When the queue was last seen empty before. */
   readonly notBeforeUs: number;
 }
 

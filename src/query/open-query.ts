@@ -133,6 +133,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   );
   broker?.onConnected((connection) => watch.listen(connection, shards));
 
+  const audit = createAudit({ emit: await openEmitter(options, stack), clock });
   const executorOf = (size?: number) => {
     const pool = stack.use(
       createConnectionPool({ database, ...(size === undefined ? {} : { size }) }),
@@ -152,7 +153,6 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   });
   stack.use(dispatcher);
 
-  const audit = createAudit({ emit: await openEmitter(options, stack), clock });
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable });
   const acquire = () => hotTable.acquire();
   const routes: Route[] = [
@@ -342,7 +342,14 @@ async function openEmitter(
       message: `The query service ${what === "start" ? "started" : "stops"}.`,
       detail: { version, sources: [] },
     });
+  let isOpen = true;
   tell("start");
-  stack.defer(() => tell("stop"));
-  return (event) => producer.emit(event);
+  stack.defer(() => {
+    tell("stop");
+    isOpen = false;
+  });
+  return (event) => {
+    if (isOpen) producer.emit(event);
+    else log.warn("an answer ended after the audit did", { message: event.message });
+  };
 }

@@ -31,7 +31,8 @@ export interface SliceOptions {
 export function sliceByTime(files: readonly DataFile[], options: SliceOptions): Slice[] {
   const { fromUs, toUs, order } = options;
   const isAscending = order === "asc";
-  const ranged = files.map((file) => ({ file, range: timeRangeOf(file) }));
+  const ranged = files.map((file) => ({ file, range: timeRangeOf(file) }))
+    .filter(({ range }) => range.to >= fromUs && range.from < toUs);
   const edgeOf = ({ range }: typeof ranged[number]): number =>
     isAscending ? Math.max(range.from, fromUs) : -Math.min(range.to, toUs - 1);
   const waiting = ranged.toSorted((a, b) => edgeOf(a) - edgeOf(b));

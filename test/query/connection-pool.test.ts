@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { join } from "node:path";
+import { type ConnectionLease, createConnectionPool } from "../../src/query/connection-pool.ts";
+import { type Database, openDatabase } from "../../src/storage/duckdb.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+let folder: TemporaryFolder;
+let database: Database;
+const { signal } = new AbortController();
+
+beforeAll(async () => {
+  folder = await openTemporaryFolder("pool");
+  database = await openDatabase({
+    memoryLimitBytes: 100_000_000,
+    threads: 1,
+    tempDirectory: join(folder.path, "spill"),
+    tempLimitBytes: 0,
+  });
+});
+
+afterAll(async () => {
+  await database[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+describe("a pool of connections", () => {
+  test("lends as many as it has, each to one at a time, in order of asking", async () => {
+    await using pool = createConnectionPool({ database, size: 2 });
+    const first = await pool.acquire(signal);
+    const second = await pool.acquire(signal);
+    expect(first.connection).not.toBe(second.connection);
+    const order: number[] = [];
+    const waiting = [0, 1, 2].map(async (number) => {
+      using _lease = await pool.acquire(signal);
+      order.push(number);
+    });
+    expect(pool.load).toEqual({ running: 2, waiting: 3 });
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    await Promise.all(waiting);
+    expect(order).toEqual([0, 1, 2]);
+    second[Symbol.dispose]();
+    expect(pool.load).toEqual({ running: 0, waiting: 0 });
+  });
+
+  test("never lends more than it has when many ask at once", async () => {
+    await using pool = createConnectionPool({ database, size: 3 });
+    let most = 0;
+    let running = 0;
+    await Promise.all(Array.from({ length: 40 }, async () => {
+      using lease = await pool.acquire(signal);
+      most = Math.max(most, ++running);
+      await lease.connection.query("SELECT 1");
+      running -= 1;
+    }));
+    expect(most).toBe(3);
+  });
+
+  test("refuses when too many wait, and forgets those that leave", async () => {
+    await using pool = createConnectionPool({ database, size: 1, waitingMax: 1 });
+    const lease: ConnectionLease = await pool.acquire(signal);
+    const leaving = new AbortController();
+    const waiting = pool.acquire(leaving.signal);
+    await expect(pool.acquire(signal)).rejects.toMatchObject({
+      problem: { status: 503 },
+      headers: { "Retry-After": expect.any(String) },
+    });
+    leaving.abort();
+    await expect(waiting).rejects.toThrow();
+    const next = pool.acquire(signal);
+    lease[Symbol.dispose]();
+    (await next)[Symbol.dispose]();
+  });
+});

@@ -84,9 +84,18 @@ export async function writeDataFiles(
 
 const STORED = COLUMNS.filter(({ name }) => name !== PARTITION_COLUMN);
 const FIELD_IDS = STORED.map(({ name }) => `${identifierOf(name)}: ${fieldIdOf(name)}`).join(", ");
+/**
+ * Measured on captured events: level 9 is a fifth smaller than 3 for a tenth more time; a dictionary pays only for
+ * columns of few values; bloom filters, half a byte per event, serve only columns with a dictionary; version 2 of the
+ * format is larger for text than zstd makes of version 1.
+ */
 const WRITE_OPTIONS = [
   "FORMAT parquet",
+  "PARQUET_VERSION v1",
   "COMPRESSION zstd",
+  "COMPRESSION_LEVEL 9",
+  "DICTIONARY_SIZE_LIMIT 1024",
+  "WRITE_BLOOM_FILTER false",
   `FIELD_IDS {${FIELD_IDS}}`,
   "RETURN_STATS true",
 ].join(", ");

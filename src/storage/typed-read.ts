@@ -104,7 +104,7 @@ export function typedRead({ files, messages }: TypedReadOptions): string {
   return `SELECT ${COLUMNS.map(outerColumn).join(", ")} FROM (
     SELECT line.* EXCLUDE (time, detail), message.*,
       line.time AS claimed, CAST(line.time AS TIMESTAMPTZ) AS own,
-      CASE WHEN json_type(line.detail) = 'OBJECT' OR line.detail IS NULL THEN line.detail
+      CASE WHEN starts_with(line.detail, '{') OR line.detail IS NULL THEN line.detail
         ELSE json_object('value', line.detail) END AS said,
       own BETWEEN earliest AND latest OR ends_with(line.filename, ${literalOf(GAP_SUFFIX)})
         AS is_kept

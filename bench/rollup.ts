@@ -1,0 +1,251 @@
+/**
+ * How fast a stream becomes committed Parquet in a directory, how small, and with how much memory.
+ *
+ * Arguments: a capture by `capture-events.ts` (without one, events are invented), and megabytes of JSON (1,000 by
+ * default): the batches are sent again under other names until there are so many. Bytes per event are those of the
+ * batches as captured. The baseline is DuckDB's COPY alone over the same payloads, without the stream, acceptance,
+ * checks, evidence and commit. The roll-up runs in a process of its own, whose peak of memory is reported.
+ */
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { readArrival } from "../src/event/arrival.ts";
+import { lineFields } from "../src/event/event.ts";
+import { BATCH_JSON_BYTES, MESSAGE_BYTES_MAX, streamOf, subjectsOf } from "../src/event/wire.ts";
+import { DEFAULT_MEMORY_LIMIT_BYTES, openRollup } from "../src/pipeline/rollup.ts";
+import { parseSegment } from "../src/pipeline/segment.ts";
+import { systemClock } from "../src/runtime/clock.ts";
+import { createLog } from "../src/runtime/log.ts";
+import { createMetrics } from "../src/runtime/metrics.ts";
+import { connectNats, ensureStream } from "../src/runtime/nats.ts";
+import { frameShapeOf } from "../src/runtime/zstd.ts";
+import { openTable } from "../src/storage/delta-table.ts";
+import { openDatabase } from "../src/storage/duckdb.ts";
+import { openDirectoryStore } from "../src/storage/fs-store.ts";
+import { dataFileKey } from "../src/storage/layout.ts";
+import { ROW_GROUP_ROWS_MAX, writeDataFiles } from "../src/storage/parquet.ts";
+import { listOf, literalOf } from "../src/storage/sql-text.ts";
+import { createMessageTable, typedRead } from "../src/storage/typed-read.ts";
+import { createBatchAgent, publishAll, type SentMessage } from "../test/support/batches.ts";
+import { openNatsServer } from "../test/support/nats-server.ts";
+import { printReport } from "./report.ts";
+import { syntheticEvents } from "./synthetic-events.ts";
+
+const log = createLog({ level: "warn" });
+
+interface Batch {
+  readonly payload: Uint8Array;
+  readonly count: number;
+  readonly firstUs: number;
+  readonly lastUs: number;
+}
+
+async function main([capture = "", megabytes = "1000"]: readonly string[]): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "probity-bench-"));
+  try {
+    const batches = capture === "" ? await inventBatches() : await readCapture(capture);
+    await using server = await openNatsServer();
+    const jsonBytes = await fillStream(server.url, batches, Number(megabytes) * 1e6);
+    const bucket = join(folder, "bucket");
+    const rollup = await inProcess(["roll-up", server.url, bucket, join(folder, "scratch")]);
+    const baseline = await inProcess(["copy-alone", bucket, folder]);
+    const rate = (ms: number): number => Math.round(jsonBytes / 1000 / ms);
+    printReport("rollup", {
+      events_from: capture === "" ? "invented" : "captured",
+      json_mb: Math.round(jsonBytes / 1e6),
+      ...rollup,
+      json_mb_per_s: rate(rollup["rollup_ms"] ?? NaN),
+      copy_alone_mb_per_s: rate(baseline["copy_ms"] ?? NaN),
+      bytes_per_event: await bytesPerEvent(batches, folder),
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readCapture(path: string): Promise<Batch[]> {
+  const { messages } = parseSegment(await readFile(path));
+  return messages.flatMap((message) => {
+    const { header } = readArrival(message, "0");
+    return header === undefined || header.void !== undefined
+      ? []
+      : [{ ...header, payload: message.payload }];
+  });
+}
+
+/** 100 MB of invented events of four hosts. */
+async function inventBatches(): Promise<Batch[]> {
+  const startUs = Date.UTC(2026, 0, 1) * 1000;
+  const hosts = [1, 2, 3, 4].map((seed) => syntheticEvents({ seed, startUs, stepUs: 400 }));
+  const batches: Batch[] = [];
+  for (let place = 0; place * BATCH_JSON_BYTES < 100e6; place++) {
+    const host = hosts[place % hosts.length];
+    const agent = createBatchAgent("a");
+    const events = [];
+    for (let bytes = 0; bytes < BATCH_JSON_BYTES;) {
+      const event = host?.next().value;
+      if (event === undefined) break;
+      events.push(event);
+      bytes += lineFields(event).length + 12;
+    }
+    const { payload } = await agent.batch(events);
+    const times = events.map(({ timeUs }) => timeUs);
+    batches.push({
+      payload,
+      count: events.length,
+      firstUs: times[0] ?? 0,
+      lastUs: times.at(-1) ?? 0,
+    });
+  }
+  return batches;
+}
+
+/** Sends the batches, over and over under other names, until there is so much JSON; how much there is. */
+async function fillStream(url: string, batches: readonly Batch[], bytes: number): Promise<number> {
+  await using connection = await connectNats({ url, name: "bench", log });
+  await ensureStream(connection, {
+    name: streamOf("0"),
+    subjects: [subjectsOf("0")],
+    messageBytesMax: MESSAGE_BYTES_MAX,
+  });
+  let sent = 0;
+  for (let copy = 0; sent < bytes; copy++) {
+    const agent = createBatchAgent(`agent-${copy}`);
+    const messages: SentMessage[] = batches.map(({ payload, ...header }) =>
+      agent.raw(payload, {
+        count: header.count,
+        firstUs: header.firstUs,
+        lastUs: header.lastUs,
+      })
+    );
+    await publishAll(connection, messages);
+    sent += batches.reduce(
+      (sum, { payload }) => sum + (frameShapeOf(payload)?.contentBytes ?? 0),
+      0,
+    );
+  }
+  return sent;
+}
+
+/** Runs a part of this file in a process of its own; the figures it prints. */
+async function inProcess(args: readonly string[]): Promise<Readonly<Record<string, number>>> {
+  const script = fileURLToPath(import.meta.url);
+  const { stdout } = await promisify(execFile)(process.execPath, [script, ...args]);
+  return JSON.parse(stdout);
+}
+
+async function rollUp([url = "", bucket = "", scratchDirectory = ""]: readonly string[]) {
+  await using store = await openDirectoryStore({ directory: bucket });
+  await using rollup = await openRollup({
+    store,
+    nats: { url },
+    shard: "0",
+    scratchDirectory,
+    log,
+    metrics: createMetrics(),
+  });
+  const started = performance.now();
+  const { commits, rows } = await rollup.runOnce();
+  const elapsedMs = performance.now() - started;
+  const files = (await openTable({ store, clock: systemClock, log }).refresh()).files.values();
+  const parquetBytes = [...files].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return {
+    events: rows,
+    commits,
+    rollup_ms: Math.round(elapsedMs),
+    parquet_mb: parquetBytes / 1e6,
+    peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
+  };
+}
+
+/** The payloads as they lie in the evidence, segment by segment, to Parquet with DuckDB's own settings. */
+async function copyAlone([bucket = "", folder = ""]: readonly string[]) {
+  await using store = await openDirectoryStore({ directory: bucket });
+  await using database = await openDatabase({
+    memoryLimitBytes: 2 * DEFAULT_MEMORY_LIMIT_BYTES,
+    threads: 2,
+    tempDirectory: join(folder, "spill"),
+    tempLimitBytes: 4e9,
+  });
+  await using connection = await database.connect();
+  await connection.run(createMessageTable("none"));
+  let elapsedMs = 0;
+  for await (const { key } of store.list("evidence/")) {
+    const stored = await store.get(key);
+    const payloads = join(folder, "payloads");
+    await mkdir(payloads);
+    const paths: string[] = [];
+    for (const { sequence, payload } of parseSegment(stored?.body ?? new Uint8Array()).messages) {
+      paths.push(join(payloads, `${sequence}.ndjson.zst`));
+      await writeFile(paths.at(-1) ?? "", payload);
+    }
+    // The columns of the typed read, taken from its own text, and nothing else of it.
+    const columns = /columns = (\{[^}]*\})/.exec(typedRead({ files: ["x"], messages: "none" }))
+      ?.[1];
+    const started = performance.now();
+    await connection.run(
+      `COPY (SELECT * FROM read_json(${
+        listOf(paths)
+      }, format = 'newline_delimited', columns = ${columns}))
+       TO ${
+        literalOf(join(folder, "alone.parquet"))
+      } (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE ${ROW_GROUP_ROWS_MAX})`,
+    );
+    elapsedMs += performance.now() - started;
+    await rm(payloads, { recursive: true });
+  }
+  return { copy_ms: Math.round(elapsedMs) };
+}
+
+/** The captured batches rolled up once, then each topic's rows written alone as a data file is. */
+async function bytesPerEvent(
+  batches: readonly Batch[],
+  folder: string,
+): Promise<Readonly<Record<string, number>>> {
+  await using server = await openNatsServer();
+  await fillStream(server.url, batches, 1);
+  const bucket = join(folder, "once");
+  const { events = 1, parquet_mb: parquet = 0 } = await rollUp([server.url, bucket, folder]);
+  await using store = await openDirectoryStore({ directory: bucket });
+  const { files } = await openTable({ store, clock: systemClock, log }).refresh();
+  const paths = [...files.values()].map(({ path }) => store.localPath(dataFileKey(path)) ?? "");
+  await using database = await openDatabase({
+    memoryLimitBytes: 1e9,
+    threads: 2,
+    tempDirectory: join(folder, "spill"),
+    tempLimitBytes: 4e9,
+  });
+  await using connection = await database.connect();
+  await connection.run(
+    `CREATE VIEW rows AS SELECT * FROM read_parquet(${listOf(paths)}, hive_partitioning = true)`,
+  );
+  const sizes: Record<string, number> = { all: round(parquet * 1e6 / events) };
+  const { rows } = await connection.query(
+    "SELECT topic FROM rows GROUP BY topic HAVING count(*) >= 1000 ORDER BY topic",
+  );
+  for (const { topic } of rows) {
+    const written = await writeDataFiles(connection, {
+      select: `SELECT * FROM rows WHERE topic = ${literalOf(String(topic))}`,
+      folder,
+      range: { incarnation: "00000000", first: 1, last: 1 },
+      rowGroupRows: ROW_GROUP_ROWS_MAX,
+    });
+    const bytes = written.reduce((sum, { file }) => sum + file.sizeBytes, 0);
+    const count = written.reduce((sum, { file }) => sum + file.rows, 0);
+    sizes[String(topic)] = round(bytes / count);
+  }
+  return sizes;
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+const [part, ...rest] = process.argv.slice(2);
+if (part === "roll-up") process.stdout.write(JSON.stringify(await rollUp(rest)));
+else if (part === "copy-alone") process.stdout.write(JSON.stringify(await copyAlone(rest)));
+else await main(process.argv.slice(2));

@@ -147,14 +147,15 @@ function processes(): SeenProcess[] {
     if (words.length === 0) return [];
     return [{
       pid: Number(name),
-      includesAll: (wanted) =>
-        wanted.every((want) =>
-          words.some((word) =>
-            word === want || word.endsWith(`/${want}`) || word.startsWith(`${want}/`)
-          )
-        ),
+      includesAll: (wanted) => wanted.every((want) => words.some((word) => names(word, want))),
     }];
   });
+}
+
+/** Whether a word of a command line is a program, a role, a folder or the option that gives it. */
+function names(word: string, want: string): boolean {
+  return word === want || word === `--data=${want}` || word.endsWith(`/${want}`) ||
+    word.startsWith(`${want}/`);
 }
 
 function commandOf(pid: string): string[] {

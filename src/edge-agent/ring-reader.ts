@@ -19,7 +19,7 @@ import type { RingFamily } from "./sources/ring-family.ts";
 
 /** Lines and characters in one chunk, at most (the last line may go beyond). */
 const CHUNK_LINES_MAX = 1024;
-const CHUNK_CHARACTERS_MAX = 1024 * 1024;
+const CHUNK_CHARACTERS_MAX = 128 * 1024;
 /** Programs that met an event just before their end may still be writing it. */
 const LINGER_NS = 50_000_000;
 

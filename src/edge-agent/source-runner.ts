@@ -1,7 +1,7 @@
 /**
  * Runs one source: its chunks into the producer, and again from the start when it fails.
  *
- * Invariants: a ring's position is marked only after the lines that it covers were appended; a source that is down is a
+ * Invariants: a ring's position becomes durable together with the lines that it covers, never before or after them; a source that is down is a
  * gap from the failure to the next start; what a source read before its end is appended, also while the agent stops.
  */
 import type { Producer } from "../producer/producer.ts";
@@ -71,8 +71,8 @@ async function runOnce(
 }
 
 function append(producer: Producer, name: string, chunk: SourceChunk): void {
-  chunk.fields.forEach((fields, place) => producer.append(fields, chunk.timesUs[place] ?? 0));
-  if (chunk.position !== undefined) producer.mark(name, chunk.position);
+  const { position } = chunk;
+  producer.appendAll(chunk, position === undefined ? undefined : { name, position });
 }
 
 /** An abort only ends the waiting: the source still has its end to tell. */

@@ -1,11 +1,11 @@
 /**
  * Collects lines into batches: decides when a batch closes and which lines never enter one.
  *
- * Invariants: lines keep their order; a mark stays with the batch that holds the last line before it; what is refused
- * is counted, never dropped in silence.
+ * Invariants: lines keep their order; a mark stays with the batch that holds the last line before it, and with all lines
+ * that are added together with it; what is refused is counted, never dropped in silence.
  */
 import { BACKLOG_JSON_BYTES, BATCH_JSON_BYTES } from "../event/wire.ts";
-import type { RingPosition, RingPositions } from "./producer.ts";
+import type { Lines, Mark, RingPosition, RingPositions } from "./producer.ts";
 
 /** Lines of one batch that is closed but not yet encoded. */
 export interface ClosedLines {
@@ -33,6 +33,8 @@ export interface BatcherOptions {
 export interface Batcher {
   append(fields: string, timeUs: number): void;
   mark(name: string, position: RingPosition): void;
+  /** Puts lines and their mark into one batch, which closes before or after them. */
+  appendAll(lines: Lines, mark: Mark | undefined): void;
   /** Takes what is open; undefined when that is nothing. */
   close(): ClosedLines | undefined;
 }
@@ -63,22 +65,40 @@ export function createBatcher(options: BatcherOptions): Batcher {
     if (closed !== undefined) onFull(closed);
   };
 
+  const isTooMuch = (more: number): boolean =>
+    weight + more > BATCH_JSON_BYTES && !fitsBacklog(weight + more, isBacklog);
+  const push = (text: string, timeUs: number): void => {
+    if (weight === 0 && positions === undefined) onOpen();
+    fields.push(text);
+    timesUs.push(timeUs);
+    weight += text.length + LINE_OVERHEAD;
+  };
+  const mark = (name: string, position: RingPosition): void => {
+    if (weight === 0 && positions === undefined) onOpen();
+    positions = { ...positions, [name]: position };
+  };
+
   return {
     append(text, timeUs) {
       const size = text.length + LINE_OVERHEAD;
-      if (weight + size > BATCH_JSON_BYTES && !fitsBacklog(weight + size, isBacklog)) {
+      if (isTooMuch(size)) {
         if (text.length > LINE_LENGTH_MAX) return onRefused(size, timeUs);
         if (fields.length > 0) closeFull();
       }
-      if (weight === 0 && positions === undefined) onOpen();
-      fields.push(text);
-      timesUs.push(timeUs);
-      weight += size;
+      push(text, timeUs);
     },
-    mark(name, position) {
-      if (weight === 0 && positions === undefined) onOpen();
-      positions = { ...positions, [name]: position };
+    appendAll(lines, covered) {
+      const size = lines.fields.reduce((sum, text) => sum + text.length + LINE_OVERHEAD, 0);
+      if (fields.length > 0 && isTooMuch(size)) closeFull();
+      lines.fields.forEach((text, place) => {
+        const timeUs = lines.timesUs[place] ?? 0;
+        if (text.length > LINE_LENGTH_MAX) onRefused(text.length + LINE_OVERHEAD, timeUs);
+        else push(text, timeUs);
+      });
+      if (covered !== undefined) mark(covered.name, covered.position);
+      if (isTooMuch(0)) closeFull();
     },
+    mark,
     close,
   };
 }

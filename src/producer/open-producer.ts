@@ -16,7 +16,14 @@ import { retry } from "../runtime/retry.ts";
 import { type Batcher, type ClosedLines, createBatcher } from "./batcher.ts";
 import { encodeLines } from "./encode.ts";
 import { createLosses } from "./losses.ts";
-import type { Producer, ProducerCounters, RingPosition, RingPositions } from "./producer.ts";
+import type {
+  Lines,
+  Mark,
+  Producer,
+  ProducerCounters,
+  RingPosition,
+  RingPositions,
+} from "./producer.ts";
 import { observeProducer } from "./producer-metrics.ts";
 import { inboxPrefixOf, type Publisher, startPublisher } from "./publisher.ts";
 import { openSpool, type Spool } from "./spool.ts";
@@ -139,6 +146,17 @@ class SpooledProducer implements Producer {
   mark(name: string, position: RingPosition): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
     this.#batcher.mark(name, position);
+  }
+
+  appendAll(lines: Lines, mark?: Mark): void {
+    if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
+    if (this.#weight > WEIGHT_MAX) {
+      for (const timeUs of lines.timesUs) this.#lose("spool_blocked", timeUs);
+      if (mark !== undefined) this.#batcher.mark(mark.name, mark.position);
+      return;
+    }
+    this.#appended += lines.fields.length;
+    this.#batcher.appendAll(lines, mark);
   }
 
   onDurable(listener: (positions: RingPositions) => void): () => void {

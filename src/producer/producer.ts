@@ -22,6 +22,20 @@ export interface RingPosition {
 /** Positions by name of the ring. */
 export type RingPositions = Readonly<Record<string, RingPosition>>;
 
+/** Several lines: their texts as {@link Producer.append} takes them, and as many times. */
+export interface Lines {
+  readonly fields: readonly string[];
+  readonly timesUs: readonly number[];
+}
+
+/** Most text of lines that are added together, in UTF-16 units; it bounds how far a batch grows past its size. */
+export const LINES_LENGTH_MAX = 1024 * 1024;
+
+export interface Mark {
+  readonly name: string;
+  readonly position: RingPosition;
+}
+
 export interface ProducerCounters {
   readonly eventsAppended: number;
   readonly batchesClosed: number;
@@ -53,6 +67,12 @@ export interface Producer extends AsyncDisposable {
 
   /** States that every record of a ring up to a position was appended. Durable with the batch that is open now. */
   mark(name: string, position: RingPosition): void;
+
+  /**
+   * Adds lines, and the mark that covers them, to one batch: they become durable together or not at all. At most
+   * {@link LINES_LENGTH_MAX} UTF-16 units of text.
+   */
+  appendAll(lines: Lines, mark?: Mark): void;
 
   /** Called with the marks that a batch, just fsynced, covers. Returns a function that ends the calls. */
   onDurable(listener: (positions: RingPositions) => void): () => void;

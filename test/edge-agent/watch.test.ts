@@ -37,6 +37,10 @@ function createRecordingProducer() {
       told.push(line.topic);
     },
     mark: (name, { position }) => void told.push(`${name}@${position}`),
+    appendAll({ fields, timesUs }, covered) {
+      fields.forEach((text, place) => producer.append(text, timesUs[place] ?? 0));
+      if (covered !== undefined) producer.mark(covered.name, covered.position);
+    },
     onDurable(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

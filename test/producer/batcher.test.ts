@@ -89,6 +89,21 @@ describe("the batcher", () => {
     });
   });
 
+  it("never parts lines that are added together from each other and their mark", () => {
+    const { batcher, closed } = collect();
+    const lines = { fields: [line(99_000), line(99_000)], timesUs: [1, 2] };
+    const mark = (position: number) => ({ name: "process", position: { ring: "r", position } });
+    batcher.appendAll(lines, mark(8));
+    batcher.appendAll(lines, mark(16));
+    expect(closed).toMatchObject([{ timesUs: [1, 2], positions: { process: { position: 8 } } }]);
+    batcher.appendAll({ fields: Array(5).fill(line(99_000)), timesUs: [3, 4, 5, 6, 7] }, mark(24));
+    expect(closed.slice(1)).toMatchObject([
+      { timesUs: [1, 2], positions: { process: { position: 16 } } },
+      { timesUs: [3, 4, 5, 6, 7], positions: { process: { position: 24 } } },
+    ]);
+    expect(batcher.close()).toBeUndefined();
+  });
+
   it("never makes more JSON than a receiver reads, whatever the script", () => {
     // One UTF-16 unit is at most three bytes of UTF-8.
     expect(BACKLOG_JSON_BYTES * 3).toBeLessThanOrEqual(PAYLOAD_JSON_BYTES_MAX);

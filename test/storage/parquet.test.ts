@@ -113,7 +113,7 @@ describe("a data file", () => {
     });
   });
 
-  test("holds the rows in the order they were given, in groups of the size asked for", async () => {
+  test("holds the rows in groups of the size asked for, those of a table in its order", async () => {
     const [written] = await write(one);
     const order = await rowsOf(
       `SELECT file_row_number AS n, idx FROM read_parquet('${written?.path}', file_row_number = true)

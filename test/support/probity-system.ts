@@ -3,6 +3,7 @@
  * Its parts can be found by their role and killed; `up` starts them again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -23,6 +24,8 @@ export interface ProbitySystem extends AsyncDisposable {
   readonly token: string;
   /** What `up` and its parts have printed so far. */
   output(): string;
+  /** Process id of `up` itself. */
+  upPid(): number;
   /** Process ids of the parts that play a role now. */
   pidsOf(role: Role): number[];
   /** Kills `up` itself; its parts must not outlive it. Resolves once it is gone. */
@@ -105,6 +108,7 @@ export async function openProbitySystem(
       return read("admin.token");
     },
     output: () => printed,
+    upPid: () => upPids()[0] ?? 0,
     pidsOf: (role) =>
       processes()
         .filter((each) =>
@@ -131,9 +135,16 @@ export async function openProbitySystem(
     },
     async [Symbol.asyncDispose]() {
       await stop("SIGTERM");
+      removePins(dataDirectory);
       await rm(dataDirectory, { recursive: true, force: true });
     },
   };
+}
+
+/** Takes the programs and rings of a data folder's agent from the kernel, where they would outlive the folder. */
+export function removePins(dataDirectory: string): void {
+  const name = `probity-${createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12)}`;
+  rmSync(join("/sys/fs/bpf", name), { recursive: true, force: true });
 }
 
 interface SeenProcess {

@@ -15,6 +15,9 @@ import { SUPERVISED_VARIABLE } from "./options.ts";
 import { buildParser, type GivenLine } from "./program.ts";
 
 process.exitCode = await main(process.argv.slice(2));
+// A read of standard input under way keeps Deno 2.9 alive, though the stream was destroyed: a process that failed to
+// start would then never end, and never be started again.
+if (process.env[SUPERVISED_VARIABLE] === "1") process.exit();
 
 async function main(words: readonly string[]): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT.ok;

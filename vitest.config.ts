@@ -10,7 +10,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/**/*.test.ts"],
           exclude: serverTests,
-          testTimeout: 10_000,
+          // Some start processes; a busy machine takes long to.
+          testTimeout: 30_000,
         },
       },
       {

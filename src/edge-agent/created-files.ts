@@ -15,11 +15,11 @@ export interface CreatedFiles {
   /** The file source reports that a file was created. */
   note(file: CreatedFile): void;
   /**
-   * The file source has noted every create that the kernel had reported by this time (0: it runs, and has noted none);
-   * undefined when it stops.
+   * The file source has noted every create that the kernel had reported by this time (0: it runs, and has noted none).
+   * A source that stops leaves it: the rest is in its ring, and told by the next one.
    */
-  settle(us: number | undefined): void;
-  /** Time given by the last {@link CreatedFiles.settle}; undefined while no file source runs. */
+  settle(us: number): void;
+  /** Time given by the last {@link CreatedFiles.settle}; undefined where no file source is. */
   readonly settledUs: number | undefined;
   /** Whether a create was noted; takes the note away. Without a generation, any of the inode number's counts. */
   take(

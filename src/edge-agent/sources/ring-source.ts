@@ -95,23 +95,19 @@ class RingSource implements Source {
     await context.seed();
     await this.#family.prepare(context);
     let pauseMs = PAUSE_MIN_MS;
-    try {
-      while (!signal.aborted && !this.#isClosed) {
-        context.refresh();
-        const askedUs = clock.nowUs();
-        const chunk = reader.read();
-        if (chunk !== undefined) {
-          pauseMs = PAUSE_MIN_MS;
-          yield chunk;
-          await nextTurn();
-        } else {
-          if (this.name === "file") createdFiles?.settle(askedUs);
-          await pause(clock, pauseMs, signal);
-          pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
-        }
+    while (!signal.aborted && !this.#isClosed) {
+      context.refresh();
+      const askedUs = clock.nowUs();
+      const chunk = reader.read();
+      if (chunk !== undefined) {
+        pauseMs = PAUSE_MIN_MS;
+        yield chunk;
+        await nextTurn();
+      } else {
+        if (this.name === "file") createdFiles?.settle(askedUs);
+        await pause(clock, pauseMs, signal);
+        pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
       }
-    } finally {
-      if (this.name === "file") createdFiles?.settle(undefined);
     }
   }
 

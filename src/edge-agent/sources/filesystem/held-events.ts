@@ -10,7 +10,8 @@ import { FAN_CREATE, FAN_ONDIR } from "./fanotify-event.ts";
 
 /** The open that created a file is reported when it returns: this much later than the name, at most. */
 export const OPEN_RETURN_MS = 100;
-export const HOLD_MAX_MS = 2000;
+/** A ring that is read late tells late: until then its file source's creates must not be told from here. */
+export const HOLD_MAX_MS = 60_000;
 export const HELD_EVENTS_MAX = 65_536;
 
 export interface HeldEvent {
@@ -44,14 +45,14 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
         pid,
       });
   };
+  const mayStillBeNoted = ({ seen }: HeldEvent): boolean =>
+    createdFiles.settledUs !== undefined && isPlainCreate(seen) &&
+    createdFiles.settledUs < seen.readAtUs + OPEN_RETURN_MS * 1000;
   const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {
     const { readAtUs } = event.seen;
     const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || held.length > HELD_EVENTS_MAX;
     if (isSilenced(event)) return "silenced";
-    const settledUs = createdFiles.settledUs;
-    const mayStillBeNoted = settledUs !== undefined && isPlainCreate(event.seen) &&
-      settledUs < readAtUs + OPEN_RETURN_MS * 1000;
-    return mayStillBeNoted && !isOverdue ? "wait" : "tell";
+    return mayStillBeNoted(event) && !isOverdue ? "wait" : "tell";
   };
   return {
     push: (event) => void held.push(event),
@@ -66,7 +67,11 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
       return ready;
     },
     rest() {
-      const all = held.map((event) => ({ event, isSilenced: isSilenced(event) }));
+      // What the kernel's ring still holds is told from there, by the agent that is started next.
+      const all = held.map((event) => ({
+        event,
+        isSilenced: isSilenced(event) || mayStillBeNoted(event),
+      }));
       held = [];
       return all;
     },

@@ -1,6 +1,7 @@
 /** The documents agree with the code: links lead somewhere, and tables that repeat a list of the code repeat it whole. */
 import { posix } from "node:path";
 import { describe, expect, it } from "vitest";
+import { COMMANDS } from "../src/cli/commands.ts";
 import { STRUCTURE_KEYS } from "../src/cli/config-structures.ts";
 import { FILE_OPTIONS, flagOf, GLOBAL_OPTIONS, type OptionGroup } from "../src/cli/options.ts";
 import { COLUMNS } from "../src/event/columns.ts";
@@ -74,6 +75,12 @@ describe("derived tables", () => {
     const named = tableOf("docs/http.md", "routes").map(([route = ""]) => route);
     expect(named.toSorted()).toEqual(routes.toSorted());
     expect(routes.length).toBeGreaterThan(8);
+  });
+
+  it("of commands: README.md", () => {
+    const named = tableOf("README.md", "commands")
+      .map(([line = ""]) => /^`probity ([a-z ]*[a-z])/.exec(line)?.[1]);
+    expect(named.toSorted()).toEqual(COMMANDS.map(({ name }) => name).toSorted());
   });
 
   it("of options: docs/configuration.md", () => {

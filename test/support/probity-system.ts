@@ -15,8 +15,9 @@ export type Runtime = "node" | "deno";
 export type Role = "nats-server" | "agent" | "rollup" | "serve";
 
 const ROOT = resolve(import.meta.dirname, "../..");
-const START_DEADLINE_MS = 60_000;
-const STOP_DEADLINE_MS = 30_000;
+const START_DEADLINE_MS = 120_000;
+// `up` gives each of its four parts 15 s to end.
+const STOP_DEADLINE_MS = 75_000;
 
 export interface ProbitySystem extends AsyncDisposable {
   readonly dataDirectory: string;

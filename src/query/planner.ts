@@ -78,7 +78,10 @@ export function planEvents(
   return planSlices(request, principal, { view, range, slicing: { ...slicing, order } }, (part) => {
     const { binder } = part;
     const source = part.source(after === undefined ? [] : [beyond(after, order, binder)]);
-    const bound = limit === undefined ? "" : `LIMIT ${binder.integer(limit)}`;
+    if (limit === undefined) {
+      return `SELECT ${FORMS[form]} FROM (\n${source}\n) ${orderBy(order)}`;
+    }
+    const bound = `LIMIT ${binder.integer(limit)}`;
     const sorted = `SELECT * FROM (\n${source}\n) ${orderBy(order)} ${bound}`;
     // Rows are written after the limit was applied, and the order is asked for again since SQL promises none.
     return `SELECT ${FORMS[form]} FROM (\n${sorted}\n) ${orderBy(order)}`;

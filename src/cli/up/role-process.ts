@@ -20,6 +20,9 @@ import type { ProcessPlan } from "./supervisor.ts";
 const MAIN_FILE = fileURLToPath(new URL("../main.ts", import.meta.url));
 const NODE_MODULES = fileURLToPath(new URL("../../../node_modules", import.meta.url));
 
+/** A statement of DuckDB holds one of libuv's threads while it runs; of the four there are by default, too few are left. */
+const THREADS = { UV_THREADPOOL_SIZE: "16" } as const;
+
 /** What another user must reach to run a child on this data folder. */
 export function pathsOfProgram(folder: DataFolder): NeededPaths {
   return {
@@ -56,7 +59,7 @@ export function planRole(options: PlanRoleOptions): ProcessPlan {
       command.name,
       ...[...given].flatMap(([key, value]) => wordsOf(key, value)),
     ],
-    environment: { ...environment, ...homeless, [SUPERVISED_VARIABLE]: "1" },
+    environment: { ...THREADS, ...environment, ...homeless, [SUPERVISED_VARIABLE]: "1" },
     account,
   };
 }

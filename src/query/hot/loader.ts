@@ -8,6 +8,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Acceptance } from "../../event/acceptance.ts";
 import { readArrival } from "../../event/arrival.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { type Backoff, backoffMs } from "../../runtime/retry.ts";
 import type { StreamMessage } from "../../runtime/stream-message.ts";
 import { type Connection, SqlError } from "../../storage/duckdb.ts";
 import { checkPayload } from "../../storage/payload.ts";
@@ -53,12 +55,17 @@ export interface HotLoaderOptions {
   readonly shard: string;
   /** Where payloads lie while they are read. */
   readonly scratchDirectory: string;
+  readonly clock: Clock;
 }
 
 const MESSAGES = "loading_messages";
+const OUT_OF_MEMORY = "Out of Memory";
+/** So often a group is tried again when the memory is taken. */
+const MEMORY_ATTEMPTS_MAX = 60;
+const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
 
 export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
-  const { connection, shard, scratchDirectory } = options;
+  const { connection, shard, scratchDirectory, clock } = options;
   await mkdir(scratchDirectory, { recursive: true, mode: 0o700 });
   const folder = await mkdtemp(join(scratchDirectory, `hot-${shard}-`));
   return {
@@ -67,7 +74,7 @@ export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoade
       const written: string[] = [];
       try {
         const group = await checkAll(decided, { folder, written });
-        const place = { folder, written, into, signal };
+        const place = { folder, written, into, clock, signal };
         const { rows, unreadable } = await read(connection, group, place);
         return {
           rows,
@@ -124,6 +131,7 @@ function decide(
 
 interface Place extends Folder {
   readonly into: string;
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -147,11 +155,17 @@ async function read(
   group: readonly Checked[],
   place: Place,
 ): Promise<{ rows: number; unreadable: number }> {
-  try {
-    const rows = await readOnce(connection, group, place);
-    if (rows !== undefined) return { rows, unreadable: countUnreadable(group) };
-  } catch (error) {
-    if (!(error instanceof SqlError)) throw error;
+  for (let failures = 1;; failures++) {
+    try {
+      const rows = await readOnce(connection, group, place);
+      if (rows === undefined) break;
+      return { rows, unreadable: countUnreadable(group) };
+    } catch (error) {
+      if (!(error instanceof SqlError)) throw error;
+      if (error.kind !== OUT_OF_MEMORY || failures >= MEMORY_ATTEMPTS_MAX) break;
+      // Queries of people share the memory; theirs end.
+      await place.clock.sleep(backoffMs(failures, { backoff: MEMORY_BACKOFF }), place.signal);
+    }
   }
   const files = group.flatMap((each) => {
     const { message, path } = each;

@@ -75,7 +75,9 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
   for (const name of shards) {
     if (nats === undefined) break;
     const loader = stack.use(
-      await openHotLoader({ connection: await database.connect(), shard: name, scratchDirectory }),
+      await openHotLoader({
+        ...{ connection: await database.connect(), shard: name, scratchDirectory, clock },
+      }),
     );
     const segments = createHotSegments({ connection: catalog, shard: name, onError });
     const shard = new HotShard({

@@ -5,6 +5,7 @@
  * Invariants: rows of a stream are handed out once and in order; a client that joins is told from where on, so that it
  * can read what lies before by itself, and is told when the streams no longer continue what it was given.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
@@ -32,6 +33,12 @@ export interface DispatcherOptions {
   readonly log: Log;
   readonly createQueue?: () => LiveQueue;
 }
+
+/** How long others wait for a client whose queue fills, in milliseconds; once it has missed something, not at all. */
+const GRACE_MS = 100;
+const GRACE_STEP_MS = 2;
+/** Rows are handed to the queues in pieces of about so many characters. */
+const PIECE_LENGTH = 512 * 1024;
 
 /** Clients with one filter and one principal's scopes. */
 interface Group {
@@ -76,8 +83,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const { sql, parameters } = planLoaded(request, principal, wanted);
       const values = parameters.filter((each) => typeof each !== "symbol");
       for await (const lines of connection.streamText(sql, { parameters: values })) {
-        const rows = lines.map((line) => parseTailRow(line, first.incarnation));
-        for (const queue of queues) queue.push(rows);
+        for (const piece of piecesOf(lines)) {
+          const rows = piece.map((line) => parseTailRow(line, first.incarnation));
+          for (const queue of queues) queue.push(rows);
+          await room(queues);
+        }
       }
     }
   };
@@ -126,6 +136,28 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       await connection[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Lines in pieces that are small beside a client's queue. */
+function* piecesOf(lines: readonly string[]): Generator<readonly string[]> {
+  let from = 0;
+  let length = 0;
+  for (const [at, line] of lines.entries()) {
+    length += line.length;
+    if (length < PIECE_LENGTH && at + 1 < lines.length) continue;
+    yield lines.slice(from, at + 1);
+    from = at + 1;
+    length = 0;
+  }
+}
+
+/** A burst shall not overflow clients that read as fast as they can: they get a moment to take what waits. */
+async function room(queues: readonly LiveQueue[]): Promise<void> {
+  const startedMs = performance.now();
+  while (queues.some((queue) => queue.isFilling)) {
+    if (performance.now() - startedMs > GRACE_MS) return;
+    await delay(GRACE_STEP_MS);
+  }
 }
 
 /** Reads a row as the plans of a tail write it: `<seq> <idx> <JSON>`. */

@@ -58,6 +58,13 @@ export class LiveQueue {
     return this.#skipped !== undefined;
   }
 
+  /** Whether the next rows may not fit, though the client has kept up until now. */
+  get isFilling(): boolean {
+    const { rowsMax, lengthMax } = this.#options;
+    const isHalfFull = this.#rows.length > rowsMax / 2 || this.#length > lengthMax / 2;
+    return isHalfFull && this.#skipped === undefined && !this.#isBroken && !this.#isClosed;
+  }
+
   push(rows: readonly TailRow[]): void {
     const { rowsMax, lengthMax } = this.#options;
     for (const row of rows) {

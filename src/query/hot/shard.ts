@@ -45,9 +45,11 @@ export interface HotShardOptions {
 
 /** Shortest time between two loads, in milliseconds. */
 const LOAD_INTERVAL_MS = 25;
-/** A group that is loaded at once, in messages and in bytes of payload. */
+/** A group that is loaded at once, in messages and in bytes of payload; by so much the bound may be passed. */
 const GROUP_MESSAGES = 256;
-const GROUP_BYTES = 4 * 1024 * 1024;
+const GROUP_BYTES_MAX = 1024 * 1024;
+const GROUP_BYTES_MIN = 4 * 1024;
+const GROUPS_IN_LIMIT = 32;
 /** How often the stream's end is asked for, in milliseconds. */
 const WATCH_INTERVAL_MS = 2_000;
 /** Behind a commit by more messages than this, reading goes on at the commit. */
@@ -267,7 +269,9 @@ export class HotShard {
       clock,
     });
     const acceptance = createAcceptance(round.state);
-    const limits = { itemsMax: GROUP_MESSAGES, sizeMax: GROUP_BYTES };
+    const shareBytes = this.#options.limitBytes / GROUPS_IN_LIMIT;
+    const sizeMax = Math.max(GROUP_BYTES_MIN, Math.min(GROUP_BYTES_MAX, shareBytes));
+    const limits = { itemsMax: GROUP_MESSAGES, sizeMax };
     try {
       for await (const group of gather(messages, { ...limits, sizeOf })) {
         const startedMs = performance.now();

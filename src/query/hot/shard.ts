@@ -317,10 +317,13 @@ export class HotShard {
   async #room(signal: AbortSignal): Promise<void> {
     const { segments, limitBytes, log, shard } = this.#options;
     let isSaid = false;
+    // What was being loaded at the commit could not leave then.
+    segments.evict(this.committed);
     while (segments.jsonBytes >= limitBytes) {
       if (!isSaid) log.warn("the hot table is full", { shard, limitBytes });
       isSaid = true;
       await untilAborted(this.#evicted.promise, signal);
+      segments.evict(this.committed);
     }
   }
 

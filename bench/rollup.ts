@@ -232,7 +232,6 @@ async function bytesPerEvent(
       select: `SELECT * FROM rows WHERE topic = ${literalOf(String(topic))}`,
       folder,
       range: { incarnation: "00000000", first: 1, last: 1 },
-      rowGroupRows: ROW_GROUP_ROWS_MAX,
     });
     const bytes = written.reduce((sum, { file }) => sum + file.sizeBytes, 0);
     const count = written.reduce((sum, { file }) => sum + file.rows, 0);

@@ -85,8 +85,8 @@ export const DEFAULT_SEGMENT_MAX_BYTES = 256 * 1024 * 1024;
 export const DEFAULT_MEMORY_LIMIT_BYTES = 384 * 1024 * 1024;
 /** Spilled data on disk, in bytes. */
 const SPILL_BYTES_MAX = 4 * 1024 * 1024 * 1024;
-/** Rounds shrink to no less than this much JSON when they take too much memory. */
-const SEGMENT_MIN_BYTES = 16 * 1024 * 1024;
+/** A round that took too much memory is followed by one of this part of its JSON, down to a single message. */
+const SHRINK = 8;
 /** Longest pause after failures that follow each other. */
 const FAILURE_BACKOFF = { firstMs: 250, maximumMs: 15_000 };
 /** So often one run over what is there starts anew when other roll-ups or the stream interfere. */
@@ -174,9 +174,7 @@ async function runOnce(context: RollupContext, signal: AbortSignal): Promise<Ses
       return await runSession({ ...context, segmentMaxBytes }, { signal, isOnce: true });
     } catch (error) {
       signal.throwIfAborted();
-      const isSmallest = error instanceof RoundTooLargeError &&
-        segmentMaxBytes <= SEGMENT_MIN_BYTES;
-      if (!isRestart(error) || isSmallest || session >= ONCE_SESSIONS_MAX) throw error;
+      if (!isRestart(error) || session >= ONCE_SESSIONS_MAX) throw error;
       segmentMaxBytes = nextSegmentBytes(segmentMaxBytes, error);
       noteRestart(context, error);
     }
@@ -193,7 +191,7 @@ async function runOn(context: RollupContext, signal: AbortSignal): Promise<void>
         isOnce: false,
         onCommit: () => {
           failures = 0;
-          segmentMaxBytes = Math.min(context.segmentMaxBytes, segmentMaxBytes * 2);
+          segmentMaxBytes = Math.min(context.segmentMaxBytes, segmentMaxBytes * SHRINK);
         },
       });
     } catch (error) {
@@ -229,7 +227,7 @@ function noteRestart({ log, metrics }: RollupContext, error: unknown): void {
 
 function nextSegmentBytes(segmentMaxBytes: number, error: unknown): number {
   if (!(error instanceof RoundTooLargeError)) return segmentMaxBytes;
-  return Math.min(segmentMaxBytes, Math.max(SEGMENT_MIN_BYTES, segmentMaxBytes / 2));
+  return Math.max(1, Math.floor(segmentMaxBytes / SHRINK));
 }
 
 function textOf(error: unknown): string {

@@ -12,7 +12,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encodeHeaders } from "../event/wire.ts";
 import { type Connection, SqlError } from "../storage/duckdb.ts";
-import { type LocalDataFile, rowGroupRowsOf, writeDataFiles } from "../storage/parquet.ts";
+import { type LocalDataFile, writeDataFiles } from "../storage/parquet.ts";
 import { ownRowsOf, placeReadable, placeUnreadable } from "../storage/placed-message.ts";
 import {
   createMessageTable,
@@ -21,7 +21,7 @@ import {
   rowFaults,
   typedRead,
 } from "../storage/typed-read.ts";
-import { findUnreadable, type PayloadFile } from "../storage/unreadable.ts";
+import { findUnreadable, MEMORY_REASON, type PayloadFile } from "../storage/unreadable.ts";
 import type { Quarantined, Round, RoundMessage } from "./round.ts";
 
 export interface RoundRows {
@@ -45,37 +45,49 @@ export class RoundTooLargeError extends Error {
 }
 
 const MESSAGES = "round_messages";
-/** Rows of a row group in the second attempt, after the first took too much memory. */
-const SMALL_ROW_GROUP_ROWS = 2_048;
 
 /** Writes the round's data files into its folder. Throws {@link RoundTooLargeError}, and what DuckDB throws. */
 export async function writeRoundRows(
   connection: Connection,
   options: RoundRowsOptions,
 ): Promise<RoundRows> {
-  const { round } = options;
-  const messages = inFileOrder(round.messages);
-  const weights = messages.flatMap(({ decided, payload }) =>
-    payload === undefined ? [] : [{ rows: ownRowsOf(decided), contentBytes: payload.contentBytes }]
-  );
+  const messages = inFileOrder(options.round.messages);
   const found = new Map<number, string>();
-  let rowGroupRows = rowGroupRowsOf(weights);
-  for (;;) {
-    try {
-      return await attempt(connection, { ...options, messages, found, rowGroupRows });
-    } catch (error) {
-      if (!(error instanceof SqlError || error instanceof MiscountError)) throw error;
-      const more = await searchUnreadable(connection, { ...options, messages, found });
-      for (const [sequence, reason] of more) found.set(sequence, reason);
-      if (more.size > 0) continue;
-      if (!(error instanceof SqlError) || error.kind !== "Out of Memory") throw error;
-      if (rowGroupRows <= SMALL_ROW_GROUP_ROWS) {
-        const cause = error;
-        throw new RoundTooLargeError("Cannot write a round's rows: out of memory", { cause });
+  const { rows: [setting] } = await connection.query("SELECT current_setting('threads') AS n");
+  let isCareful = false;
+  try {
+    for (;;) {
+      try {
+        return await attempt(connection, { ...options, messages, found });
+      } catch (error) {
+        if (!(error instanceof SqlError || error instanceof MiscountError)) throw error;
+        const more = await searchUnreadable(connection, { ...options, messages, found });
+        for (const [sequence, reason] of more) found.set(sequence, reason);
+        if (more.size > 0) continue;
+        if (!(error instanceof SqlError && error.kind === "Out of Memory")) throw error;
+        if (isCareful) giveUp(error, messages, found);
+        // One thread holds half of what two do.
+        if (!isCareful) await connection.run("SET threads = 1");
+        isCareful = true;
       }
-      rowGroupRows = SMALL_ROW_GROUP_ROWS;
     }
+  } finally {
+    if (isCareful) await connection.run(`SET threads = ${Number(setting?.["n"])}`);
   }
+}
+
+/** A round of one payload cannot become smaller: it is given up, so that it does not stand in the way for ever. */
+function giveUp(
+  cause: SqlError,
+  messages: readonly RoundMessage[],
+  found: Map<number, string>,
+): void {
+  const payloads = messages.filter(({ payload }) => payload !== undefined);
+  const [only, second] = payloads.filter(({ decided }) => !found.has(decided.sequence));
+  if (only === undefined || second !== undefined) {
+    throw new RoundTooLargeError("Cannot write a round's rows: out of memory", { cause });
+  }
+  found.set(only.decided.sequence, MEMORY_REASON);
 }
 
 /** The rows that were written are not those that their messages count. */
@@ -87,17 +99,15 @@ interface AttemptOptions extends RoundRowsOptions {
   readonly messages: readonly RoundMessage[];
   /** Unreadable messages found so far, with the reason. */
   readonly found: ReadonlyMap<number, string>;
-  readonly rowGroupRows: number;
 }
 
 async function attempt(connection: Connection, options: AttemptOptions): Promise<RoundRows> {
-  const { round, messages, found, rowGroupRows, signal } = options;
+  const { round, messages, found, signal } = options;
   const input = await placeMessages(connection, options);
   const files = await writeDataFiles(connection, {
     select: typedRead({ files: input.paths, messages: MESSAGES }),
     folder: round.folder,
     range: round.range,
-    rowGroupRows,
     check: async (rows) => {
       const faults = rowFaults({ rows, expected: MESSAGES });
       const result = await connection.query(faults, signal === undefined ? {} : { signal });
@@ -159,7 +169,7 @@ async function placeMessages(
 
 async function searchUnreadable(
   connection: Connection,
-  options: Omit<AttemptOptions, "rowGroupRows">,
+  options: AttemptOptions,
 ): Promise<ReadonlyMap<number, string>> {
   const { messages, found, tempDirectory, signal } = options;
   const files = messages.flatMap(({ decided, payload }): PayloadFile[] => {

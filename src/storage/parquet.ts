@@ -28,8 +28,6 @@ export interface WriteDataFilesOptions {
   /** Folder for the files; names in it that begin with `rows` are overwritten. */
   readonly folder: string;
   readonly range: SequenceRange;
-  /** Rows of a row group; see {@link rowGroupRowsOf}. */
-  readonly rowGroupRows: number;
   /**
    * Called once with the SQL of all rows just written, before they are cut and named; what it throws ends the writing.
    */
@@ -37,32 +35,18 @@ export interface WriteDataFilesOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Most and fewest rows of a row group. */
+/** Most rows of a row group. */
 export const ROW_GROUP_ROWS_MAX = 40_960;
-const ROW_GROUP_ROWS_MIN = 2_048;
-/** JSON that one row group may come from, in bytes; a writer holds a few of them in memory. */
-const ROW_GROUP_JSON_BYTES = 24 * 1024 * 1024;
-
-/** How the lines of a payload weigh. */
-export interface PayloadWeight {
-  readonly rows: number;
-  readonly contentBytes: number;
-}
-
-/** Rows of a row group such that no group of consecutive payloads comes from much more than 24 MiB of JSON. */
-export function rowGroupRowsOf(payloads: readonly PayloadWeight[]): number {
-  let rows = ROW_GROUP_ROWS_MAX;
-  while (rows > ROW_GROUP_ROWS_MIN && heaviestGroup(payloads, rows) > ROW_GROUP_JSON_BYTES) {
-    rows /= 2;
-  }
-  return Math.max(rows, ROW_GROUP_ROWS_MIN);
-}
+/** A row group ends at so many bytes in memory; each thread that writes holds one. */
+const ROW_GROUP_BYTES = 32 * 1024 * 1024;
 
 /** Writes rows as data files, one for each day that occurs; none for no rows. Throws what DuckDB throws. */
 export async function writeDataFiles(
   connection: Connection,
   options: WriteDataFilesOptions,
 ): Promise<LocalDataFile[]> {
+  // Only then can a row group be bounded in bytes; rows of one file of lines stay together all the same.
+  await connection.run("SET preserve_insertion_order = false");
   const whole = await copyRows(connection, { ...options, path: `${options.folder}/rows.parquet` });
   const rows = `read_parquet(${literalOf(whole.path)})`;
   await options.check?.(rows);
@@ -96,6 +80,8 @@ const WRITE_OPTIONS = [
   "COMPRESSION_LEVEL 6",
   "DICTIONARY_SIZE_LIMIT 1024",
   "WRITE_BLOOM_FILTER false",
+  `ROW_GROUP_SIZE ${ROW_GROUP_ROWS_MAX}`,
+  `ROW_GROUP_SIZE_BYTES ${ROW_GROUP_BYTES}`,
   `FIELD_IDS {${FIELD_IDS}}`,
   "RETURN_STATS true",
 ].join(", ");
@@ -113,10 +99,10 @@ async function copyRows(
   connection: Connection,
   options: WriteDataFilesOptions & { readonly path: string },
 ): Promise<WrittenRows> {
-  const { select, path, rowGroupRows, signal } = options;
+  const { select, path, signal } = options;
   const result = await connection.query(
     `COPY (SELECT * EXCLUDE (${PARTITION_COLUMN}) FROM (${select})) TO ${literalOf(path)}
-      (${WRITE_OPTIONS}, ROW_GROUP_SIZE ${rowGroupRows})`,
+      (${WRITE_OPTIONS})`,
     signal === undefined ? {} : { signal },
   );
   const [row] = result.rows;
@@ -174,23 +160,4 @@ async function describeFile(
       sha256,
     },
   };
-}
-
-/** JSON of the heaviest run of payloads that a row group of so many rows can hold. */
-function heaviestGroup(payloads: readonly PayloadWeight[], groupRows: number): number {
-  let heaviest = 0;
-  let first = 0;
-  let rows = 0;
-  let bytes = 0;
-  for (const payload of payloads) {
-    rows += payload.rows;
-    bytes += payload.contentBytes;
-    while (rows - (payloads[first]?.rows ?? 0) >= groupRows) {
-      rows -= payloads[first]?.rows ?? 0;
-      bytes -= payloads[first]?.contentBytes ?? 0;
-      first += 1;
-    }
-    heaviest = Math.max(heaviest, Math.min(1, groupRows / Math.max(1, rows)) * bytes);
-  }
-  return heaviest;
 }

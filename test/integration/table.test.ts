@@ -93,7 +93,6 @@ for (const kind of STORE_KINDS) {
           select: eventsOf(range.first, range.last),
           folder: scratch,
           range,
-          rowGroupRows: 2048,
         });
         for (const { file, path } of written) {
           const key = dataFileKey(file.path);

@@ -6,7 +6,12 @@ import { emptyAcceptance } from "../../src/event/acceptance.ts";
 import { formatTime } from "../../src/event/event.ts";
 import { digestOf, HEADER, messageDigestOf } from "../../src/event/wire.ts";
 import { openRound, type Round } from "../../src/pipeline/round.ts";
-import { type RoundRows, writeRoundRows } from "../../src/pipeline/round-rows.ts";
+import { MEMORY_REASON } from "../../src/storage/unreadable.ts";
+import {
+  type RoundRows,
+  RoundTooLargeError,
+  writeRoundRows,
+} from "../../src/pipeline/round-rows.ts";
 import { parseSegment } from "../../src/pipeline/segment.ts";
 import { compressFrame } from "../../src/runtime/zstd.ts";
 import { type Connection, type Database, openDatabase } from "../../src/storage/duckdb.ts";
@@ -307,6 +312,42 @@ describe("an accepted batch that cannot be read has one gap row instead, and its
     expect(events.map(({ topic }) => topic))
       .toEqual(messages.map((_, place) => bad(place) ? "agent/gap" : "app/test"));
     expect(rows.quarantined).toHaveLength(messages.filter((_, place) => bad(place)).length);
+  });
+});
+
+describe("a round that takes more memory than there is", () => {
+  const list = Array.from({ length: 1_000_000 }, () => '"a"').join(",");
+  const hungry = `{"idx":0,"time":"${formatTime(NOON_US)}","topics":[${list}]}\n`;
+
+  async function writeInLittle(batches: number) {
+    await using little = await openDatabase({
+      memoryLimitBytes: 90_000_000,
+      threads: 2,
+      tempDirectory: join(folder.path, "little"),
+      tempLimitBytes: 0,
+    });
+    await using own = await little.connect();
+    const agent = createBatchAgent("a");
+    const messages: SentMessage[] = [];
+    for (let place = 0; place < batches; place++) {
+      messages.push(await agent.lines(hungry, { count: 1 }));
+    }
+    const { round } = await collect(messages);
+    const tempDirectory = join(folder.path, "alone");
+    const rows = await writeRoundRows(own, { round, tempDirectory });
+    const { rows: [setting] } = await own.query("SELECT current_setting('threads') AS n");
+    expect(setting).toEqual({ n: 2 });
+    return { rows, events: await eventsOf(rows) };
+  }
+
+  test("is to be made smaller", async () => {
+    await expect(writeInLittle(2)).rejects.toThrow(RoundTooLargeError);
+  });
+
+  test("gives its payload up when it has only one", async () => {
+    const { rows, events } = await writeInLittle(1);
+    expect(events.map(({ topic }) => topic)).toEqual(["agent/gap"]);
+    expect(rows.quarantined.map(({ note }) => note.reason)).toEqual([MEMORY_REASON]);
   });
 });
 

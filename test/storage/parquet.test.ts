@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { COLUMNS, fieldIdOf, PARTITION_COLUMN } from "../../src/event/columns.ts";
 import { type Connection, type Database, openDatabase } from "../../src/storage/duckdb.ts";
-import { ROW_GROUP_ROWS_MAX, rowGroupRowsOf, writeDataFiles } from "../../src/storage/parquet.ts";
+import { ROW_GROUP_ROWS_MAX, writeDataFiles } from "../../src/storage/parquet.ts";
 import { sqlTypeOf } from "../../src/storage/typed-read.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -46,7 +46,6 @@ async function write(select: string, check?: (rows: string) => Promise<void>) {
     select,
     folder: path,
     range: RANGE,
-    rowGroupRows: 2048,
     ...(check === undefined ? {} : { check }),
   });
 }
@@ -113,17 +112,13 @@ describe("a data file", () => {
     });
   });
 
-  test("holds the rows in groups of the size asked for, those of a table in its order", async () => {
+  test("holds the rows of a table in its order", async () => {
     const [written] = await write(one);
     const order = await rowsOf(
       `SELECT file_row_number AS n, idx FROM read_parquet('${written?.path}', file_row_number = true)
        WHERE n <> idx`,
     );
     expect(order).toEqual([]);
-    const groups = await rowsOf(
-      `SELECT DISTINCT row_group_num_rows AS n FROM parquet_metadata('${written?.path}') ORDER BY n`,
-    );
-    expect(groups.map(({ n }) => n)).toEqual([5000 - 2 * 2048, 2048]);
   });
 
   test("is not made of no rows", async () => {
@@ -168,22 +163,27 @@ test("the check sees all rows before anything is named, and can stop the writing
 });
 
 describe("a row group", () => {
-  const mebibyte = 1024 * 1024;
-  test.each([
-    ["of ordinary events is as large as it may be", 1000, 600, 250_000, ROW_GROUP_ROWS_MAX],
-    ["of large events has fewer rows", 100, 60, mebibyte, 2048],
-    ["of middling events has rows between", 1000, 1000, 2 * mebibyte, 10_240],
-    ["of nothing does not matter", 0, 0, 0, ROW_GROUP_ROWS_MAX],
-  ])("%s", (_, payloads, rows, contentBytes, expected) => {
-    const weights = Array.from({ length: payloads }, () => ({ rows, contentBytes }));
-    expect(rowGroupRowsOf(weights)).toBe(expected);
+  const groupsOf = async (select: string) => {
+    const [written] = await write(select);
+    const groups = await rowsOf(
+      `SELECT DISTINCT row_group_id, row_group_num_rows AS n
+       FROM parquet_metadata('${written?.path}') ORDER BY row_group_id`,
+    );
+    return groups.map(({ n }) => Number(n));
+  };
+
+  test("of ordinary rows has as many as it may", async () => {
+    const rows = selectOf({ time: DAY, idx: "range" }, `range(${ROW_GROUP_ROWS_MAX + 1})`);
+    expect((await groupsOf(rows)).sort((a, b) => b - a)).toEqual([ROW_GROUP_ROWS_MAX, 1]);
   });
 
-  test("is not made small by one large payload among many", () => {
-    const weights = Array.from({ length: 500 }, (_, place) => ({
-      rows: 600,
-      contentBytes: place === 250 ? 5 * mebibyte : 250_000,
-    }));
-    expect(rowGroupRowsOf(weights)).toBe(ROW_GROUP_ROWS_MAX);
+  test("of wide rows is bounded in bytes", async () => {
+    const wide = selectOf(
+      { time: DAY, detail: "repeat(md5(range::VARCHAR), 300)" },
+      "range(20000)",
+    );
+    const groups = await groupsOf(wide);
+    expect(groups.length).toBeGreaterThan(3);
+    expect(Math.max(...groups)).toBeLessThan(8_000);
   });
 });

@@ -72,7 +72,7 @@ export async function commitMessages(options: CommitMessagesOptions): Promise<nu
   const first = messages[0]?.sequence ?? 0;
   const range = { incarnation, first, last: state.sequence };
   const select = `${typedRead({ files, messages: "messages" })} ORDER BY topic, host, time`;
-  const written = await writeDataFiles(connection, { select, folder, range, rowGroupRows: 40_960 });
+  const written = await writeDataFiles(connection, { select, folder, range });
   for (const { file, path } of written) await store.putFileIfAbsent(dataFileKey(file.path), path);
   const result = await table.commit({
     shard,

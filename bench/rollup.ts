@@ -59,7 +59,8 @@ async function main([capture = "", megabytes = "1000"]: readonly string[]): Prom
       json_mb: Math.round(jsonBytes / 1e6),
       ...rollup,
       json_mb_per_s: rate(rollup["rollup_ms"] ?? NaN),
-      copy_alone_mb_per_s: rate(baseline["copy_ms"] ?? NaN),
+      ...baseline,
+      copy_alone_mb_per_s: rate(baseline["copy_alone_ms"] ?? NaN),
       bytes_per_event: await bytesPerEvent(batches, folder),
     });
   } finally {
@@ -149,14 +150,17 @@ async function rollUp([url = "", bucket = "", scratchDirectory = ""]: readonly s
     metrics: createMetrics(),
   });
   const started = performance.now();
+  const startedCpu = process.cpuUsage();
   const { commits, rows } = await rollup.runOnce();
   const elapsedMs = performance.now() - started;
+  const cpu = cpuMs(startedCpu);
   const files = (await openTable({ store, clock: systemClock, log }).refresh()).files.values();
   const parquetBytes = [...files].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return {
     events: rows,
     commits,
     rollup_ms: Math.round(elapsedMs),
+    rollup_cpu_ms: cpu,
     parquet_mb: parquetBytes / 1e6,
     peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
   };
@@ -174,6 +178,7 @@ async function copyAlone([bucket = "", folder = ""]: readonly string[]) {
   await using connection = await database.connect();
   await connection.run(createMessageTable("none"));
   let elapsedMs = 0;
+  let cpu = 0;
   for await (const { key } of store.list("evidence/")) {
     const stored = await store.get(key);
     const payloads = join(folder, "payloads");
@@ -187,6 +192,7 @@ async function copyAlone([bucket = "", folder = ""]: readonly string[]) {
     const columns = /columns = (\{[^}]*\})/.exec(typedRead({ files: ["x"], messages: "none" }))
       ?.[1];
     const started = performance.now();
+    const startedCpu = process.cpuUsage();
     await connection.run(
       `COPY (SELECT * FROM read_json(${
         listOf(paths)
@@ -196,9 +202,10 @@ async function copyAlone([bucket = "", folder = ""]: readonly string[]) {
       } (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE ${ROW_GROUP_ROWS_MAX})`,
     );
     elapsedMs += performance.now() - started;
+    cpu += cpuMs(startedCpu);
     await rm(payloads, { recursive: true });
   }
-  return { copy_ms: Math.round(elapsedMs) };
+  return { copy_alone_ms: Math.round(elapsedMs), copy_alone_cpu_ms: cpu };
 }
 
 /** The captured batches rolled up once, then each topic's rows written alone as a data file is. */
@@ -238,6 +245,11 @@ async function bytesPerEvent(
     sizes[String(topic)] = round(bytes / count);
   }
   return sizes;
+}
+
+function cpuMs(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return Math.round((user + system) / 1000);
 }
 
 function round(value: number): number {

@@ -67,19 +67,19 @@ static __always_inline bool is_open_call(bool typed, struct pt_regs *regs)
 	number &= ~X32_SYSCALL_BIT;
 	if (!is_open_x86(number) && !is_open_i386(number))
 		return false;
-	struct task_struct *task = (void *)bpf_get_current_task();
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+	struct task_struct *task = bpf_get_current_task_btf();
+	if (task->thread_info.status & TS_COMPAT)
 		return is_open_i386(number);
 	return is_open_x86(number);
 }
 
 static __always_inline struct file *file_of(struct task_struct *task, unsigned int fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd);
+	struct fdtable *table = task->files->fdt;
+	struct file **slots = table->fd;
 	struct file *file = NULL;
 
-	if (fd < BPF_CORE_READ(table, max_fds))
+	if (fd < table->max_fds)
 		bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
 	return file;
 }
@@ -134,10 +134,10 @@ static __always_inline bool is_quiet(struct inode *inode)
 
 static __always_inline bool is_own(struct task_struct *task, struct probity_settings *now)
 {
-	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct task_struct *parent = task->real_parent;
 
-	return is_own_pid(now, BPF_CORE_READ(task, tgid), BPF_CORE_READ(task, group_leader, start_boottime)) ||
-	       is_own_pid(now, BPF_CORE_READ(parent, tgid), BPF_CORE_READ(parent, group_leader, start_boottime));
+	return is_own_pid(now, task->tgid, task->group_leader->start_boottime) ||
+	       is_own_pid(now, parent->tgid, parent->group_leader->start_boottime);
 }
 
 static __always_inline void fill_file(struct probity_file *record, struct file *file, struct inode *inode)
@@ -170,7 +170,7 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 		COUNT(counts, filtered);
 		return 0;
 	}
-	fill_header(&record->header, PROBITY_FILE_OPEN, task);
+	fill_header(true, &record->header, PROBITY_FILE_OPEN, task);
 	fill_file(record, file, inode);
 	if (!walk.is_whole)
 		record->header.flags |= PROBITY_TRUNCATED;
@@ -190,7 +190,7 @@ static __always_inline int on_sys_exit(bool typed, __u64 *ctx)
 
 	if (fd < 0 || fd > 0x7fffffff || !is_open_call(typed, regs))
 		return 0;
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = file_of(task, fd);
 	if (file && !(BPF_CORE_READ(file, f_mode) & FMODE_WRITE))
 		return 0;
@@ -201,7 +201,7 @@ static __always_inline int on_sys_exit(bool typed, __u64 *ctx)
 		COUNT(counts, read_fault);
 		return 0;
 	}
-	if (is_quiet(BPF_CORE_READ(file, f_inode)) || BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+	if (is_quiet(BPF_CORE_READ(file, f_inode)) || task->flags & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}

@@ -53,7 +53,7 @@ static __always_inline void note_owner(bool typed, struct sock *sock, __u8 kind)
 {
 	struct owner owner = {};
 
-	fill_header(&owner.header, kind, (void *)bpf_get_current_task());
+	fill_header(true, &owner.header, kind, bpf_get_current_task_btf());
 	if (typed) {
 		bpf_sk_storage_delete(&socket_owners, sock);
 		bpf_sk_storage_get(&socket_owners, sock, &owner, BPF_SK_STORAGE_GET_F_CREATE);

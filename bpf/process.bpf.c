@@ -71,7 +71,7 @@ static __always_inline __u32 append_exe(struct probity_exec *record, struct scra
 static __always_inline __u32 append_cwd(struct probity_exec *record, __u32 offset, struct scratch *scratch,
 					struct task_struct *task)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = task->fs;
 	struct path_walk walk = {};
 
 	if (offset > PROBITY_PATH_MAX)
@@ -95,9 +95,9 @@ static __always_inline __u32 append_script(struct probity_exec *record, __u32 of
 
 static __always_inline __u32 append_argv(struct probity_exec *record, __u32 offset, struct task_struct *task)
 {
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
-	unsigned long from = BPF_CORE_READ(mm, arg_start);
-	unsigned long bytes = BPF_CORE_READ(mm, arg_end) - from;
+	struct mm_struct *mm = task->mm;
+	unsigned long from = mm->arg_start;
+	unsigned long bytes = mm->arg_end - from;
 	__u32 length = bytes;
 
 	record->argv_bytes = bytes;
@@ -136,17 +136,17 @@ static __always_inline void fill_ancestors(struct probity_exec *record, struct t
 
 static __always_inline void fill_tty(struct probity_exec *record, struct task_struct *task)
 {
-	struct tty_struct *tty = BPF_CORE_READ(task, signal, tty);
+	struct tty_struct *tty = task->signal->tty;
 
 	__builtin_memset(record->tty, 0, sizeof(record->tty));
 	if (tty)
 		bpf_probe_read_kernel_str(record->tty, sizeof(record->tty), &tty->name);
 }
 
-/* TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm) */
+/* TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm): p is the current task. */
 static __always_inline int on_exec(bool typed, __u64 *ctx)
 {
-	struct task_struct *task = (void *)ctx[0];
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct linux_binprm *bprm = (void *)ctx[2];
 	struct probity_counters *counts = begin(PROGRAM_EXEC);
 	if (!counts)
@@ -157,7 +157,7 @@ static __always_inline int on_exec(bool typed, __u64 *ctx)
 		return 0;
 	}
 	struct probity_exec *record = (void *)scratch->record;
-	fill_header(&record->header, PROBITY_EXEC, task);
+	fill_header(true, &record->header, PROBITY_EXEC, task);
 	fill_ancestors(record, task);
 	fill_tty(record, task);
 	__u32 offset = append_exe(record, scratch, BPF_CORE_READ(bprm, file));
@@ -194,7 +194,7 @@ static __always_inline int on_fork(bool typed, __u64 *ctx)
 		COUNT(counts, filtered);
 		return 0;
 	}
-	fill_header(&record.header, PROBITY_FORK, child);
+	fill_header(typed, &record.header, PROBITY_FORK, child);
 	return emit(counts, &record.header, sizeof(record));
 }
 
@@ -207,37 +207,35 @@ struct {
 } leaving SEC(".maps");
 
 /* Whether the thread is the one that ends its process: `live` is counted down before the tracepoint. */
-static __always_inline bool ends_process(struct task_struct *task, struct signal_struct *signal)
+static __always_inline bool ends_process(struct task_struct *task)
 {
-	if (BPF_CORE_READ(signal, live.counter) != 0)
+	if (task->signal->live.counter != 0)
 		return false;
-	if (BPF_CORE_READ(signal, nr_threads) <= 1)
+	if (task->signal->nr_threads <= 1)
 		return true;
-	__u64 key = BPF_CORE_READ(task, group_leader, start_boottime) ^ ((__u64)BPF_CORE_READ(task, tgid) << 40);
+	__u64 key = task->group_leader->start_boottime ^ ((__u64)task->tgid << 40);
 	__u32 one = 1;
 	return bpf_map_update_elem(&leaving, &key, &one, BPF_NOEXIST) == 0;
 }
 
-/* TP_PROTO(struct task_struct *p, …): newer kernels have a second argument, which is not used. */
+/* TP_PROTO(struct task_struct *p, …): p is the current task; newer kernels have a second argument, which is not used. */
 static __always_inline int on_exit(bool typed, __u64 *ctx)
 {
-	struct task_struct *task = (void *)ctx[0];
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct probity_exit record = {};
 
-	if (!ends_process(task, signal))
+	if (!ends_process(task))
 		return 0;
 	struct probity_counters *counts = begin(PROGRAM_EXIT);
 	if (!counts)
 		return 0;
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+	if (task->flags & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}
-	fill_header(&record.header, PROBITY_EXIT, task);
-	record.status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(signal, group_exit_code) :
-									    BPF_CORE_READ(leader, exit_code);
+	fill_header(true, &record.header, PROBITY_EXIT, task);
+	record.status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code :
+								   task->group_leader->exit_code;
 	return emit(counts, &record.header, sizeof(record));
 }
 

@@ -77,6 +77,21 @@ struct {
 	__type(value, struct probity_losses);
 } ledger SEC(".maps");
 
+/*
+ * Written by user space once: path of the data folder that the reader works for, ending in NUL; empty when it is not
+ * known or too long. Whoever finds programs whose folder is gone may end them.
+ */
+struct owner_path {
+	char path[PROBITY_OWNER_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct owner_path);
+} owner SEC(".maps");
+
 #define COUNT(counts, outcome) __sync_fetch_and_add(&(counts)->outcome, 1)
 
 static __always_inline struct probity_settings *settings_now(void)

@@ -21,6 +21,8 @@
 #define PROBITY_ARGV_MAX 32768
 /* Most bytes of a script's name as it was given to execve. */
 #define PROBITY_SCRIPT_MAX 1024
+/* Longest path of a data folder that is noted with the programs, with its NUL. */
+#define PROBITY_OWNER_MAX 512
 #define PROBITY_ANCESTORS 8
 #define PROBITY_COMM 16
 #define PROBITY_TTY 16

@@ -44,6 +44,8 @@ export interface PinnedPrograms extends Disposable {
   setSettings(settings: ProgramSettings): void;
   ledger(slot: LedgerSlot): LossTotals;
   setLedger(slot: LedgerSlot, losses: LossTotals): void;
+  /** Whether all programs are still attached, as far as their pins tell. */
+  isWhole(): boolean;
   /** Ends the programs and frees the ring. */
   remove(): void;
 }
@@ -52,13 +54,14 @@ export interface PinnedPrograms extends Disposable {
 export function pinPrograms(
   libbpf: Libbpf,
   folder: string,
-  options: LoadOptions & { readonly settings: ProgramSettings },
+  options: LoadOptions & { readonly settings: ProgramSettings; readonly owner: Uint8Array },
 ): void {
   // No dots: the BPF filesystem reserves them.
   const draft = `${folder}-draft`;
   removePins(draft);
   using object = loadProgramObject(libbpf, options);
   writeValue(libbpf, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
+  writeValue(libbpf, object.mapFd("owner"), { key: 0, value: options.owner });
   object.attach();
   makeKernelFolder(draft);
   object.pin(draft);
@@ -174,6 +177,11 @@ class Pinned implements PinnedPrograms {
       value.setBigUint64(8 * place, BigInt(losses[name] ?? 0), true);
     }
     this.#write("ledger", LEDGER_SLOTS.indexOf(slot), new Uint8Array(value.buffer));
+  }
+
+  isWhole(): boolean {
+    const names = listKernelFolder(this.folder) ?? [];
+    return names.filter((name) => name.startsWith("link_")).length === this.#programs.length;
   }
 
   remove(): void {

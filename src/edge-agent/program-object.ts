@@ -21,7 +21,7 @@ const MAPS_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> = {
   raw_tp: ["plain_owners"],
 };
 /** Maps that user space works with, and that are pinned. */
-export const SHARED_MAPS = ["events", "counters", "settings", "ledger"] as const;
+export const SHARED_MAPS = ["events", "counters", "settings", "ledger", "owner"] as const;
 export type SharedMap = typeof SHARED_MAPS[number];
 
 export interface LoadOptions {

@@ -3,7 +3,7 @@
  */
 import { statSync } from "node:fs";
 import { readStartTicks } from "./process-identity.ts";
-import { SETTINGS, SETTINGS_BYTES } from "./record-layout.ts";
+import { OWNER_BYTES, SETTINGS, SETTINGS_BYTES } from "./record-layout.ts";
 
 /** Programs that do not take events yet. */
 export const NEVER_NS = (1n << 63n) - 1n;
@@ -24,6 +24,18 @@ export interface ProgramSettings {
   /** The data folder: its inode and the kernel's device number; 0: none. */
   readonly dataInode: bigint;
   readonly dataDevice: number;
+}
+
+/** Path of a data folder as it is noted with the programs; empty when it is too long. */
+export function encodeOwner(ownership: Ownership | undefined): Uint8Array {
+  const value = new Uint8Array(OWNER_BYTES);
+  const path = new TextEncoder().encode(ownership?.dataFolder ?? "");
+  if (path.length < OWNER_BYTES) value.set(path);
+  return value;
+}
+
+export function decodeOwner(value: Uint8Array): string {
+  return new TextDecoder().decode(value.subarray(0, value.indexOf(0)));
 }
 
 /** Settings without bounds of time. Throws when the data folder cannot be read. */

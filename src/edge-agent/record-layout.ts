@@ -127,3 +127,5 @@ export const SETTINGS = {
   data_device: 48,
 } as const;
 export const SETTINGS_BYTES = 56;
+/** `PROBITY_OWNER_MAX`. */
+export const OWNER_BYTES = 512;

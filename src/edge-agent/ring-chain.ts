@@ -12,9 +12,20 @@ import type { BootClock } from "./boot-clock.ts";
 import { makePinFolder } from "./bpf-filesystem.ts";
 import { listKernelFolder } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
-import { openPinnedPrograms, type PinnedPrograms, pinPrograms } from "./pinned-programs.ts";
+import {
+  openPinnedPrograms,
+  type PinnedPrograms,
+  pinPrograms,
+  removePins,
+} from "./pinned-programs.ts";
 import { objectPath, type ProgramVariant } from "./program-object.ts";
-import { NEVER_NS, type ProgramSettings } from "./program-settings.ts";
+import {
+  encodeOwner,
+  NEVER_NS,
+  type Ownership,
+  type ProgramSettings,
+  settingsFor,
+} from "./program-settings.ts";
 
 /** From writing the instant of a change until it comes. */
 const HANDOVER_NS = 5_000_000n;
@@ -26,46 +37,80 @@ export interface RingChainOptions {
   readonly family: string;
   readonly variant: ProgramVariant;
   readonly ringBytes: number;
-  /** Bounds of time are set here, not by the caller. */
-  readonly settings: ProgramSettings;
+  readonly ownership: Ownership | undefined;
+}
+
+export interface RingChain {
+  /** Oldest first; the last takes events. */
+  readonly programs: readonly PinnedPrograms[];
+  /** How many sets of programs were there of which something was missing; they were removed. */
+  readonly damaged: number;
 }
 
 /**
  * Opens the pinned programs of a family, pins new ones when the pinned ones are not of these options, and makes the
- * newest the one that takes events. The last of the list is the newest. Throws KernelRefusal, or when the BPF
- * filesystem cannot be used.
+ * newest the one that takes events. Throws KernelRefusal, or when the BPF filesystem cannot be used.
  */
-export function openRingChain(options: RingChainOptions): PinnedPrograms[] {
-  const { libbpf, pinFolder, family } = options;
+export function openRingChain(options: RingChainOptions): RingChain {
+  const { libbpf, pinFolder, family, ownership } = options;
   makePinFolder(pinFolder);
-  const known = (listKernelFolder(pinFolder) ?? []).filter((name) => isGeneration(name, family))
-    .map((name) => openPinnedPrograms(libbpf, `${pinFolder}/${name}`))
-    .sort((left, right) => left.mapId - right.mapId);
+  const { known, damaged } = openKnown(options);
   const prefix = `${pinFolder}/${family}-${digestOf(options)}-`;
   const newest = known.at(-1);
+  const settings = settingsFor(ownership);
   // Programs that were replaced do not come back, also when what replaced them is taken back.
   if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
-    takeOver(known, options);
-    return known;
+    takeOver(known, settings, options);
+    return { programs: known, damaged };
   }
   const folder = prefix + String(known.filter((each) => each.folder.startsWith(prefix)).length);
   const fromNs = known.length === 0 ? 0n : NEVER_NS;
-  pinPrograms(libbpf, folder, { ...options, settings: { ...options.settings, fromNs } });
-  const chain = [...known, openPinnedPrograms(libbpf, folder)];
-  takeOver(chain, options);
-  return chain;
+  const owner = encodeOwner(ownership);
+  pinPrograms(libbpf, folder, { ...options, owner, settings: { ...settings, fromNs } });
+  const programs = [...known, openPinnedPrograms(libbpf, folder)];
+  takeOver(programs, settings, options);
+  return { programs, damaged };
+}
+
+/** The sets of programs that are pinned, oldest first. One that cannot be opened whole is of no use and is removed. */
+function openKnown(
+  { libbpf, pinFolder, family }: RingChainOptions,
+): { known: PinnedPrograms[]; damaged: number } {
+  const known: PinnedPrograms[] = [];
+  let damaged = 0;
+  for (const name of listKernelFolder(pinFolder) ?? []) {
+    if (!isGeneration(name, family)) continue;
+    const programs = tryOpen(libbpf, `${pinFolder}/${name}`);
+    if (programs?.isWhole()) known.push(programs);
+    else {
+      programs?.[Symbol.dispose]();
+      removePins(`${pinFolder}/${name}`);
+      damaged += 1;
+    }
+  }
+  return { known: known.sort((left, right) => left.mapId - right.mapId), damaged };
+}
+
+function tryOpen(libbpf: Libbpf, folder: string): PinnedPrograms | undefined {
+  try {
+    return openPinnedPrograms(libbpf, folder);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Writes the settings into all programs, each bounded by the start of the next. */
-function takeOver(chain: readonly PinnedPrograms[], options: RingChainOptions): void {
+function takeOver(
+  chain: readonly PinnedPrograms[],
+  settings: ProgramSettings,
+  { bootClock }: RingChainOptions,
+): void {
   let untilNs = 0n;
   for (const programs of chain.toReversed()) {
     const known = programs.settings();
-    const fromNs = known.fromNs === NEVER_NS
-      ? options.bootClock.nowNs() + HANDOVER_NS
-      : known.fromNs;
+    const fromNs = known.fromNs === NEVER_NS ? bootClock.nowNs() + HANDOVER_NS : known.fromNs;
     programs.setSettings({
-      ...options.settings,
+      ...settings,
       fromNs,
       untilNs: known.untilNs === 0n ? untilNs : known.untilNs,
     });

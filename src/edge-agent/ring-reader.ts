@@ -13,20 +13,23 @@ import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./li
 import { createLossLedger, type LossLedger } from "./losses.ts";
 import type { PinnedPrograms } from "./pinned-programs.ts";
 import { HEADER } from "./record-layout.ts";
-import type { RingCursor } from "./ring-buffer.ts";
+import type { RingChain } from "./ring-chain.ts";
+import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
 import type { SourceChunk, SourceCounters, SourceLoss } from "./source.ts";
 import type { RingFamily } from "./sources/ring-family.ts";
 
 /** Lines and characters in one chunk, at most (the last line may go beyond). */
 const CHUNK_LINES_MAX = 1024;
 const CHUNK_CHARACTERS_MAX = 128 * 1024;
+/** How often it is checked that the programs are still there. */
+const PIN_CHECK_MS = 1000;
 /** Programs that met an event just before their end may still be writing it. */
 const LINGER_NS = 50_000_000;
 
 export interface RingReaderOptions {
   readonly context: KernelContext;
   /** Oldest first, at least one; the reader closes them. */
-  readonly chain: readonly PinnedPrograms[];
+  readonly chain: RingChain;
   readonly family: RingFamily;
   /** Where to read on; without it, at what was never released. */
   readonly position: RingPosition | undefined;
@@ -72,6 +75,7 @@ class Reader implements RingReader {
   #removed: SourceCounters | undefined;
   #lost: SourceLoss[] = [];
   #isReportDue = false;
+  #checkedMs = performance.now();
   /** Boot time of the newest record that was decoded, ns. */
   #decodedNs = 0;
 
@@ -81,8 +85,8 @@ class Reader implements RingReader {
     this.#name = family.name;
     this.#isProcess = family.name === "process";
     this.#decoder = family.createDecoder(createDecoderContext(context));
-    this.#rings = chain.map((programs, place) => {
-      const next = chain[place + 1];
+    this.#rings = chain.programs.map((programs, place) => {
+      const next = chain.programs[place + 1];
       const untilNs = next === undefined ? Infinity : Number(next.settings().fromNs);
       return openRing(context, programs, { position, untilNs });
     });
@@ -98,16 +102,20 @@ class Reader implements RingReader {
       const reason = "another agent read the ring meanwhile";
       this.#lost.push({ class: "absent", count: null, reason });
     }
+    if (chain.damaged > 0) {
+      this.#lost.push({ class: "absent", count: null, reason: "a ring's pins were damaged" });
+    }
     if (this.#isProcess) context.processes.follow(() => this.#learn());
     log.debug("reading ring", {
       source: family.name,
       ring: this.#current().id,
-      rings: chain.length,
+      rings: chain.programs.length,
     });
   }
 
   read(): SourceChunk | undefined {
     const ring = this.#current();
+    this.#checkPins();
     const askedNs = Number(this.#context.bootClock.nowNs());
     const producer = ring.programs.ring.producerPosition();
     this.#context.processes.catchUp();
@@ -157,7 +165,7 @@ class Reader implements RingReader {
   }
 
   #decode(ring: OpenRing, limit: number): SourceChunk {
-    const { cursor, untilNs, id, programs: { ring: { memory } } } = ring;
+    const { cursor, untilNs, programs: { ring: { memory } } } = ring;
     const { bootClock } = this.#context;
     const fields: string[] = [];
     const timesUs: number[] = [];
@@ -180,13 +188,7 @@ class Reader implements RingReader {
       characters += line.length;
     }
     if (unreadable > 0) ring.ledger.add("unreadable", unreadable);
-    const lost = ring.ledger.reported();
-    const position = {
-      ring: id,
-      position: cursor.position,
-      ...(lost === undefined ? {} : { lost }),
-    };
-    return { fields, timesUs, position };
+    return { fields, timesUs, position: positionOf(ring) };
   }
 
   /** A record that a decoder stumbles over must not cost those around it: it is counted as unreadable. */
@@ -196,6 +198,17 @@ class Reader implements RingReader {
     } catch (error) {
       this.#log.error("decoder failed", { error: String(error), length: record.length });
       return undefined;
+    }
+  }
+
+  /** Programs whose pins are gone see nothing any more: better to fail, and be started anew, than to be blind. */
+  #checkPins(): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#checkedMs < PIN_CHECK_MS) return;
+    this.#checkedMs = nowMs;
+    const newest = this.#rings.at(-1)?.programs;
+    if (newest?.isWhole() === false) {
+      throw new Error(`Cannot read the ${this.#name} ring: its programs were removed`);
     }
   }
 
@@ -251,10 +264,10 @@ function openRing(
   const { ring } = programs;
   const id = `${context.ids.boot}-${programs.mapId}`;
   const ours = position?.ring === id ? position : undefined;
-  // Positions are multiples of 8; release moves only forward and not beyond what was written.
-  if (ours !== undefined && ours.position % 8 === 0) ring.release(ours.position);
-  const from = ring.consumerPosition();
-  const isReadByOthers = ours !== undefined && from > ours.position;
+  const released = ring.consumerPosition();
+  const isReadByOthers = ours !== undefined && released > ours.position;
+  // Nothing is released here: a position that was taken need not be durable yet.
+  const from = ours !== undefined && isPlaceIn(ring, ours.position) ? ours.position : released;
   return {
     isReadByOthers,
     programs,
@@ -264,6 +277,17 @@ function openRing(
     ledger: createLossLedger(programs, ours?.lost),
     untilNs,
   };
+}
+
+/** Whether a position can be one of a record that is still there; records begin at multiples of 8. */
+function isPlaceIn(ring: RingBuffer, position: number): boolean {
+  return position % 8 === 0 && position >= ring.consumerPosition() &&
+    position <= ring.producerPosition();
+}
+
+function positionOf({ id, cursor, ledger }: OpenRing): RingPosition {
+  const lost = ledger.reported();
+  return { ring: id, position: cursor.position, ...(lost === undefined ? {} : { lost }) };
 }
 
 const NO_COUNTERS: SourceCounters = {

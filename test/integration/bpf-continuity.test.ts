@@ -8,6 +8,7 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  unlinkSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,8 +16,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
-import { openPinnedPrograms, type PinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
-import { settingsFor } from "../../src/edge-agent/program-settings.ts";
+import {
+  openPinnedPrograms,
+  type PinnedPrograms,
+  removePinFolder,
+} from "../../src/edge-agent/pinned-programs.ts";
+import type { Ownership } from "../../src/edge-agent/program-settings.ts";
 import { openRingChain } from "../../src/edge-agent/ring-chain.ts";
 import { openRingReader } from "../../src/edge-agent/ring-reader.ts";
 import type {
@@ -61,7 +66,7 @@ function openEnded(pins: PinFolder): PinnedPrograms {
 function readEnded(pins: PinFolder, position: RingPosition | undefined): ReadRing {
   using reader = openRingReader({
     context: testContext(),
-    chain: [openEnded(pins)],
+    chain: { programs: [openEnded(pins)], damaged: 0 },
     family: fileFamilyNoting(undefined),
     position,
     log: testLog,
@@ -95,8 +100,14 @@ function sumOf(counters: SourceCounters): number {
 const countOf = (losses: readonly SourceLoss[], kind: string): number =>
   losses.filter((loss) => loss.class === kind).reduce((sum, loss) => sum + (loss.count ?? 0), 0);
 
+interface AttachOptions {
+  readonly pins: PinFolder;
+  readonly ringBytes: number;
+  readonly ownership?: Ownership;
+}
+
 /** Attaches the programs and leaves; what happens then stays in the ring. */
-function attachOnly({ pins, ringBytes }: { pins: PinFolder; ringBytes: number }): void {
+function attachOnly({ pins, ringBytes, ownership }: AttachOptions): void {
   const chain = openRingChain({
     libbpf: loadLibbpf(),
     bootClock: testContext().bootClock,
@@ -104,9 +115,9 @@ function attachOnly({ pins, ringBytes }: { pins: PinFolder; ringBytes: number })
     family: "file",
     variant: "tp_btf",
     ringBytes,
-    settings: settingsFor(undefined),
+    ownership,
   });
-  for (const programs of chain) programs[Symbol.dispose]();
+  for (const programs of chain.programs) programs[Symbol.dispose]();
 }
 
 /** Reads for a time, or until the paths are enough; paths, and the last position. */
@@ -118,13 +129,14 @@ async function readFor(
   const paths: string[] = [];
   const enough = new AbortController();
   let position: RingPosition | undefined;
-  const signal = AbortSignal.any([enough.signal, AbortSignal.timeout(timeMs)]);
-  for await (const chunk of source.start(signal)) {
+  const timer = setTimeout(() => enough.abort(), timeMs);
+  for await (const chunk of source.start(enough.signal)) {
     paths.push(...pathsOf(chunk));
     position = chunk.position;
     if (chunk.position !== undefined) source.release(chunk.position);
     if (isEnough(paths)) enough.abort();
   }
+  clearTimeout(timer);
   return { paths, position };
 }
 
@@ -159,7 +171,7 @@ describe.runIf(hasBpf)("a ring", () => {
     await startStorm("undurable", 500).done;
     using reader = openRingReader({
       context: testContext(),
-      chain: [openEnded(pins)],
+      chain: { programs: [openEnded(pins)], damaged: 0 },
       family: fileFamilyNoting(undefined),
       position: undefined,
       log: testLog,
@@ -185,6 +197,61 @@ describe.runIf(hasBpf)("a ring", () => {
       { class: "absent", count: null, reason: expect.stringMatching(/removed/) },
     ]);
     expect(source.losses()).toEqual([]);
+  });
+
+  it("whose programs are removed under its reader is opened anew, and the loss is told", async () => {
+    using pins = openPinFolder();
+    await using source = openTestSource({ family: "file", pins, ringBytes: 1024 * 1024 });
+    const run = await runAttached(source, pins);
+    await startStorm("before-removal", 1).done;
+    await run.waitFor(({ path }) => path === join(folder, "before-removal/0"), { count: 1 });
+    removePinFolder(pins.path);
+    await expect(run.waitFor(() => false, { count: 1 })).rejects.toThrow(/programs were removed/);
+    await using again = await runAttached(source, pins);
+    await startStorm("after-removal", 1).done;
+    await again.waitFor(({ path }) => path === join(folder, "after-removal/0"), { count: 1 });
+    expect(again.lines.some(({ path }) => path === join(folder, "before-removal/0"))).toBe(false);
+    expect(source.losses()).toMatchObject([{ class: "absent", count: null }]);
+  });
+
+  it("of which a pin is missing is replaced, and the loss is told", async () => {
+    using pins = openPinFolder();
+    attachOnly({ pins, ringBytes: 65_536 });
+    const [name = ""] = readdirSync(pins.path);
+    unlinkSync(join(pins.path, name, "link_btf_sys_exit"));
+    await using source = openTestSource({ family: "file", pins, ringBytes: 65_536 });
+    await using run = await runAttached(source, pins);
+    await startStorm("damaged", 1).done;
+    await run.waitFor(({ path }) => path === join(folder, "damaged/0"), { count: 1 });
+    expect(source.losses()).toMatchObject([{
+      class: "absent",
+      reason: expect.stringMatching(/damaged/),
+    }]);
+  });
+
+  it("of an agent whose data folder is gone is removed by the next agent, others are not", async () => {
+    using gone = openPinFolder();
+    using kept = openPinFolder();
+    using own = openPinFolder();
+    const [goneData, keptData] = [join(folder, "gone-data"), join(folder, "kept-data")];
+    const ended = spawn("/bin/true");
+    await once(ended, "exit");
+    for (const [pins, dataFolder] of [[gone, goneData], [kept, keptData]] as const) {
+      mkdirSync(dataFolder);
+      attachOnly({ pins, ringBytes: 4096, ownership: { pids: [ended.pid ?? 0], dataFolder } });
+    }
+    using living = openPinFolder();
+    attachOnly({
+      pins: living,
+      ringBytes: 4096,
+      ownership: { pids: [process.pid], dataFolder: goneData },
+    });
+    rmSync(goneData, { recursive: true });
+    await using source = openTestSource({ family: "file", pins: own, ringBytes: 4096 });
+    await using _run = await runAttached(source, own);
+    expect(existsSync(gone.path)).toBe(false);
+    expect(existsSync(kept.path)).toBe(true);
+    expect(existsSync(living.path)).toBe(true);
   });
 
   it("loses and doubles nothing when its reader is killed, again and again", async () => {

@@ -1,5 +1,5 @@
 /** Ring sources for tests: programs pinned in a folder of the test's own, so that other agents are not disturbed. */
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { createKernelContext, type KernelContext } from "../../src/edge-agent/kernel-context.ts";
 import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
@@ -66,6 +66,7 @@ export async function runAttached(source: Source, pins: PinFolder): Promise<Sour
   }
   const run = runSource(source);
   const isPinned = (): boolean =>
+    existsSync(pins.path) &&
     readdirSync(pins.path).some((name) => /^[a-z]+-[0-9a-f]{12}-[0-9]+$/.test(name));
   for (let round = 0; round < 1000 && !isPinned(); round += 1) await delay(10);
   return run;

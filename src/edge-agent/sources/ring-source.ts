@@ -9,11 +9,12 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { RingPosition } from "../../producer/producer.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import { removeAbandoned } from "../abandoned-programs.ts";
 import type { CreatedFiles } from "../created-files.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
 import type { ProgramVariant } from "../program-object.ts";
-import { type Ownership, settingsFor } from "../program-settings.ts";
+import type { Ownership } from "../program-settings.ts";
 import { openRingChain } from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
@@ -74,6 +75,8 @@ class RingSource implements Source {
   readonly #pinFolder: string;
   #probed: Promise<ProbeResult> | undefined;
   #reader: RingReader | undefined;
+  /** Up to where chunks were taken. */
+  #reached: RingPosition | undefined;
   #isClosed = false;
 
   constructor(options: RingSourceOptions) {
@@ -81,6 +84,7 @@ class RingSource implements Source {
     this.#options = options;
     this.#family = familyOf(options.family, options.createdFiles);
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
+    this.#reached = options.position;
   }
 
   async probe(): Promise<SourceStatus> {
@@ -90,24 +94,31 @@ class RingSource implements Source {
   /** Throws when the programs cannot be loaded: probe first. */
   async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
     const { context, createdFiles, clock = systemClock } = this.#options;
-    // A second start goes on where the first one stopped: what it yielded has been taken.
+    // A second start goes on where the first one stopped: what it yielded counts as taken.
     const reader = this.#reader ?? await this.#open();
     await context.seed();
     await this.#family.prepare(context);
     let pauseMs = PAUSE_MIN_MS;
-    while (!signal.aborted && !this.#isClosed) {
-      context.refresh();
-      const askedUs = clock.nowUs();
-      const chunk = reader.read();
-      if (chunk !== undefined) {
-        pauseMs = PAUSE_MIN_MS;
-        yield chunk;
-        await nextTurn();
-      } else {
-        if (this.name === "file") createdFiles?.settle(askedUs);
-        await pause(clock, pauseMs, signal);
-        pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+    try {
+      while (!signal.aborted && !this.#isClosed) {
+        context.refresh();
+        const askedUs = clock.nowUs();
+        const chunk = reader.read();
+        if (chunk !== undefined) {
+          pauseMs = PAUSE_MIN_MS;
+          this.#reached = chunk.position;
+          yield chunk;
+          await nextTurn();
+        } else {
+          if (this.name === "file") createdFiles?.settle(askedUs);
+          await pause(clock, pauseMs, signal);
+          pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+        }
       }
+    } catch (error) {
+      // What failed may be gone for good (its pins, above all): the next start opens it anew.
+      this.#close();
+      throw error;
     }
   }
 
@@ -126,9 +137,13 @@ class RingSource implements Source {
   /** Leaves the programs running: what happens from now on is read after the next start. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    this.#close();
+    return Promise.resolve();
+  }
+
+  #close(): void {
     this.#reader?.[Symbol.dispose]();
     this.#reader = undefined;
-    return Promise.resolve();
   }
 
   #probe(): Promise<ProbeResult> {
@@ -142,7 +157,7 @@ class RingSource implements Source {
   }
 
   async #open(): Promise<RingReader> {
-    const { context, position, ownership, log, ringBytes = RING_BYTES } = this.#options;
+    const { context, ownership, log, ringBytes = RING_BYTES } = this.#options;
     const { variant, status } = await this.#probe();
     const { libbpf } = context;
     if (variant === undefined || libbpf === undefined) {
@@ -150,6 +165,7 @@ class RingSource implements Source {
       throw new Error(`Cannot start source "${this.name}": ${why}`);
     }
     if (this.#isClosed) throw new Error(`Cannot start source "${this.name}": closed`);
+    removeAbandoned(libbpf, this.#pinFolder, log);
     const chain = openRingChain({
       libbpf,
       bootClock: context.bootClock,
@@ -157,9 +173,15 @@ class RingSource implements Source {
       family: this.#family.name,
       variant,
       ringBytes,
-      settings: settingsFor(ownership),
+      ownership,
     });
-    this.#reader = openRingReader({ context, chain, family: this.#family, position, log });
+    this.#reader = openRingReader({
+      context,
+      chain,
+      family: this.#family,
+      position: this.#reached,
+      log,
+    });
     return this.#reader;
   }
 }

@@ -83,7 +83,13 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const { positions } = producer;
   const sources = resources.use(openSources({ ...options, positions, clock, log }));
   let statuses: ReadonlyMap<string, SourceStatus> = new Map();
-  let health: Health = { ready: false, part: "sources" };
+  let stage: "starting" | "watching" | "stopped" = "starting";
+  const failed = new Set<string>();
+  const health = (): Health => {
+    if (stage !== "watching") return { ready: false, part: "agent" };
+    const [part] = failed;
+    return part === undefined ? { ready: true } : { ready: false, part: `source ${part}` };
+  };
 
   const report = (): AgentReport => ({
     version,
@@ -98,7 +104,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const http = options.listen === undefined ? undefined : resources.use(
     await openAgentHttp({
       listen: options.listen,
-      health: () => health,
+      health,
       metrics: async () => ({
         text: await metrics.text(report()),
         contentType: metrics.contentType,
@@ -121,16 +127,25 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
         labels: options.labels ?? {},
       };
       producer.emit(startEvent(started, clock.nowUs()));
-      health = { ready: true };
-      const onGapEvent = metrics.gap;
-      await watch({ producer, sources: on, presence, report, onGapEvent, clock, log }, signal);
-      health = { ready: false, part: "agent" };
+      stage = "watching";
+      await watch({
+        producer,
+        sources: on,
+        presence,
+        report,
+        onGapEvent: metrics.gap,
+        onState: (name, state) =>
+          void (state === "failed" ? failed.add(name) : failed.delete(name)),
+        clock,
+        log,
+      }, signal);
+      stage = "stopped";
     },
     status: () => ({
       ...report(),
       agent: producer.agent,
       host: producer.host,
-      isWatching: health.ready,
+      isWatching: stage === "watching",
       listen: http?.address,
     }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -22,11 +22,13 @@ export interface SourceRunnerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly onGap: (gap: AgentGap) => void;
+  /** Told when the source failed, and when it is started again. */
+  readonly onState: (name: string, state: "running" | "failed") => void;
 }
 
 /** Runs until the signal is aborted and the source has ended; never rejects for what the source does. */
 export async function runSource(options: SourceRunnerOptions, signal: AbortSignal): Promise<void> {
-  const { source, clock, log, onGap } = options;
+  const { source, clock, log, onGap, onState } = options;
   let failures = 0;
   for (;;) {
     const startedUs = clock.nowUs();
@@ -42,7 +44,9 @@ export async function runSource(options: SourceRunnerOptions, signal: AbortSigna
       ...textOf(source, failure ?? new Error("it ended by itself")),
       waitMs,
     });
+    onState(source.name, "failed");
     await sleepOrAbort(clock, waitMs, signal);
+    onState(source.name, "running");
     onGap({
       class: "outage",
       source: source.name,

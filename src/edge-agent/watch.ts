@@ -28,13 +28,15 @@ export interface WatchOptions {
   readonly report: () => AgentReport;
   /** Told the class of each gap event. */
   readonly onGapEvent: (kind: string) => void;
+  /** Told when a source fails, and when it is started again. */
+  readonly onState: (name: string, state: "running" | "failed") => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /** Watches until the signal is aborted; resolves when all that was seen is on disk. */
 export async function watch(options: WatchOptions, signal: AbortSignal): Promise<void> {
-  const { producer, sources, presence, report, clock, log } = options;
+  const { producer, sources, presence, report, onState, clock, log } = options;
   const ledger = createGapLedger();
   const losses = createLossTelling(options, ledger);
   const endDurable = producer.onDurable((positions) => {
@@ -46,7 +48,7 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
   try {
     const onGap = ledger.add;
     const running = sources.map((source) =>
-      runSource({ source, producer, clock, log, onGap }, signal)
+      runSource({ source, producer, clock, log, onGap, onState }, signal)
     );
     losses.tell();
     // From the first agent's first moment on, an absence is one.

@@ -123,6 +123,7 @@ function chunk(name: string, position?: number): SourceChunk {
 interface Running {
   readonly recording: ReturnType<typeof createRecordingProducer>;
   readonly touched: readonly number[];
+  readonly states: readonly string[];
   readonly clock: Clock;
   stop(): Promise<void>;
 }
@@ -133,6 +134,7 @@ function start(
 ): Running {
   const recording = createRecordingProducer();
   const touched: number[] = [];
+  const states: string[] = [];
   const clock = createFastClock(options.factor ?? 100);
   const abort = new AbortController();
   const report = (): AgentReport => ({
@@ -151,12 +153,14 @@ function start(
     presence: { lastUs: options.lastUs, touch: (us) => void touched.push(us) },
     report,
     onGapEvent: () => undefined,
+    onState: (name, state) => void states.push(`${name} ${state}`),
     clock,
     log: createLog({ level: "error", write: () => undefined }),
   }, abort.signal);
   return {
     recording,
     touched,
+    states,
     clock,
     async stop() {
       abort.abort();
@@ -191,12 +195,13 @@ describe("a watching agent", () => {
     const broken = createScriptedSource({
       starts: [[chunk("write", 8), "fail"], ["end"], [chunk("create", 16)]],
     });
-    const { recording, stop } = start([broken.source]);
+    const { recording, states, stop } = start([broken.source]);
     for (let round = 0; round < 300 && !recording.told.includes("file@16"); round += 1) {
       await delay(10);
     }
     await stop();
     expect(broken.starts()).toBe(3);
+    expect(states).toEqual(["file failed", "file running", "file failed", "file running"]);
     const gaps = gapsIn(recording.lines);
     expect(gaps.length).toBeGreaterThanOrEqual(1);
     for (const { severity, detail } of gaps) {

@@ -17,7 +17,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
 import type { ProcessLookup } from "../../src/edge-agent/process-lookup.ts";
-import { createFilesystemSource } from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
+import {
+  createFilesystemSource,
+  MOUNT_NOTICE_MS,
+} from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { type MountedFilesystem, mountExt4, mountTmpfs } from "../support/mounts.ts";
@@ -284,6 +287,21 @@ describe.runIf(hasFanotify)("the filesystem source", () => {
       mkdirSync(path);
       await run.waitFor((line) => line["path"] === path, { count: 1 });
     }
+  });
+
+  it("says so when a filesystem was mounted while it was too busy to notice", async () => {
+    const source = openSource();
+    await using run = runSource(source);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    source.losses();
+    execFileSync("sleep", [String(MOUNT_NOTICE_MS / 1000 + 0.2)]);
+    using filesystem = mountTmpfs();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(source.losses()).toEqual([
+      { class: "unwatched", count: null, reason: expect.stringContaining("too busy") },
+    ]);
+    mkdirSync(join(filesystem.path, "made"));
+    await run.waitFor((line) => line["path"] === join(filesystem.path, "made"), { count: 1 });
   });
 
   it("tells a link to a file that is older than the agent", async () => {

@@ -34,17 +34,24 @@ export interface Unwatched {
   readonly point: string;
   readonly type: string;
   readonly reason: string;
+  /** `left`: by our own rule, or because nothing can be reached there; `refused`: the kernel would not watch it. */
+  readonly kind: "left" | "refused";
 }
 
 export interface FanotifyGroup extends Disposable {
   /** What the kernel has queued, at most about a thousand events; empty when nothing waits. */
   read(): readonly FanotifyEvent[];
-  /** Marks what was mounted since the last call; says whether anything was mounted, moved or unmounted. */
-  refresh(): boolean;
+  /** Marks what was mounted since the last call; undefined when nothing was mounted, moved or unmounted. */
+  refresh(): MountChange | undefined;
   /** Where a filesystem id is mounted. */
   filesystemOf(fsid: string): Filesystem | undefined;
   readonly watched: readonly Filesystem[];
   readonly unwatched: readonly Unwatched[];
+}
+
+export interface MountChange {
+  /** What is mounted now and was refused, and was not before. */
+  readonly refused: readonly Unwatched[];
 }
 
 /** Why there is no group, for people. */
@@ -96,7 +103,7 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
         const point = filesystem.mounts[0]?.point ?? "";
         const isCovered = opened.fd === -ERRNO.EXDEV;
         const reason = isCovered ? "another mount covers it" : errnoText(status);
-        left.push({ point, type: filesystem.type, reason });
+        left.push({ point, type: filesystem.type, reason, kind: isCovered ? "left" : "refused" });
         refusedWith = status;
       }
       return status >= 0;
@@ -123,10 +130,14 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
       throw new Error(`Cannot read fanotify events: ${errnoText(length)}`);
     },
     refresh() {
-      const changed = libc.poll(new Uint8Array(pollfds.buffer), 0) > 0 &&
+      const isChanged = libc.poll(new Uint8Array(pollfds.buffer), 0) > 0 &&
         (pollfds.getInt16(6, true) & (POLLPRI | POLLERR)) !== 0;
-      if (changed) mark();
-      return changed;
+      if (!isChanged) return undefined;
+      const before = new Set(unwatched.map(({ point }) => point));
+      mark();
+      return {
+        refused: unwatched.filter(({ point, kind }) => kind === "refused" && !before.has(point)),
+      };
     },
     filesystemOf: (fsid) => filesystems.get(fsid) ?? formerFilesystems.get(fsid),
     get watched() {
@@ -140,7 +151,7 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
 }
 
 function remoteOf({ point, type }: Mount): Unwatched {
-  return { point, type, reason: "another machine or process serves it" };
+  return { point, type, reason: "another machine or process serves it", kind: "left" };
 }
 
 function refusalOf(negative: number): GroupRefusal {

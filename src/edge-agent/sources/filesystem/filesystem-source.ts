@@ -23,6 +23,10 @@ import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
 export const TICK_MS = 20;
+/** A new mount is watched from its first moments on if it is noticed so soon. */
+export const MOUNT_NOTICE_MS = 1000;
+/** At most this many different losses between two askings. */
+const LOSSES_MAX = 32;
 /** How long reports are looked up in one go before the event loop gets its turn. */
 const SLICE_MS = 10;
 
@@ -45,12 +49,8 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
     group = undefined;
   };
   const lost = (loss: SourceLoss): void => {
-    if (!losses.some((each) => each.class === loss.class)) losses.push(loss);
-  };
-  const overflowed = (): void => {
-    counters.attempted += 1;
-    counters.ringFull += 1;
-    lost(OVERFLOW);
+    const isKnown = losses.some((each) => each.reason === loss.reason);
+    if (!isKnown && losses.length < LOSSES_MAX) losses.push(loss);
   };
 
   return {
@@ -62,7 +62,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
       if ("reason" in opened) throw new Error(`Cannot watch filesystems: ${opened.reason}`);
       group = opened;
       lost(ABSENT);
-      const reading = createReading(libc, opened, { ...options, counters, overflowed });
+      const reading = createReading(libc, opened, { ...options, counters, lost });
       try {
         while (!signal.aborted) {
           const chunk = reading.round();
@@ -90,6 +90,12 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
   };
 }
 
+const MOUNTED_UNSEEN: SourceLoss = {
+  class: "unwatched",
+  count: null,
+  reason: "filesystems were mounted while the agent was too busy to watch them from the beginning",
+};
+
 const OVERFLOW: SourceLoss = {
   class: "overflow",
   count: null,
@@ -103,13 +109,13 @@ const ABSENT: SourceLoss = {
 };
 
 type ReadingOptions = FilesystemSourceOptions & {
-  readonly counters: { attempted: number; submitted: number; filtered: number };
-  readonly overflowed: () => void;
+  readonly counters: { attempted: number; submitted: number; filtered: number; ringFull: number };
+  readonly lost: (loss: SourceLoss) => void;
 };
 
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
-  const { processes, createdFiles, clock, counters, overflowed } = options;
+  const { processes, createdFiles, clock, counters, lost } = options;
   const held = createHeldEvents(createdFiles);
   let emptyAtUs = clock.nowUs();
 
@@ -123,7 +129,9 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
       }
       for (const event of events) {
         if ((event.mask & FAN_Q_OVERFLOW) !== 0) {
-          overflowed();
+          counters.attempted += 1;
+          counters.ringFull += 1;
+          lost(OVERFLOW);
           observer.forgetPaths();
         } else observer.push({ ...event, readAtUs: askedAtUs, notBeforeUs: emptyAtUs });
       }
@@ -155,6 +163,22 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     }
     return { fields, timesUs, position: undefined };
   };
+  let lookedAtUs = clock.nowUs();
+  const followMounts = (): void => {
+    const sinceUs = clock.nowUs() - lookedAtUs;
+    lookedAtUs = clock.nowUs();
+    const change = group.refresh();
+    if (change === undefined) return;
+    observer.forgetPaths();
+    for (const { type, point, reason } of change.refused) {
+      lost({
+        class: "unwatched",
+        count: null,
+        reason: `${type} ${point} is not watched: ${reason}`,
+      });
+    }
+    if (sinceUs > MOUNT_NOTICE_MS * 1000) lost(MOUNTED_UNSEEN);
+  };
   /** Looks up waiting reports until none is left or the time is up. */
   const lookUp = (untilMs: number): void => {
     if (observer.waiting > 0) processes.catchUp();
@@ -170,7 +194,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
 
   return {
     round(): SourceChunk {
-      if (group.refresh()) observer.forgetPaths();
+      followMounts();
       pump();
       lookUp(performance.now() + SLICE_MS);
       return chunkOf(held.ready(clock.nowUs()));

@@ -127,7 +127,8 @@ describe.runIf(hasBpf)("an agent", () => {
     await until(() => linesOf(status.agent).at(-1)?.line.topic === "agent/stop");
     expect(linesOf(status.agent).at(-1)?.line.topic).toBe("agent/stop");
     // Nothing was lost, and before the first agent nothing was promised.
-    expect(linesOf(status.agent).filter(({ line }) => line.topic === "agent/gap")).toEqual([]);
+    const gaps = linesOf(status.agent).filter(({ line }) => line.topic === "agent/gap");
+    expect(gaps.filter(({ line }) => line.detail["class"] !== "unwatched")).toEqual([]);
   });
 
   it("answers for its health and its figures", async () => {
@@ -173,7 +174,10 @@ describe.runIf(hasBpf)("an agent", () => {
     expect(numbers.toSorted((a, b) => a - b)).toEqual(
       Array.from({ length: count }, (_each, number) => number),
     );
-    const gaps = linesOf(agentName).filter(({ line }) => line.topic === "agent/gap");
+    // On a busy machine a filesystem that others mount may be noticed late, which is told as well.
+    const gaps = linesOf(agentName).filter(({ line }) =>
+      line.topic === "agent/gap" && line.detail["class"] !== "unwatched"
+    );
     expect(gaps).toHaveLength(kills);
     const [gap] = gaps;
     expect(gap?.line).toMatchObject({

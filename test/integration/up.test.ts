@@ -1,12 +1,14 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import { runProbity } from "../support/command-line.ts";
+import { MAIN_FILE, runProbity } from "../support/command-line.ts";
 import { canRunNats, openNatsServer } from "../support/nats-server.ts";
 import { openProbitySystem, type ProbitySystem, removePins } from "../support/probity-system.ts";
 import type { Role } from "../support/probity-system.ts";
@@ -108,6 +110,35 @@ describe.runIf(canRunNats())("up", () => {
     expect([code, stderr]).toEqual([2, expect.stringContaining("line 3: [agent] hots is unknown")]);
     expect(existsSync(data)).toBe(false);
     await rm(folder, { recursive: true, force: true });
+  });
+
+  it("runs without any right, says which sources are off, and does everything else", async () => {
+    const data = await mkdtemp(join(tmpdir(), "probity-powerless-"));
+    const words = [MAIN_FILE, "up", "--data", data, "--port", "0", "--agent-listen", "127.0.0.1:0"];
+    const node = [process.execPath, ...words];
+    // Root without capabilities may do no more than anyone else.
+    const [command = "", ...rest] = process.getuid?.() === 0
+      ? ["setpriv", "--bounding-set=-all", "--inh-caps=-all", ...node]
+      : node;
+    const child = spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
+    const ended = once(child, "exit");
+    const [line] = await once(createInterface({ input: child.stdout }), "line");
+    const { sources } = JSON.parse(String(line));
+    expect(sources.length).toBeGreaterThan(3);
+    for (const source of sources) {
+      expect(source).toMatchObject({
+        state: "off",
+        reason: expect.stringMatching(/\S/),
+        remedy: expect.stringMatching(/root/),
+      });
+    }
+    await until(async () => {
+      const { stdout } = await runProbity(["search", "--topic", "agent/start", "--data", data]);
+      return stdout.includes('"topic":"agent/start"');
+    });
+    child.kill("SIGTERM");
+    expect((await ended)[0]).toBe(0);
+    await rm(data, { recursive: true, force: true });
   });
 
   it("as root lets all but itself and the agent run as user probity, and keeps their files apart", async () => {

@@ -34,6 +34,15 @@ export function findStepDown(needed: NeededPaths): StepDown {
     const warning = `there is no user "${ACCOUNT_NAME}" (./setup makes it), ${consequence}`;
     return { account: undefined, warning };
   }
+  const { error } = spawnSync("test", ["-d", "/"], {
+    uid: account.uid,
+    gid: account.gid,
+    cwd: "/",
+  });
+  if (error !== undefined) {
+    const warning = `this root may not become user "${ACCOUNT_NAME}", ${consequence}`;
+    return { account: undefined, warning };
+  }
   const blocked = [
     ...needed.readable.filter((path) => !canAs(account, ["-r", path])),
     ...needed.enterable.filter((path) => !canAs(account, ["-x", path])),

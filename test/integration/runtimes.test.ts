@@ -101,6 +101,22 @@ describe.runIf(canRunNats())("function handlers", () => {
     expect(await smoke(join(BIN, "bun"), ["run"])).toEqual(seen);
   });
 
+  it.runIf(canRunDeno).each([
+    ["search", "--help"],
+    ["tail", "--help"],
+    ["sql", "--help"],
+    ["doctor", "--json"],
+  ])("have the command line beside them in Deno: %s %s", async (...words) => {
+    const child = spawn(join(BIN, "deno"), ["task", "--quiet", ...words], {
+      cwd: ROOT,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...environment },
+    });
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(words[0] === "doctor" ? /"name":"source process"/ : /Usage: probity/);
+  });
+
   it.runIf(canRunDeno)("are served by deno serve", async () => {
     const port = await freePort();
     const words = ["serve", "-q", "-P=serve", "--host", "127.0.0.1", "--port", String(port), QUERY];

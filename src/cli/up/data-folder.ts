@@ -24,7 +24,6 @@ export interface DataFolder {
   readonly bucket: string;
   readonly bucketUrl: string;
   readonly cache: string;
-  readonly agentDatabase: string;
   readonly broker: BrokerFolder;
   /** Spool of a process that owns a producer. */
   spool(role: Role): string;
@@ -56,7 +55,6 @@ export function dataFolderAt(data: string): DataFolder {
     bucket: join(path, "bucket"),
     bucketUrl: pathToFileURL(join(path, "bucket")).href,
     cache: join(path, "cache"),
-    agentDatabase: join(path, "agent.db"),
     broker: {
       path: nats,
       config: join(nats, "server.conf"),

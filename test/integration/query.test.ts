@@ -1,4 +1,5 @@
 /** The query service beside a real broker and roll-up: what is found does not depend on where it lies. */
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { createBatchAgent, NOON_US, numberedEvent, publishAll } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
@@ -52,9 +53,12 @@ describe.runIf(canRunNats())("what is found", () => {
     await using running = await query.start();
     const agent = createBatchAgent("a");
     let published = 0;
+    let looks = 0;
     let isDone = false;
     const publishing = (async () => {
       for (; published < 3_000; published += 50) {
+        // However slow the machine is, looks fall in between.
+        while (looks < Math.floor(published / 400)) await delay(5);
         await publishNumbers(rig, agent, range(published, published + 50));
       }
       isDone = true;
@@ -62,7 +66,6 @@ describe.runIf(canRunNats())("what is found", () => {
     const committing = (async () => {
       while (!isDone) await rig.once();
     })();
-    let looks = 0;
     while (!isDone) {
       const least = numbersOf(await running.all()).length;
       const found = numbersOf(await running.all());
@@ -73,7 +76,6 @@ describe.runIf(canRunNats())("what is found", () => {
     await Promise.all([publishing, committing]);
     await rig.once();
     expect(numbersOf(await running.found(3_000))).toEqual(range(0, 3_000));
-    expect(looks).toBeGreaterThan(3);
     const head = await running.ask("/v1/events?from=2026-06-15&to=2026-06-16&topic=app/test");
     expect(head.headers.get("probity-complete")).toBe("true");
   });

@@ -178,7 +178,7 @@ describe.runIf(hasBpf)("an agent", () => {
     const gaps = linesOf(agentName).filter(({ line }) =>
       line.topic === "agent/gap" && line.detail["class"] !== "unwatched"
     );
-    expect(gaps).toHaveLength(kills);
+    expect(gaps, JSON.stringify(gaps.map(({ line }) => line.detail))).toHaveLength(kills);
     const [gap] = gaps;
     expect(gap?.line).toMatchObject({
       severity: "high",

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 const serverTests = ["test/integration/**/*.test.ts"];
@@ -12,6 +13,8 @@ export default defineConfig({
           exclude: serverTests,
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
+          // Many wait for a disk or a child: one more worker than there are processors uses the time.
+          maxWorkers: availableParallelism() + 1,
         },
       },
       {

@@ -1,7 +1,8 @@
 /**
  * How many ring records a second become JSON lines in a batch, on one core, and does memory stay flat?
  * Replays recorded records (test/fixtures/ring-records.bin) from a ring in memory. In each pass every process is a new
- * one, seconds later, so that the process table works as on a busy host. Arguments: --events (default 10,000,000).
+ * one, seconds later, so that the process table works as on a busy host. Baseline in the same run: JSON.stringify alone,
+ * of the same lines as ready-made objects. Arguments: --events (default 10,000,000).
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -48,6 +49,9 @@ const rings = [
 ];
 const recordsPerPass = rings.reduce((sum, ring) => sum + ring.count, 0);
 
+/** Lines of the first passes, as objects, for the baseline. */
+const samples: unknown[] = [];
+const SAMPLES_MAX = 2_048;
 let isEncoding = false;
 let jsonBytes = 0;
 let linesOut = 0;
@@ -66,17 +70,32 @@ run(WARM_UP_EVENTS);
 const encoded = run(events / 5);
 isEncoding = false;
 const batched = run(events);
+const stringified = stringifySamples(events / 5);
 printReport("ring-to-line", {
   events: batched.events,
   ...batched.figures,
   json_bytes_per_event: Math.round(jsonBytes / linesOut),
   // The same, and the bytes of the whole batch made of it, which is the producer's part.
   with_bytes: encoded.figures,
+  stringify_alone_per_second: Math.round(stringified),
+  ratio_to_stringify_alone: Number((batched.figures.events_per_second / stringified).toFixed(2)),
   processes_known: processes.size,
 });
 
+/** Events a second of the baseline. */
+function stringifySamples(count: number): number {
+  let length = 0;
+  const startMs = performance.now();
+  for (let each = 0; each < count; each += 1) {
+    length += JSON.stringify(samples[each % samples.length]).length;
+  }
+  const seconds = (performance.now() - startMs) / 1e3;
+  if (length === 0) throw new Error("Cannot compare: no lines were kept");
+  return count / seconds;
+}
+
 /** Replays until so many events have become lines. */
-function run(count: number): { events: number; figures: Readonly<Record<string, number>> } {
+function run(count: number) {
   const passes = Math.ceil(count / recordsPerPass);
   let wallMs = 0;
   let residentMax = 0;
@@ -108,6 +127,9 @@ function run(count: number): { events: number; figures: Readonly<Record<string, 
 /** Numbers the lines and makes their bytes, as the producer does before it compresses them. */
 function takeBatch({ fields }: ClosedLines): void {
   if (!isEncoding) return;
+  for (const each of fields) {
+    if (samples.length < SAMPLES_MAX) samples.push(JSON.parse(`{${each}`));
+  }
   let text = "";
   for (let idx = 0; idx < fields.length; idx += 1) text += `{"idx":${idx},${fields[idx]}\n`;
   jsonBytes += encoder.encode(text).byteLength;

@@ -2,7 +2,8 @@
  * Collects lines into batches: decides when a batch closes and which lines never enter one.
  *
  * Invariants: lines keep their order; a mark stays with the batch that holds the last line before it, and with all lines
- * that are added together with it; what is refused is counted, never dropped in silence.
+ * that are added together with it; lines without a mark never make a batch larger than its limit, however many come at
+ * once; what is refused is counted, never dropped in silence.
  */
 import { BACKLOG_JSON_BYTES, BATCH_JSON_BYTES } from "../event/wire.ts";
 import type { Lines, Mark, RingPosition, RingPositions } from "./producer.ts";
@@ -33,7 +34,7 @@ export interface BatcherOptions {
 export interface Batcher {
   append(fields: string, timeUs: number): void;
   mark(name: string, position: RingPosition): void;
-  /** Puts lines and their mark into one batch, which closes before or after them. */
+  /** Puts lines and their mark into one batch, which closes before or after them; without a mark, line by line. */
   appendAll(lines: Lines, mark: Mark | undefined): void;
   /** Takes what is open; undefined when that is nothing. */
   close(): ClosedLines | undefined;
@@ -78,16 +79,22 @@ export function createBatcher(options: BatcherOptions): Batcher {
     positions = { ...positions, [name]: position };
   };
 
+  const append = (text: string, timeUs: number): void => {
+    const size = text.length + LINE_OVERHEAD;
+    if (isTooMuch(size)) {
+      if (text.length > LINE_LENGTH_MAX) return onRefused(size, timeUs);
+      if (fields.length > 0) closeFull();
+    }
+    push(text, timeUs);
+  };
+
   return {
-    append(text, timeUs) {
-      const size = text.length + LINE_OVERHEAD;
-      if (isTooMuch(size)) {
-        if (text.length > LINE_LENGTH_MAX) return onRefused(size, timeUs);
-        if (fields.length > 0) closeFull();
-      }
-      push(text, timeUs);
-    },
+    append,
     appendAll(lines, covered) {
+      if (covered === undefined) {
+        lines.fields.forEach((text, place) => append(text, lines.timesUs[place] ?? 0));
+        return;
+      }
       const size = lines.fields.reduce((sum, text) => sum + text.length + LINE_OVERHEAD, 0);
       if (fields.length > 0 && isTooMuch(size)) closeFull();
       lines.fields.forEach((text, place) => {
@@ -95,7 +102,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
         if (text.length > LINE_LENGTH_MAX) onRefused(text.length + LINE_OVERHEAD, timeUs);
         else push(text, timeUs);
       });
-      if (covered !== undefined) mark(covered.name, covered.position);
+      mark(covered.name, covered.position);
       if (isTooMuch(0)) closeFull();
     },
     mark,

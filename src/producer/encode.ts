@@ -5,7 +5,12 @@
  * Invariants: `idx` of a payload's lines is 0 … count-1 in order; First and Last tell the lines' times within 64 days
  * of the clock here, never more than 64 days apart; no line is in two payloads.
  */
-import { BATCH_SPAN_US, digestOf, MESSAGE_BYTES_MAX } from "../event/wire.ts";
+import {
+  BATCH_SPAN_US,
+  digestOf,
+  MESSAGE_BYTES_MAX,
+  PAYLOAD_JSON_BYTES_MAX,
+} from "../event/wire.ts";
 import { compressFrame } from "../runtime/zstd.ts";
 import type { ClosedLines } from "./batcher.ts";
 
@@ -38,8 +43,10 @@ export async function encodeLines(
 ): Promise<readonly EncodedBatch[]> {
   const { fields, timesUs } = lines;
   if (fields.length === 0) return [];
-  const payload = await compressFrame(ndjsonOf(fields));
-  if (payload.length <= PAYLOAD_BYTES_MAX) {
+  const json = ndjsonOf(fields);
+  // What compresses well may fit a message, and still be more than a receiver opens.
+  const payload = json.length <= PAYLOAD_JSON_BYTES_MAX ? await compressFrame(json) : undefined;
+  if (payload !== undefined && payload.length <= PAYLOAD_BYTES_MAX) {
     const digest = digestOf(payload);
     return [{ payload, digest, count: fields.length, ...spanOf(timesUs, options.nowUs) }];
   }

@@ -28,7 +28,7 @@ export interface Lines {
   readonly timesUs: readonly number[];
 }
 
-/** Most text of lines that are added together, in UTF-16 units; it bounds how far a batch grows past its size. */
+/** Most text of lines that share a mark, in UTF-16 units; it bounds how far a batch grows past its size. */
 export const LINES_LENGTH_MAX = 1024 * 1024;
 
 export interface Mark {
@@ -69,8 +69,8 @@ export interface Producer extends AsyncDisposable {
   mark(name: string, position: RingPosition): void;
 
   /**
-   * Adds lines, and the mark that covers them, to one batch: they become durable together or not at all. At most
-   * {@link LINES_LENGTH_MAX} UTF-16 units of text.
+   * Adds lines, and the mark that covers them, to one batch: they become durable together or not at all. With a mark,
+   * at most {@link LINES_LENGTH_MAX} UTF-16 units of text; without one, any number of lines, over as many batches.
    */
   appendAll(lines: Lines, mark?: Mark): void;
 

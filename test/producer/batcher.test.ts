@@ -104,6 +104,14 @@ describe("the batcher", () => {
     expect(batcher.close()).toBeUndefined();
   });
 
+  it("spreads lines that come at once and share no mark over batches of the usual size", () => {
+    const { batcher, closed } = collect();
+    const fields = Array.from({ length: 1_000 }, () => line(1_008));
+    batcher.appendAll({ fields, timesUs: fields.map((_, place) => place) }, undefined);
+    expect(closed.map(({ weight }) => weight)).toEqual(Array(3).fill(BATCH_JSON_BYTES));
+    expect(batcher.close()?.timesUs.at(-1)).toBe(999);
+  });
+
   it("never makes more JSON than a receiver reads, whatever the script", () => {
     // One UTF-16 unit is at most three bytes of UTF-8.
     expect(BACKLOG_JSON_BYTES * 3).toBeLessThanOrEqual(PAYLOAD_JSON_BYTES_MAX);

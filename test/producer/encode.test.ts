@@ -65,6 +65,19 @@ describe("a payload", () => {
     expect(read).toEqual(fields);
   });
 
+  it("is split where it compresses well but is more JSON than a receiver opens", async () => {
+    const fields = Array.from(
+      { length: 20 },
+      (_, place) => `"text":"${place}${"x".repeat(2 ** 20)}"}`,
+    );
+    const batches = await encode(fields);
+    const read: unknown[] = [];
+    for (const batch of batches) {
+      read.push(...(await linesOf(batch)).map(({ text }) => `"text":"${text}"}`));
+    }
+    expect(read).toEqual(fields);
+  });
+
   it("leaves out a line that no message can hold, and tells of it", async () => {
     const refused: string[] = [];
     const huge = incompressible(1_100_000);

@@ -31,7 +31,7 @@ export interface Receipts extends AsyncDisposable {
 const ENTRY_BYTES = 32;
 const KIND_PLACE = 1;
 const KIND_RELEASED = 2;
-/** The file is written anew, without what is released, when it is longer than this. */
+/** The file is written anew, without what is released, when it is longer than this and twice what is of use. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 const NO_PLACE: StreamPlace = { incarnation: "", sequence: 0 };
 
@@ -58,11 +58,11 @@ export async function openReceipts(directory: string): Promise<Receipts> {
     const bytes = encodeEntry(entry);
     await file.write(bytes);
     sizeBytes += bytes.length;
-    if (sizeBytes <= FILE_BYTES_MAX) return;
+    if (sizeBytes <= Math.max(FILE_BYTES_MAX, 2 * (places.size + 1) * ENTRY_BYTES)) return;
     const fresh = await rewrite(path, { places, released });
     await file.close();
     file = fresh;
-    sizeBytes = places.size * ENTRY_BYTES;
+    sizeBytes = (places.size + 1) * ENTRY_BYTES;
   };
   let work: Promise<unknown> = Promise.resolve();
   // Best effort by design: a receipt that could not be written is one that was lost.

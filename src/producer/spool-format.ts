@@ -13,8 +13,8 @@
  * its ordinal less the base of its epoch. A void says that a batch's payload is gone; it stands for that batch even
  * where the file with the batch itself is still there.
  *
- * Invariant: a record is believed only whole, with a checksum that holds. A file is believed up to the first that is
- * not.
+ * Invariants: a record is believed only whole, with a checksum that holds. A file is believed up to the first that is
+ * not; batches made from the same lines are believed only together.
  */
 import { crc32 } from "node:zlib";
 import type { RingPositions } from "./producer.ts";
@@ -43,6 +43,8 @@ export interface BatchFacts {
 export interface BatchRecord extends BatchFacts {
   readonly kind: "batch";
   readonly positions: RingPositions | undefined;
+  /** The next record is a batch of the same lines, and the positions are with the last of them. */
+  readonly isContinued?: true;
 }
 
 export interface VoidRecord extends BatchFacts {
@@ -108,6 +110,20 @@ export function scanFile(bytes: Uint8Array): ScannedFile {
     records.push(placed);
     at = placed.payloadAt + placed.payloadBytes;
   }
+}
+
+/**
+ * A file without a beginning of lines whose end is missing: had it stayed, these lines would be made again from the ring,
+ * whose position was with the end. Only the newest file can end so.
+ */
+export function withoutTornBatches(scanned: ScannedFile): ScannedFile {
+  const { records } = scanned;
+  const isWhole = ({ record }: PlacedRecord): boolean =>
+    record.kind !== "batch" || record.isContinued !== true;
+  const end = records.findLastIndex(isWhole) + 1;
+  const last = records[end - 1];
+  if (end === records.length || last === undefined) return scanned;
+  return { records: records.slice(0, end), goodBytes: last.payloadAt + last.payloadBytes };
 }
 
 /** The payload of a record that was read again as a whole; undefined when it is no longer what was written. */

@@ -53,7 +53,7 @@ export interface SpoolIndex {
 /** Reads the records of a spool's files, oldest first, into an index. */
 export interface IndexReader {
   take(segment: number, records: readonly PlacedRecord[]): void;
-  /** States that records of the file just taken are missing at its end. */
+  /** States that records of the file just taken are missing at its end: batches behind the last one taken so far. */
   damage(): void;
   finish(known: {
     readonly released: number;
@@ -71,7 +71,8 @@ export function createIndexReader(): IndexReader {
   const found = new Map<number, Found>();
   let positions: RingPositions = {};
   let last = { ordinal: 0, digest: "" };
-  let isDamaged = false;
+  /** Up to here nothing can be missing unseen; infinity while no file is damaged. */
+  let wholeThrough = Infinity;
   return {
     take(segment, records) {
       let end = FILE_MAGIC.length;
@@ -93,7 +94,7 @@ export function createIndexReader(): IndexReader {
       }
     },
     damage() {
-      isDamaged = true;
+      wholeThrough = Math.min(wholeThrough, last.ordinal);
     },
     finish({ released: known, stored }) {
       const kept = [...found.values()]
@@ -102,7 +103,8 @@ export function createIndexReader(): IndexReader {
       const lowest = kept[0]?.facts ?? { ordinal: last.ordinal + 1, previous: last.digest };
       // Files are removed only once all in them is released: what lies before the lowest is.
       const released = Math.max(known, lowest.ordinal - 1);
-      const breaks = breaksOf({ kept, last, before: isDamaged ? known : released });
+      const before = Math.max(known, Math.min(released, wholeThrough));
+      const breaks = breaksOf({ kept, last, before });
       const index = createIndex({ last, released, releasedDigest: lowest.previous, positions });
       for (const { facts, place, void: reason } of kept) {
         if (reason === undefined) index.put(facts, place);

@@ -15,6 +15,7 @@ import {
   scanFile,
   type SpoolRecord,
   type StartRecord,
+  withoutTornBatches,
 } from "./spool-format.ts";
 import { isCode, syncFolder } from "./spool-identity.ts";
 
@@ -92,7 +93,8 @@ interface LoadOptions extends Pick<OpenSegmentsOptions, "directory" | "onLoad"> 
 async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Promise<number> {
   const path = pathOf(directory, segment);
   const bytes = await readFile(path);
-  const { records, goodBytes } = scanFile(bytes);
+  const scanned = scanFile(bytes);
+  const { records, goodBytes } = isNewest ? withoutTornBatches(scanned) : scanned;
   onLoad({ segment, records, badBytes: bytes.length - goodBytes });
   if (!isNewest || goodBytes === bytes.length) return bytes.length;
   const file = await open(path, "r+");

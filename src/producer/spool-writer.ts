@@ -75,7 +75,9 @@ class QueueWriter implements SpoolWriter {
       const facts: BatchFacts = { ordinal, digest, previous, host, count, firstUs, lastUs };
       const isLast = place === batches.length - 1;
       return {
-        record: { kind: "batch", ...facts, positions: isLast ? positions : undefined } as const,
+        record: isLast
+          ? { kind: "batch", ...facts, positions } as const
+          : { kind: "batch", ...facts, positions: undefined, isContinued: true } as const,
         payload,
       };
     });

@@ -291,8 +291,9 @@ class OpenSpool implements Spool {
     }
     const isEnd = next !== undefined && last <= epoch.base + number;
     const ordinal = isEnd ? next.base : epoch.base + number;
-    const free = index.release(ordinal);
+    // First: an epoch whose end is forgotten would be sent once more, as another one.
     if (isEnd) await this.#writeIdentity({ ...this.#identity, released: ordinal });
+    const free = index.release(ordinal);
     receipts.recordReleased(ordinal);
     for (const segment of free) await segments.remove(segment);
   }

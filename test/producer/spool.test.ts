@@ -1,39 +1,20 @@
 import { randomBytes } from "node:crypto";
-import { copyFile, cp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { digestOf } from "../../src/event/wire.ts";
 import type { EncodedBatch } from "../../src/producer/encode.ts";
-import type { RingPositions } from "../../src/producer/producer.ts";
-import { openSpool, type Spool, type SpoolOptions } from "../../src/producer/spool.ts";
+import type { Spool } from "../../src/producer/spool.ts";
 import { ensureAgentName } from "../../src/producer/spool-identity.ts";
-import { systemClock } from "../../src/runtime/clock.ts";
-import { createLog } from "../../src/runtime/log.ts";
+import {
+  batch,
+  MIB,
+  numbers,
+  openSmallSpool as open,
+  positions,
+  segmentFiles,
+} from "../support/small-spool.ts";
 import { openTemporaryFolder } from "../support/temporary-folder.ts";
-
-const MIB = 1024 * 1024;
-
-function open(directory: string, more: Partial<SpoolOptions> = {}): Promise<Spool> {
-  const log = createLog({ level: "error", write: () => undefined });
-  return openSpool({ directory, host: "web-1", shard: "0", clock: systemClock, log, ...more });
-}
-
-function batch(content: string | Uint8Array, count = 2): EncodedBatch {
-  const payload = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  return { payload, digest: digestOf(payload), count, firstUs: 1, lastUs: 2 };
-}
-
-function positions(position: number): RingPositions {
-  return { process: { ring: "r1", position } };
-}
-
-function numbers(spool: Spool): readonly number[] {
-  return spool.head().batches.map(({ number }) => number);
-}
-
-async function segmentFiles(directory: string): Promise<string[]> {
-  return (await readdir(join(directory, "segments"))).sort();
-}
 
 describe("a spool", () => {
   it("gives back what was appended, numbered and chained, before and after opening again", async () => {
@@ -191,96 +172,23 @@ describe("a spool", () => {
   });
 });
 
-describe("a torn spool", () => {
-  it("believes no byte of a tail that is cut or changed anywhere", async () => {
-    await using folder = await openTemporaryFolder("spool");
-    const source = join(folder.path, "source");
-    {
-      await using spool = await open(source);
-      await spool.append([batch("one")], positions(1));
-      await spool.append([batch("two")], positions(2));
-    }
-    const [name = ""] = await segmentFiles(source);
-    const whole = await readFile(join(source, "segments", name));
-    {
-      await using spool = await open(source);
-      await spool.append([batch("three")], positions(3));
-    }
-    const longer = await readFile(join(source, "segments", name));
-    for (let length = whole.length; length < longer.length; length++) {
-      const torn = join(folder.path, "torn");
-      await cp(source, torn, { recursive: true });
-      const path = join(torn, "segments", name);
-      // Both a tail that ends early and one whose last bytes were never written.
-      if (length % 2 === 0) await truncate(path, length);
-      else await writeFile(path, Buffer.concat([longer.subarray(0, length), Buffer.alloc(40)]));
-      {
-        await using spool = await open(torn);
-        expect(numbers(spool)).toEqual([1, 2]);
-        expect(spool.positions).toEqual(positions(2));
-        await spool.append([batch("again")], undefined);
-        expect((await spool.read(3)).header.previous).toBe(batch("two").digest);
-      }
-      {
-        await using spool = await open(torn);
-        expect(numbers(spool)).toEqual([1, 2, 3]);
-        expect(new TextDecoder().decode((await spool.read(3)).payload)).toBe("again");
-        expect(spool.breaks).toEqual([]);
-      }
-      await rm(torn, { recursive: true });
-    }
-  }, 60_000);
-
-  it("that lost its only file's beginning starts that file anew", async () => {
+describe("an epoch's end", () => {
+  it("that cannot be written down is none: the next epoch waits", async () => {
     await using folder = await openTemporaryFolder("spool");
     {
       await using spool = await open(folder.path);
-      await spool.append([], positions(1));
+      await spool.append([batch("a"), batch("b")], undefined);
     }
-    const [name = ""] = await segmentFiles(folder.path);
-    await truncate(join(folder.path, "segments", name), 3);
-    await using spool = await open(folder.path);
-    await spool.append([batch("a")], undefined);
-    expect(numbers(spool)).toEqual([1]);
-  });
-
-  it("with a damaged older file begins an epoch behind what is missing, once", async () => {
-    await using folder = await openTemporaryFolder("spool");
-    const contents = Array.from({ length: 12 }, () => randomBytes(300_000));
-    {
-      await using spool = await open(folder.path, { bytesMax: 16 * MIB });
-      for (const each of contents) await spool.append([batch(each)], undefined);
-    }
-    const [first = ""] = await segmentFiles(folder.path);
-    const path = join(folder.path, "segments", first);
-    await truncate(path, (await stat(path)).size - 1_000);
-    for (const isFirst of [true, false]) {
-      await using spool = await open(folder.path, { bytesMax: 16 * MIB });
-      expect(spool.breaks.length).toBe(isFirst ? 1 : 0);
-      expect(numbers(spool)).toEqual([1, 2, 3]);
-      expect(spool.head().isClosed).toBe(true);
-      if (isFirst) continue;
-      await spool.release(3);
-      expect(spool.head().isClosed).toBe(false);
-      expect((await spool.read(1)).header.previous).toBe(batch(contents[3] ?? "").digest);
-      expect(numbers(spool)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-    }
-  });
-
-  it("gives a batch that cannot be read any more as a void", async () => {
-    await using folder = await openTemporaryFolder("spool");
-    await using spool = await open(folder.path);
-    await spool.append([batch("one"), batch("two")], undefined);
-    const [name = ""] = await segmentFiles(folder.path);
-    const path = join(folder.path, "segments", name);
-    const bytes = await readFile(path);
-    bytes[bytes.indexOf("two")] = 0;
-    await copyFile(path, `${path}.bak`);
-    await writeFile(path, bytes);
-    const { header, payload } = await spool.read(2);
-    expect(header).toMatchObject({ void: "unreadable in the spool", digest: batch("two").digest });
-    expect(payload.length).toBe(0);
-    expect(spool.eventsVoided).toBe(2);
+    await using spool = await open(folder.path, { shard: "1" });
+    const identity = join(folder.path, "identity.json");
+    await rename(identity, `${identity}.kept`);
+    await mkdir(join(identity, "in the way"), { recursive: true });
+    await expect(spool.release(2)).rejects.toThrow();
+    expect(spool.head()).toMatchObject({ isClosed: true, epoch: { shard: "0" } });
+    await rm(identity, { recursive: true });
+    await rename(`${identity}.kept`, identity);
+    await spool.release(2);
+    expect(spool.head()).toMatchObject({ isClosed: false, epoch: { shard: "1" } });
   });
 });
 

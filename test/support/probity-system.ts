@@ -85,7 +85,7 @@ export async function openProbitySystem(
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
     const ended = once(child, "exit");
     for (const pid of upPids()) process.kill(pid, signal);
-    await Promise.race([ended, delay(STOP_DEADLINE_MS)]);
+    await Promise.race([ended, delay(STOP_DEADLINE_MS, undefined, { ref: false })]);
     if (child.exitCode === null && child.signalCode === null) {
       throw new Error(`Cannot stop the system within ${STOP_DEADLINE_MS} ms:\n${printed}`);
     }

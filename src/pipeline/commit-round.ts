@@ -22,6 +22,8 @@ export interface CommitRoundOptions {
   readonly startedFrom: number | undefined;
   readonly round: Round;
   readonly rows: RoundRows;
+  /** What {@link putEvidence} made of the round. */
+  readonly evidence: string;
   readonly log: Log;
   readonly signal?: AbortSignal;
 }
@@ -29,12 +31,20 @@ export interface CommitRoundOptions {
 /** Of one round at most this many payloads get an object of their own; all of them are in the evidence. */
 export const QUARANTINE_OBJECTS_MAX = 100;
 
-/** Puts and commits. Throws when the store does; safe to call again with the same work. */
+/** Puts the round's evidence, which needs no rows to be made before; its key. Throws when the store does. */
+export async function putEvidence(
+  options: Pick<CommitRoundOptions, "store" | "round" | "signal">,
+): Promise<string> {
+  const { round } = options;
+  const key = evidenceKey(round.range, round.segment.sha256);
+  await putOnce(options, key, round.segment.path);
+  return key;
+}
+
+/** Puts the rest and commits. Throws when the store does; safe to call again with the same work. */
 export async function commitRound(options: CommitRoundOptions): Promise<CommitResult> {
-  const { store, table, shard, startedFrom, round, rows, signal } = options;
+  const { store, table, shard, startedFrom, round, rows, evidence, signal } = options;
   const request = signal === undefined ? {} : { signal };
-  const evidence = evidenceKey(round.range, round.segment.sha256);
-  await putOnce(options, evidence, round.segment.path);
   await putQuarantined(options, [...round.quarantined, ...rows.quarantined]);
   for (const { file, path } of rows.files) await putOnce(options, dataFileKey(file.path), path);
   const state = await putState(store, round.state, { shard, ...request });
@@ -67,7 +77,7 @@ export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string,
 
 /** Puts a file under a key that only this content can have. */
 async function putOnce(
-  { store, signal }: CommitRoundOptions,
+  { store, signal }: Pick<CommitRoundOptions, "store" | "signal">,
   key: string,
   path: string,
 ): Promise<void> {

@@ -2,6 +2,8 @@
  * A session: from the state of the last commit through round after round, until the end, a failure, or the news that
  * the state is no longer the last one.
  *
+ * While a round becomes part of the archive, the next one is collected; never more than these two are under way.
+ *
  * Invariant: a session commits only onto the state it started from or made itself, of a stream whose messages at both
  * ends of the round are still those that were read.
  */
@@ -15,11 +17,11 @@ import { readStream, StreamChangedError } from "../runtime/stream-reader.ts";
 import type { Connection, Database } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Table } from "../storage/table.ts";
-import { commitRound, countsOf } from "./commit-round.ts";
+import { commitRound, countsOf, putEvidence } from "./commit-round.ts";
 import { createMessageSource, type MessageSource } from "./message-source.ts";
 import type { RollupMetrics, RollupPosition } from "./rollup-metrics.ts";
 import { openRound, type Round, ROUND_MESSAGES_MAX } from "./round.ts";
-import { writeRoundRows } from "./round-rows.ts";
+import { type RoundRows, writeRoundRows } from "./round-rows.ts";
 import type { Scratch } from "./scratch.ts";
 import { findStart, isSameMessage, type StreamStart } from "./stream-start.ts";
 import { createWatermarkWriter, OvertakenError, type WatermarkWriter } from "./watermarks.ts";
@@ -105,6 +107,12 @@ export async function runSession(
   return session.summary();
 }
 
+/** A round with the folder it lies in. */
+interface RoundApart {
+  readonly round: Round;
+  readonly folder: AsyncDisposable;
+}
+
 /** Guards that state and shard version always belong together. */
 class Session {
   readonly #context: RollupContext;
@@ -112,7 +120,13 @@ class Session {
   readonly #watermarks: WatermarkWriter;
   readonly #start: StreamStart;
   readonly #connection: Connection;
+  /** As of the last commit. */
   #state: StreamStart["state"];
+  /** As of the last collected round, which may not be committed yet. */
+  #collected: StreamStart["state"];
+  /** When the broker stored the first message of the round that is collected, µs since the Unix epoch. */
+  #firstUs: number | undefined;
+  #writing: Promise<unknown> = Promise.resolve();
   #startedFrom: number | undefined;
   #rewriteAtUs: number;
   #commits = 0;
@@ -134,6 +148,7 @@ class Session {
     this.#start = options.start;
     this.#connection = options.rows;
     this.#state = options.start.state;
+    this.#collected = options.start.state;
     this.#startedFrom = options.start.startedFrom;
     this.#rewriteAtUs = context.clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
   }
@@ -149,19 +164,47 @@ class Session {
 
   async run(source: MessageSource): Promise<void> {
     const { signal, isOnce } = this.#options;
-    while (!isOnce || this.#state.sequence < this.#start.lastSequence) {
-      await using folder = await this.#context.scratch.openFolder();
-      const round = await this.#collect(source, folder.path);
-      signal.throwIfAborted();
-      if (round !== undefined) await this.#finish(round);
+    const failing = new AbortController();
+    const either = AbortSignal.any([signal, failing.signal]);
+    let finishing: Promise<void> = Promise.resolve();
+    try {
+      while (!isOnce || this.#collected.sequence < this.#start.lastSequence) {
+        const apart = await this.#collectApart(source, either);
+        await finishing;
+        if (apart === undefined) continue;
+        this.#collected = apart.round.state;
+        finishing = this.#finishApart(apart);
+        // What goes wrong is thrown above or below, and soon: nothing is waited for any longer.
+        finishing.catch((error: unknown) => failing.abort(error));
+      }
+    } finally {
+      await Promise.allSettled([finishing]);
     }
+    await finishing;
+  }
+
+  async #collectApart(source: MessageSource, signal: AbortSignal): Promise<RoundApart | undefined> {
+    this.#firstUs = undefined;
+    await using stack = new AsyncDisposableStack();
+    const folder = stack.use(await this.#context.scratch.openFolder());
+    const round = await this.#collect(source, { folder: folder.path, signal });
+    signal.throwIfAborted();
+    return round === undefined ? undefined : { round, folder: stack.move() };
+  }
+
+  async #finishApart({ round, folder }: RoundApart): Promise<void> {
+    await using _ = folder;
+    await this.#finish(round);
   }
 
   /** Collects one round: until the interval is over, it is full, or everything that was asked for is in it. */
-  async #collect(source: MessageSource, folder: string): Promise<Round | undefined> {
+  async #collect(
+    source: MessageSource,
+    { folder, signal }: { readonly folder: string; readonly signal: AbortSignal },
+  ): Promise<Round | undefined> {
     const { shard, clock, intervalMs, segmentMaxBytes, position } = this.#context;
-    const { isOnce, signal } = this.#options;
-    await using round = await openRound({ folder, shard, state: this.#state });
+    const { isOnce } = this.#options;
+    await using round = await openRound({ folder, shard, state: this.#collected });
     const ending = new AbortController();
     const wait = (ms: number): Promise<void> =>
       Promise.allSettled([clock.sleep(ms, AbortSignal.any([ending.signal, signal]))])
@@ -181,6 +224,7 @@ class Session {
         }
         const { message } = next;
         await round.add(message);
+        this.#firstUs ??= message.storedAtUs;
         position.oldestUs ??= message.storedAtUs;
         position.lastSequence = Math.max(position.lastSequence, message.sequence);
         limit ??= wait(intervalMs);
@@ -196,25 +240,14 @@ class Session {
 
   /** Makes a round part of the archive, then tells everyone. */
   async #finish(round: Round): Promise<void> {
-    const { scratch, table, store, shard, clock, metrics, log, position } = this.#context;
+    const { table, store, shard, clock, metrics, log, position } = this.#context;
     const { signal, onCommit } = this.#options;
     const startedUs = clock.nowUs();
-    const tempDirectory = `${scratch.path}/spill`;
-    const rows = await writeRoundRows(this.#connection, { round, tempDirectory, signal });
+    const { rows, evidence } = await this.#write(round);
     await this.#requireSameStream(round);
     const startedFrom = this.#startedFrom;
-    const work = { store, table, shard, startedFrom, round, rows, log, signal };
-    const result = await retry(() => commitRound(work), {
-      clock,
-      signal,
-      attemptsMax: COMMIT_ATTEMPTS_MAX,
-      backoff: COMMIT_BACKOFF,
-      isTransient: (error) => !(error instanceof RangeError || error instanceof TypeError),
-      onFailure: (error, waitMs) => {
-        metrics.failed();
-        log.warn("the commit is tried again", { error: String(error), waitMs });
-      },
-    });
+    const work = { store, table, shard, startedFrom, round, rows, evidence, log, signal };
+    const result = await this.#retry(() => commitRound(work));
     if (result.kind === "superseded") {
       throw new OvertakenError("Cannot commit the round: another roll-up came first");
     }
@@ -227,7 +260,7 @@ class Session {
     this.#context.totals.messages += round.messages.length;
     this.#context.totals.rows += rows.rows;
     position.committedSequence = round.state.sequence;
-    position.oldestUs = undefined;
+    position.oldestUs = this.#firstUs;
     const counts = countsOf(round, rows);
     const fileBytes = rows.files.reduce((sum, { file }) => sum + file.sizeBytes, 0);
     const seconds = (clock.nowUs() - startedUs) / 1_000_000;
@@ -238,11 +271,53 @@ class Session {
     await this.#announce(round, result.version);
   }
 
+  /** Makes the rows while the evidence is put. */
+  async #write(round: Round): Promise<{ readonly rows: RoundRows; readonly evidence: string }> {
+    const { scratch, store } = this.#context;
+    const { signal } = this.#options;
+    const tempDirectory = `${scratch.path}/spill`;
+    const stop = new AbortController();
+    const either = AbortSignal.any([signal, stop.signal]);
+    const putting = this.#retry(() => putEvidence({ store, round, signal: either }), either);
+    // Its failure is seen when the rows are there.
+    void Promise.allSettled([putting]);
+    try {
+      const rows = await writeRoundRows(this.#connection, { round, tempDirectory, signal });
+      return { rows, evidence: await putting };
+    } finally {
+      stop.abort();
+      await Promise.allSettled([putting]);
+    }
+  }
+
+  #retry<T>(work: () => Promise<T>, signal = this.#options.signal): Promise<T> {
+    const { clock, metrics, log } = this.#context;
+    return retry(work, {
+      clock,
+      signal,
+      attemptsMax: COMMIT_ATTEMPTS_MAX,
+      backoff: COMMIT_BACKOFF,
+      isTransient: (error) => !(error instanceof RangeError || error instanceof TypeError),
+      onFailure: (error, waitMs) => {
+        metrics.failed();
+        log.warn("the commit is tried again", { error: String(error), waitMs });
+      },
+    });
+  }
+
+  /** Watermarks are written one time after the other, so that an older one never comes after a newer. */
+  async #writeWatermarks(agents?: Iterable<string>): Promise<void> {
+    const before = this.#writing;
+    const writing = before.then(() => this.#watermarks.write(this.#state, agents));
+    this.#writing = Promise.allSettled([writing]);
+    await writing;
+  }
+
   /** What follows a commit is done again at the next one, or at the next rewriting, if it fails. */
   async #announce(round: Round, version: number): Promise<void> {
     const { connection, shard, log, position } = this.#context;
     const steps: readonly (() => Promise<unknown>)[] = [
-      () => this.#watermarks.write(this.#state, round.agents),
+      () => this.#writeWatermarks(round.agents),
       // deno-lint-ignore require-await -- a step fails by rejecting
       async () => connection.publish(commitSubjectOf(shard), String(version)),
       () =>
@@ -267,7 +342,7 @@ class Session {
     const { clock, log } = this.#context;
     if (clock.nowUs() >= this.#rewriteAtUs) {
       try {
-        await this.#watermarks.write(this.#state);
+        await this.#writeWatermarks();
       } catch (error) {
         if (error instanceof OvertakenError) throw error;
         log.warn("the watermarks are not rewritten", { error: String(error) });

@@ -6,8 +6,8 @@
  * away and collected again at any time.
  */
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
-import { type FileHandle, mkdir, open, writeFile } from "node:fs/promises";
+import { closeSync, ftruncateSync, openSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type AcceptanceState, createAcceptance, type Verdict } from "../event/acceptance.ts";
 import { readArrival } from "../event/arrival.ts";
@@ -16,13 +16,14 @@ import type { SequenceRange } from "../storage/layout.ts";
 import { checkPayload } from "../storage/payload.ts";
 import type { DecidedMessage } from "../storage/placed-message.ts";
 import { payloadFileName } from "../storage/typed-read.ts";
+import { PAYLOADS_FOLDER } from "./scratch.ts";
 import { createSegmentEncoder } from "./segment.ts";
 
 /** Most messages of one round. */
 export const ROUND_MESSAGES_MAX = 20_000;
 
 export interface RoundOptions {
-  /** An empty folder of the round's own. */
+  /** A folder of the round's own, empty but for spare files of payloads. */
   readonly folder: string;
   readonly shard: string;
   /** Acceptance state the round starts from. */
@@ -89,22 +90,29 @@ export interface OpenRound extends AsyncDisposable {
 
 export async function openRound(options: RoundOptions): Promise<OpenRound> {
   const { folder } = options;
-  await mkdir(join(folder, PAYLOADS), { recursive: true });
+  const payloads = join(folder, PAYLOADS_FOLDER);
+  await mkdir(payloads, { recursive: true });
   await mkdir(join(folder, QUARANTINE), { recursive: true });
   const path = join(folder, "evidence.segment");
-  return new ScratchRound(options, path, await open(path, "wx"));
+  const spare = (await readdir(payloads)).map((name) => join(payloads, name));
+  return new ScratchRound({ ...options, path, file: await open(path, "wx"), spare });
 }
 
-const PAYLOADS = "payloads";
+interface ScratchRoundOptions extends RoundOptions {
+  readonly path: string;
+  readonly file: FileHandle;
+  readonly spare: readonly string[];
+}
+
 const QUARANTINE = "quarantine";
 /** Parts of the segment are written together once they are this long, in bytes. */
 const SEGMENT_WRITE_BYTES = 1024 * 1024;
 
 /** Guards that state, files and figures tell of the same messages. */
 class ScratchRound implements OpenRound {
-  readonly #options: RoundOptions;
-  readonly #path: string;
-  readonly #file: FileHandle;
+  readonly #options: ScratchRoundOptions;
+  /** Files that may be written over. */
+  readonly #spare: Set<string>;
   readonly #acceptance: ReturnType<typeof createAcceptance>;
   readonly #encoder: ReturnType<typeof createSegmentEncoder>;
   readonly #hash = createHash("sha256");
@@ -125,10 +133,9 @@ class ScratchRound implements OpenRound {
   #contentBytes = 0;
   #storedBytes = 0;
 
-  constructor(options: RoundOptions, path: string, file: FileHandle) {
+  constructor(options: ScratchRoundOptions) {
     this.#options = options;
-    this.#path = path;
-    this.#file = file;
+    this.#spare = new Set(options.spare);
     this.#acceptance = createAcceptance(options.state);
     const { shard, state } = options;
     this.#encoder = createSegmentEncoder({ shard, incarnation: state.incarnation });
@@ -179,7 +186,7 @@ class ScratchRound implements OpenRound {
   async finish(): Promise<Round | undefined> {
     this.#keep(this.#encoder.end());
     await this.#writeSegment();
-    await this.#file.close();
+    await this.#options.file.close();
     const first = this.#messages[0]?.decided;
     const last = this.#messages.at(-1)?.decided;
     if (first === undefined || last === undefined) return undefined;
@@ -190,7 +197,7 @@ class ScratchRound implements OpenRound {
       messages: this.#messages,
       quarantined: this.#quarantined,
       segment: {
-        path: this.#path,
+        path: this.#options.path,
         sha256: this.#hash.digest("hex"),
         sizeBytes: this.#segmentBytes,
       },
@@ -202,7 +209,7 @@ class ScratchRound implements OpenRound {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file.close();
+    await this.#options.file.close();
   }
 
   async #layDown(decided: DecidedMessage, message: StreamMessage): Promise<RoundMessage> {
@@ -211,12 +218,28 @@ class ScratchRound implements OpenRound {
       await this.#quarantine(decided, message, checked.reason);
       return { decided, payload: undefined, unreadable: checked.reason };
     }
-    const path = join(this.#options.folder, PAYLOADS, payloadFileName(message.sequence));
-    // Thousands of small files: off the main thread, each would take four times as long.
-    writeFileSync(path, checked.frame);
+    const path = join(this.#options.folder, PAYLOADS_FOLDER, payloadFileName(message.sequence));
+    this.#writeFile(path, checked.frame);
     this.#contentBytes += checked.contentBytes;
     const { contentBytes } = checked;
     return { decided, payload: { path, contentBytes }, unreadable: undefined };
+  }
+
+  /** Thousands of small files: off the main thread, each would take four times as long. */
+  #writeFile(path: string, content: Uint8Array): void {
+    const [first] = this.#spare;
+    const spare = this.#spare.has(path) ? path : first;
+    if (spare === undefined) return writeFileSync(path, content);
+    this.#spare.delete(spare);
+    if (spare !== path) renameSync(spare, path);
+    // Cut after it is written, not before: a file that was cut to nothing is on the disk before ext4 closes it.
+    const file = openSync(path, "r+");
+    try {
+      for (let at = 0; at < content.length;) at += writeSync(file, content, at);
+      ftruncateSync(file, content.length);
+    } finally {
+      closeSync(file);
+    }
   }
 
   async #quarantine(
@@ -248,6 +271,6 @@ class ScratchRound implements OpenRound {
     this.#segmentBytes += this.#waitingBytes;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    await this.#file.appendFile(Buffer.concat(parts));
+    await this.#options.file.appendFile(Buffer.concat(parts));
   }
 }

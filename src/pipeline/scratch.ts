@@ -1,7 +1,10 @@
 /**
  * The roll-up's scratch folder: one of its own per process below the one it is given, and one per round in it.
  *
- * Invariant: nothing here outlives its use. What a killed process left behind is removed by the next one on the same
+ * A round's folder goes to a later round with the files of its payloads, which are written over: to make a thousand
+ * files anew shortly after as many were removed takes ext4 longer than all that is written into them.
+ *
+ * Invariant: nothing here outlives the process. What a killed one left behind is removed by the next one on the same
  * machine, which never touches the folder of one that is alive.
  */
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
@@ -11,7 +14,7 @@ import process from "node:process";
 
 export interface Scratch extends AsyncDisposable {
   readonly path: string;
-  /** A fresh empty folder, gone with all it holds when it is disposed of. */
+  /** A folder for one round: nothing is in it but spare files. It is given to a later round when it is disposed of. */
   openFolder(): Promise<ScratchFolder>;
 }
 
@@ -19,19 +22,31 @@ export interface ScratchFolder extends AsyncDisposable {
   readonly path: string;
 }
 
+/** In a round's folder, the one of payloads; files left in it may be renamed and written over. */
+export const PAYLOADS_FOLDER = "payloads";
+/** Most files that a folder keeps for later. */
+const SPARE_FILES_MAX = 4_096;
+
 /** Opens a scratch folder below `directory`, which is made if need be. */
 export async function openScratch(directory: string): Promise<Scratch> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await removeLeftovers(directory);
   const path = await mkdtemp(join(directory, `${PREFIX}${process.pid}-`));
   openPaths.add(path);
+  const spare: string[] = [];
   let folders = 0;
   return {
     path,
     async openFolder() {
-      const folder = join(path, String(++folders));
-      await mkdir(folder);
-      return { path: folder, [Symbol.asyncDispose]: () => remove(folder) };
+      const folder = spare.pop() ?? join(path, String(++folders));
+      await mkdir(join(folder, PAYLOADS_FOLDER), { recursive: true });
+      return {
+        path: folder,
+        async [Symbol.asyncDispose]() {
+          await clear(folder);
+          spare.push(folder);
+        },
+      };
     },
     async [Symbol.asyncDispose]() {
       await remove(path);
@@ -62,6 +77,16 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     // Not permitted to signal it: it is there, and another user's.
     return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
+/** Removes all but the spare files. */
+async function clear(folder: string): Promise<void> {
+  const others = (await readdir(folder)).filter((name) => name !== PAYLOADS_FOLDER);
+  for (const name of others) await remove(join(folder, name));
+  const payloads = join(folder, PAYLOADS_FOLDER);
+  for (const name of (await readdir(payloads)).slice(SPARE_FILES_MAX)) {
+    await remove(join(payloads, name));
   }
 }
 

@@ -146,8 +146,12 @@ const TIME = "CASE WHEN is_kept THEN own ELSE latest END";
 /** Columns that are not simply the line's or the message's. */
 const COMPUTED: Readonly<Partial<Record<ColumnName, string>>> = {
   time: TIME,
+  // Not json_merge_patch, which recurses (DuckDB 1.5): a line nested deeply enough would end the process.
   detail: `CAST(CASE WHEN is_kept OR claimed IS NULL THEN said
-    ELSE json_merge_patch(coalesce(said, '{}'), json_object('claimed_time', claimed)) END AS VARCHAR)`,
+    WHEN coalesce(said, '{}') = '{}' THEN json_object('claimed_time', claimed)
+    WHEN json_exists(said, '$.claimed_time') THEN json_object('claimed_time', claimed, 'value', said)
+    ELSE '{"claimed_time":' || to_json(claimed) || ',' || substr(CAST(said AS VARCHAR), 2)
+    END AS VARCHAR)`,
   event_date: `CAST(${TIME} AS DATE)`,
 };
 

@@ -156,6 +156,28 @@ describe("a line's time", () => {
     expect(JSON.parse(String(row?.detail))).toEqual({ a: null, b: [1], claimed_time: claimed });
   });
 
+  test.each([
+    [undefined, {}],
+    [{}, {}],
+    [[1], { value: [1] }],
+    [{ claimed_time: "x", a: 1 }, { value: { claimed_time: "x", a: 1 } }],
+  ])("its claim is told beside the detail %j", async (detail, kept) => {
+    const claimed = "2020-01-01T00:00:00.000000Z";
+    const row = await timeOf(claimed, detail);
+    expect(JSON.parse(String(row?.detail))).toEqual({ ...kept, claimed_time: claimed });
+  });
+
+  test("its claim is told however deeply the detail is nested", async () => {
+    const depth = 200_000;
+    const detail = `{"a":${"[".repeat(depth)}${"]".repeat(depth)}}`;
+    const claimed = "2020-01-01T00:00:00.000000Z";
+    const [row] = await read([{
+      message: placed(1),
+      text: `{"idx":0,"time":"${claimed}","detail":${detail}}\n`,
+    }]);
+    expect(row?.["detail"]).toBe(`{"claimed_time":"${claimed}",${detail.slice(1)}`);
+  });
+
   test("is the last of its batch when it has none", async () => {
     expect(await timeOf(undefined, { a: 1 }))
       .toMatchObject({ time: formatTime(LAST_US), detail: '{"a":1}' });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openS3Store } from "../../src/storage/s3-store.ts";
 import { type CephGateway, missingCephGateway, openCephGateway } from "../support/ceph-gateway.ts";
 import { describeObjectStore } from "../support/object-store-conformance.ts";
+import { describeRegistry } from "../support/registry-conformance.ts";
 import { requireCapability } from "../support/require.ts";
 import { startScript } from "../support/script-process.ts";
 import { createLog } from "../../src/runtime/log.ts";
@@ -28,6 +29,17 @@ describe.runIf(requireCapability("s3", missing === undefined, missing ?? ""))("S
         log: createLog({ level: "error" }),
       })),
     largeBytes: 70_000_000,
+  });
+
+  describeRegistry({
+    name: "Ceph RADOS gateway",
+    open: () =>
+      Promise.resolve(openS3Store({
+        url: "s3://conformance/registry",
+        endpoint: gateway.endpoint,
+        pathStyle: true,
+        log: createLog({ level: "error" }),
+      })),
   });
 
   test("of four processes exactly one creates each object", async () => {

@@ -1,0 +1,128 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openDirectoryStore } from "../../src/storage/fs-store.ts";
+import { AmbiguousWriteError, type ObjectStore } from "../../src/storage/object-store.ts";
+import {
+  createRegistry,
+  REGISTRY_VALUE_BYTES_MAX,
+  WRITE_ATTEMPTS_MAX,
+} from "../../src/storage/registry.ts";
+import { describeRegistry, numberRegistry } from "../support/registry-conformance.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+let folder: TemporaryFolder;
+let store: ObjectStore;
+
+beforeEach(async () => {
+  folder = await openTemporaryFolder("registry");
+  store = await openDirectoryStore({ directory: `${folder.path}/bucket` });
+});
+afterEach(async () => {
+  await store[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+describeRegistry({
+  name: "directory",
+  open: async () => {
+    const place = await openTemporaryFolder("registry-conformance");
+    const opened = await openDirectoryStore({ directory: place.path });
+    const close = opened[Symbol.asyncDispose].bind(opened);
+    opened[Symbol.asyncDispose] = async () => {
+      await close();
+      await place[Symbol.asyncDispose]();
+    };
+    return opened;
+  },
+});
+
+type Fault = "before" | "after" | "refused by itself";
+
+/** A store whose replacements go wrong as told: the answer is lost before or after the write. */
+function losing(
+  faults: Fault[],
+  { beforeAnswer = async () => {} }: { readonly beforeAnswer?: () => Promise<unknown> } = {},
+): ObjectStore {
+  const lost = (key: string) => new AmbiguousWriteError(key, "Cannot tell: as asked", {});
+  return new Proxy(store, {
+    get(target, name) {
+      if (name !== "replace") {
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return async (...request: Parameters<ObjectStore["replace"]>) => {
+        const fault = faults.shift();
+        const outcome = fault === "before" ? "changed" : await target.replace(...request);
+        await beforeAnswer();
+        if (fault === "before" || fault === "after") throw lost(request[0]);
+        return fault === "refused by itself" ? "changed" : outcome;
+      };
+    },
+  });
+}
+
+describe("a registry whose store loses answers", () => {
+  test.each([
+    [["before"] as const],
+    [["after"] as const],
+    [["refused by itself"] as const],
+    [["before", "before", "after"] as const],
+  ])("knows that it was its own write after %j", async (faults) => {
+    const registry = numberRegistry(losing([...faults]), "lost");
+    const first = await registry.create("a", 1);
+    if (first === undefined) throw new Error("it was not created");
+    const second = await registry.replace(first, 2);
+    expect(second?.value).toBe(2);
+    expect(await registry.get("a")).toEqual(second);
+  });
+
+  /** Others write so many times between the write and its answer. */
+  function raced(faults: Fault[], times: number) {
+    const other = numberRegistry(store, "raced");
+    const beforeAnswer = async (): Promise<void> => {
+      for (let at = 0; at < times; at++) await other.change("a", (value = 0) => value + 10);
+    };
+    return numberRegistry(losing(faults, { beforeAnswer }), "raced");
+  }
+
+  test.each(
+    [
+      { faults: [], others: 1, mine: true },
+      { faults: [], others: 3, mine: true },
+      { faults: ["after"], others: 1, mine: true },
+      { faults: ["before"], others: 1, mine: false },
+      { faults: ["after"], others: 2, mine: "unknown" },
+      { faults: ["before"], others: 2, mine: "unknown" },
+    ] as const,
+  )("tells whether it has written: %j", async ({ faults, others, mine }) => {
+    const registry = raced([...faults], others);
+    const first = await registry.create("a", 1);
+    if (first === undefined) throw new Error("it was not created");
+    const writing = registry.replace(first, 2);
+    if (mine === "unknown") {
+      await expect(writing).rejects.toThrow(AmbiguousWriteError);
+      return;
+    }
+    const written = await writing;
+    expect(written?.value).toBe(mine ? 2 : undefined);
+    // What was overwritten meanwhile is out of date.
+    if (written !== undefined) expect(await registry.replace(written, 3)).toBeUndefined();
+  });
+
+  test("gives up after a bounded number of attempts", async () => {
+    const faults = Array.from({ length: WRITE_ATTEMPTS_MAX }, () => "before" as const);
+    const registry = numberRegistry(losing(faults), "lost");
+    const first = await registry.create("a", 1);
+    if (first === undefined) throw new Error("it was not created");
+    await expect(registry.replace(first, 2)).rejects.toThrow("Cannot tell");
+    expect((await registry.get("a"))?.value).toBe(1);
+  });
+
+  test("refuses a name and a value that are too long", async () => {
+    const registry = createRegistry({ store, kind: "large", parse: String });
+    await registry.create("a".repeat(64), "b");
+    await expect(registry.create("a".repeat(65), "b")).rejects.toThrow("1 to 64");
+    const long = "b".repeat(REGISTRY_VALUE_BYTES_MAX);
+    await expect(registry.create("a", long)).rejects.toThrow("are more than");
+    expect(await registry.get("a")).toBeUndefined();
+  });
+});

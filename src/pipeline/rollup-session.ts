@@ -14,14 +14,14 @@ import type { Log } from "../runtime/log.ts";
 import { ensureBucket, type NatsConnection, openStream, purgeStream } from "../runtime/nats.ts";
 import { retry } from "../runtime/retry.ts";
 import { readStream, StreamChangedError } from "../runtime/stream-reader.ts";
-import type { Connection, Database } from "../storage/duckdb.ts";
+import type { Connection } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Table } from "../storage/table.ts";
 import { commitRound, countsOf, putEvidence } from "./commit-round.ts";
 import { createMessageSource, type MessageSource } from "./message-source.ts";
 import type { RollupMetrics, RollupPosition } from "./rollup-metrics.ts";
 import { openRound, type Round, ROUND_MESSAGES_MAX } from "./round.ts";
-import { type RoundRows, writeRoundRows } from "./round-rows.ts";
+import type { RoundRows, RowMaker } from "./round-rows.ts";
 import type { Scratch } from "./scratch.ts";
 import { findStart, isSameMessage, type StreamStart } from "./stream-start.ts";
 import { createWatermarkWriter, OvertakenError, type WatermarkWriter } from "./watermarks.ts";
@@ -30,7 +30,7 @@ import { createWatermarkWriter, OvertakenError, type WatermarkWriter } from "./w
 export interface RollupContext {
   readonly store: ObjectStore;
   readonly connection: NatsConnection;
-  readonly database: Database;
+  readonly rows: RowMaker;
   readonly scratch: Scratch;
   readonly table: Table;
   readonly shard: string;
@@ -87,7 +87,7 @@ export async function runSession(
   position.committedSequence = start.state.sequence;
   position.lastSequence = start.lastSequence;
   log.debug("reading on", { sequence: start.state.sequence, incarnation: start.state.incarnation });
-  await using rows = await context.database.connect();
+  await using rows = await context.rows.database.connect();
   const session = new Session(context, { ...options, watermarks, start, rows });
   if (options.isOnce && start.lastSequence <= start.state.sequence) return session.summary();
   const reading = new AbortController();
@@ -282,7 +282,11 @@ class Session {
     // Its failure is seen when the rows are there.
     void Promise.allSettled([putting]);
     try {
-      const rows = await writeRoundRows(this.#connection, { round, tempDirectory, signal });
+      const rows = await this.#context.rows.write(this.#connection, {
+        round,
+        tempDirectory,
+        signal,
+      });
       return { rows, evidence: await putting };
     } finally {
       stop.abort();

@@ -20,7 +20,7 @@ import type { ObjectStore } from "../storage/object-store.ts";
 import { isShardName } from "../event/wire.ts";
 import { tellOfRun } from "./own-events.ts";
 import { createRollupMetrics } from "./rollup-metrics.ts";
-import { RoundTooLargeError } from "./round-rows.ts";
+import { RoundTooLargeError, type RowMaker, writeRoundRows } from "./round-rows.ts";
 import {
   type MutablePosition,
   type RollupContext,
@@ -60,6 +60,8 @@ export interface RollupOptions {
   readonly memoryLimitBytes?: number;
   /** Threads of DuckDB; 2 by default. */
   readonly threads?: number;
+  /** What makes rows; by default a DuckDB of its own. */
+  readonly rows?: RowMaker;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock?: Clock;
@@ -111,7 +113,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
       ...(signal === undefined ? {} : { signal }),
     }),
   );
-  const database = stack.use(
+  const database = options.rows?.database ?? stack.use(
     await openDatabase({
       memoryLimitBytes: options.memoryLimitBytes ?? DEFAULT_MEMORY_LIMIT_BYTES,
       threads: options.threads ?? 2,
@@ -127,7 +129,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
   const context: RollupContext = {
     store,
     connection,
-    database,
+    rows: options.rows ?? { database, write: writeRoundRows },
     scratch,
     table: openTable({ store, clock, log }),
     shard,

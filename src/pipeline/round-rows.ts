@@ -11,7 +11,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { encodeHeaders } from "../event/wire.ts";
-import { type Connection, SqlError } from "../storage/duckdb.ts";
+import { type Connection, type Database, SqlError } from "../storage/duckdb.ts";
 import { type LocalDataFile, writeDataFiles } from "../storage/parquet.ts";
 import { ownRowsOf, placeReadable, placeUnreadable } from "../storage/placed-message.ts";
 import {
@@ -37,6 +37,12 @@ export interface RoundRowsOptions {
   /** Where a read that needs much memory may spill. */
   readonly tempDirectory: string;
   readonly signal?: AbortSignal;
+}
+
+/** What makes data files of rounds: a database, and how it does. A simulation brings its own. */
+export interface RowMaker {
+  readonly database: Pick<Database, "connect">;
+  readonly write: typeof writeRoundRows;
 }
 
 /** The round's rows take more memory than there is, although each of its payloads alone does not. */

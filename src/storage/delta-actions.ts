@@ -31,6 +31,23 @@ export interface Metadata {
 export interface Transaction {
   readonly appId: string;
   readonly version: number;
+  readonly lastUpdatedMs: number | undefined;
+}
+
+/** What an `add` says beyond the data file itself. */
+export interface FileMark {
+  readonly modifiedAtMs: number;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** A file that a version took out of the table; it stays in the bucket for a while, for those who still read it. */
+export interface RemovedFile {
+  readonly path: string;
+  readonly removedAtMs: number;
+  /** False when its rows are in other files of the same version. */
+  readonly isDataChange: boolean;
+  readonly eventDate: string | undefined;
+  readonly sizeBytes: number | undefined;
 }
 
 /** What a commit says of itself; only what we read back. */
@@ -43,8 +60,8 @@ export type Action =
   | { readonly kind: "protocol"; readonly protocol: Protocol }
   | { readonly kind: "metadata"; readonly metadata: Metadata }
   | { readonly kind: "transaction"; readonly transaction: Transaction }
-  | { readonly kind: "add"; readonly file: DataFile }
-  | { readonly kind: "remove"; readonly path: string }
+  | { readonly kind: "add"; readonly file: DataFile; readonly mark: FileMark }
+  | { readonly kind: "remove"; readonly removed: RemovedFile }
   | { readonly kind: "commit"; readonly info: CommitInfo };
 
 /** Name of our own part in `commitInfo`. */
@@ -83,9 +100,9 @@ export function parseAction(value: unknown): Action | undefined {
     case "txn":
       return { kind: "transaction", transaction: parseTransaction(body) };
     case "add":
-      return { kind, file: parseAdd(body) };
+      return { kind, file: parseAdd(body), mark: parseMark(body) };
     case "remove":
-      return { kind, path: parsePath(body, kind) };
+      return { kind, removed: parseRemove(body) };
     case "commitInfo":
       return { kind: "commit", info: parseCommitInfo(body) };
     default:
@@ -96,7 +113,7 @@ export function parseAction(value: unknown): Action | undefined {
 /** The action that makes a data file part of the table. */
 export function addAction(
   file: DataFile,
-  options: { readonly modifiedAtMs: number; readonly tags: Readonly<Record<string, string>> },
+  options: FileMark & { readonly isDataChange: boolean },
 ): unknown {
   return {
     add: {
@@ -104,11 +121,37 @@ export function addAction(
       partitionValues: { [PARTITION_COLUMN]: file.eventDate },
       size: file.sizeBytes,
       modificationTime: options.modifiedAtMs,
-      dataChange: true,
+      dataChange: options.isDataChange,
       stats: encodeStatistics(file),
-      tags: { ...options.tags, sha256: file.sha256 },
+      tags: { ...options.tags, ...(file.sha256 === "" ? {} : { sha256: file.sha256 }) },
     },
   };
+}
+
+/** The action that takes a data file out of the table. */
+export function removeAction(removed: RemovedFile): unknown {
+  const { path, removedAtMs, isDataChange, eventDate, sizeBytes } = removed;
+  const isExtended = eventDate !== undefined && sizeBytes !== undefined;
+  return {
+    remove: {
+      path: encodePath(path),
+      deletionTimestamp: removedAtMs,
+      dataChange: isDataChange,
+      ...(isExtended
+        ? {
+          extendedFileMetadata: true,
+          partitionValues: { [PARTITION_COLUMN]: eventDate },
+          size: sizeBytes,
+        }
+        : {}),
+    },
+  };
+}
+
+/** The action that says how far an application is. */
+export function transactionAction({ appId, version, lastUpdatedMs }: Transaction): unknown {
+  const lastUpdated = lastUpdatedMs === undefined ? {} : { lastUpdated: lastUpdatedMs };
+  return { txn: { appId, version, ...lastUpdated } };
 }
 
 /** The text of a log entry. */
@@ -142,12 +185,18 @@ function parseMetadata(body: Fields): Metadata {
     id: textOf(body, "metaData", "id"),
     schemaString: textOf(body, "metaData", "schemaString"),
     partitionColumns: textsOf(body.partitionColumns, "metaData.partitionColumns"),
-    body,
+    // A checkpoint has a column for each field and nulls for those that are absent.
+    body: Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null)),
   };
 }
 
 function parseTransaction(body: Fields): Transaction {
-  return { appId: textOf(body, "txn", "appId"), version: naturalOf(body, "txn", "version") };
+  const { lastUpdated } = body;
+  return {
+    appId: textOf(body, "txn", "appId"),
+    version: naturalOf(body, "txn", "version"),
+    lastUpdatedMs: typeof lastUpdated === "number" ? lastUpdated : undefined,
+  };
 }
 
 function parseAdd(body: Fields): DataFile {
@@ -155,9 +204,9 @@ function parseAdd(body: Fields): DataFile {
   if (isRecord(body.deletionVector)) {
     throw new SyntaxError(`add of ${JSON.stringify(path)} has a deletion vector`);
   }
-  const { partitionValues, tags } = body;
-  const eventDate = isRecord(partitionValues) ? partitionValues[PARTITION_COLUMN] : undefined;
-  if (typeof eventDate !== "string" || !/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(eventDate)) {
+  const { tags } = body;
+  const eventDate = dateOf(body);
+  if (eventDate === undefined) {
     throw new SyntaxError(`add of ${JSON.stringify(path)} has no ${PARTITION_COLUMN}`);
   }
   const statistics = parseStatistics(textOf(body, "add", "stats"));
@@ -172,6 +221,33 @@ function parseAdd(body: Fields): DataFile {
     ...statistics,
     sha256: typeof sha256 === "string" ? sha256 : "",
   };
+}
+
+function parseMark({ modificationTime, tags }: Fields): FileMark {
+  const texts = Object.entries(isRecord(tags) ? tags : {}).filter(
+    (entry): entry is [string, string] => typeof entry[1] === "string",
+  );
+  return {
+    modifiedAtMs: typeof modificationTime === "number" ? modificationTime : 0,
+    tags: Object.fromEntries(texts.filter(([name]) => name !== "sha256")),
+  };
+}
+
+function parseRemove(body: Fields): RemovedFile {
+  const { deletionTimestamp, dataChange, size } = body;
+  return {
+    path: parsePath(body, "remove"),
+    removedAtMs: typeof deletionTimestamp === "number" ? deletionTimestamp : 0,
+    isDataChange: dataChange !== false,
+    eventDate: dateOf(body),
+    sizeBytes: typeof size === "number" ? size : undefined,
+  };
+}
+
+function dateOf({ partitionValues }: Fields): string | undefined {
+  const date = isRecord(partitionValues) ? partitionValues[PARTITION_COLUMN] : undefined;
+  const isDate = typeof date === "string" && /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(date);
+  return isDate ? date : undefined;
 }
 
 function parsePath(body: Fields, kind: string): string {

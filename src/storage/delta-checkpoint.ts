@@ -20,7 +20,7 @@ import {
   tipsOf,
 } from "./delta-replay.ts";
 import { isRecord } from "./json-text.ts";
-import { checkpointKey, LAST_CHECKPOINT_KEY } from "./layout.ts";
+import { checkpointKey, checksumKey, LAST_CHECKPOINT_KEY } from "./layout.ts";
 import type { ObjectStore, RequestOptions } from "./object-store.ts";
 import { literalOf } from "./sql-text.ts";
 
@@ -46,7 +46,9 @@ export async function readCheckpoint(
     const version = versionOf(pointer.body);
     const actions = await actionsOf(store, version, request);
     const tips = await readTips(store, actions, signal);
-    return stateOfCheckpoint(version, actions, tips);
+    const state = stateOfCheckpoint(version, actions, tips);
+    await requireChecksum(store, state, request);
+    return state;
   } catch (cause) {
     signal?.throwIfAborted();
     const error = cause instanceof Error ? cause.message : String(cause);
@@ -65,6 +67,26 @@ function versionOf(pointer: Uint8Array): number {
     throw new SyntaxError("it has several parts");
   }
   return version;
+}
+
+/** Compares with the checksum of the version, where there is one. */
+async function requireChecksum(
+  store: ObjectStore,
+  { version, files }: LogState,
+  request: RequestOptions,
+): Promise<void> {
+  const found = await store.get(checksumKey(version), request);
+  if (found === undefined) return;
+  const value: unknown = JSON.parse(new TextDecoder().decode(found.body));
+  const numFiles = isRecord(value) ? value.numFiles : undefined;
+  const tableSizeBytes = isRecord(value) ? value.tableSizeBytes : undefined;
+  let sizeBytes = 0;
+  for (const file of files.values()) sizeBytes += file.sizeBytes;
+  if (numFiles === files.size && tableSizeBytes === sizeBytes) return;
+  throw new SyntaxError(
+    `version ${version} has ${numFiles} files of ${tableSizeBytes} bytes by its checksum, and ` +
+      `${files.size} of ${sizeBytes} by its checkpoint`,
+  );
 }
 
 /** Copies the checkpoint to this machine unless it lies there, and reads its rows as the log's JSON. */

@@ -5,7 +5,13 @@
  * Source: delta-io/delta PROTOCOL.md, "Actions"; reader version 1, writer version 2.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { addAction, COMMIT_DETAIL, encodeLogEntry, type Metadata } from "./delta-actions.ts";
+import {
+  addAction,
+  COMMIT_DETAIL,
+  encodeLogEntry,
+  type Metadata,
+  removeAction,
+} from "./delta-actions.ts";
 import { shardAppId } from "./delta-replay.ts";
 import {
   compareSchema,
@@ -16,7 +22,7 @@ import {
   WRITER_VERSION,
 } from "./delta-schema.ts";
 import { canonicalJson } from "./json-text.ts";
-import type { ShardCommit } from "./table.ts";
+import type { Replacement, ShardCommit } from "./table.ts";
 
 const ENGINE = "Probity/0.1.0";
 
@@ -67,7 +73,34 @@ export function encodeShardCommit(
     { commitInfo: commitInfo(work, nowMs) },
     ...newerMetadata(metadata),
     { txn: { appId: shardAppId(shard), version, lastUpdated: nowMs } },
-    ...files.map((file) => addAction(file, { modifiedAtMs: nowMs, tags })),
+    ...files.map((file) => addAction(file, { modifiedAtMs: nowMs, tags, isDataChange: true })),
+  ]);
+}
+
+/** A change of files as a version of the table. Throws when the table's schema is not one we can add to. */
+export function encodeReplacement(
+  work: Replacement,
+  place: { readonly commitId: string; readonly nowMs: number; readonly metadata: Metadata },
+): Uint8Array {
+  const { operation, isDataChange, removed, added, detail } = work;
+  const { commitId, nowMs, metadata } = place;
+  return encodeLogEntry([
+    {
+      commitInfo: {
+        timestamp: nowMs,
+        operation,
+        operationParameters: {},
+        isBlindAppend: false,
+        engineInfo: ENGINE,
+        txnId: commitId,
+        [COMMIT_DETAIL]: { maintenance: detail },
+      },
+    },
+    ...newerMetadata(metadata),
+    ...removed.map(({ path, eventDate, sizeBytes }) =>
+      removeAction({ path, removedAtMs: nowMs, isDataChange, eventDate, sizeBytes })
+    ),
+    ...added.map((file) => addAction(file, { modifiedAtMs: nowMs, tags: {}, isDataChange })),
   ]);
 }
 

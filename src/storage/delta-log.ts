@@ -7,7 +7,7 @@
 import type { Log } from "../runtime/log.ts";
 import { readCheckpoint } from "./delta-checkpoint.ts";
 import { readVersion, unreadableVersion } from "./delta-entry.ts";
-import { createReplay, EMPTY_LOG, type LogState } from "./delta-replay.ts";
+import { createReplay, EMPTY_LOG, type LogState, type Replay } from "./delta-replay.ts";
 import { DELTA_LOG_PREFIX, deltaLogKey, versionOfDeltaLogKey } from "./layout.ts";
 import type { ObjectStore } from "./object-store.ts";
 
@@ -45,13 +45,15 @@ async function readForward(
   state: LogState,
   signal: AbortSignal | undefined,
 ): Promise<LogState> {
-  const replay = createReplay(state);
+  let replay: Replay | undefined;
   let next = state.version + 1;
   for (let count = 1;; count = Math.min(count * 2, LOG_READ_AHEAD)) {
     const versions = Array.from({ length: count }, (_, place) => next + place);
     const read = await Promise.all(versions.map((each) => readVersion(store, each, signal)));
     for (const actions of read) {
-      if (actions === undefined) return next === state.version + 1 ? state : replay.state();
+      if (actions === undefined) return replay?.state() ?? state;
+      // Made only now: it copies the state.
+      replay ??= createReplay(state);
       try {
         replay.apply(next, actions);
       } catch (cause) {

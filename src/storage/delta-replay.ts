@@ -5,7 +5,14 @@
  * a version sees the same files and positions. Source: delta-io/delta PROTOCOL.md, "Action Reconciliation".
  */
 import { PARTITION_COLUMNS, READER_VERSION, WRITER_VERSION } from "./delta-schema.ts";
-import type { Action, Metadata, Protocol, Transaction } from "./delta-actions.ts";
+import type {
+  Action,
+  FileMark,
+  Metadata,
+  Protocol,
+  RemovedFile,
+  Transaction,
+} from "./delta-actions.ts";
 import type { DataFile, ShardPosition } from "./table.ts";
 
 /** What a shard's last commit was. */
@@ -20,7 +27,13 @@ export interface LogState {
   readonly protocol: Protocol | undefined;
   readonly metadata: Metadata | undefined;
   readonly files: ReadonlyMap<string, DataFile>;
+  /** What the log says beyond that of each file. */
+  readonly marks: ReadonlyMap<string, FileMark>;
+  /** Files that were taken out and not added again; those of long ago may be missing. */
+  readonly removed: ReadonlyMap<string, RemovedFile>;
   readonly tips: ReadonlyMap<string, ShardTip>;
+  /** The last of each application, shards and foreign ones alike. */
+  readonly transactions: ReadonlyMap<string, Transaction>;
 }
 
 export const EMPTY_LOG: LogState = {
@@ -28,7 +41,10 @@ export const EMPTY_LOG: LogState = {
   protocol: undefined,
   metadata: undefined,
   files: new Map(),
+  marks: new Map(),
+  removed: new Map(),
   tips: new Map(),
+  transactions: new Map(),
 };
 
 /** `appId` of a shard's `txn` actions. */
@@ -52,7 +68,10 @@ export interface Replay {
 /** Starts from a state, which stays as it is. */
 export function createReplay(start: LogState): Replay {
   const files = new Map(start.files);
+  const marks = new Map(start.marks);
+  const removed = new Map(start.removed);
   const tips = new Map(start.tips);
+  const transactions = new Map(start.transactions);
   let { version, protocol, metadata } = start;
   return {
     apply(next, actions) {
@@ -61,18 +80,28 @@ export function createReplay(start: LogState): Replay {
       for (const action of actions) {
         if (action.kind === "protocol") protocol = readable(action.protocol);
         if (action.kind === "metadata") metadata = partitioned(action.metadata);
+        if (action.kind === "transaction") {
+          transactions.set(action.transaction.appId, action.transaction);
+        }
         if (action.kind !== "add" && action.kind !== "remove") continue;
-        const path = action.kind === "add" ? action.file.path : action.path;
+        const { path } = action.kind === "add" ? action.file : action.removed;
         if (touched.has(path)) throw new SyntaxError(`it names ${JSON.stringify(path)} twice`);
         touched.add(path);
-        if (action.kind === "add") files.set(path, action.file);
-        else files.delete(path);
+        if (action.kind === "add") {
+          files.set(path, action.file);
+          marks.set(path, action.mark);
+          removed.delete(path);
+        } else {
+          files.delete(path);
+          marks.delete(path);
+          removed.set(path, action.removed);
+        }
       }
       for (const tip of tipsOf(next, actions)) tips.set(tip.position.shard, tip);
       if (protocol === undefined || metadata === undefined) throw incomplete();
       version = next;
     },
-    state: () => ({ version, protocol, metadata, files, tips }),
+    state: () => ({ version, protocol, metadata, files, marks, removed, tips, transactions }),
   };
 }
 
@@ -85,18 +114,34 @@ export function stateOfCheckpoint(
   const protocol = actions.find((action) => action.kind === "protocol")?.protocol;
   const metadata = actions.find((action) => action.kind === "metadata")?.metadata;
   if (protocol === undefined || metadata === undefined) throw incomplete();
-  const files = actions.flatMap((action) => (action.kind === "add" ? [action.file] : []));
+  const files = new Map<string, DataFile>();
+  const marks = new Map<string, FileMark>();
+  const removed = new Map<string, RemovedFile>();
+  const transactions = new Map<string, Transaction>();
+  for (const action of actions) {
+    if (action.kind === "add") {
+      files.set(action.file.path, action.file);
+      marks.set(action.file.path, action.mark);
+    }
+    if (action.kind === "remove") removed.set(action.removed.path, action.removed);
+    if (action.kind === "transaction") {
+      transactions.set(action.transaction.appId, action.transaction);
+    }
+  }
   return {
     version,
     protocol: readable(protocol),
     metadata: partitioned(metadata),
-    files: new Map(files.map((file) => [file.path, file])),
+    files,
+    marks,
+    removed,
     tips: new Map(tips.map((tip) => [tip.position.shard, tip])),
+    transactions,
   };
 }
 
 /** The shard that a `txn` action speaks of, if any. */
-export function shardOf({ appId }: Transaction): string | undefined {
+export function shardOf({ appId }: Pick<Transaction, "appId">): string | undefined {
   return appId.startsWith(SHARD_APP) ? appId.slice(SHARD_APP.length) : undefined;
 }
 

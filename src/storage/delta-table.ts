@@ -5,17 +5,32 @@
  * of one log entry decides it. An answer that was lost is read back, never guessed. Source:
  * delta-io/delta PROTOCOL.md, "Delta Log Entries"; the rule for shards is our own.
  */
+import { randomBytes } from "node:crypto";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Backoff, backoffMs } from "../runtime/retry.ts";
 import { isShardName } from "../event/wire.ts";
-import { commitIdOf, encodeFirstVersion, encodeShardCommit } from "./delta-commit.ts";
+import { checkpointDistance, pointedVersion, writeCheckpoint } from "./delta-checkpoint-write.ts";
+import {
+  commitIdOf,
+  encodeFirstVersion,
+  encodeReplacement,
+  encodeShardCommit,
+} from "./delta-commit.ts";
 import { readVersion } from "./delta-entry.ts";
 import { readLog } from "./delta-log.ts";
 import { EMPTY_LOG, type LogState, requireWritable } from "./delta-replay.ts";
-import { deltaLogKey } from "./layout.ts";
+import { compareSchema } from "./delta-schema.ts";
+import { deltaLogKey, LAST_CHECKPOINT_KEY } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
-import type { CommitResult, ShardCommit, Table, TableSnapshot } from "./table.ts";
+import type {
+  CommitResult,
+  MaintainedTable,
+  RemovedDataFile,
+  Replacement,
+  ShardCommit,
+  TableSnapshot,
+} from "./table.ts";
 
 /** So often a commit is tried at the next version when others took the one before. */
 export const COMMIT_ATTEMPTS_MAX = 64;
@@ -30,11 +45,11 @@ export interface TableOptions {
 }
 
 /** The table in a store; reads nothing yet. The store stays the caller's to close. */
-export function openTable(options: TableOptions): Table {
+export function openTable(options: TableOptions): MaintainedTable {
   return new DeltaTable(options);
 }
 
-class DeltaTable implements Table {
+class DeltaTable implements MaintainedTable {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -83,6 +98,57 @@ class DeltaTable implements Table {
     }
     const why = lost > COMMIT_ATTEMPTS_MAX ? "other writers came first" : "the answer was lost";
     throw new Error(`Cannot commit to the table in ${this.#store.url}: ${why}, time after time`);
+  }
+
+  async replace(work: Replacement, signal?: AbortSignal): Promise<CommitResult> {
+    const commitId = randomBytes(16).toString("hex");
+    /** Versions of ours whose fate stayed unknown. */
+    const unknown: number[] = [];
+    for (let attempt = 0; attempt <= COMMIT_ATTEMPTS_MAX; attempt++) {
+      const state = await this.#readOn(signal);
+      for (const version of unknown) {
+        if (await this.#isOurs(version, commitId, signal)) return { kind: "committed", version };
+      }
+      const isLive = work.removed.every(({ path }) => state.files.has(path));
+      if (!isLive || await work.confirm?.() === false) return { kind: "superseded" };
+      const { protocol, metadata } = state;
+      if (protocol === undefined || metadata === undefined) return { kind: "superseded" };
+      requireWritable(protocol);
+      const version = state.version + 1;
+      const nowMs = Math.floor(this.#clock.nowUs() / 1000);
+      const body = encodeReplacement(work, { commitId, nowMs, metadata });
+      const outcome = await this.#putEntry({ version, body, isWork: true }, commitId, signal);
+      if (outcome === "written") return { kind: "committed", version };
+      if (outcome === "unknown") unknown.push(version);
+      if (unknown.length > AMBIGUOUS_ATTEMPTS_MAX) break;
+      await this.#clock.sleep(backoffMs(attempt + 1, { backoff: BACKOFF }), signal);
+    }
+    throw new Error(`Cannot change files of the table in ${this.#store.url}: time after time`);
+  }
+
+  async checkpoint(signal?: AbortSignal): Promise<number | undefined> {
+    const request: RequestOptions = signal === undefined ? {} : { signal };
+    const state = await this.#readOn(signal);
+    const pointer = await this.#store.get(LAST_CHECKPOINT_KEY, request);
+    const last = pointer === undefined ? 0 : pointedVersion(pointer.body) ?? 0;
+    if (state.version - last < checkpointDistance(state.files.size)) return undefined;
+    const nowMs = Math.floor(this.#clock.nowUs() / 1000);
+    await writeCheckpoint(this.#store, state, { ...request, nowMs });
+    return state.version;
+  }
+
+  removed(): ReadonlyMap<string, RemovedDataFile> {
+    return this.#state.removed;
+  }
+
+  knowsAllColumns(): boolean {
+    const { metadata } = this.#state;
+    return metadata === undefined || compareSchema(metadata.schemaString) !== "newer";
+  }
+
+  async #isOurs(version: number, commitId: string, signal?: AbortSignal): Promise<boolean> {
+    const actions = await readVersion(this.#store, version, signal) ?? [];
+    return actions.some((action) => action.kind === "commit" && action.info.commitId === commitId);
   }
 
   /** Puts a log entry; `lost` when another has its version, `unknown` when even reading back does not tell. */

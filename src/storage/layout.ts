@@ -21,6 +21,16 @@ export function checkpointKey(version: number): string {
   return `${DELTA_LOG_PREFIX}${String(version).padStart(20, "0")}.checkpoint.parquet`;
 }
 
+/** Counts and sizes of one version, by which its checkpoint is checked. */
+export function checksumKey(version: number): string {
+  return `${DELTA_LOG_PREFIX}${String(version).padStart(20, "0")}.crc`;
+}
+
+export function versionOfCheckpointKey(key: string): number | undefined {
+  const match = /^table\/_delta_log\/([0-9]{20})\.checkpoint\.parquet$/.exec(key);
+  return match === null ? undefined : Number(match[1]);
+}
+
 /** Names the newest checkpoint. */
 export const LAST_CHECKPOINT_KEY = `${DELTA_LOG_PREFIX}_last_checkpoint`;
 
@@ -35,6 +45,27 @@ export function dataFilePath(range: SequenceRange, date: string, sha256: string)
   return `event_date=${date}/${rangeName(range)}-${sha256.slice(0, 12)}.parquet`;
 }
 
+/** Path of a data file that holds the rows of others; an id is never used twice. */
+export function compactedFilePath(date: string, id: string): string {
+  return `event_date=${date}/${COMPACTED}${id}.parquet`;
+}
+
+/** Whether a file was written from the rows of others, and is sorted. */
+export function isCompactedPath(path: string): boolean {
+  return path.startsWith(COMPACTED, path.indexOf("/") + 1);
+}
+
+const COMPACTED = "compact-";
+
+/** Path and day of what may be a data file of ours, whether the table knows it or not. */
+export function dataFileOfKey(
+  key: string,
+): { readonly path: string; readonly date: string } | undefined {
+  const match = /^table\/(event_date=([0-9]{4}-[0-9]{2}-[0-9]{2})\/[^/]+\.parquet)$/.exec(key);
+  const [, path, date] = match ?? [];
+  return path === undefined || date === undefined ? undefined : { path, date };
+}
+
 export function dataFileKey(path: string): string {
   return `${TABLE_PREFIX}${path}`;
 }
@@ -46,11 +77,20 @@ export function evidenceKey(range: SequenceRange, sha256: string): string {
 
 /** Keys of the trial objects by which a store is tested when it is opened. */
 export function probeKey(id: string): string {
-  return `probe/${id}`;
+  return `${PROBE_PREFIX}${id}`;
 }
 
+export const PROBE_PREFIX = "probe/";
+
 export function stateKey(shard: string, sha256: string): string {
-  return `state/${shard}/${sha256}`;
+  return `${STATE_PREFIX}${shard}/${sha256}`;
+}
+
+export const STATE_PREFIX = "state/";
+
+/** The shard that a key of a state names. */
+export function shardOfStateKey(key: string): string | undefined {
+  return /^state\/([a-z0-9]{1,16})\/(?:[0-9a-f]{8}\/)?[0-9a-f]{64}$/.exec(key)?.[1];
 }
 
 /** A payload that could not be read or trusted; beside it lies `.json` with headers and reason. */

@@ -73,3 +73,37 @@ export interface Table {
    */
   commit(commit: ShardCommit, signal?: AbortSignal): Promise<CommitResult>;
 }
+
+/** A change of the files that is no roll-up's: rows move to other files, or leave the table. */
+export interface Replacement {
+  readonly operation: "OPTIMIZE" | "DELETE";
+  /** Whether rows leave the table; else the files added hold exactly the rows of those removed. */
+  readonly isDataChange: boolean;
+  readonly removed: readonly DataFile[];
+  readonly added: readonly DataFile[];
+  /** For `commitInfo`. */
+  readonly detail: Readonly<Record<string, unknown>>;
+  /** Asked right before each attempt; on false nothing is changed. */
+  readonly confirm?: () => Promise<boolean>;
+}
+
+/** The table to those who keep it in order. */
+export interface MaintainedTable extends Table {
+  /**
+   * Replaces files, whole or not at all, whatever roll-ups commit meanwhile. `superseded` when one of the files to
+   * remove is no longer part of the table, or `confirm` says no. Files added must have paths that were never used.
+   */
+  replace(work: Replacement, signal?: AbortSignal): Promise<CommitResult>;
+  /** Writes a checkpoint if enough versions followed the last one; the version it is of. */
+  checkpoint(signal?: AbortSignal): Promise<number | undefined>;
+  /** Files that were removed from the table lately, by path; of the snapshot last read. */
+  removed(): ReadonlyMap<string, RemovedDataFile>;
+  /** Whether this version of the software knows every column of the table; of the snapshot last read. */
+  knowsAllColumns(): boolean;
+}
+
+export interface RemovedDataFile {
+  readonly removedAtMs: number;
+  /** False when its rows are in other files. */
+  readonly isDataChange: boolean;
+}

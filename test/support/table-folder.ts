@@ -5,14 +5,14 @@ import { openTable } from "../../src/storage/delta-table.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { deltaLogKey } from "../../src/storage/layout.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import type { Table } from "../../src/storage/table.ts";
+import type { MaintainedTable } from "../../src/storage/table.ts";
 import { shardWork } from "./shard-work.ts";
 import { openTemporaryFolder } from "./temporary-folder.ts";
 
 export interface TableFolder extends AsyncDisposable {
   readonly store: ObjectStore;
   /** A reader and writer of its own, over this store or another. */
-  open(over?: ObjectStore): Table;
+  open(over?: ObjectStore): MaintainedTable;
   /** The actions of a version, as plain JSON. */
   entryOf(version: number): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** Puts a version as another engine would. */
@@ -24,7 +24,7 @@ export interface TableFolder extends AsyncDisposable {
 export async function openTableFolder(): Promise<TableFolder> {
   const folder = await openTemporaryFolder("table");
   const store = await openDirectoryStore({ directory: folder.path });
-  const open = (over: ObjectStore = store): Table =>
+  const open = (over: ObjectStore = store): MaintainedTable =>
     openTable({ store: over, clock: systemClock, log: createLog({ level: "error" }) });
   return {
     store,

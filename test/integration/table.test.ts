@@ -139,10 +139,10 @@ for (const kind of STORE_KINDS) {
     if (kind.name !== "S3") return;
     test("survives answers that are lost on the way", async () => {
       let puts = 0;
-      await using proxy = await openLosingProxy(
-        place.endpoint ?? "",
-        (method, path) => method === "PUT" && path.includes("_delta_log") && ++puts % 3 === 0,
-      );
+      await using proxy = await openLosingProxy(place.endpoint ?? "", {
+        isLost: (method, path) =>
+          method === "PUT" && path.includes("_delta_log") && ++puts % 3 === 0,
+      });
       const url = place.newUrl();
       await using shaky = await openStoreAt(url, proxy.endpoint);
       const tables = [tableOf(shaky), tableOf(shaky)];

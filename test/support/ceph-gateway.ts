@@ -24,6 +24,10 @@ export interface CephGateway extends AsyncDisposable {
   /** Variables by which the SDK's default chain finds the credentials. */
   readonly environment: Readonly<Record<string, string>>;
   createBucket(name: string): Promise<void>;
+  /** Kills the HTTP side at once (SIGKILL); what is stored stays. */
+  kill(): Promise<void>;
+  /** Starts the HTTP side again on the same port; resolves when it answers. */
+  start(): Promise<void>;
 }
 
 const PROGRAMS = ["ceph-mon", "ceph-osd", "radosgw", "ceph", "monmaptool", "radosgw-admin"];
@@ -54,15 +58,19 @@ export async function openCephGateway(): Promise<CephGateway> {
   const address = `[v2:127.0.0.1:${monitorPort}]`;
   await run("monmaptool", ["--create", "--fsid", ids.cluster, "--addv", "a", address, map]);
   await run("ceph-mon", [...conf, "--mkfs", "-i", "a", "--monmap", map, "--keyring", keyring]);
-  const daemon = (program: string, more: readonly string[]): void => {
+  const children: ChildProcess[] = [];
+  started.defer(async () => void await Promise.all(children.map(end)));
+  const daemon = (program: string, more: readonly string[]): ChildProcess => {
     const child = spawnWatched(program, [...conf, "-f", ...more]);
-    started.defer(() => end(child));
+    children.push(child);
+    return child;
   };
   daemon("ceph-mon", ["-i", "a"]);
   await run("ceph", [...conf, "--connect-timeout", "30", "osd", "new", ids.osd]);
   await run("ceph-osd", [...conf, "-i", "0", "--mkfs", "--osd-uuid", ids.osd]);
   daemon("ceph-osd", ["-i", "0"]);
-  daemon("radosgw", ["-n", "client.rgw"]);
+  const startGateway = () => daemon("radosgw", ["-n", "client.rgw"]);
+  let gateway = startGateway();
   const endpoint = `http://127.0.0.1:${gatewayPort}`;
   await answering(endpoint, join(folder.path, "rgw.log"));
   const credentials = ["--access-key", keys.access, "--secret", keys.secret];
@@ -89,6 +97,11 @@ export async function openCephGateway(): Promise<CephGateway> {
     environment: { AWS_ACCESS_KEY_ID: keys.access, AWS_SECRET_ACCESS_KEY: keys.secret },
     createBucket: async (name) => {
       await client.send(new CreateBucketCommand({ Bucket: name }));
+    },
+    kill: () => end(gateway),
+    async start() {
+      gateway = startGateway();
+      await answering(endpoint, join(folder.path, "rgw.log"));
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

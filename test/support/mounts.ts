@@ -10,8 +10,12 @@ export interface MountedFilesystem extends Disposable {
 
 const EXT4_BYTES = 32 * 1024 * 1024;
 
-export function mountTmpfs(): MountedFilesystem {
-  return mountAt((point) => execFileSync("mount", ["-t", "tmpfs", "probity-test", point]));
+/** Half of the machine's memory unless told. */
+export function mountTmpfs(
+  { sizeMiB }: { readonly sizeMiB?: number } = {},
+): MountedFilesystem {
+  const size = sizeMiB === undefined ? [] : ["-o", `size=${sizeMiB}m`];
+  return mountAt((point) => execFileSync("mount", ["-t", "tmpfs", ...size, "probity-test", point]));
 }
 
 export function mountExt4(): MountedFilesystem {

@@ -16,6 +16,7 @@ export type Capability =
   | "deno"
   | "bun"
   | "root"
+  | "faketime"
   | "systemd";
 
 /**

@@ -15,7 +15,7 @@ export interface Epoch {
   readonly shard: string;
   /** Ordinal of the last batch before the epoch: batch `n` of it has the ordinal `base + n`. */
   readonly base: number;
-  /** Digest that its first batch names as the one before it; "" for none. */
+  /** Digest that its first batch names as the one before it: the last that its shard's record knows; "" for none. */
   readonly previous: string;
 }
 
@@ -26,6 +26,8 @@ export interface SpoolIdentity {
   readonly epochs: readonly Epoch[];
   /** Every batch up to this ordinal was accepted, or went over to another epoch, when this was written. */
   readonly released: number;
+  /** Digest of the last batch for each shard that the agent has left, so that it goes on there when it comes back. */
+  readonly ends: Readonly<Record<string, string>>;
 }
 
 const FILE = "identity.json";
@@ -50,7 +52,13 @@ export async function ensureIdentity(directory: string): Promise<SpoolIdentity> 
   const known = await readIdentity(directory);
   if (known !== undefined) return known;
   const agent = randomBytes(AGENT_BYTES).toString("hex");
-  const draft = await writeBeside(directory, { format: 1, agent, epochs: [], released: 0 });
+  const draft = await writeBeside(directory, {
+    format: 1,
+    agent,
+    epochs: [],
+    released: 0,
+    ends: {},
+  });
   try {
     await link(draft, join(directory, FILE));
   } catch (error) {
@@ -113,11 +121,22 @@ function parseIdentity(text: string): SpoolIdentity | undefined {
     return undefined;
   }
   const { agent, released } = value;
+  const ends = parseEnds(value["ends"] ?? {});
   const epochs = value["epochs"].map(parseEpoch);
   const known = epochs.filter((epoch) => epoch !== undefined);
   const isWhole = typeof agent === "string" && isAgentName(agent) && isNatural(released) &&
-    known.length === epochs.length;
-  return isWhole ? { format: 1, agent, epochs: known, released } : undefined;
+    known.length === epochs.length && ends !== undefined;
+  return isWhole ? { format: 1, agent, epochs: known, released, ends } : undefined;
+}
+
+function parseEnds(value: unknown): Readonly<Record<string, string>> | undefined {
+  if (!isRecord(value)) return undefined;
+  const ends: Record<string, string> = {};
+  for (const [shard, digest] of Object.entries(value)) {
+    if (typeof digest !== "string" || !isShardName(shard)) return undefined;
+    ends[shard] = digest;
+  }
+  return ends;
 }
 
 function parseEpoch(value: unknown): Epoch | undefined {

@@ -155,18 +155,24 @@ function continueEpochs(
     readonly shard: string;
   },
 ): SpoolIdentity {
-  let epochs = before.epochs;
+  let { epochs, ends } = before;
   for (const { base, previous } of breaks) {
     const at = epochs.findLastIndex((each) => each.base < base);
     const made = { epoch: createEpochName(), shard: epochs[at]?.shard ?? shard, base, previous };
     epochs = epochs.toSpliced(at + 1, 0, made);
   }
-  if (epochs.at(-1)?.shard !== shard) {
-    const { highest: base, highestDigest: previous } = index;
+  const last = epochs.at(-1);
+  if (last?.shard !== shard) {
+    const { highest: base, highestDigest } = index;
+    // Each shard has a record of its own, which knows the agent by what it got of it.
+    if (last !== undefined) {
+      ends = { ...ends, [last.shard]: base > last.base ? highestDigest : last.previous };
+    }
+    const previous = ends[shard] ?? "";
     epochs = [...epochs, { epoch: createEpochName(), shard, base, previous }];
   }
   if (epochs === before.epochs) return before;
-  return prune({ ...before, epochs, released: Math.max(before.released, index.released) });
+  return prune({ ...before, epochs, ends, released: Math.max(before.released, index.released) });
 }
 
 /** Without the oldest epochs whose batches are all released, of which a few are kept to be recognised. */

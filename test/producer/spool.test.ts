@@ -164,11 +164,34 @@ describe("a spool", () => {
     expect(spool.head().epoch.shard).toBe("0");
     await spool.release(2);
     expect(spool.head()).toMatchObject({ isClosed: false, epoch: { shard: "1" } });
+    // The other shard's record never heard of the agent, so there is nothing to go on from.
     expect((await spool.read(1)).header).toMatchObject({
       number: 1,
-      previous: batch("b").digest,
+      previous: undefined,
       digest: batch("c").digest,
     });
+  });
+
+  it("that comes back to a shard goes on from its last batch there", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const moves: readonly (readonly [shard: string, content: string, previous: string | null])[] = [
+      ["0", "a", null],
+      ["1", "b", null],
+      ["0", "c", "a"],
+      ["2", "", null],
+      ["1", "d", "b"],
+      ["2", "e", null],
+      ["1", "f", "d"],
+    ];
+    for (const [shard, content, previous] of moves) {
+      await using spool = await open(folder.path, { shard });
+      if (content === "") continue;
+      await spool.append([batch(content)], undefined);
+      const { header } = await spool.read(1);
+      expect(spool.head().epoch.shard).toBe(shard);
+      expect(header.previous).toBe(previous === null ? undefined : batch(previous).digest);
+      await spool.release(1);
+    }
   });
 });
 

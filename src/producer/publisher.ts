@@ -99,6 +99,8 @@ class SpoolPublisher {
   /** The highest batch of the head epoch that the sender knows, and the last that was released. */
   #known = 0;
   #released = 0;
+  /** The head epoch when the sender was made: with its last release the spool goes on to the next one. */
+  #epoch = "";
   #incarnation = "";
   #epochs = 0;
   #trouble = "";
@@ -144,6 +146,7 @@ class SpoolPublisher {
     const start = { epoch: epoch.epoch, others, isClosed, released, batches, lastStored };
     this.#known = released.number + batches.length;
     this.#released = released.number;
+    this.#epoch = epoch.epoch;
     this.#epochs += 1;
     this.#inputs = this.#isOnline ? [{ kind: "connected" }] : [];
     return createSender(start);
@@ -151,6 +154,8 @@ class SpoolPublisher {
 
   async #runEpoch(sender: Sender): Promise<void> {
     while (!this.#stop.signal.aborted && !this.#options.connection.isClosed()) {
+      // The next epoch's batches have the same numbers: none of them is this sender's to see or to release.
+      if (this.#options.spool.epoch.epoch !== this.#epoch) return;
       this.#feed(sender);
       const command = sender.next();
       if (command.kind === "startEpoch") return await this.#startEpoch(command.reason);

@@ -30,7 +30,7 @@ export const agentCommand = defineCommand({
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
     const folder = dataFolderAt(global.data);
-    const { host, flushMs, listen } = settings.agent;
+    const { host, flushMs, shard, listen } = settings.agent;
     // Loaded here only: other commands do without the C library, and Deno lets them do without it.
     const { openAgent } = await import("../edge-agent/agent.ts");
     const { BPF_FOLDER } = await import("../edge-agent/bpf-filesystem.ts");
@@ -41,6 +41,7 @@ export const agentCommand = defineCommand({
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
       flushMs,
+      shard,
       listen,
       nats: natsAccessOf(settings.nats, { folder, role: "agent" }),
       version: versionOfPackage(),

@@ -2,6 +2,7 @@
  * Types of option values: how text from a flag or a variable and a value from the configuration file become one typed
  * value. Every type states the form it accepts, which errors and help quote.
  */
+import { isShardName } from "../event/wire.ts";
 
 export interface OptionType<T> {
   /** Placeholder in help, such as `duration`; undefined for flags without a value. */
@@ -47,6 +48,12 @@ export const file: OptionType<string> = textual(
   "file",
   "path of a file",
   (value) => value === "" ? undefined : value,
+);
+
+export const shardName: OptionType<string> = textual(
+  "shard",
+  "1 to 16 of a-z and 0-9",
+  (value) => isShardName(value) ? value : undefined,
 );
 
 export const folder: OptionType<string> = textual(

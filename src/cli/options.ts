@@ -6,7 +6,7 @@
  * file, default.
  */
 import { address, choiceOf, duration, file, flag, folder, integerBetween } from "./option-type.ts";
-import { type OptionType, size, text, urlOf } from "./option-type.ts";
+import { type OptionType, shardName, size, text, urlOf } from "./option-type.ts";
 
 /**
  * Where a value may come from: `file` a key of the configuration file (and flag and variable), `variable` a flag and a
@@ -137,6 +137,11 @@ export const AGENT_OPTIONS = {
     default: "1s",
     text: "longest time an event waits in an open batch; `up` sets 100ms",
   }),
+  shard: option("agent.shard", shardName, {
+    default: "0",
+    text:
+      "shard of the log that this host's events go to; what is spooled for another one goes there first",
+  }),
   listen: option("agent.listen", address, {
     default: "127.0.0.1:7334",
     text: "where the agent answers /healthz and /metrics and takes events",
@@ -179,6 +184,9 @@ export const ROLLUP_OPTIONS = {
   shards: option("rollup.shards", integerBetween(1, 64), {
     default: "1",
     text: "streams that the hosts are spread over",
+  }),
+  listen: optional("rollup.listen", address, {
+    text: "where a roll-up answers /healthz, /readyz and /metrics; default: nowhere",
   }),
 } as const;
 

@@ -1,15 +1,17 @@
 /**
- * `rollup`: moves the log of every shard into the archive, for as long as it is let, or one round with `--once` (for a
- * scheduler or a function runtime).
+ * `rollup`: moves the log into the archive. For as long as it is let, as one of any number of workers that divide the
+ * shards among themselves; or what is there now of every shard with `--once` (for a scheduler or a function runtime).
  */
 import { join } from "node:path";
-import { createMetrics } from "../runtime/metrics.ts";
+import type { Worker } from "../pipeline/worker.ts";
+import { createMetrics, type Metrics } from "../runtime/metrics.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
 import { openStore } from "../storage/open-store.ts";
-import type { Rollup } from "../pipeline/rollup.ts";
 import { defineCommand, type Invocation } from "./command.ts";
-import { CommandError, EXIT } from "./exit.ts";
+import { CommandError, EXIT, type ExitCode } from "./exit.ts";
+import type { HttpServer } from "./http-server.ts";
 import { natsAccessOf } from "./nats-access.ts";
-import { flag } from "./option-type.ts";
+import { type Address, flag } from "./option-type.ts";
 import { NATS_OPTIONS, option, ROLLUP_OPTIONS, STORE_OPTIONS } from "./options.ts";
 import { shardNames } from "./shards.ts";
 import { storeOptionsOf } from "./store-options.ts";
@@ -45,61 +47,110 @@ export const rollupCommand = defineCommand({
   ],
   options: OPTIONS,
   isDaemon: true,
-  run: async (invocation) => {
-    const { settings: { own, rollup }, output, signal } = invocation;
-    const connectLimit = own.once ? AbortSignal.timeout(CONNECT_LIMIT_MS) : undefined;
-    await using resources = new AsyncDisposableStack();
-    const rollups = await openRollups(invocation, { resources, connectLimit });
-    if (own.once) {
-      for (const [index, each] of rollups.entries()) {
-        const done = await each.runOnce(signal);
-        await output.json({ shard: shardNames(rollup.shards)[index], ...done });
-      }
-      return EXIT.ok;
-    }
-    await output.json({ command: "rollup" });
-    await Promise.all(rollups.map((each) => each.run(signal)));
-    return EXIT.ok;
-  },
+  run: (invocation) => invocation.settings.own.once ? runOnce(invocation) : runOn(invocation),
 });
 
-interface OpenRollups {
-  readonly resources: AsyncDisposableStack;
-  /** Ends waiting for the broker. */
-  readonly connectLimit: AbortSignal | undefined;
+type RollupInvocation = Invocation<typeof OPTIONS>;
+
+/** One run over every shard, one after the other. Safe beside workers and beside itself: each commit is conditional. */
+async function runOnce(invocation: RollupInvocation): Promise<ExitCode> {
+  const { settings: { rollup }, output, signal } = invocation;
+  const { openRollup } = await import("../pipeline/rollup.ts");
+  const { openRollupParts } = await import("../pipeline/rollup-parts.ts");
+  await using store = await openBucket(invocation);
+  const limit = AbortSignal.timeout(CONNECT_LIMIT_MS);
+  const options = { ...optionsOf(invocation), store, signal: AbortSignal.any([signal, limit]) };
+  await using parts = await reached(
+    openRollupParts({ ...options, name: "probity rollup --once" }),
+    { url: options.nats.url, limit },
+  );
+  for (const shard of shardNames(rollup.shards)) {
+    await using each = await openRollup({ ...options, parts, shard });
+    const done = await each.runOnce(signal);
+    await output.json({ shard, ...done });
+  }
+  return EXIT.ok;
 }
 
-async function openRollups(
-  { settings, global, log, signal }: Invocation<typeof OPTIONS>,
-  { resources, connectLimit }: OpenRollups,
-): Promise<Rollup[]> {
+/** A worker that serves its share of the shards. */
+async function runOn(invocation: RollupInvocation): Promise<ExitCode> {
+  const { settings: { rollup }, output, signal } = invocation;
+  const { openWorker } = await import("../pipeline/worker.ts");
+  await using store = await openBucket(invocation);
+  const options = { ...optionsOf(invocation), store, signal };
+  await using worker = await openWorker({ ...options, shards: shardNames(rollup.shards) });
+  await using server = await openStatus(rollup.listen, { worker, metrics: options.metrics });
+  await output.json({
+    command: "rollup",
+    ...(server === undefined ? {} : { listen: server.listen }),
+  });
+  await worker.run(signal);
+  return EXIT.ok;
+}
+
+async function openBucket(
+  { settings, global, log }: RollupInvocation,
+): Promise<ObjectStore> {
   const folder = dataFolderAt(global.data);
-  const nats = natsAccessOf(settings.nats, { folder, role: "rollup" });
-  const { openRollup } = await import("../pipeline/rollup.ts");
-  const store = resources.use(await openStore({ ...storeOptionsOf(settings.store, folder), log }));
-  const { intervalMs, segmentMaxBytes, shards } = settings.rollup;
-  const opening = shardNames(shards).map(async (shard) =>
-    resources.use(
-      await openRollup({
-        store,
-        nats,
-        shard,
-        intervalMs,
-        segmentMaxBytes,
-        scratchDirectory: join(folder.cache, "rollup", shard),
-        acceptNewStream: settings.own.acceptNewStream,
-        log,
-        metrics: createMetrics(),
-        signal: connectLimit === undefined ? signal : AbortSignal.any([signal, connectLimit]),
-      }),
-    )
-  );
+  return await openStore({ ...storeOptionsOf(settings.store, folder), log });
+}
+
+function optionsOf({ settings, global, log }: RollupInvocation) {
+  const folder = dataFolderAt(global.data);
+  const { intervalMs, segmentMaxBytes } = settings.rollup;
+  return {
+    nats: natsAccessOf(settings.nats, { folder, role: "rollup" }),
+    intervalMs,
+    segmentMaxBytes,
+    scratchDirectory: join(folder.cache, "rollup"),
+    acceptNewStream: settings.own.acceptNewStream,
+    log,
+    metrics: createMetrics(),
+  };
+}
+
+async function reached<T>(
+  opening: Promise<T>,
+  { url, limit }: { readonly url: string; readonly limit: AbortSignal },
+): Promise<T> {
   try {
-    return await Promise.all(opening);
+    return await opening;
   } catch (cause) {
-    await Promise.allSettled(opening);
-    if (connectLimit?.aborted !== true) throw cause;
-    const message = `Cannot reach the broker at ${nats.url} within ${CONNECT_LIMIT_MS} ms`;
+    if (!limit.aborted) throw cause;
+    const message = `Cannot reach the broker at ${url} within ${CONNECT_LIMIT_MS} ms`;
     throw new CommandError(EXIT.unreachable, message, { cause });
+  }
+}
+
+/** Health and figures over HTTP, where an address for them is given. */
+async function openStatus(
+  address: Address | undefined,
+  { worker, metrics }: { readonly worker: Worker; readonly metrics: Metrics },
+): Promise<HttpServer | undefined> {
+  if (address === undefined) return undefined;
+  const { openHttpServer } = await import("./http-server.ts");
+  return await openHttpServer({
+    fetch: (request) => answer(request, { worker, metrics }),
+    address,
+    tls: undefined,
+  });
+}
+
+async function answer(
+  { url, method }: Request,
+  { worker, metrics }: { readonly worker: Worker; readonly metrics: Metrics },
+): Promise<Response> {
+  if (method !== "GET" && method !== "HEAD") return new Response("only GET\n", { status: 405 });
+  switch (new URL(url).pathname) {
+    case "/healthz":
+      return new Response("ok\n");
+    case "/readyz":
+      return Response.json({ worker: worker.name, shards: worker.shards() });
+    case "/metrics":
+      return new Response(await metrics.text(), {
+        headers: { "content-type": metrics.contentType },
+      });
+    default:
+      return new Response("not found\n", { status: 404 });
   }
 }

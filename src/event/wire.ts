@@ -82,6 +82,9 @@ export function subjectOf(shard: string, agent: string): string {
   return `audit.${shard}.${agent}`;
 }
 
+/** Key-value bucket in which roll-up workers divide the shards among themselves. */
+export const LEASE_BUCKET = "PROBITY_leases";
+
 /** Subject on which the roll-up says that a shard's next commit is in the table; its payload is the table's version. */
 export function commitSubjectOf(shard: string): string {
   return `probity.commit.${shard}`;

@@ -69,6 +69,7 @@ export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string,
     gapRows: rows.gapRows,
     unreadable: round.messages.filter(({ unreadable }) => unreadable !== undefined).length +
       rows.quarantined.length,
+    quarantined: round.quarantined.length + rows.quarantined.length,
     contentBytes: round.contentBytes,
     evidenceBytes: round.segment.sizeBytes,
     ...round.verdicts,

@@ -22,10 +22,14 @@ export interface RollupMetrics {
   streamChanged(): void;
 }
 
-export interface RollupMetricsOptions {
+/** The figures of a process, whichever shards it serves. */
+export interface RollupFigures {
+  /** Figures of one shard, whose position is shown until they are disposed of. */
+  ofShard(shard: string, position: () => RollupPosition): RollupMetrics & Disposable;
+}
+
+export interface RollupFiguresOptions {
   readonly metrics: Metrics;
-  readonly shard: string;
-  readonly position: () => RollupPosition;
   readonly nowUs: () => number;
 }
 
@@ -44,15 +48,15 @@ const COUNTED: Readonly<Record<string, readonly [name: string, help: string]>> =
   refused: ["refused", "Messages with wrong headers or digest."],
   void: ["voids", "Batches that their agent no longer has."],
   unreadable: ["unreadable", "Accepted batches that could not be read."],
+  quarantined: ["quarantined", "Payloads set aside: of forks, refused and unreadable messages."],
 };
 
-export function createRollupMetrics(options: RollupMetricsOptions): RollupMetrics {
-  const { metrics, shard, position, nowUs } = options;
-  const labels = { shard };
+export function createRollupFigures({ metrics, nowUs }: RollupFiguresOptions): RollupFigures {
+  const positions = new Map<string, () => RollupPosition>();
+  const labels = ["shard"];
   const counter = (name: string, help: string) => {
-    const metric = metrics.counter(`probity_rollup_${name}_total`, { help, labels: ["shard"] });
-    metric.add(0, labels);
-    return (amount = 1): void => metric.add(amount, labels);
+    const metric = metrics.counter(`probity_rollup_${name}_total`, { help, labels });
+    return (shard: string, amount = 1): void => metric.add(amount, { shard });
   };
   const counted = Object.entries(COUNTED)
     .map(([key, [name, help]]) => ({ key, add: counter(name, help) }));
@@ -62,29 +66,55 @@ export function createRollupMetrics(options: RollupMetricsOptions): RollupMetric
   const conflicts = counter("conflicts", "Rounds thrown away since another roll-up came first.");
   const failures = counter("failures", "Rounds or starts that failed and were tried again.");
   const changes = counter("stream_changes", "Times the stream was found made again or shorter.");
+  const all = [
+    ...counted.map(({ add }) => add),
+    ...[commits, files, fileBytes, conflicts, failures, changes],
+  ];
   const latency = metrics.histogram("probity_rollup_commit_seconds", {
     help: "From a round's last message to its commit.",
-    labels: ["shard"],
+    labels,
     buckets: COMMIT_SECONDS,
   });
-  metrics.observed("probity_rollup_lag_messages", {
-    help: "Sequences of the stream that are not committed, as last looked at.",
-  }, () => Math.max(0, position().lastSequence - position().committedSequence));
-  metrics.observed("probity_rollup_lag_seconds", {
-    help: "Age of the oldest message that was read and is not committed.",
-  }, () => Math.max(0, nowUs() - (position().oldestUs ?? nowUs())) / 1_000_000);
+  const observed = (name: string, help: string, of: (position: RollupPosition) => number): void =>
+    metrics.observedEach(
+      name,
+      { help, labels },
+      () =>
+        [...positions].map(([shard, position]) =>
+          [{ shard }, Math.max(0, of(position()))] as const
+        ),
+    );
+  observed(
+    "probity_rollup_lag_messages",
+    "Sequences of the stream that are not committed, as last looked at.",
+    ({ lastSequence, committedSequence }) => lastSequence - committedSequence,
+  );
+  observed(
+    "probity_rollup_lag_seconds",
+    "Age of the oldest message that was read and is not committed.",
+    ({ oldestUs }) => oldestUs === undefined ? 0 : (nowUs() - oldestUs) / 1_000_000,
+  );
   return {
-    committed(counts, seconds) {
-      commits();
-      latency.observe(seconds, labels);
-      for (const { key, add } of counted) add(counts[key] ?? 0);
+    ofShard(shard, position) {
+      positions.set(shard, position);
+      for (const add of all) add(shard, 0);
+      return {
+        committed(counts, seconds) {
+          commits(shard);
+          latency.observe(seconds, { shard });
+          for (const { key, add } of counted) add(shard, counts[key] ?? 0);
+        },
+        written(count, sizeBytes) {
+          files(shard, count);
+          fileBytes(shard, sizeBytes);
+        },
+        conflicted: () => conflicts(shard),
+        failed: () => failures(shard),
+        streamChanged: () => changes(shard),
+        [Symbol.dispose]() {
+          if (positions.get(shard) === position) positions.delete(shard);
+        },
+      };
     },
-    written(count, sizeBytes) {
-      files(count);
-      fileBytes(sizeBytes);
-    },
-    conflicted: () => conflicts(),
-    failed: () => failures(),
-    streamChanged: () => changes(),
   };
 }

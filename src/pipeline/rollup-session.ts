@@ -50,9 +50,19 @@ export type MutablePosition = { -readonly [Key in keyof RollupPosition]: RollupP
 
 export interface SessionOptions {
   readonly signal: AbortSignal;
-  /** End once everything that the stream holds at the start is committed. */
+  /** End once everything that the stream holds at the start, or the target given, is committed. */
   readonly isOnce: boolean;
+  /** Where an earlier session of the same run was to end. */
+  readonly target?: OnceTarget | undefined;
+  /** Told where this one is to end. */
+  readonly onTarget?: (target: OnceTarget) => void;
   readonly onCommit?: () => void;
+}
+
+/** A place in one stream, known by its creation text. */
+export interface OnceTarget {
+  readonly created: string;
+  readonly sequence: number;
 }
 
 export interface SessionSummary {
@@ -88,14 +98,19 @@ export async function runSession(
   position.lastSequence = start.lastSequence;
   log.debug("reading on", { sequence: start.state.sequence, incarnation: start.state.incarnation });
   await using rows = await context.rows.database.connect();
-  const session = new Session(context, { ...options, watermarks, start, rows });
-  if (options.isOnce && start.lastSequence <= start.state.sequence) return session.summary();
+  const { created, lastSequence } = start;
+  const target = options.target?.created === created
+    ? options.target
+    : { created, sequence: lastSequence };
+  options.onTarget?.(target);
+  const session = new Session(context, { ...options, watermarks, start, rows, target });
+  if (options.isOnce && target.sequence <= start.state.sequence) return session.summary();
   const reading = new AbortController();
   await using source = createMessageSource(readStream({
     connection,
     stream: streamOf(shard),
     fromSequence: start.state.sequence + 1,
-    created: start.created,
+    created,
     signal: AbortSignal.any([reading.signal, options.signal]),
   }));
   try {
@@ -119,6 +134,7 @@ class Session {
   readonly #options: SessionOptions;
   readonly #watermarks: WatermarkWriter;
   readonly #start: StreamStart;
+  readonly #target: OnceTarget;
   readonly #connection: Connection;
   /** As of the last commit. */
   #state: StreamStart["state"];
@@ -138,6 +154,7 @@ class Session {
     options: SessionOptions & {
       readonly watermarks: WatermarkWriter;
       readonly start: StreamStart;
+      readonly target: OnceTarget;
       /** The connection that makes rows; not shared, since a round's messages are a table of it. */
       readonly rows: Connection;
     },
@@ -146,6 +163,7 @@ class Session {
     this.#options = options;
     this.#watermarks = options.watermarks;
     this.#start = options.start;
+    this.#target = options.target;
     this.#connection = options.rows;
     this.#state = options.start.state;
     this.#collected = options.start.state;
@@ -168,7 +186,7 @@ class Session {
     const either = AbortSignal.any([signal, failing.signal]);
     let finishing: Promise<void> = Promise.resolve();
     try {
-      while (!isOnce || this.#collected.sequence < this.#start.lastSequence) {
+      while (!isOnce || this.#collected.sequence < this.#target.sequence) {
         const apart = await this.#collectApart(source, either);
         await finishing;
         if (apart === undefined) continue;
@@ -230,7 +248,7 @@ class Session {
         limit ??= wait(intervalMs);
         const isFull = round.contentBytes >= segmentMaxBytes ||
           round.storedBytes >= segmentMaxBytes || round.messages >= ROUND_MESSAGES_MAX;
-        const isDone = isOnce && message.sequence >= this.#start.lastSequence;
+        const isDone = isOnce && message.sequence >= this.#target.sequence;
         if (isFull || isDone) return await round.finish();
       }
     } finally {

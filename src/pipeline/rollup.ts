@@ -6,46 +6,33 @@
  * the message at the committed sequence; whatever fails leaves both as they were, so every step may run twice and two
  * roll-ups at once.
  */
-import type { Clock } from "../runtime/clock.ts";
 import { systemClock } from "../runtime/clock.ts";
-import type { Log } from "../runtime/log.ts";
-import type { Metrics } from "../runtime/metrics.ts";
-import { connectNats } from "../runtime/nats.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import { StreamChangedError } from "../runtime/stream-reader.ts";
 import { openProducer } from "../producer/open-producer.ts";
 import { openTable } from "../storage/delta-table.ts";
-import { openDatabase } from "../storage/duckdb.ts";
-import type { ObjectStore } from "../storage/object-store.ts";
 import { isShardName } from "../event/wire.ts";
 import { tellOfRun } from "./own-events.ts";
-import { createRollupMetrics } from "./rollup-metrics.ts";
-import { RoundTooLargeError, type RowMaker, writeRoundRows } from "./round-rows.ts";
+import { openRollupParts, type RollupParts, type RollupPartsOptions } from "./rollup-parts.ts";
+import { RoundTooLargeError } from "./round-rows.ts";
 import {
   type MutablePosition,
+  type OnceTarget,
   type RollupContext,
   runSession,
   type SessionSummary,
 } from "./rollup-session.ts";
-import { openScratch } from "./scratch.ts";
 import { StreamMismatchError } from "./stream-start.ts";
 import { OvertakenError } from "./watermarks.ts";
 
-export interface RollupOptions {
-  /** The bucket; stays the caller's to close. */
-  readonly store: ObjectStore;
-  readonly nats: {
-    readonly url: string;
-    readonly credentialsFile?: string;
-    readonly inboxPrefix?: string;
-  };
+export interface RollupOptions extends RollupPartsOptions {
   readonly shard: string;
+  /** What it shares with other roll-ups of the process, which stays the caller's; by default parts of its own. */
+  readonly parts?: RollupParts;
   /** Longest time from a round's first message to its commit being made; 10 s by default. */
   readonly intervalMs?: number;
   /** A round ends at this much JSON; 256 MiB by default. */
   readonly segmentMaxBytes?: number;
-  /** Folder for payloads and files on their way, up to a few times a segment; need not outlive the process. */
-  readonly scratchDirectory: string;
   /** Make the stream again where it does not fit the bucket, instead of stopping with an error. */
   readonly acceptNewStream?: boolean;
   /** Spool of the roll-up's own events (start, heartbeat, stop of a run); none are made without one. */
@@ -56,17 +43,6 @@ export interface RollupOptions {
     /** Version of the software in them. */
     readonly version: string;
   };
-  /** Bound of DuckDB's memory; 384 MiB by default. */
-  readonly memoryLimitBytes?: number;
-  /** Threads of DuckDB; 2 by default. */
-  readonly threads?: number;
-  /** What makes rows; by default a DuckDB of its own. */
-  readonly rows?: RowMaker;
-  readonly log: Log;
-  readonly metrics: Metrics;
-  readonly clock?: Clock;
-  /** Ends waiting for the broker. */
-  readonly signal?: AbortSignal;
 }
 
 export interface Rollup extends AsyncDisposable {
@@ -84,43 +60,24 @@ export interface Rollup extends AsyncDisposable {
 
 export const DEFAULT_INTERVAL_MS = 10_000;
 export const DEFAULT_SEGMENT_MAX_BYTES = 256 * 1024 * 1024;
-export const DEFAULT_MEMORY_LIMIT_BYTES = 384 * 1024 * 1024;
-/** Spilled data on disk, in bytes. */
-const SPILL_BYTES_MAX = 4 * 1024 * 1024 * 1024;
 /** A round that took too much memory is followed by one of this part of its JSON, down to a single message. */
 const SHRINK = 8;
 /** Longest pause after failures that follow each other. */
 const FAILURE_BACKOFF = { firstMs: 250, maximumMs: 15_000 };
-/** So often one run over what is there starts anew when other roll-ups or the stream interfere. */
-const ONCE_SESSIONS_MAX = 20;
+/** So often one run over what is there starts anew without any progress, its own or that of another roll-up. */
+const ONCE_RESTARTS_MAX = 20;
 
 /** Opens everything a roll-up needs. Rejects when the store does not refuse conditional puts, or the broker refuses us. */
 export async function openRollup(options: RollupOptions): Promise<Rollup> {
-  const { store, nats, shard, scratchDirectory, log, metrics, clock = systemClock, signal } =
-    options;
+  const { store, shard, log, metrics, clock = systemClock } = options;
   if (!isShardName(shard)) {
     throw new RangeError(`Cannot roll up shard "${shard}": expected 1 to 16 of a-z and 0-9`);
   }
   await using stack = new AsyncDisposableStack();
-  await store.verifyConditionalPut(signal === undefined ? {} : { signal });
-  const scratch = stack.use(await openScratch(scratchDirectory));
-  const connection = stack.use(
-    await connectNats({
-      ...nats,
-      name: `probity rollup ${shard}`,
-      log,
-      clock,
-      ...(signal === undefined ? {} : { signal }),
-    }),
+  const parts = options.parts ?? stack.use(
+    await openRollupParts({ ...options, name: `probity rollup ${shard}` }),
   );
-  const database = options.rows?.database ?? stack.use(
-    await openDatabase({
-      memoryLimitBytes: options.memoryLimitBytes ?? DEFAULT_MEMORY_LIMIT_BYTES,
-      threads: options.threads ?? 2,
-      tempDirectory: `${scratch.path}/spill`,
-      tempLimitBytes: SPILL_BYTES_MAX,
-    }),
-  );
+  const { connection, rows, scratch } = parts;
   const producer = options.producer === undefined ? undefined : stack.use(
     await openProducer({ ...options.producer, shard, connection, log, clock, metrics }),
   );
@@ -129,7 +86,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
   const context: RollupContext = {
     store,
     connection,
-    rows: options.rows ?? { database, write: writeRoundRows },
+    rows,
     scratch,
     table: openTable({ store, clock, log }),
     shard,
@@ -140,12 +97,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     clock,
     position,
     totals,
-    metrics: createRollupMetrics({
-      metrics,
-      shard,
-      position: () => position,
-      nowUs: () => clock.nowUs(),
-    }),
+    metrics: stack.use(parts.figures.ofShard(shard, () => position)),
   };
   const resources = stack.move();
   return {
@@ -168,17 +120,32 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
   };
 }
 
-/** Sessions one after the other until what was there at the first is committed. */
+/** Sessions one after the other until what was there at the first is committed, whoever commits it. */
 async function runOnce(context: RollupContext, signal: AbortSignal): Promise<SessionSummary> {
+  const { position, clock } = context;
   let { segmentMaxBytes } = context;
-  for (let session = 1;; session++) {
+  let reached = 0;
+  let target: OnceTarget | undefined;
+  for (let restarts = 1;; restarts++) {
     try {
-      return await runSession({ ...context, segmentMaxBytes }, { signal, isOnce: true });
+      return await runSession({ ...context, segmentMaxBytes }, {
+        signal,
+        isOnce: true,
+        target,
+        onTarget: (first) => target = first,
+      });
     } catch (error) {
       signal.throwIfAborted();
-      if (!isRestart(error) || session >= ONCE_SESSIONS_MAX) throw error;
+      // What others commit is progress too; only standing still is bounded.
+      if (position.committedSequence > reached) restarts = 1;
+      reached = position.committedSequence;
+      if (!isRestart(error) || restarts >= ONCE_RESTARTS_MAX) throw error;
       segmentMaxBytes = nextSegmentBytes(segmentMaxBytes, error);
       noteRestart(context, error);
+      // Whoever came first goes on meanwhile, and the work is done once instead of twice.
+      if (error instanceof OvertakenError) {
+        await clock.sleep(backoffMs(restarts, { backoff: FAILURE_BACKOFF }), signal);
+      }
     }
   }
 }

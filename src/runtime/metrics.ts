@@ -38,6 +38,12 @@ export interface Metrics {
   histogram(name: string, options: HistogramOptions): HistogramMetric;
   /** Reads `value` anew at every scrape; for totals that are kept elsewhere, give a name ending in `_total`. */
   observed(name: string, options: MetricOptions, value: () => number): void;
+  /** As {@link Metrics.observed}, with one value for each set of labels there is at the time. */
+  observedEach(
+    name: string,
+    options: MetricOptions,
+    values: () => Iterable<readonly [labels: Labels, value: number]>,
+  ): void;
   /** Text in the exposition format, and its media type. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -82,6 +88,15 @@ export function createMetrics(): Metrics {
         ...settings(name, options),
         collect() {
           this.set(value());
+        },
+      });
+    },
+    observedEach(name, options, values) {
+      new Gauge({
+        ...settings(name, options),
+        collect() {
+          this.reset();
+          for (const [labels, value] of values()) this.set(labels, value);
         },
       });
     },

@@ -32,7 +32,7 @@ const NAMES: readonly Name[] = [
   { what: "a stream's name", owners: ["src/event/wire.ts"], pattern: /^AUDIT_/ },
   {
     what: "a key-value bucket",
-    owners: ["src/event/watermark.ts"],
+    owners: ["src/event/watermark.ts", "src/event/wire.ts"],
     pattern: /^(KV_)?PROBITY_[a-z]/,
   },
   {

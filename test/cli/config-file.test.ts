@@ -92,7 +92,10 @@ describe("a configuration file", () => {
   });
 
   it.each([
-    ["[agent]\nhots = 1", "line 2: [agent] hots is unknown; accepted: host, flush, listen, labels"],
+    [
+      "[agent]\nhots = 1",
+      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, labels",
+    ],
     ["x = 1", "line 1: [x] is unknown; accepted: [agent], [nats], "],
     ["\n[agnet]", "line 2: [agnet] is unknown; accepted: [agent], "],
     ["agent = 1", "line 1: [agent] cannot be 1; accepted: a table [agent]"],

@@ -97,7 +97,8 @@ describe.runIf(canRunNats())("one run over what is there", () => {
     const liar = await createBatchAgent("c").lines("{}\n", { count: 1 });
     await publishAll(rig.connection, [good, wrong, spoiled, liar]);
     const metrics = createMetrics();
-    expect(await rig.once({ metrics })).toMatchObject({ commits: 1, messages: 4, rows: 3 });
+    await using rollup = await rig.open({ metrics });
+    expect(await rollup.runOnce()).toMatchObject({ commits: 1, messages: 4, rows: 3 });
     const found = await rig.query("SELECT seq, topic FROM events ORDER BY seq");
     expect(found).toEqual([
       { seq: 1, topic: "app/test" },
@@ -119,7 +120,7 @@ describe.runIf(canRunNats())("one run over what is there", () => {
     const text = await metrics.text();
     expect(text).toContain('probity_rollup_refused_total{shard="0"} 1');
     expect(text).toContain('probity_rollup_unreadable_total{shard="0"} 2');
-    expect(text).toContain("probity_rollup_lag_messages 0");
+    expect(text).toContain('probity_rollup_lag_messages{shard="0"} 0');
   });
 
   test("leaves nothing in its scratch folder", async () => {

@@ -89,11 +89,11 @@ export async function openRollupRig(options: RollupRigOptions = {}): Promise<Rol
   };
 }
 
-/** The stream of shard 0, as the roll-up would make it. */
-export async function makeStream(connection: NatsConnection): Promise<void> {
+/** The stream of a shard, as the roll-up would make it. */
+export async function makeStream(connection: NatsConnection, shard = "0"): Promise<void> {
   await ensureStream(connection, {
-    name: streamOf("0"),
-    subjects: [subjectsOf("0")],
+    name: streamOf(shard),
+    subjects: [subjectsOf(shard)],
     messageBytesMax: MESSAGE_BYTES_MAX,
   });
 }

@@ -5,7 +5,7 @@
  * Each role has its own prefix of reply subjects: on a shared one, any user could listen to what others are answered.
  */
 import { WATERMARK_BUCKET } from "../../event/watermark.ts";
-import { commitSubjectOf, streamOf } from "../../event/wire.ts";
+import { commitSubjectOf, LEASE_BUCKET, streamOf } from "../../event/wire.ts";
 import { producerPermissions } from "../../producer/publisher.ts";
 import type { Role } from "./data-folder.ts";
 
@@ -17,6 +17,8 @@ export interface Permissions {
 /** Key-value buckets are streams of this name, and their keys subjects of this prefix (NATS ADR-8). */
 const WATERMARK_STREAM = `KV_${WATERMARK_BUCKET}`;
 const WATERMARK_KEYS = `$KV.${WATERMARK_BUCKET}.>`;
+const LEASE_STREAM = `KV_${LEASE_BUCKET}`;
+const LEASE_KEYS = `$KV.${LEASE_BUCKET}.>`;
 
 /** Prefix of the subjects on which a role is answered. */
 export function inboxPrefixOf(role: Role): string {
@@ -39,9 +41,16 @@ export function permissionsOf(
   if (role === "query") {
     return { publish: [...publish, ...reads], subscribe: [...subscribe, inbox, ...commits] };
   }
-  const owns = [...streams, WATERMARK_STREAM].flatMap(owning);
+  const owns = [...streams, WATERMARK_STREAM, LEASE_STREAM].flatMap(owning);
   return {
-    publish: [...publish, ...reads, ...owns, WATERMARK_KEYS, ...commits],
+    publish: [
+      ...publish,
+      ...reads,
+      ...reading(LEASE_STREAM),
+      ...owns,
+      ...[WATERMARK_KEYS, LEASE_KEYS],
+      ...commits,
+    ],
     subscribe: [...subscribe, inbox],
   };
 }

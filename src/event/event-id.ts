@@ -10,6 +10,9 @@ export interface EventPlace {
   readonly idx: number;
 }
 
+/** An idx beyond every real one: of a place after all events of a message. */
+export const WHOLE_MESSAGE = 999_999_999;
+
 const EVENT_ID = /^([0-9a-f]{8})-([1-9][0-9]{0,15})-(0|[1-9][0-9]{0,8})$/;
 
 export function formatEventId(place: EventPlace): string {

@@ -4,6 +4,7 @@
  *
  * Streams are told by their incarnations, which differ by shard and by each making of a stream.
  */
+import { WHOLE_MESSAGE } from "../event/event-id.ts";
 
 /** Last event given of one incarnation. */
 export interface StreamPlace {
@@ -17,9 +18,6 @@ export interface TailPlace {
   /** Newest broker time that was known when the place was given out, µs: streams that began later are news. */
   readonly knownUs: number;
 }
-
-/** An idx beyond every real one. */
-export const WHOLE_MESSAGE = 999_999_999;
 
 /** At most this many streams in one place. */
 const STREAMS_MAX = 256;

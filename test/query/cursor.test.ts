@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { WHOLE_MESSAGE } from "../../src/event/event-id.ts";
 import {
   createCursorCodec,
   type Cursor,
@@ -7,12 +8,7 @@ import {
   cursorKeyOf,
   queryDigest,
 } from "../../src/query/cursor.ts";
-import {
-  decodeTailPlace,
-  encodeTailPlace,
-  type TailPlace,
-  WHOLE_MESSAGE,
-} from "../../src/query/tail-place.ts";
+import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../../src/query/tail-place.ts";
 
 const codec = createCursorCodec(cursorKeyOf("a secret of some length"));
 const cursor: Cursor = {

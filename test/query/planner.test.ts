@@ -9,7 +9,7 @@ import { sliceByTime } from "../../src/query/planner/slices.ts";
 import { planBacklog, planLoaded } from "../../src/query/planner/tail-plan.ts";
 import { ADMIN_SCOPES, type Principal } from "../../src/query/principal.ts";
 import type { ReadView } from "../../src/query/read-view.ts";
-import { WHOLE_MESSAGE } from "../../src/query/tail-place.ts";
+import { WHOLE_MESSAGE } from "../../src/event/event-id.ts";
 import type { DataFile } from "../../src/storage/table.ts";
 
 const ADMIN: Principal = { name: "admin", scopes: ADMIN_SCOPES };

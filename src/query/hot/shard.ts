@@ -90,6 +90,8 @@ export class HotShard {
   #work: Promise<unknown> | undefined;
   unreadableMessages = 0;
   loadedMessages = 0;
+  /** How often what was loaded was given up and read anew. */
+  restarts = 0;
 
   constructor(options: HotShardOptions) {
     this.#options = options;
@@ -167,6 +169,7 @@ export class HotShard {
 
   #restart(reason: string): void {
     const round = this.#round;
+    this.restarts += 1;
     this.#options.segments.clear();
     this.#round = undefined;
     this.#loaded = 0;

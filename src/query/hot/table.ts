@@ -30,6 +30,10 @@ export interface HotTable extends AsyncDisposable {
   /** What a query that begins now reads. */
   acquire(): ViewLease;
   progress(): Progress;
+  /** Committed sequence of every stream whose shard still writes it, by incarnation. */
+  committed(): Progress;
+  /** Goes up whenever a stream is read anew: what was loaded before may have been of another chain of messages. */
+  readonly generation: number;
   /** What of the log cannot be searched yet, in words. */
   missing(): readonly string[];
   /** Calls `listener` when there are new rows or a stream is read anew. Returns a function that ends the calls. */
@@ -146,6 +150,11 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
           progress === undefined ? [] : [[progress.incarnation, progress.loaded] as const]
         ),
       ),
+    committed: () =>
+      new Map([...snapshot.shards.values()].map((each) => [each.incarnation, each.sequence])),
+    get generation() {
+      return parts.reduce((total, { shard }) => total + shard.restarts, 0);
+    },
     missing,
     onChange(listener) {
       listeners.add(listener);

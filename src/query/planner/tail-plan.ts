@@ -2,10 +2,11 @@
  * Plans of the live tail: rows of one stream in its own order, from the hot rows just loaded or from the whole record
  * behind a place. Each row is `<seq> <idx> <JSON>`, so that the place of a row need not be read out of its JSON.
  */
+import { WHOLE_MESSAGE } from "../../event/event-id.ts";
 import type { Condition } from "../filter.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange, ReadView } from "../read-view.ts";
-import { type StreamPlace, WHOLE_MESSAGE } from "../tail-place.ts";
+import type { StreamPlace } from "../tail-place.ts";
 import type { DataFile } from "../../storage/table.ts";
 import { type Binder, createBinder, type Statement } from "./binder.ts";
 import { predicatesOf, scopePredicates } from "./predicate.ts";
@@ -72,6 +73,39 @@ export function planBacklog(
   const rows = `SELECT * FROM (\n${source}\n) ORDER BY seq, idx LIMIT ${binder.integer(limit)}`;
   const sql = `SELECT ${TAIL_ROW} FROM (\n${rows}\n) ORDER BY seq, idx`;
   return { files: wanted, statement: { sql, parameters: binder.parameters }, upTo };
+}
+
+/** One row with `rows`, `first` and `last`: how many rows lie between two places of a stream, and which. */
+export function planBetween(
+  request: TailRequest,
+  principal: Principal,
+  options: {
+    readonly view: ReadView;
+    readonly incarnation: string;
+    readonly after: StreamPlace;
+    readonly upTo: StreamPlace;
+  },
+): { readonly files: readonly DataFile[]; readonly statement: Statement } {
+  const { view, incarnation, after, upTo } = options;
+  const files = view.files.filter((file) => {
+    const range = sequenceRangeOf(file, incarnation);
+    return range !== undefined && range.to >= after.sequence && range.from <= upTo.sequence &&
+      mayHold(file, request.conditions);
+  });
+  const hot = view.hot.filter((each) => each.incarnation === incarnation);
+  const binder = createBinder();
+  const [from, to] = [binder.integer(after.sequence), binder.integer(upTo.sequence)];
+  const predicates = [
+    `incarnation = ${binder.text(incarnation)}`,
+    `(seq > ${from} OR seq = ${from} AND idx > ${binder.integer(after.idx)})`,
+    `(seq < ${to} OR seq = ${to} AND idx <= ${binder.integer(upTo.idx)})`,
+    ...tailPredicates(request, principal, binder),
+  ];
+  const source = sourceOf({ hasFiles: files.length > 0, hot, detail: "text", predicates }, binder);
+  const place = `lpad(seq::VARCHAR, 16, '0') || '-' || lpad(idx::VARCHAR, 9, '0')`;
+  const sql = `SELECT count(*) AS rows, min(${place}) AS first, max(${place}) AS last ` +
+    `FROM (\n${source}\n)`;
+  return { files, statement: { sql, parameters: binder.parameters } };
 }
 
 /** Where a stream's part of a backlog begins. */

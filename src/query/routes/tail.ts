@@ -133,6 +133,7 @@ function formatItem(item: TailItem): string {
       return `event: gap\n${id}data: ${JSON.stringify(data)}\n\n`;
     }
     case "place":
+    case "present":
       // An id without data moves the client's place and is no event of its own.
       return `: \n${id}\n`;
   }

@@ -12,7 +12,7 @@ import type { HotTable } from "../hot/table.ts";
 import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
-import { LiveQueue, type TailRow } from "./live-queue.ts";
+import { createLiveQueue, type LiveQueue, type TailRow } from "./live-queue.ts";
 
 export interface Membership {
   /** Last sequence handed out of every stream before this client joined. */
@@ -22,7 +22,12 @@ export interface Membership {
 }
 
 export interface Dispatcher extends AsyncDisposable {
-  join(request: TailRequest, principal: Principal): Membership;
+  /** A durable client can read what it could not take by itself, and is never waited for. */
+  join(
+    request: TailRequest,
+    principal: Principal,
+    options?: { readonly isDurable: boolean },
+  ): Membership;
   /** Last sequence handed out, per stream: all rows up to there are in the queues of those who want them. */
   readonly dispatched: ReadonlyMap<string, number>;
 }
@@ -31,7 +36,7 @@ export interface DispatcherOptions {
   readonly hot: HotTable;
   readonly connection: Connection;
   readonly log: Log;
-  readonly createQueue?: () => LiveQueue;
+  readonly createQueue?: (options: { readonly isDurable: boolean }) => LiveQueue;
 }
 
 /** How long others wait for a client whose queue fills, in milliseconds; once it has missed something, not at all. */
@@ -48,7 +53,7 @@ interface Group {
 }
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { hot, connection, log, createQueue = () => new LiveQueue() } = options;
+  const { hot, connection, log, createQueue = createLiveQueue } = options;
   const groups = new Map<string, Group>();
   /** Last sequence that is being handed out; who joins reads up to there by itself. */
   const assigned = new Map<string, number>(hot.progress());
@@ -112,11 +117,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     dispatched,
-    join(request, principal) {
+    join(request, principal, { isDurable } = { isDurable: false }) {
       const key = JSON.stringify([request, scopesKey(principal)]);
       const group = groups.get(key) ?? { request, principal, queues: new Set() };
       groups.set(key, group);
-      const queue = createQueue();
+      const queue = createQueue({ isDurable });
       if (isClosed) queue.close();
       group.queues.add(queue);
       return {

@@ -5,7 +5,7 @@
  * Invariants: rows of a stream are given in the order of its sequences, each once; the place given with a row says
  * that everything before it was given as well. What a slow client misses stands in a gap.
  */
-import { formatEventId } from "../../event/event-id.ts";
+import { formatEventId, WHOLE_MESSAGE } from "../../event/event-id.ts";
 import type { Executor } from "../executor.ts";
 import type { HotTable } from "../hot/table.ts";
 import { planEvent } from "../planner.ts";
@@ -13,7 +13,7 @@ import { planBacklog, planStarts, type TailRequest } from "../planner/tail-plan.
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
 import type { Since } from "../request.ts";
-import { type StreamPlace, type TailPlace, WHOLE_MESSAGE } from "../tail-place.ts";
+import type { StreamPlace, TailPlace } from "../tail-place.ts";
 import { parseTime } from "../time-text.ts";
 import { type Dispatcher, type Membership, parseTailRow } from "./dispatcher.ts";
 import type { Skipped, TailRow } from "./live-queue.ts";
@@ -28,12 +28,17 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** After so long without an event, the place alone is given. */
   readonly quietMs: number;
+  /**
+   * Nothing is left out however slow the client is: what it could not take is read from the record. How far it has come
+   * is told also where no event was, and so is each time that it has come to the present.
+   */
+  readonly isDurable?: boolean;
 }
 
 export type TailItem =
   | { readonly kind: "row"; readonly row: TailRow; readonly place: TailPlace }
   | { readonly kind: "gap"; readonly skipped: Skipped; readonly place: TailPlace }
-  | { readonly kind: "place"; readonly place: TailPlace };
+  | { readonly kind: "place" | "present"; readonly place: TailPlace };
 
 export interface TailSource {
   readonly hot: HotTable;
@@ -50,21 +55,23 @@ export async function* follow(
   options: FollowOptions,
 ): AsyncGenerator<readonly TailItem[], void> {
   const { dispatcher } = source;
-  const { request, principal, signal } = options;
-  const member = dispatcher.join(request, principal);
+  const { request, principal, signal, isDurable = false } = options;
+  const join = () => dispatcher.join(request, principal, { isDurable });
+  const member = join();
   let membership: Membership | undefined = member;
   try {
     const streams = await beginningOf(source, { ...options, from: member.from });
     // The first place is given at once, so that a client that is cut off before any event resumes from here.
     yield [{ kind: "place", place: placeOf(source, streams) }];
     while (!signal.aborted) {
-      membership ??= dispatcher.join(request, principal);
+      membership ??= join();
       for (const incarnation of membership.from.keys()) {
         if (!streams.has(incarnation)) {
           streams.set(incarnation, { sequence: 0, idx: WHOLE_MESSAGE });
         }
       }
       yield* catchUp(source, options, { streams, from: membership.from });
+      if (isDurable) yield [{ kind: "present", place: placeOf(source, streams) }];
       const ended = yield* live(source, options, { streams, membership });
       if (ended === "closed") return;
       membership.leave();
@@ -166,7 +173,9 @@ async function* catchUp(
     while (hasMore && !options.signal.aborted) {
       const rows = await backlog(source, options, { streams, from, incarnation });
       hasMore = rows.hasMore;
+      const hasMoved = rows.hasMore && options.isDurable === true;
       if (rows.items.length > 0) yield rows.items;
+      else if (hasMoved) yield [{ kind: "place", place: placeOf(source, streams) }];
     }
   }
 }
@@ -204,7 +213,7 @@ async function backlog(
 /** Gives what comes until the client must catch up again or all ends. */
 async function* live(
   source: TailSource,
-  { signal, quietMs }: FollowOptions,
+  { signal, quietMs, isDurable }: FollowOptions,
   { streams, membership }: { readonly streams: Streams; readonly membership: Membership },
 ): AsyncGenerator<readonly TailItem[], "again" | "closed"> {
   const { queue } = membership;
@@ -222,6 +231,7 @@ async function* live(
         break;
       }
       case "skipped":
+        if (isDurable === true) return "again";
         for (const { incarnation, sequence, idx } of taken.skipped.last) {
           streams.set(incarnation, { sequence, idx });
         }

@@ -34,10 +34,18 @@ export interface LiveQueueOptions {
   readonly rowsMax: number;
   /** Bound of waiting JSON, in characters. */
   readonly lengthMax: number;
+  /** Whether others wait a moment for the client when it fills; they do by default. */
+  readonly isWaitedFor?: boolean;
 }
 
 export const QUEUE_ROWS_MAX = 10_000;
 export const QUEUE_LENGTH_MAX = 8 * 1024 * 1024;
+
+const LIMITS: LiveQueueOptions = { rowsMax: QUEUE_ROWS_MAX, lengthMax: QUEUE_LENGTH_MAX };
+
+export function createLiveQueue({ isDurable }: { readonly isDurable: boolean }): LiveQueue {
+  return new LiveQueue({ ...LIMITS, isWaitedFor: !isDurable });
+}
 
 export class LiveQueue {
   readonly #options: LiveQueueOptions;
@@ -48,9 +56,7 @@ export class LiveQueue {
   #isClosed = false;
   #wake: () => void = () => undefined;
 
-  constructor(
-    options: LiveQueueOptions = { rowsMax: QUEUE_ROWS_MAX, lengthMax: QUEUE_LENGTH_MAX },
-  ) {
+  constructor(options: LiveQueueOptions = LIMITS) {
     this.#options = options;
   }
 
@@ -60,7 +66,8 @@ export class LiveQueue {
 
   /** Whether the next rows may not fit, though the client has kept up until now. */
   get isFilling(): boolean {
-    const { rowsMax, lengthMax } = this.#options;
+    const { rowsMax, lengthMax, isWaitedFor = true } = this.#options;
+    if (!isWaitedFor) return false;
     const isHalfFull = this.#rows.length > rowsMax / 2 || this.#length > lengthMax / 2;
     return isHalfFull && this.#skipped === undefined && !this.#isBroken && !this.#isClosed;
   }

@@ -100,6 +100,9 @@ function createHandler(
     const principal = allow(request, { route, authenticator, audit, remote });
     const url = new URL(request.url);
     const parameters = readParameters(url, known);
+    const given = Object.fromEntries(
+      [...parameters].map(([key, values]) => [key, values.length === 1 ? values[0] : values]),
+    );
     const call: Call = {
       request,
       principal,
@@ -111,13 +114,20 @@ function createHandler(
         audit.read({
           principal,
           route: request.method === "HEAD" ? name.replace("GET", "HEAD") : name,
-          parameters: said ?? Object.fromEntries(
-            [...parameters].map(([key, values]) => [key, values.length === 1 ? values[0] : values]),
-          ),
+          parameters: said ?? given,
           rows,
           bytes,
           remote,
           outcome,
+        });
+      },
+      reportChange({ what, more = {} }) {
+        audit.changed({
+          principal,
+          route: name,
+          what,
+          parameters: { ...given, ...more },
+          remote,
         });
       },
     };

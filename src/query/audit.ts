@@ -1,6 +1,6 @@
 /**
  * The audit of the auditors: every read of the record becomes an `audit/query` event, every refused token an
- * `audit/login` failure. They enter the log like all others.
+ * `audit/login` failure, every change of what the service keeps `audit/admin`. They enter the log like all others.
  *
  * Invariant: what an attacker can repeat without a token is bounded: of refused tokens at most
  * {@link FAILURES_PER_MINUTE} events a minute are written, and the rest are counted in the next.
@@ -23,8 +23,20 @@ export interface ReadReport {
   readonly outcome: "success" | "failure";
 }
 
+/** Change of something that the service keeps. */
+export interface ChangeReport {
+  readonly principal: Pick<Principal, "name">;
+  /** "" when nobody asked for it. */
+  readonly route: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** What was done, in words that follow the principal's name. */
+  readonly what: string;
+  readonly remote: string | undefined;
+}
+
 export interface Audit {
   read(report: ReadReport): void;
+  changed(report: ChangeReport): void;
   refused(refusal: { readonly remote: string | undefined; readonly reason: string }): void;
 }
 
@@ -46,9 +58,7 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
   let suppressed = 0;
   return {
     read({ principal, route, parameters, rows, bytes, remote, outcome }) {
-      const said = Object.fromEntries(
-        Object.entries(parameters).map(([name, value]) => [name, shortened(value)]),
-      );
+      const said = shortenedAll(parameters);
       const count = rows === undefined ? "events" : rows === 1 ? "1 row" : `${rows} rows`;
       const verb = outcome === "failure"
         ? "failed to read"
@@ -70,6 +80,24 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
           parameters: said,
           ...(rows === undefined ? {} : { rows }),
           ...(bytes === undefined ? {} : { bytes }),
+          ...(remote === undefined ? {} : { remote }),
+        },
+      });
+    },
+    changed({ principal, route, parameters, what, remote }) {
+      emit({
+        timeUs: clock.nowUs(),
+        topic: "audit/admin",
+        severity: "info",
+        outcome: "success",
+        user: principal.name,
+        service: AUDIT_SERVICE,
+        ...addressOf(remote),
+        message: `${principal.name} ${what}.`,
+        detail: {
+          principal: principal.name,
+          ...(route === "" ? {} : { route }),
+          parameters: shortenedAll(parameters),
           ...(remote === undefined ? {} : { remote }),
         },
       });
@@ -108,6 +136,14 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
 
 function addressOf(remote: string | undefined): { readonly src_ip?: string } {
   return remote === undefined ? {} : { src_ip: remote };
+}
+
+function shortenedAll(
+  parameters: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(parameters).map(([name, value]) => [name, shortened(value)]),
+  );
 }
 
 function shortened(value: unknown): unknown {

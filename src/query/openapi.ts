@@ -34,6 +34,7 @@ export function describeApi(routes: readonly Route[], version: string): unknown 
 function operationOf(route: Route): unknown {
   const { summary, action, pathParameters = [], parameters = [], takesFilters, body } = route;
   const filters = takesFilters === true ? FILTER_PARAMETERS : [];
+  const status = Object.keys(route.answers).length === 0 ? 204 : 200;
   const headers = action === "read" || action === "sql" ? READ_HEADERS : {};
   return {
     summary,
@@ -46,7 +47,7 @@ function operationOf(route: Route): unknown {
       requestBody: { required: true, content: { "application/json": { schema: body } } },
     }),
     responses: {
-      200: {
+      [status]: {
         description: "success",
         headers: Object.fromEntries(
           Object.entries(headers).map(([name, description]) => [

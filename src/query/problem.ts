@@ -34,6 +34,7 @@ const TITLES = {
   404: "Not Found",
   405: "Method Not Allowed",
   406: "Not Acceptable",
+  409: "Conflict",
   410: "Gone",
   413: "Content Too Large",
   414: "URI Too Long",

@@ -16,7 +16,7 @@ export interface RouteParameter {
 }
 
 export interface Route {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   /** With a parameter in braces: `/v1/events/{id}`. */
   readonly path: string;
   readonly summary: string;
@@ -46,6 +46,15 @@ export interface Call {
   readonly signal: AbortSignal;
   /** Tells the audit what was read. */
   report(report: CallReport): void;
+  /** Tells the audit what was changed. */
+  reportChange(report: ChangeReport): void;
+}
+
+export interface ChangeReport {
+  /** What was done, as in `made subscription "siem"`. */
+  readonly what: string;
+  /** Beside the parameters of the request. */
+  readonly more?: Readonly<Record<string, unknown>>;
 }
 
 export interface CallReport {

@@ -14,6 +14,7 @@ import { connectNats, type NatsConnection } from "../runtime/nats.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { type Database, openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
+import { createSubscriptionRegistry } from "../storage/subscription.ts";
 import { type Activity, createActivity } from "./activity.ts";
 import { type App, createApp } from "./app.ts";
 import { AUDIT_SERVICE, createAudit } from "./audit.ts";
@@ -29,7 +30,10 @@ import { eventsRoute } from "./routes/events.ts";
 import { hostsRoute, topicsRoute } from "./routes/figures.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
+import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
+import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
+import { openSubscriptions, type Subscriptions } from "./subscriptions/subscriptions.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
 
@@ -152,6 +156,23 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     await Promise.all([tails.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
   });
   stack.use(dispatcher);
+  const tailSource = { hot: hotTable, executor: backlogs, dispatcher };
+  const subscriptions = stack.use(
+    openSubscriptions({
+      source: tailSource,
+      registry: createSubscriptionRegistry({ store, nowMs: () => clock.nowUs() / 1_000 }),
+      clock,
+      log,
+      onExpired: ({ name }) =>
+        audit.changed({
+          principal: { name: AUDIT_SERVICE },
+          route: "",
+          parameters: { name },
+          what: `removed subscription "${name}", which nobody has read for longer than it may be`,
+          remote: undefined,
+        }),
+    }),
+  );
 
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable });
   const acquire = () => hotTable.acquire();
@@ -165,9 +186,18 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
     eventRoute({ executor: pages, acquire }),
     tailRoute({
-      source: { hot: hotTable, executor: backlogs, dispatcher },
+      source: tailSource,
       hot: hotTable,
       activity: tails,
+      clientsMax: CLIENTS_MAX,
+      heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+    }),
+    ...subscriptionRoutes({ subscriptions, hot: hotTable, nowUs: () => clock.nowUs() }),
+    subscriptionEventsRoute({
+      subscriptions,
+      hot: hotTable,
+      tails,
+      streams,
       clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
@@ -176,7 +206,10 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     hostsRoute({ executor: pages, acquire }),
     ...statusRoutes({ ready, metrics }),
   ];
-  observe(metrics, { hotTable, tails, streams, cachedBytes: () => files.cachedBytes });
+  observe(metrics, {
+    ...{ hotTable, tails, streams, subscriptions },
+    cachedBytes: () => files.cachedBytes,
+  });
   const app: App = createApp({
     routes: [...routes, openApiRoute(routes, options.version)],
     authenticator: createAuthenticator([admin.known, ...options.tokens.others ?? []]),
@@ -290,10 +323,11 @@ function readinessOf(
 
 function observe(
   metrics: Metrics,
-  { hotTable, tails, streams, cachedBytes }: {
+  { hotTable, tails, streams, subscriptions, cachedBytes }: {
     readonly hotTable: HotTable;
     readonly tails: Activity;
     readonly streams: Activity;
+    readonly subscriptions: Subscriptions;
     readonly cachedBytes: () => number;
   },
 ): void {
@@ -312,6 +346,16 @@ function observe(
     ["probity_table_version", "Table version in use.", () => hotTable.version],
     ["probity_tail_clients", "Clients that follow the record.", () => tails.count],
     ["probity_event_streams", "Answers that are being streamed.", () => streams.count],
+    [
+      "probity_subscription_readers",
+      "Readers of subscriptions.",
+      () => subscriptions.figures.readers,
+    ],
+    [
+      "probity_subscription_events_total",
+      "Events handed out to readers of subscriptions.",
+      () => subscriptions.figures.delivered,
+    ],
     ["probity_cache_bytes", "Copies of data files.", cachedBytes],
   ];
   for (const [name, help, value] of gauges) metrics.observed(name, { help }, value);

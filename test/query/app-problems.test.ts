@@ -248,6 +248,10 @@ describe("the other routes", () => {
       "/v1/events/{id}",
       "/v1/hosts",
       "/v1/sql",
+      "/v1/subscriptions",
+      "/v1/subscriptions/{name}",
+      "/v1/subscriptions/{name}/events",
+      "/v1/subscriptions/{name}/skip",
       "/v1/tail",
       "/v1/topics",
     ]);

@@ -15,6 +15,8 @@ import { createMessageMaker, numberedEvents } from "./test-messages.ts";
 export const TOKEN = "test-token-of-enough-length";
 /** Of somebody who may read files of one host, and nothing else. */
 export const VIEWER = "viewer-token-of-enough-length";
+/** Of somebody who may see figures of the process, and no event. */
+export const METER = "meter-token-of-enough-length";
 export const INCARNATION = "0a1b2c3d";
 export const START_US = Date.UTC(2026, 5, 1) * 1000;
 /** The day of all events. */
@@ -66,6 +68,12 @@ export async function openQueryFixture(): Promise<QueryFixture> {
         principal: {
           name: "viewer",
           scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+        },
+      }, {
+        sha256: digestOfToken(METER),
+        principal: {
+          name: "meter",
+          scopes: { actions: new Set(["operate"]), topics: "all", hosts: "all" },
         },
       }],
     },

@@ -9,6 +9,7 @@ import {
   type QueryServiceOptions,
 } from "../../src/query/open-query.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
+import { createLog } from "../../src/runtime/log.ts";
 import { openRollupRig, quietLog, type RollupRig, until } from "./rollup-rig.ts";
 
 export const QUERY_TOKEN = "integration-token-of-enough-length";
@@ -59,7 +60,7 @@ async function startQuery(
     producerDirectory: join(rig.folder, "query-spool"),
     version: "0.0.0",
     flushMs: 100,
-    log: quietLog,
+    log: process.env["DEBUG"] === undefined ? quietLog : createLog({ level: "warn" }),
     metrics: createMetrics(),
     ...options,
   });

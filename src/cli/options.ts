@@ -170,6 +170,21 @@ export const STORE_OPTIONS = {
     default: "false",
     text: "put the bucket's name in the path instead of the host name",
   }),
+  encryption: option("store.encryption", choiceOf(["bucket", "s3", "kms"]), {
+    default: "bucket",
+    text:
+      "server-side encryption that S3 is asked for: as the bucket does by itself, SSE-S3 or SSE-KMS",
+  }),
+  kmsKey: optional("store.kms_key", text, {
+    text: "id or ARN of the key for SSE-KMS; default: the account's own for S3",
+  }),
+  lock: option("store.lock", choiceOf(["none", "governance", "compliance"]), {
+    default: "none",
+    text: "Object Lock of evidence, quarantine and the table's log",
+  }),
+  lockForMs: optional("store.lock_for", duration, {
+    text: "how long each of them is locked after it is written",
+  }),
 } as const;
 
 export const ROLLUP_OPTIONS = {

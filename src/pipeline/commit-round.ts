@@ -7,6 +7,7 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
+import { putContent } from "../storage/content-object.ts";
 import { dataFileKey, evidenceKey, quarantineKey } from "../storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../storage/object-store.ts";
 import { putState } from "../storage/state-object.ts";
@@ -98,9 +99,9 @@ async function putQuarantined(
   const request = signal === undefined ? {} : { signal };
   for (const { path, note } of quarantined.slice(0, QUARANTINE_OBJECTS_MAX)) {
     const key = quarantineKey(round.range.incarnation, note.sequence);
-    await store.put(key, await readFile(path), request);
+    await putContent(store, { key, body: await readFile(path) }, request);
     const text = `${JSON.stringify(note, undefined, 2)}\n`;
-    await store.put(`${key}.json`, new TextEncoder().encode(text), request);
+    await putContent(store, { key: `${key}.json`, body: new TextEncoder().encode(text) }, request);
   }
   const left = quarantined.length - QUARANTINE_OBJECTS_MAX;
   if (left > 0) log.warn("payloads are quarantined in the evidence segment only", { count: left });

@@ -1,5 +1,5 @@
 /**
- * Objects whose key holds a digest of their content: data files, evidence, states. Whoever wrote one, it is the same.
+ * Objects whose key says what they hold: data files, evidence, states, quarantine. Whoever wrote one, it is the same.
  *
  * Invariant: when a put returns, the object stands there whole. That it stood there before, or that an answer was lost
  * on the way, makes no difference.
@@ -9,7 +9,7 @@ import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./ob
 /** An object is written at most so often when the answers are lost. */
 export const CONTENT_ATTEMPTS_MAX = 4;
 
-/** Puts an object under a key made of its digest. */
+/** Puts an object under a key that only this content can have. */
 export function putContent(
   store: ObjectStore,
   object: { readonly key: string; readonly body: Uint8Array },

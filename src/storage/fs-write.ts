@@ -5,7 +5,8 @@
  * temporary file of the same folder and fsynced before any other name points to it, and the folder is fsynced after.
  */
 import { randomBytes } from "node:crypto";
-import { constants, copyFile, link, lstat, mkdir, open, rename, unlink } from "node:fs/promises";
+import { constants, copyFile, type FileHandle, link } from "node:fs/promises";
+import { lstat, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 export const FOLDER_MODE = 0o750;
@@ -109,4 +110,17 @@ async function writeDurably(path: string, content: Content): Promise<void> {
 async function isSameFile(left: string, right: string): Promise<boolean> {
   const [one, two] = await Promise.all([left, right].map((path) => lstat(path, { bigint: true })));
   return one !== undefined && two !== undefined && one.ino === two.ino && one.dev === two.dev;
+}
+
+/** Writes all that comes; how many bytes that was. */
+export async function writeStream(
+  file: FileHandle,
+  stream: ReadableStream<Uint8Array> | undefined,
+): Promise<number> {
+  let written = 0;
+  for await (const chunk of stream ?? []) {
+    await file.writeFile(chunk);
+    written += chunk.length;
+  }
+  return written;
 }

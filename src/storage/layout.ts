@@ -105,3 +105,12 @@ export function registryKey(kind: string, name: string): string {
 function rangeName({ incarnation, first, last }: SequenceRange): string {
   return `${incarnation}-${first}-${last}`;
 }
+
+/**
+ * Whether what stands under a key is never written over and never vacuumed: evidence, quarantine, and the entries of
+ * the Delta log. Data files are not among them: compaction replaces them, and `rollup replay` makes
+ * them again from the evidence.
+ */
+export function isKeptForGood(key: string): boolean {
+  return /^(evidence|quarantine)\//.test(key) || versionOfDeltaLogKey(key) !== undefined;
+}

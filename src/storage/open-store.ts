@@ -2,6 +2,7 @@
 import type { Log } from "../runtime/log.ts";
 import { openDirectoryStore } from "./fs-store.ts";
 import type { ObjectStore } from "./object-store.ts";
+import type { S3Protection } from "./s3-protection.ts";
 
 export interface StoreOptions {
   /** `file:///path` or `s3://bucket/prefix`. */
@@ -11,6 +12,8 @@ export interface StoreOptions {
   readonly region?: string;
   /** Bucket names in the path instead of the host name; what most services other than Amazon's want. */
   readonly pathStyle?: boolean;
+  /** Encryption and locks that S3 is asked for; a directory has neither. */
+  readonly protection?: S3Protection;
   readonly log: Log;
 }
 

@@ -21,19 +21,14 @@ import {
 } from "@aws-sdk/client-s3";
 import { randomBytes, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, readFile, stat } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
 import { verifyConditions } from "./conditional-put.ts";
-import { moveOver, removeIfPresent } from "./fs-write.ts";
+import { moveOver, removeIfPresent, writeStream } from "./fs-write.ts";
 import { probeKey } from "./layout.ts";
 import { checkKeyPrefix, checkObjectKey, isObjectKey } from "./object-key.ts";
-import {
-  AmbiguousWriteError,
-  type ObjectEntry,
-  type ObjectStore,
-  type RequestOptions,
-  type StoredObject,
-} from "./object-store.ts";
+import { AmbiguousWriteError, type ObjectEntry, type ObjectStore } from "./object-store.ts";
+import type { RequestOptions, StoredObject } from "./object-store.ts";
 import {
   attempt,
   attemptConditional,
@@ -42,12 +37,20 @@ import {
   s3Reason,
 } from "./s3-attempt.ts";
 import {
+  protectionFault,
+  type ProtectionFields,
+  protectionOf,
+  type S3Protection,
+  trialOf,
+} from "./s3-protection.ts";
+import {
   digestsOfFile,
   type PartRequests,
   partsOfFile,
   refusesCompletion,
   uploadParts,
 } from "./s3-upload.ts";
+import { parseS3Url, type S3Place } from "./s3-url.ts";
 
 /** Larger files go up in parts, in bytes. */
 export const SINGLE_PUT_BYTES_MAX = 64 * 1024 * 1024;
@@ -56,8 +59,6 @@ const REQUEST_BYTES_MAX = 5 * 1024 ** 3;
 const CONNECT_LIMIT_MS = 5_000;
 /** A connection on which nothing moves for so long is given up. */
 const IDLE_LIMIT_MS = 60_000;
-/** Longest prefix of keys in the bucket, in bytes. */
-const PREFIX_BYTES_MAX = 120;
 
 export interface S3StoreOptions {
   /** `s3://bucket` or `s3://bucket/prefix`. Credentials come from the SDK's default chain. */
@@ -65,6 +66,8 @@ export interface S3StoreOptions {
   readonly endpoint?: string;
   readonly region?: string;
   readonly pathStyle?: boolean;
+  /** Encryption and locks that are asked for; without it, what the bucket itself does. */
+  readonly protection?: S3Protection;
   readonly log: Log;
 }
 
@@ -80,14 +83,13 @@ export function openS3Store(options: S3StoreOptions): ObjectStore {
     maxAttempts: 1,
     requestHandler: { connectionTimeout: CONNECT_LIMIT_MS, socketTimeout: IDLE_LIMIT_MS },
   });
-  return new S3Store(client, { url: options.url, bucket, prefix, log: options.log });
+  const { url, protection = {}, log } = options;
+  return new S3Store(client, { url, bucket, prefix, protection, log });
 }
 
-interface Place {
+interface Place extends S3Place {
   readonly url: string;
-  readonly bucket: string;
-  /** Empty, or ends in a slash. */
-  readonly prefix: string;
+  readonly protection: S3Protection;
   readonly log: Log;
 }
 
@@ -213,7 +215,7 @@ class S3Store implements ObjectStore {
       const done = await this.#read(key, options, async (target) => {
         const found = await this.#client.send(new GetObjectCommand(target), abortOf(options));
         await using file = await open(temporary, "w", 0o640);
-        const written = await writeAll(file, found.Body?.transformToWebStream());
+        const written = await writeStream(file, found.Body?.transformToWebStream());
         if (written !== (found.ContentLength ?? written)) {
           throw new Error(`the answer ended after ${written} of ${found.ContentLength} bytes`);
         }
@@ -232,8 +234,20 @@ class S3Store implements ObjectStore {
     return undefined;
   }
 
-  verifyConditionalPut(options: RequestOptions = {}): Promise<void> {
-    return verifyConditions(this, options);
+  async verifyConditionalPut(options: RequestOptions = {}): Promise<void> {
+    await verifyConditions(this, options);
+    const asked = trialOf(this.#place.protection, Date.now());
+    if (asked === undefined) return;
+    const key = probeKey(randomUUID());
+    const answer = await this.#run("protect", key, options, async (target) => {
+      const Body = new TextEncoder().encode("probe\n");
+      await attempt(() => this.#put({ ...target, ...asked, Body }, options), options.signal);
+      const command = new HeadObjectCommand(target);
+      return await attempt(() => this.#client.send(command, abortOf(options)), options.signal);
+    });
+    await this.delete(key, options);
+    const fault = protectionFault(asked, answer);
+    if (fault !== undefined) throw new Error(`Cannot use store "${this.url}": ${fault}`);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -290,8 +304,9 @@ class S3Store implements ObjectStore {
     }, options.signal);
   }
 
-  #put(input: PutObjectCommandInput, options: RequestOptions) {
-    const command = new PutObjectCommand({ ChecksumAlgorithm: "SHA256", ...input });
+  #put(input: PutObjectCommandInput & Target, options: RequestOptions) {
+    const whole = { ChecksumAlgorithm: "SHA256" as const, ...this.#protection(input), ...input };
+    const command = new PutObjectCommand(whole);
     return this.#client.send(command, abortOf(options));
   }
 
@@ -301,7 +316,8 @@ class S3Store implements ObjectStore {
     const ChecksumAlgorithm = "SHA256";
     return {
       create: async () => {
-        const command = new CreateMultipartUploadCommand({ ...target, ChecksumAlgorithm });
+        const whole = { ...target, ChecksumAlgorithm, ...this.#protection(target) } as const;
+        const command = new CreateMultipartUploadCommand(whole);
         return (await client.send(command, abort)).UploadId ?? "";
       },
       part: async (UploadId, number, Body) => {
@@ -322,6 +338,11 @@ class S3Store implements ObjectStore {
         await client.send(new AbortMultipartUploadCommand({ ...target, UploadId }));
       },
     };
+  }
+
+  #protection({ Key }: Target): ProtectionFields {
+    const { prefix, protection } = this.#place;
+    return protectionOf(protection, { key: Key.slice(prefix.length), nowMs: Date.now() });
   }
 
   #target(key: string): Target {
@@ -374,27 +395,4 @@ class S3Store implements ObjectStore {
 
 function abortOf({ signal }: RequestOptions): { readonly abortSignal?: AbortSignal } {
   return signal === undefined ? {} : { abortSignal: signal };
-}
-
-/** How many bytes came. */
-async function writeAll(
-  file: FileHandle,
-  stream: ReadableStream<Uint8Array> | undefined,
-): Promise<number> {
-  let written = 0;
-  for await (const chunk of stream ?? []) {
-    await file.writeFile(chunk);
-    written += chunk.length;
-  }
-  return written;
-}
-
-function parseS3Url(url: string): { readonly bucket: string; readonly prefix: string } {
-  const match = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(.*?)\/?)?$/.exec(url);
-  const [, bucket, prefix = ""] = match ?? [];
-  const isUsable = prefix === "" || (prefix.length <= PREFIX_BYTES_MAX && isObjectKey(prefix));
-  if (bucket === undefined || !isUsable) {
-    throw new TypeError(`Cannot open store ${JSON.stringify(url)}: expected "s3://bucket/prefix"`);
-  }
-  return { bucket, prefix: prefix === "" ? "" : `${prefix}/` };
 }

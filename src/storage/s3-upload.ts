@@ -10,8 +10,10 @@ import { type FileHandle, open } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
 import { attempt, attemptConditional, type ConditionalOutcome, s3FailureOf } from "./s3-attempt.ts";
 
-/** Least size of a part, in bytes; one is in memory at a time. */
+/** Least size of a part, in bytes. */
 export const PART_BYTES = 16 * 1024 * 1024;
+/** So many parts are in memory and on their way at a time. */
+export const PARTS_AT_ONCE = 4;
 /** S3 takes at most so many parts. */
 export const PARTS_MAX = 10_000;
 
@@ -44,15 +46,47 @@ export async function uploadParts(
   const upload = await attempt(() => requests.create(), signal);
   let isDone = false;
   try {
-    const parts: UploadedPart[] = [];
-    for await (const body of bodies) {
-      parts.push(await attempt(() => requests.part(upload, parts.length + 1, body), signal));
-    }
+    const parts = await sendParts({ requests, upload, signal }, bodies);
     const outcome = await attemptConditional(() => requests.complete(upload, parts), signal);
     isDone = outcome.kind === "done";
     return outcome;
   } finally {
     if (!isDone) await giveUp(requests, upload, options.log);
+  }
+}
+
+/** Sends several parts at a time; one that fails for good ends the others. */
+async function sendParts(
+  { requests, upload, signal }: {
+    readonly requests: PartRequests;
+    readonly upload: string;
+    readonly signal: AbortSignal | undefined;
+  },
+  bodies: AsyncIterable<Uint8Array>,
+): Promise<readonly UploadedPart[]> {
+  const stop = new AbortController();
+  const ends = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  const iterator = bodies[Symbol.asyncIterator]();
+  const parts: UploadedPart[] = [];
+  let count = 0;
+  const send = async (): Promise<void> => {
+    for (;;) {
+      ends.throwIfAborted();
+      // Bodies come in the order in which they are asked for.
+      const number = ++count;
+      const { done, value: body } = await iterator.next();
+      if (done === true) return;
+      parts[number - 1] = await attempt(() => requests.part(upload, number, body), ends);
+    }
+  };
+  const sending = Array.from({ length: PARTS_AT_ONCE }, () => send());
+  try {
+    await Promise.all(sending);
+    return parts;
+  } finally {
+    stop.abort();
+    await Promise.allSettled(sending);
+    await iterator.return?.();
   }
 }
 

@@ -4,6 +4,8 @@ import { text } from "../../src/cli/option-type.ts";
 import { AGENT_OPTIONS, FILE_OPTIONS, flagOf, GLOBAL_OPTIONS } from "../../src/cli/options.ts";
 import { repeated, STORE_OPTIONS, variableOf } from "../../src/cli/options.ts";
 import { resolveSettings } from "../../src/cli/settings.ts";
+import { storeOptionsOf } from "../../src/cli/store-options.ts";
+import { dataFolderAt } from "../../src/cli/up/data-folder.ts";
 
 const NOTHING = { flags: new Map<string, string>(), environment: {}, file: undefined };
 
@@ -91,5 +93,38 @@ describe("declarations", () => {
         expect(reach).toBe("file");
       }
     }
+  });
+});
+
+describe("protection of a store", () => {
+  const folder = dataFolderAt("/tmp/none");
+  const of = (variables: Readonly<Record<string, string>>) => {
+    const environment = { PROBITY_STORE_URL: "s3://bucket", ...variables };
+    const { settings } = resolveSettings({ store: STORE_OPTIONS }, { ...NOTHING, environment });
+    return storeOptionsOf(settings.store, folder).protection;
+  };
+
+  it.each<[Readonly<Record<string, string>>, unknown]>([
+    [{}, undefined],
+    [{ PROBITY_STORE_ENCRYPTION: "s3" }, { encryption: { kind: "s3" } }],
+    [
+      { PROBITY_STORE_ENCRYPTION: "kms", PROBITY_STORE_KMS_KEY: "k" },
+      { encryption: { kind: "kms", key: "k" } },
+    ],
+    [
+      { PROBITY_STORE_LOCK: "compliance", PROBITY_STORE_LOCK_FOR: "2d" },
+      { lock: { mode: "compliance", periodMs: 172_800_000 } },
+    ],
+  ])("%j is %j", (variables, expected) => {
+    expect(of(variables)).toEqual(expected);
+  });
+
+  it.each([
+    [{ PROBITY_STORE_KMS_KEY: "k" }, 'encryption is not "kms"'],
+    [{ PROBITY_STORE_LOCK: "governance" }, "wanted together"],
+    [{ PROBITY_STORE_LOCK_FOR: "1d" }, "wanted together"],
+    [{ PROBITY_STORE_URL: "file:///x", PROBITY_STORE_ENCRYPTION: "s3" }, "are for S3"],
+  ])("%j is refused", (variables, reason) => {
+    expect(() => of(variables)).toThrow(reason);
   });
 });

@@ -6,6 +6,8 @@ import { createLog } from "../../src/runtime/log.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../src/storage/object-store.ts";
 import { openS3Store, SINGLE_PUT_BYTES_MAX } from "../../src/storage/s3-store.ts";
 import { S3_ATTEMPTS_MAX } from "../../src/storage/s3-attempt.ts";
+import type { S3Protection } from "../../src/storage/s3-protection.ts";
+import { PARTS_AT_ONCE } from "../../src/storage/s3-upload.ts";
 import { keysOf } from "../support/object-store-conformance.ts";
 import {
   openSmallS3,
@@ -42,9 +44,10 @@ async function open(
   return { server, store: openAt(server.endpoint) };
 }
 
-function openAt(endpoint: string): ObjectStore {
+function openAt(endpoint: string, protection: S3Protection = {}): ObjectStore {
   const log = createLog({ level: "error" });
-  return opened.use(openS3Store({ url: "s3://bucket/prefix", endpoint, pathStyle: true, log }));
+  const url = "s3://bucket/prefix";
+  return opened.use(openS3Store({ url, endpoint, pathStyle: true, protection, log }));
 }
 
 /** A fault for the first `count` requests of a kind. */
@@ -213,6 +216,47 @@ describe("a large file", () => {
     expect(server.uploads.size).toBe(0);
   });
 
+  test("goes up several parts at a time, and no more than the limit", async () => {
+    const { store, server } = await open({ holdParts: PARTS_AT_ONCE });
+    const { path, body } = await largeFile();
+    expect(await store.putFileIfAbsent("large", path)).toBe("created");
+    expect(server.partsAtOnce()).toBe(PARTS_AT_ONCE);
+    expect(Buffer.compare(server.objects.get("prefix/large") ?? ONE, body)).toBe(0);
+  });
+
+  test("whose part fails for good fails whole, leaves no upload, and sends no further part", async () => {
+    const answer = { status: 403, code: "AccessDenied" };
+    const { store, server } = await open({
+      holdParts: PARTS_AT_ONCE,
+      fault: ({ kind, key, bytes }) =>
+        kind === "part" && key === "prefix/large" && bytes > 1000
+          ? { when: "before", answer }
+          : undefined,
+    });
+    const { path } = await largeFile();
+    await expect(store.putFileIfAbsent("large", path)).rejects.toThrow("AccessDenied (HTTP 403)");
+    expect(partsFor(server, "prefix/large").length).toBeLessThanOrEqual(PARTS_AT_ONCE);
+    expect(server.uploads.size).toBe(0);
+    expect(server.objects.has("prefix/large")).toBe(false);
+  });
+
+  test("goes up whole though some parts are turned away at first", async () => {
+    const seen = new Set<number>();
+    const { store, server } = await open({
+      fault: ({ kind, key, bytes }, requests) => {
+        if (kind !== "part" || key !== "prefix/large" || bytes < 1000) return undefined;
+        const count = requests.filter((each) => each.kind === "part" && each.key === key).length;
+        if (count % 2 === 0 || seen.size > 5) return undefined;
+        seen.add(count);
+        return { when: "before", answer: { status: 503, code: "SlowDown" } };
+      },
+    });
+    const { path, body } = await largeFile();
+    expect(await store.putFileIfAbsent("large", path)).toBe("created");
+    expect(Buffer.compare(server.objects.get("prefix/large") ?? ONE, body)).toBe(0);
+    expect(seen.size).toBeGreaterThan(0);
+  });
+
   test("that another writer overtakes leaves the other's object and no upload", async () => {
     const { store, server } = await open({
       fault: ({ kind, key }) => {
@@ -275,4 +319,55 @@ describe("a read", () => {
     const { store } = await open({ listing: ["prefix/", "prefix/a", "prefix/b//c", "prefix/d"] });
     expect(await keysOf(store.list(""))).toEqual(["a", "d"]);
   });
+});
+
+describe("protection", () => {
+  const ENTRY = "table/_delta_log/00000000000000000007.json";
+  const LOCKED: S3Protection = {
+    encryption: { kind: "kms", key: "key-1" },
+    lock: { mode: "compliance", periodMs: 86_400_000 },
+  };
+
+  test("is asked for with every object, the lock only with those that are kept for good", async () => {
+    const { server } = await open();
+    const store = openAt(server.endpoint, LOCKED);
+    await store.putIfAbsent(ENTRY, ONE);
+    await store.put("registry/tokens/a", ONE);
+    const [entry, token] = server.requests.map(({ headers }) => headers);
+    const encryption = {
+      "x-amz-server-side-encryption": "aws:kms",
+      "x-amz-server-side-encryption-aws-kms-key-id": "key-1",
+    };
+    expect(entry).toMatchObject({ ...encryption, "x-amz-object-lock-mode": "COMPLIANCE" });
+    const until = Date.parse(String(entry?.["x-amz-object-lock-retain-until-date"]));
+    expect(Math.abs(until - Date.now() - 86_400_000)).toBeLessThan(60_000);
+    expect(token).toMatchObject(encryption);
+    expect(token).not.toHaveProperty("x-amz-object-lock-mode");
+  });
+
+  test("is asked for when a file goes up in parts", async () => {
+    const { server } = await open();
+    const path = join(folder.path, "large");
+    await writeFile(path, randomBytes(SINGLE_PUT_BYTES_MAX + 1));
+    await openAt(server.endpoint, LOCKED).putFileIfAbsent("evidence/a/1-2-b.segment", path);
+    const create = server.requests.find(({ kind, key }) =>
+      kind === "create" && key.startsWith("prefix/evidence/")
+    );
+    expect(create?.headers).toMatchObject({
+      "x-amz-server-side-encryption": "aws:kms",
+      "x-amz-object-lock-mode": "COMPLIANCE",
+    });
+  });
+
+  test.each<[string, S3Protection, RegExp]>([
+    ["encryption", { encryption: { kind: "s3" } }, /it does not encrypt as asked: "AES256" is/],
+    ["locks", { lock: { mode: "governance", periodMs: 1 } }, /it does not lock objects: "GOVERN/],
+  ])(
+    "by a service that ignores %s is missed at the start, and nothing is left",
+    async (_, asked, why) => {
+      const { server } = await open();
+      await expect(openAt(server.endpoint, asked).verifyConditionalPut()).rejects.toThrow(why);
+      expect([...server.objects.keys()]).toEqual([]);
+    },
+  );
 });

@@ -23,7 +23,13 @@ export interface CephGateway extends AsyncDisposable {
   readonly secretKey: string;
   /** Variables by which the SDK's default chain finds the credentials. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Name of a key that SSE-KMS may use. */
+  readonly kmsKey: string;
   createBucket(name: string): Promise<void>;
+  /** Another user who may do nothing yet; the variables of its credentials. */
+  createUser(name: string): Promise<Readonly<Record<string, string>>>;
+  /** A bucket with Object Lock, and so with versions. */
+  createLockedBucket(name: string): Promise<void>;
   /** Kills the HTTP side at once (SIGKILL); what is stored stays. */
   kill(): Promise<void>;
   /** Starts the HTTP side again on the same port; resolves when it answers. */
@@ -33,6 +39,7 @@ export interface CephGateway extends AsyncDisposable {
 const PROGRAMS = ["ceph-mon", "ceph-osd", "radosgw", "ceph", "monmaptool", "radosgw-admin"];
 const START_LIMIT_MS = 90_000;
 const REGION = "us-east-1";
+const KMS_KEY = "test-key";
 
 /** Why no gateway can be started here; undefined when one can. */
 export function missingCephGateway(): string | undefined {
@@ -95,8 +102,23 @@ export async function openCephGateway(): Promise<CephGateway> {
     accessKey: keys.access,
     secretKey: keys.secret,
     environment: { AWS_ACCESS_KEY_ID: keys.access, AWS_SECRET_ACCESS_KEY: keys.secret },
+    kmsKey: KMS_KEY,
     createBucket: async (name) => {
       await client.send(new CreateBucketCommand({ Bucket: name }));
+    },
+    createUser: async (name) => {
+      const access = randomBytes(10).toString("hex");
+      const secret = randomBytes(20).toString("hex");
+      await run("radosgw-admin", [
+        ...conf,
+        ...["-n", "client.rgw", "user", "create", "--uid", name, "--display-name", name],
+        ...["--access-key", access, "--secret", secret],
+      ]);
+      return { AWS_ACCESS_KEY_ID: access, AWS_SECRET_ACCESS_KEY: secret };
+    },
+    createLockedBucket: async (name) => {
+      const bucket = { Bucket: name, ObjectLockEnabledForBucket: true };
+      await client.send(new CreateBucketCommand(bucket));
     },
     kill: () => end(gateway),
     async start() {
@@ -153,6 +175,9 @@ async function writeConfiguration(place: Place, cluster: string): Promise<void> 
   const gateway = {
     rgw_frontends: `beast endpoint=127.0.0.1:${gatewayPort} tcp_nodelay=1`,
     log_file: `${folder}/rgw.log`,
+    rgw_crypt_require_ssl: false,
+    rgw_crypt_s3_kms_backend: "testing",
+    rgw_crypt_s3_kms_encryption_keys: `${KMS_KEY}=${randomBytes(32).toString("base64")}`,
   };
   const lines = (section: Readonly<Record<string, unknown>>) =>
     Object.entries(section).map(([name, value]) => `${name} = ${String(value)}`);

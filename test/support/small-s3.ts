@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
 
 export interface S3Request {
   /** `PUT`, or for requests of an upload in parts `create`, `part`, `complete`, `abort`. */
@@ -32,6 +33,8 @@ export interface SmallS3Options {
   /** Keys of a listing, in the order it gives them. */
   readonly listing?: readonly string[];
   readonly fault?: (request: S3Request, requests: readonly S3Request[]) => S3Fault | undefined;
+  /** Parts of a file are answered only once so many of them are on their way, and a while after. */
+  readonly holdParts?: number;
 }
 
 export interface SmallS3 extends AsyncDisposable {
@@ -39,6 +42,8 @@ export interface SmallS3 extends AsyncDisposable {
   readonly objects: Map<string, Uint8Array>;
   /** Every request so far, the faulty ones too. */
   readonly requests: readonly S3Request[];
+  /** Most parts that were on their way at the same time. */
+  readonly partsAtOnce: () => number;
   /** Uploads in parts that are neither complete nor given up. */
   readonly uploads: ReadonlyMap<string, readonly Uint8Array[]>;
 }
@@ -49,11 +54,22 @@ interface Answer {
   readonly body?: string | Uint8Array;
 }
 
+/** Parts of a trial upload are no longer than this. */
+const TRIAL_BYTES_MAX = 1_000;
+/** So long parts are held at most. */
+const HOLD_LIMIT_MS = 5_000;
+/** Time for a part that should not come to come. */
+const LATE_PART_MS = 100;
+
 export async function openSmallS3(options: SmallS3Options = {}): Promise<SmallS3> {
   const objects = new Map<string, Uint8Array>();
   const uploads = new Map<string, Uint8Array[]>();
   const requests: S3Request[] = [];
   const state = { objects, uploads, options };
+  let parts = 0;
+  let partsMost = 0;
+  const released = Promise.withResolvers<void>();
+  if (options.holdParts === undefined) released.resolve();
   const serve = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = new URL(message.url ?? "/", "http://localhost");
     const body = Buffer.concat(await Array.fromAsync(message));
@@ -64,6 +80,13 @@ export async function openSmallS3(options: SmallS3Options = {}): Promise<SmallS3
       bytes: body.length,
     };
     requests.push(request);
+    if (request.kind === "part" && body.length > TRIAL_BYTES_MAX) {
+      partsMost = Math.max(partsMost, ++parts);
+      if (parts >= (options.holdParts ?? 0)) released.resolve();
+      await Promise.race([released.promise, delay(HOLD_LIMIT_MS)]);
+      if (options.holdParts !== undefined) await delay(LATE_PART_MS);
+      parts -= 1;
+    }
     const fault = options.fault?.(request, requests);
     const answer = fault?.when === "before" ? undefined : answerTo(state, { request, url, body });
     if (fault !== undefined && fault.answer === undefined) return void message.socket.destroy();
@@ -86,6 +109,7 @@ export async function openSmallS3(options: SmallS3Options = {}): Promise<SmallS3
     objects,
     requests,
     uploads,
+    partsAtOnce: () => partsMost,
     async [Symbol.asyncDispose]() {
       server.close();
       server.closeAllConnections();
@@ -145,9 +169,11 @@ function answerTo(state: State, received: Received): Answer {
       const inner = `<Key>${key}</Key><UploadId>${id}</UploadId>`;
       return xml(`<InitiateMultipartUploadResult>${inner}</InitiateMultipartUploadResult>`);
     }
-    case "part":
-      uploads.get(upload)?.push(body);
+    case "part": {
+      const parts = uploads.get(upload);
+      if (parts !== undefined) parts[Number(url.searchParams.get("partNumber")) - 1] = body;
       return { status: 200, headers: { ETag: etagOf(body) } };
+    }
     case "complete": {
       const parts = uploads.get(upload);
       if (parts === undefined) return errorAnswer({ status: 404, code: "NoSuchUpload" });

@@ -1,0 +1,174 @@
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutBucketLifecycleConfigurationCommand,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createBatchAgent, numberedEvent, publishAll } from "../support/batches.ts";
+import { type CephGateway, missingCephGateway, openCephGateway } from "../support/ceph-gateway.ts";
+import { runProbity } from "../support/command-line.ts";
+import { canRunNats } from "../support/nats-server.ts";
+import { requireCapability } from "../support/require.ts";
+import { openRollupRig, type RollupRig } from "../support/rollup-rig.ts";
+
+const BUCKET = "roles";
+const ROLES = ["writer", "reader", "auditor"] as const;
+type Role = typeof ROLES[number];
+
+interface Statement {
+  readonly Sid: string;
+  readonly Effect: string;
+  readonly Action: string | readonly string[];
+  readonly Resource: string | readonly string[];
+}
+
+/** A block of docs/bucket.md that stands below its mark, for our bucket. */
+async function documented(name: string): Promise<unknown> {
+  const text = await readFile(new URL("../../docs/bucket.md", import.meta.url), "utf8");
+  const [, block = ""] = text.split(`<!-- policy: ${name} -->`);
+  const [, json = ""] = /```json\n(.*?)```/s.exec(block) ?? [];
+  return JSON.parse(json.replaceAll("BUCKET", BUCKET));
+}
+
+async function statementsOf(role: Role): Promise<readonly unknown[]> {
+  // as: the documents' own form, which the service checks
+  const { Statement } = await documented(role) as { readonly Statement: readonly Statement[] };
+  const Principal = { AWS: [`arn:aws:iam:::user/${role}`] };
+  return Statement.map((each) => ({ ...each, Sid: `${role}${each.Sid}`, Principal }));
+}
+
+const missing = missingCephGateway();
+const canRun = requireCapability("s3", missing === undefined, missing ?? "") && canRunNats();
+
+describe.runIf(canRun)("the policies of docs/bucket.md", () => {
+  let gateway: CephGateway;
+  let rig: RollupRig;
+  let owner: S3Client;
+  const clients = new Map<Role, S3Client>();
+  const environments = new Map<Role, Readonly<Record<string, string>>>();
+
+  beforeAll(async () => {
+    gateway = await openCephGateway();
+    rig = await openRollupRig();
+    await gateway.createBucket(BUCKET);
+    const { accessKey: accessKeyId, secretKey: secretAccessKey } = gateway;
+    owner = clientAs({ accessKeyId, secretAccessKey });
+    for (const role of ROLES) {
+      const environment = await gateway.createUser(role);
+      environments.set(role, environment);
+      clients.set(
+        role,
+        clientAs({
+          accessKeyId: environment["AWS_ACCESS_KEY_ID"] ?? "",
+          secretAccessKey: environment["AWS_SECRET_ACCESS_KEY"] ?? "",
+        }),
+      );
+    }
+    const Statement = (await Promise.all(ROLES.map(statementsOf))).flat();
+    const Policy = JSON.stringify({ Version: "2012-10-17", Statement });
+    await owner.send(new PutBucketPolicyCommand({ Bucket: BUCKET, Policy }));
+  });
+  afterAll(async () => {
+    for (const client of [owner, ...clients.values()]) client?.destroy();
+    await rig?.[Symbol.asyncDispose]();
+    await gateway?.[Symbol.asyncDispose]();
+  });
+
+  const clientAs = (credentials: { accessKeyId: string; secretAccessKey: string }) =>
+    new S3Client({
+      endpoint: gateway.endpoint,
+      region: gateway.region,
+      forcePathStyle: true,
+      credentials,
+    });
+  const as = (role: Role): S3Client => {
+    const client = clients.get(role);
+    if (client === undefined) throw new Error(`no user ${role}`);
+    return client;
+  };
+  const keysBelow = async (Prefix: string): Promise<readonly string[]> => {
+    const listed = await owner.send(new ListObjectsV2Command({ Bucket: BUCKET, Prefix }));
+    return (listed.Contents ?? []).flatMap(({ Key }) => Key ?? []);
+  };
+  const get = (role: Role, Key: string) =>
+    as(role).send(new GetObjectCommand({ Bucket: BUCKET, Key }));
+  const put = (role: Role, Key: string) =>
+    as(role).send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: "x" }));
+  const remove = (role: Role, Key: string) =>
+    as(role).send(new DeleteObjectCommand({ Bucket: BUCKET, Key }));
+  const DENIED = { name: "AccessDenied" };
+
+  test("let a roll-up do all its work as the writer, and nobody else", async () => {
+    const agent = createBatchAgent("a");
+    const events = Array.from({ length: 50 }, (_, number) => numberedEvent(number));
+    const bad = createBatchAgent("b").raw(new Uint8Array([9, 9]), { count: 1 });
+    await publishAll(rig.connection, [await agent.batch(events), bad]);
+    const rollUp = (role: Role) =>
+      runProbity([
+        ...["rollup", "--once", "--nats", rig.server.url, "--data", join(rig.folder, role)],
+        ...["--store-url", `s3://${BUCKET}`, "--store-endpoint", gateway.endpoint],
+        "--store-path-style",
+      ], { environment: environments.get(role) ?? {} });
+    const refused = await rollUp("reader");
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain("AccessDenied");
+    const done = await rollUp("writer");
+    expect(done.code, done.stderr).toBe(0);
+    expect(JSON.parse(done.stdout)).toMatchObject({ shard: "0", commits: 1, messages: 2 });
+    expect(await keysBelow("probe/")).toEqual([]);
+    expect(await keysBelow("evidence/")).toHaveLength(1);
+    expect(await keysBelow("quarantine/")).toHaveLength(2);
+  });
+
+  test("keep the writer from removing what is kept for good", async () => {
+    for (const prefix of ["evidence/", "quarantine/", "table/_delta_log/"]) {
+      const [key = ""] = await keysBelow(prefix);
+      expect(key).not.toBe("");
+      await expect(remove("writer", key), key).rejects.toMatchObject(DENIED);
+    }
+    await expect(put("writer", "elsewhere/a")).rejects.toMatchObject(DENIED);
+  });
+
+  test("let the reader read the table and keep the registry, and touch nothing else", async () => {
+    const [entry = ""] = await keysBelow("table/_delta_log/");
+    const [file = ""] = await keysBelow("table/event_date=");
+    const [evidence = ""] = await keysBelow("evidence/");
+    await get("reader", entry);
+    await get("reader", file);
+    await put("reader", "registry/tokens/a");
+    await get("reader", "registry/tokens/a");
+    await expect(get("reader", "table/_delta_log/none")).rejects.toMatchObject({
+      name: "NoSuchKey",
+    });
+    await expect(get("reader", evidence)).rejects.toMatchObject(DENIED);
+    for (const key of [entry, file, evidence, "state/0/x", "probe/x"]) {
+      await expect(put("reader", key), key).rejects.toMatchObject(DENIED);
+      await expect(remove("reader", key), key).rejects.toMatchObject(DENIED);
+    }
+  });
+
+  test("let the auditor read record and evidence, and write nothing", async () => {
+    const record = (await keysBelow("")).filter((key) => !key.startsWith("registry/"));
+    expect(record.length).toBeGreaterThan(5);
+    for (const key of record) {
+      await get("auditor", key);
+      await expect(put("auditor", key), key).rejects.toMatchObject(DENIED);
+      await expect(remove("auditor", key), key).rejects.toMatchObject(DENIED);
+    }
+    await expect(get("auditor", "registry/tokens/a")).rejects.toMatchObject(DENIED);
+  });
+
+  test("and its lifecycle rules are taken", async () => {
+    // as: the documents' own form, which the service checks
+    const LifecycleConfiguration = await documented("lifecycle") as { Rules: [] };
+    await owner.send(
+      new PutBucketLifecycleConfigurationCommand({ Bucket: BUCKET, LifecycleConfiguration }),
+    );
+  });
+});

@@ -196,6 +196,10 @@ export const ROLLUP_OPTIONS = {
     default: "256MiB",
     text: "most JSON that one round takes",
   }),
+  keepMs: option("rollup.keep", duration, {
+    default: "0s",
+    text: "age that a committed message has at least before it leaves the log",
+  }),
   shards: option("rollup.shards", integerBetween(1, 64), {
     default: "1",
     text: "streams that the hosts are spread over",

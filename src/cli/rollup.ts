@@ -97,11 +97,12 @@ async function openBucket(
 
 function optionsOf({ settings, global, log }: RollupInvocation) {
   const folder = dataFolderAt(global.data);
-  const { intervalMs, segmentMaxBytes } = settings.rollup;
+  const { intervalMs, segmentMaxBytes, keepMs } = settings.rollup;
   return {
     nats: natsAccessOf(settings.nats, { folder, role: "rollup" }),
     intervalMs,
     segmentMaxBytes,
+    truncation: { keepMs },
     scratchDirectory: join(folder.cache, "rollup"),
     acceptNewStream: settings.own.acceptNewStream,
     log,

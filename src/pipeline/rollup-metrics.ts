@@ -5,8 +5,10 @@ import type { Metrics } from "../runtime/metrics.ts";
 export interface RollupPosition {
   readonly committedSequence: number;
   readonly lastSequence: number;
-  /** When the broker stored the oldest message that is not committed, µs; undefined when there is none. */
+  /** When the broker stored the oldest message that was read and is not committed, µs; undefined when there is none. */
   readonly oldestUs: number | undefined;
+  /** The same of the oldest that waits to be read, as last looked at. */
+  readonly waitingSinceUs: number | undefined;
 }
 
 export interface RollupMetrics {
@@ -91,8 +93,11 @@ export function createRollupFigures({ metrics, nowUs }: RollupFiguresOptions): R
   );
   observed(
     "probity_rollup_lag_seconds",
-    "Age of the oldest message that was read and is not committed.",
-    ({ oldestUs }) => oldestUs === undefined ? 0 : (nowUs() - oldestUs) / 1_000_000,
+    "Age of the oldest message that is not committed, as last looked at.",
+    ({ oldestUs, waitingSinceUs }) => {
+      const sinceUs = oldestUs ?? waitingSinceUs;
+      return sinceUs === undefined ? 0 : (nowUs() - sinceUs) / 1_000_000;
+    },
   );
   return {
     ofShard(shard, position) {

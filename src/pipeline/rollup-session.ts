@@ -7,16 +7,17 @@
  * Invariant: a session commits only onto the state it started from or made itself, of a stream whose messages at both
  * ends of the round are still those that were read.
  */
-import { commitSubjectOf, streamOf } from "../event/wire.ts";
-import { WATERMARK_BUCKET, WATERMARK_INTERVAL_MS } from "../event/watermark.ts";
+import { streamOf } from "../event/wire.ts";
+import { WATERMARK_BUCKET } from "../event/watermark.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import { ensureBucket, type NatsConnection, openStream, purgeStream } from "../runtime/nats.ts";
+import { ensureBucket, type NatsConnection } from "../runtime/nats.ts";
 import { retry } from "../runtime/retry.ts";
 import { readStream, StreamChangedError } from "../runtime/stream-reader.ts";
 import type { Connection } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Table } from "../storage/table.ts";
+import { type Announcer, createAnnouncer } from "./announcer.ts";
 import { commitRound, countsOf, putEvidence } from "./commit-round.ts";
 import { createMessageSource, type MessageSource } from "./message-source.ts";
 import type { RollupMetrics, RollupPosition } from "./rollup-metrics.ts";
@@ -24,6 +25,7 @@ import { openRound, type Round, ROUND_MESSAGES_MAX } from "./round.ts";
 import type { RoundRows, RowMaker } from "./round-rows.ts";
 import type { Scratch } from "./scratch.ts";
 import { findStart, isSameMessage, type StreamStart } from "./stream-start.ts";
+import type { TruncationPolicy } from "./truncation.ts";
 import { createWatermarkWriter, OvertakenError, type WatermarkWriter } from "./watermarks.ts";
 
 /** What a roll-up holds for as long as it is open. */
@@ -37,6 +39,7 @@ export interface RollupContext {
   readonly intervalMs: number;
   readonly segmentMaxBytes: number;
   readonly acceptNewStream: boolean;
+  readonly truncation: TruncationPolicy;
   readonly log: Log;
   readonly clock: Clock;
   readonly metrics: RollupMetrics;
@@ -132,7 +135,7 @@ interface RoundApart {
 class Session {
   readonly #context: RollupContext;
   readonly #options: SessionOptions;
-  readonly #watermarks: WatermarkWriter;
+  readonly #announcer: Announcer;
   readonly #start: StreamStart;
   readonly #target: OnceTarget;
   readonly #connection: Connection;
@@ -142,9 +145,7 @@ class Session {
   #collected: StreamStart["state"];
   /** When the broker stored the first message of the round that is collected, µs since the Unix epoch. */
   #firstUs: number | undefined;
-  #writing: Promise<unknown> = Promise.resolve();
   #startedFrom: number | undefined;
-  #rewriteAtUs: number;
   #commits = 0;
   #messages = 0;
   #rows = 0;
@@ -161,14 +162,14 @@ class Session {
   ) {
     this.#context = context;
     this.#options = options;
-    this.#watermarks = options.watermarks;
     this.#start = options.start;
     this.#target = options.target;
     this.#connection = options.rows;
     this.#state = options.start.state;
     this.#collected = options.start.state;
     this.#startedFrom = options.start.startedFrom;
-    this.#rewriteAtUs = context.clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+    const { watermarks, start: { created } } = options;
+    this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#state });
   }
 
   summary(): SessionSummary {
@@ -230,7 +231,7 @@ class Session {
     try {
       let limit = isOnce ? wait(ONCE_SILENCE_MS) : undefined;
       for (;;) {
-        const next = await source.next(limit ?? wait(await this.#keepWatermarks()));
+        const next = await source.next(limit ?? wait(await this.#announcer.keep()));
         signal.throwIfAborted();
         if (next.kind === "end") throw new Error("Cannot read the stream: the reading has ended");
         if (next.kind === "late") {
@@ -279,6 +280,7 @@ class Session {
     this.#context.totals.rows += rows.rows;
     position.committedSequence = round.state.sequence;
     position.oldestUs = this.#firstUs;
+    position.waitingSinceUs = undefined;
     const counts = countsOf(round, rows);
     const fileBytes = rows.files.reduce((sum, { file }) => sum + file.sizeBytes, 0);
     const seconds = (clock.nowUs() - startedUs) / 1_000_000;
@@ -286,7 +288,7 @@ class Session {
     metrics.written(rows.files.length, fileBytes);
     log.info("committed", { version: result.version, seconds, fileBytes, ...shown(counts) });
     onCommit?.();
-    await this.#announce(round, result.version);
+    await this.#announcer.announce({ version: result.version, agents: round.agents });
   }
 
   /** Makes the rows while the evidence is put. */
@@ -325,53 +327,6 @@ class Session {
         log.warn("the commit is tried again", { error: String(error), waitMs });
       },
     });
-  }
-
-  /** Watermarks are written one time after the other, so that an older one never comes after a newer. */
-  async #writeWatermarks(agents?: Iterable<string>): Promise<void> {
-    const before = this.#writing;
-    const writing = before.then(() => this.#watermarks.write(this.#state, agents));
-    this.#writing = Promise.allSettled([writing]);
-    await writing;
-  }
-
-  /** What follows a commit is done again at the next one, or at the next rewriting, if it fails. */
-  async #announce(round: Round, version: number): Promise<void> {
-    const { connection, shard, log, position } = this.#context;
-    const steps: readonly (() => Promise<unknown>)[] = [
-      () => this.#writeWatermarks(round.agents),
-      // deno-lint-ignore require-await -- a step fails by rejecting
-      async () => connection.publish(commitSubjectOf(shard), String(version)),
-      () =>
-        purgeStream(connection, { stream: streamOf(shard), beforeSequence: this.#state.sequence }),
-      async () => {
-        position.lastSequence = (await openStream(connection, streamOf(shard)))?.lastSequence ?? 0;
-      },
-    ];
-    for (const step of steps) {
-      try {
-        await step();
-      } catch (error) {
-        if (error instanceof OvertakenError) throw error;
-        log.warn("the commit is not announced yet", { version, error: String(error) });
-        return;
-      }
-    }
-  }
-
-  /** Rewrites all watermarks when it is time; milliseconds until the next time. */
-  async #keepWatermarks(): Promise<number> {
-    const { clock, log } = this.#context;
-    if (clock.nowUs() >= this.#rewriteAtUs) {
-      try {
-        await this.#writeWatermarks();
-      } catch (error) {
-        if (error instanceof OvertakenError) throw error;
-        log.warn("the watermarks are not rewritten", { error: String(error) });
-      }
-      this.#rewriteAtUs = clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
-    }
-    return Math.max(1, (this.#rewriteAtUs - clock.nowUs()) / 1000);
   }
 
   /** A broker that lost its tail may have filled its place with other messages since they were read. */

@@ -12,6 +12,7 @@ import { StreamChangedError } from "../runtime/stream-reader.ts";
 import { openProducer } from "../producer/open-producer.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { isShardName } from "../event/wire.ts";
+import { watchLag } from "./lag.ts";
 import { tellOfRun } from "./own-events.ts";
 import { openRollupParts, type RollupParts, type RollupPartsOptions } from "./rollup-parts.ts";
 import { RoundTooLargeError } from "./round-rows.ts";
@@ -23,6 +24,7 @@ import {
   type SessionSummary,
 } from "./rollup-session.ts";
 import { StreamMismatchError } from "./stream-start.ts";
+import { DEFAULT_TRUNCATION, type TruncationPolicy } from "./truncation.ts";
 import { OvertakenError } from "./watermarks.ts";
 
 export interface RollupOptions extends RollupPartsOptions {
@@ -33,6 +35,8 @@ export interface RollupOptions extends RollupPartsOptions {
   readonly intervalMs?: number;
   /** A round ends at this much JSON; 256 MiB by default. */
   readonly segmentMaxBytes?: number;
+  /** What leaves the log after a commit; all that is committed, by default. */
+  readonly truncation?: TruncationPolicy;
   /** Make the stream again where it does not fit the bucket, instead of stopping with an error. */
   readonly acceptNewStream?: boolean;
   /** Spool of the roll-up's own events (start, heartbeat, stop of a run); none are made without one. */
@@ -82,7 +86,12 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     await openProducer({ ...options.producer, shard, connection, log, clock, metrics }),
   );
   const totals = { commits: 0, messages: 0, rows: 0 };
-  const position: MutablePosition = { committedSequence: 0, lastSequence: 0, oldestUs: undefined };
+  const position: MutablePosition = {
+    committedSequence: 0,
+    lastSequence: 0,
+    oldestUs: undefined,
+    waitingSinceUs: undefined,
+  };
   const context: RollupContext = {
     store,
     connection,
@@ -93,6 +102,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
     segmentMaxBytes: options.segmentMaxBytes ?? DEFAULT_SEGMENT_MAX_BYTES,
     acceptNewStream: options.acceptNewStream ?? false,
+    truncation: options.truncation ?? DEFAULT_TRUNCATION,
     log: log.with({ shard }),
     clock,
     position,
@@ -105,15 +115,16 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     async run(runSignal) {
       const end = new AbortController();
       const version = options.producer?.version ?? "";
-      const telling = producer === undefined ? undefined : tellOfRun(
-        { producer, shard, version, clock, totals: () => totals },
-        AbortSignal.any([runSignal, end.signal]),
-      );
+      const until = AbortSignal.any([runSignal, end.signal]);
+      const telling = producer === undefined
+        ? undefined
+        : tellOfRun({ producer, shard, version, clock, totals: () => totals }, until);
+      const watching = watchLag(context, until);
       try {
         await runOn(context, runSignal);
       } finally {
         end.abort();
-        await telling;
+        await Promise.all([telling, watching]);
       }
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

@@ -44,6 +44,8 @@ const HEADER_BYTES = 1_024;
 const SILENCE_LIMIT_MS = 3 * HEARTBEAT_MS;
 /** The broker forgets a reader that asked for nothing for so long; it is made anew then. */
 const INACTIVE_MS = 60_000;
+/** As much for one that is only asked where it would begin. */
+const LOOK_INACTIVE_MS = 5_000;
 
 export async function* readStream(options: ReadStreamOptions): AsyncGenerator<StreamMessage, void> {
   const { connection, stream, signal, clock = systemClock, maxBytes = MAX_BYTES } = options;
@@ -75,6 +77,27 @@ export async function* readStream(options: ReadStreamOptions): AsyncGenerator<St
       await Promise.allSettled([clock.sleep(backoffMs(failures), signal)]);
     }
   }
+}
+
+/** The first sequence that the broker stored at a time or later; the one after the last when there is none. */
+export async function sequenceAt(
+  connection: NatsConnection,
+  { stream, timeUs }: { readonly stream: string; readonly timeUs: number },
+): Promise<number> {
+  const { consumers } = await jetstreamManager(connection, { checkAPI: false });
+  const name = `probity-${nuid.next()}`;
+  // A consumer says where it would begin; nothing is asked of it.
+  const { delivered } = await consumers.add(stream, {
+    name,
+    ack_policy: AckPolicy.None,
+    deliver_policy: DeliverPolicy.StartTime,
+    opt_start_time: new Date(Math.ceil(timeUs / 1000)).toISOString(),
+    mem_storage: true,
+    num_replicas: 1,
+    inactive_threshold: LOOK_INACTIVE_MS * 1_000_000,
+  });
+  await Promise.allSettled([consumers.delete(stream, name)]);
+  return delivered.stream_seq + 1;
 }
 
 /** Its creation text, once it is sure that `next` still means what it meant. */

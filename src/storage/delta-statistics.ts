@@ -40,6 +40,27 @@ export function statisticsOfCopy(columnStatistics: unknown): FileStatistics {
   return { minimum, maximum, nullCount };
 }
 
+/** Statistics of the rows of several files together. A bound that one of them lacks is unknown, unless it has nulls only. */
+export function mergeStatistics(
+  parts: readonly (Pick<DataFile, "rows"> & FileStatistics)[],
+): FileStatistics {
+  const minimum: Record<string, string | number> = {};
+  const maximum: Record<string, string | number> = {};
+  const nullCount: Record<string, number> = {};
+  for (const { name } of STATISTICS_COLUMNS) {
+    const bounded = parts.filter((part) => part.rows > 0 && part.nullCount[name] !== part.rows);
+    const least = mostOf(bounded.map((part) => part.minimum[name]), -1);
+    const greatest = mostOf(bounded.map((part) => part.maximum[name]), 1);
+    if (least !== undefined) minimum[name] = least;
+    if (greatest !== undefined) maximum[name] = greatest;
+    const nulls = parts.map((part) => part.nullCount[name]);
+    if (nulls.every((count) => count !== undefined)) {
+      nullCount[name] = nulls.reduce((sum, count) => sum + count, 0);
+    }
+  }
+  return { minimum, maximum, nullCount };
+}
+
 /** The `stats` text of an `add` action. */
 export function encodeStatistics(file: Pick<DataFile, "rows"> & FileStatistics): string {
   const { rows, minimum, maximum, nullCount } = file;
@@ -73,6 +94,23 @@ export function parseStatistics(
 /** Order of text as bounds have it: by code point, which JavaScript's `<` does not keep beyond U+FFFF. */
 export function compareText(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
+/** The least (-1) or greatest (1) of bounds; undefined when one of them is unknown, or there are none. */
+function mostOf(
+  bounds: readonly (string | number | undefined)[],
+  side: -1 | 1,
+): string | number | undefined {
+  const [first, ...others] = bounds;
+  let most = first;
+  for (const bound of others) {
+    if (bound === undefined || most === undefined) return undefined;
+    const order = typeof bound === "number" && typeof most === "number"
+      ? bound - most
+      : compareText(String(bound), String(most));
+    if (order * side > 0) most = bound;
+  }
+  return most;
 }
 
 function mapOf(value: unknown): ReadonlyMap<string, unknown> {

@@ -2,7 +2,8 @@
  * Rows as SQL: where they come from (data files and hot rows, as one relation with all columns and the computed `id`)
  * and how they are written in answers. Derived from the list of columns alone.
  */
-import { type Column, COLUMNS, type ColumnType, fieldIdOf } from "../../event/columns.ts";
+import { type Column, COLUMNS, type ColumnType } from "../../event/columns.ts";
+import { FILE_SCHEMA } from "../../storage/data-rows.ts";
 import { identifierOf, literalOf } from "../../storage/sql-text.ts";
 import type { HotRange } from "../read-view.ts";
 import type { Binder } from "./binder.ts";
@@ -56,15 +57,6 @@ const DAY = `("time" AT TIME ZONE 'UTC')::DATE`;
 function emptyColumn({ name, type }: Column): string {
   return `NULL::${sqlTypeOf(type)} AS ${identifierOf(name)}`;
 }
-
-/** Columns are found by field id, so that files written before a column was added read as null there. */
-const FILE_SCHEMA = `MAP {${
-  STORED.map(({ name, type }) =>
-    `${fieldIdOf(name)}: {name: ${literalOf(name)}, type: ${
-      literalOf(sqlTypeOf(type))
-    }, default_value: NULL}`
-  ).join(", ")
-}}`;
 
 export function sqlTypeOf(type: ColumnType): string {
   switch (type) {

@@ -110,7 +110,15 @@ class DeltaTable implements MaintainedTable {
         if (await this.#isOurs(version, commitId, signal)) return { kind: "committed", version };
       }
       const isLive = work.removed.every(({ path }) => state.files.has(path));
-      if (!isLive || await work.confirm?.() === false) return { kind: "superseded" };
+      if (!isLive) return { kind: "superseded" };
+      if (await work.confirm?.() === false) {
+        if (unknown.length === 0) return { kind: "superseded" };
+        // The files to add must not be taken for unneeded: what was sent may still be written.
+        throw new Error(
+          `Cannot tell whether files of the table in ${this.#store.url} were changed: ` +
+            `the answer was lost, and the change is not wanted any more`,
+        );
+      }
       const { protocol, metadata } = state;
       if (protocol === undefined || metadata === undefined) return { kind: "superseded" };
       requireWritable(protocol);

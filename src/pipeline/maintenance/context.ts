@@ -1,0 +1,97 @@
+/** What all that keeps the table in order needs: the bucket, the table in it, the holds, and a DuckDB of its own. */
+import type { Clock } from "../../runtime/clock.ts";
+import { systemClock } from "../../runtime/clock.ts";
+import type { Log } from "../../runtime/log.ts";
+import { openTable } from "../../storage/delta-table.ts";
+import { type Database, openDatabase } from "../../storage/duckdb.ts";
+import { type Hold, openHolds } from "../../storage/hold.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
+import type { Registry } from "../../storage/registry.ts";
+import type { MaintainedTable, TableSnapshot } from "../../storage/table.ts";
+import { openScratch, type Scratch } from "../scratch.ts";
+
+export interface MaintenanceOptions {
+  /** The bucket; stays the caller's to close. */
+  readonly store: ObjectStore;
+  /** Folder for files on their way, up to three times the largest; need not outlive the process. */
+  readonly scratchDirectory: string;
+  /** Bound of DuckDB's memory; 256 MiB by default. */
+  readonly memoryLimitBytes?: number;
+  /** Threads of DuckDB; 1 by default, since roll-ups go on meanwhile. */
+  readonly threads?: number;
+  readonly clock?: Clock;
+  readonly log: Log;
+}
+
+export interface MaintenanceContext extends AsyncDisposable {
+  readonly store: ObjectStore;
+  readonly table: MaintainedTable;
+  readonly holds: Registry<Hold>;
+  readonly scratch: Scratch;
+  /** Opened when it is first asked for. */
+  database(): Promise<Database>;
+  readonly memoryLimitBytes: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export const DEFAULT_MAINTENANCE_MEMORY_BYTES = 256 * 1024 * 1024;
+const SPILL_BYTES_MAX = 8 * 1024 * 1024 * 1024;
+
+export async function openMaintenanceContext(
+  options: MaintenanceOptions,
+): Promise<MaintenanceContext> {
+  const { store, scratchDirectory, clock = systemClock, log, threads = 1 } = options;
+  const { memoryLimitBytes = DEFAULT_MAINTENANCE_MEMORY_BYTES } = options;
+  await using stack = new AsyncDisposableStack();
+  const scratch = stack.use(await openScratch(scratchDirectory));
+  let opening: Promise<Database> | undefined;
+  stack.defer(async () => {
+    const [opened] = await Promise.allSettled([opening]);
+    if (opened?.status === "fulfilled") await opened.value?.[Symbol.asyncDispose]();
+  });
+  const resources = stack.move();
+  return {
+    store,
+    table: openTable({ store, clock, log }),
+    holds: openHolds(store),
+    scratch,
+    database: () =>
+      opening ??= openDatabase({
+        memoryLimitBytes,
+        threads,
+        tempDirectory: `${scratch.path}/spill`,
+        tempLimitBytes: SPILL_BYTES_MAX,
+      }),
+    memoryLimitBytes,
+    clock,
+    log,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** The holds that stand now. Throws when one of them cannot be read: what it holds is then unknown. */
+export async function readHolds(
+  { holds }: MaintenanceContext,
+  signal?: AbortSignal,
+): Promise<readonly Hold[]> {
+  const entries = await holds.list(signal === undefined ? {} : { signal });
+  return entries.map(({ value }) => value);
+}
+
+/** The newest snapshot of a table whose files may be changed. Throws when a later version of the software owns it. */
+export async function readTable(
+  { table, store }: MaintenanceContext,
+  signal?: AbortSignal,
+): Promise<TableSnapshot> {
+  const snapshot = await table.refresh(signal);
+  if (table.knowsAllColumns()) return snapshot;
+  throw new Error(
+    `Cannot change files of the table in ${store.url}: it has columns that this version of ` +
+      `Probity does not know and would lose`,
+  );
+}
+
+export function nowMsOf({ clock }: MaintenanceContext): number {
+  return Math.floor(clock.nowUs() / 1000);
+}

@@ -1,0 +1,104 @@
+/**
+ * Which files become one: small ones of a day, in order of time, into files of 128 to 512 MB, or one for a day that has
+ * less.
+ *
+ * Invariant: every group has at least two files of one day, none of them held, so each step leaves the table with fewer
+ * files and comes to an end. Of a day that still grows, a file is not written again before about a third of it is new.
+ */
+import { type Hold, isFileHeld } from "../../storage/hold.ts";
+import { isCompactedPath } from "../../storage/layout.ts";
+import type { DataFile } from "../../storage/table.ts";
+
+/** Files of at least this size, in bytes, stay as they are. */
+export const SMALL_FILE_BYTES = 128_000_000;
+/** A group is full at so many bytes … */
+const GROUP_BYTES = 256_000_000;
+/** … and takes what is left of the day up to so many. */
+export const GROUP_BYTES_MAX = 512_000_000;
+/** Files of one group. */
+export const GROUP_FILES_MAX = 2_000;
+/** Of a day that still grows, so many small files are worth a new one. */
+export const OPEN_DAY_FILES_MIN = 8;
+/** A sorted file of such a day is written again with new ones of at least this part of its size. */
+const NEW_PART_MIN = 1 / 3;
+/** A day counts as growing until so long after its end. */
+export const DAY_CLOSES_AFTER_MS = 6 * 3_600_000;
+const DAY_MS = 86_400_000;
+
+export interface CompactionGroup {
+  readonly eventDate: string;
+  /** In order of time. */
+  readonly files: readonly DataFile[];
+}
+
+export interface PlanCompactionOptions {
+  readonly holds: readonly Hold[];
+  readonly nowMs: number;
+}
+
+export function planCompaction(
+  files: Iterable<DataFile>,
+  { holds, nowMs }: PlanCompactionOptions,
+): CompactionGroup[] {
+  const days = new Map<string, DataFile[]>();
+  for (const file of files) {
+    if (file.sizeBytes >= SMALL_FILE_BYTES || isFileHeld(file, holds)) continue;
+    const day = days.get(file.eventDate);
+    if (day === undefined) days.set(file.eventDate, [file]);
+    else day.push(file);
+  }
+  return [...days].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([eventDate, small]) => {
+    const isOpen = nowMs < Date.parse(`${eventDate}T00:00:00Z`) + DAY_MS + DAY_CLOSES_AFTER_MS;
+    return groupsOf(isOpen ? worthwhile(small) : small).map((group) => ({
+      eventDate,
+      files: group,
+    }));
+  });
+}
+
+/** Of a day that still grows: what is new, and sorted files that are not much larger than it. */
+function worthwhile(files: readonly DataFile[]): readonly DataFile[] {
+  const isNew = ({ path }: DataFile): boolean => !isCompactedPath(path);
+  let newBytes = files.filter(isNew).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const taken = files.filter(isNew);
+  for (const file of files.filter((each) => !isNew(each)).toSorted(bySize)) {
+    if (newBytes < file.sizeBytes * NEW_PART_MIN) break;
+    taken.push(file);
+    newBytes += file.sizeBytes;
+  }
+  return taken.length < OPEN_DAY_FILES_MIN ? [] : taken;
+}
+
+function groupsOf(files: readonly DataFile[]): DataFile[][] {
+  const groups: { readonly files: DataFile[]; bytes: number }[] = [];
+  let open: { readonly files: DataFile[]; bytes: number } | undefined;
+  for (const file of files.toSorted(byTime)) {
+    if (open === undefined) {
+      open = { files: [], bytes: 0 };
+      groups.push(open);
+    }
+    open.files.push(file);
+    open.bytes += file.sizeBytes;
+    if (open.bytes >= GROUP_BYTES || open.files.length >= GROUP_FILES_MAX) open = undefined;
+  }
+  const [before, last] = groups.slice(-2);
+  if (
+    before !== undefined && last !== undefined && last.bytes < SMALL_FILE_BYTES &&
+    before.bytes + last.bytes <= GROUP_BYTES_MAX &&
+    before.files.length + last.files.length <= GROUP_FILES_MAX
+  ) {
+    before.files.push(...last.files);
+    groups.pop();
+  }
+  return groups.map((group) => group.files).filter((group) => group.length > 1);
+}
+
+function bySize(a: DataFile, b: DataFile): number {
+  return a.sizeBytes - b.sizeBytes;
+}
+
+function byTime(a: DataFile, b: DataFile): number {
+  const [left, right] = [String(a.minimum["time"] ?? ""), String(b.minimum["time"] ?? "")];
+  if (left !== right) return left < right ? -1 : 1;
+  return a.path < b.path ? -1 : 1;
+}

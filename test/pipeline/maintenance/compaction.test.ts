@@ -1,0 +1,202 @@
+import { writeFile } from "node:fs/promises";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { compactTable, findCompactions } from "../../../src/pipeline/maintenance/compaction.ts";
+import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
+import { dataFileKey } from "../../../src/storage/layout.ts";
+import { AmbiguousWriteError, type ObjectStore } from "../../../src/storage/object-store.ts";
+import { clockAt, type DataTable, openDataTable } from "../../support/data-table.ts";
+import { unreliable } from "../../support/unreliable-store.ts";
+
+let data: DataTable;
+let context: MaintenanceContext;
+beforeEach(async () => {
+  data = await openDataTable();
+  context = await data.context({ clock: clockAt("2026-03-10T00:00:00Z") });
+});
+afterEach(async () => {
+  await context[Symbol.asyncDispose]();
+  await data[Symbol.asyncDispose]();
+});
+
+async function addRounds(count: number, rows = 1_000): Promise<void> {
+  for (let round = 0; round < count; round++) {
+    const minute = String(round).padStart(2, "0");
+    await data.addRound({ rows, start: `2026-03-02T10:${minute}:00Z` });
+  }
+}
+
+async function objects(): Promise<number> {
+  let count = 0;
+  for await (const _ of data.store.list("table/event_date=")) count += 1;
+  return count;
+}
+
+describe("a compaction", () => {
+  test("makes one file of a day's small ones, with the same rows and their statistics", async () => {
+    await addRounds(5);
+    await data.addRound({ rows: 10, start: "2026-03-03T10:00:00Z" });
+    const before = await data.content();
+    expect(await compactTable(context)).toMatchObject({
+      filesAdded: 1,
+      filesRemoved: 5,
+      rows: 5_000,
+      conflicts: 0,
+      damaged: [],
+    });
+    expect(await data.content()).toEqual(before);
+    const { files, version } = await data.snapshot();
+    expect(files.size).toBe(2);
+    const [file] = [...files.values()].filter(({ path }) => path.includes("/compact-"));
+    expect(file).toMatchObject({
+      eventDate: "2026-03-02",
+      rows: 5_000,
+      minimum: { time: "2026-03-02T10:00:00.000Z", seq: 1, host: "web-1" },
+      maximum: { time: "2026-03-02T10:04:00.999Z", seq: 5, host: "web-2" },
+      nullCount: { time: 0, errno: 5_000 },
+    });
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 0 });
+    expect((await data.snapshot()).version).toBe(version);
+  });
+
+  test("puts the rows of each host together", async () => {
+    const hosts = Array.from({ length: 20 }, (_, place) => `web-${place}`);
+    for (let round = 0; round < 4; round++) {
+      await data.addRound({ rows: 100_000, start: `2026-03-02T1${round}:00:00Z`, hosts });
+    }
+    const before = await data.content();
+    await compactTable(context);
+    expect(await data.content()).toEqual(before);
+    const [file] = (await data.snapshot()).files.values();
+    const path = data.store.localPath(dataFileKey(file?.path ?? ""));
+    const groups = await data.query(
+      `SELECT row_group_id, min(stats_min_value) AS first, max(stats_max_value) AS last
+       FROM parquet_metadata('${path}') WHERE path_in_schema = 'host' GROUP BY 1`,
+    );
+    const holding = groups.filter(({ first, last }) =>
+      String(first) <= "web-5" && String(last) >= "web-5"
+    );
+    expect(groups.length).toBeGreaterThan(2);
+    expect(holding.length).toBeLessThan(groups.length);
+  });
+
+  test("says beforehand what it would do, and does nothing then", async () => {
+    await addRounds(3);
+    const { version } = await data.snapshot();
+    expect(await findCompactions(context)).toMatchObject([
+      { eventDate: "2026-03-02", files: [{ rows: 1_000 }, { rows: 1_000 }, { rows: 1_000 }] },
+    ]);
+    expect((await data.snapshot()).version).toBe(version);
+    expect(await objects()).toBe(3);
+  });
+
+  test("goes on beside roll-ups", async () => {
+    await addRounds(3);
+    await compactTable(context, {
+      onGroup: async () => void await data.addRound({ rows: 7, start: "2026-03-09T23:00:00Z" }),
+    });
+    const { files } = await data.snapshot();
+    expect([...files.values()].map(({ rows }) => rows).toSorted()).toEqual([3_000, 7]);
+  });
+
+  test("of two at the same time: no row is lost or doubled, and no file is left", async () => {
+    await addRounds(6);
+    const before = await data.content();
+    await using rival = await data.context({ clock: clockAt("2026-03-10T00:00:00Z") });
+    const [one, two] = await Promise.all([compactTable(context), compactTable(rival)]);
+    expect(one.conflicts + two.conflicts).toBeGreaterThan(0);
+    expect(one.filesAdded + two.filesAdded).toBe(1);
+    expect(await data.content()).toEqual(before);
+    expect((await data.snapshot()).files.size).toBe(1);
+    expect(await objects()).toBe(7);
+  });
+
+  test("killed between the file and the commit is done again by the next", async () => {
+    await addRounds(3);
+    const before = await data.content();
+    const dying: ObjectStore = {
+      ...unreliable(data.store),
+      putFileIfAbsent: async (key, path, options) => {
+        await data.store.putFileIfAbsent(key, path, options);
+        throw new Error("killed");
+      },
+    };
+    await using killed = await data.context({
+      store: dying,
+      clock: clockAt("2026-03-10T00:00:00Z"),
+    });
+    await expect(compactTable(killed)).rejects.toThrow("killed");
+    expect(await objects()).toBe(4);
+    expect(await data.content()).toEqual(before);
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 1 });
+    expect(await data.content()).toEqual(before);
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 0 });
+  });
+
+  test("keeps the new file when nobody can tell whether it is part of the table", async () => {
+    await addRounds(3);
+    let isHeld = false;
+    const shaky: ObjectStore = {
+      ...unreliable(data.store),
+      putFileIfAbsent: (key, path, options) => data.store.putFileIfAbsent(key, path, options),
+      putIfAbsent: async (key, body, options) => {
+        if (!key.startsWith("table/_delta_log/") || isHeld) {
+          return await data.store.putIfAbsent(key, body, options);
+        }
+        isHeld = true;
+        await context.holds.create("late", HOLD);
+        throw new AmbiguousWriteError(key, "the answer was lost", {});
+      },
+    };
+    await using unsure = await data.context({
+      store: shaky,
+      clock: clockAt("2026-03-10T00:00:00Z"),
+    });
+    await expect(compactTable(unsure)).rejects.toThrow("Cannot tell");
+    expect(await objects()).toBe(4);
+  });
+});
+
+const HOLD = { reason: "case 7", hosts: ["web-1"], fromMs: undefined, toMs: undefined };
+
+describe("a hold", () => {
+  test("keeps files from being compacted", async () => {
+    await addRounds(3);
+    await context.holds.create("case-7", HOLD);
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 0 });
+    expect((await data.snapshot()).files.size).toBe(3);
+  });
+
+  test("that comes while files are compacted is respected", async () => {
+    await addRounds(3);
+    const { version } = await data.snapshot();
+    const summary = await compactTable(context, {
+      onGroup: async () => void await context.holds.create("case-7", HOLD),
+    });
+    expect(summary).toMatchObject({ filesAdded: 0, conflicts: 1 });
+    expect((await data.snapshot()).version).toBe(version);
+    expect(await objects()).toBe(3);
+  });
+});
+
+describe("a damaged file", () => {
+  test.each(["other content", "shorter", "missing"])("of %s is never laundered", async (damage) => {
+    await addRounds(4);
+    const [file] = (await data.snapshot()).files.values();
+    const key = dataFileKey(file?.path ?? "");
+    const path = data.store.localPath(key) ?? "";
+    if (damage === "missing") await data.store.delete(key);
+    else {
+      const found = await data.store.get(key);
+      const body = Buffer.from(found?.body ?? []);
+      const middle = body.readUInt8(body.length >> 1);
+      body.writeUInt8(middle ^ 1, body.length >> 1);
+      await writeFile(path, damage === "shorter" ? body.subarray(1) : body);
+    }
+    expect(await compactTable(context)).toMatchObject({
+      filesAdded: 1,
+      filesRemoved: 3,
+      damaged: [file?.path],
+    });
+    expect((await data.snapshot()).files.has(file?.path ?? "")).toBe(true);
+  });
+});

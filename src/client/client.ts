@@ -1,5 +1,5 @@
 /**
- * The typed client for other programs: search, one event, live tail, SQL and topics. It runs in Node, Deno and
+ * The typed client for other programs: search, one event, live tail, SQL, topics and subscriptions. It runs in Node, Deno and
  * browsers, and knows nothing of how the service works.
  */
 import { readLines } from "./lines.ts";
@@ -15,6 +15,7 @@ import {
   request,
   type RequestOptions,
 } from "./request.ts";
+import { createSubscriptions, type SubscriptionClient } from "./subscriptions.ts";
 import { type SqlResult, sqlResult } from "./sql-result.ts";
 import { tail, type TailItem, type TailOptions } from "./tail.ts";
 import { type TopicCount, topicCounts } from "./topic-count.ts";
@@ -66,6 +67,8 @@ export interface Client {
   sql(statement: string, options?: SqlOptions): Promise<SqlResult>;
   /** Topics and those above them, with their numbers of events. */
   topics(query?: RangeQuery, options?: RequestOptions): Promise<readonly TopicCount[]>;
+  /** Durable places in the record, read on from time to time or live. */
+  readonly subscriptions: SubscriptionClient;
 }
 
 /** Throws TypeError when the URL is none. Nothing is sent before the first call. */
@@ -93,6 +96,7 @@ export function createClient(options: ClientOptions): Client {
       });
       return topicCounts(await jsonOf(response));
     },
+    subscriptions: createSubscriptions(connection),
   };
 }
 

@@ -24,7 +24,9 @@ export interface RequestOptions {
 export interface ServiceRequest extends RequestOptions {
   readonly parameters?: Readonly<Record<string, Condition | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as JSON by POST. */
+  /** GET unless told, POST with a body. */
+  readonly method?: "GET" | "PUT" | "POST" | "DELETE";
+  /** Sent as JSON. */
   readonly body?: unknown;
 }
 
@@ -43,11 +45,11 @@ export interface AnswerFacts {
 export async function request(
   connection: Connection,
   path: string,
-  { parameters = {}, headers = {}, body, signal }: ServiceRequest = {},
+  { parameters = {}, headers = {}, method, body, signal }: ServiceRequest = {},
 ): Promise<Response> {
   const url = addressOf(connection.url, path, parameters);
   const init: RequestInit = {
-    method: body === undefined ? "GET" : "POST",
+    method: method ?? (body === undefined ? "GET" : "POST"),
     headers: {
       accept: "application/json",
       ...(connection.token === undefined ? {} : { authorization: `Bearer ${connection.token}` }),

@@ -6,7 +6,7 @@
  * like silence of the service; only a stream that was open before is opened again.
  */
 import { ProblemError, UnreachableError } from "./problem.ts";
-import { type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
+import { type Condition, type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
 import { type Connection, factsOf, reading, request, type RequestOptions } from "./request.ts";
 import { createSseParser, readSse, type ServerSentEvent } from "./sse.ts";
 
@@ -47,26 +47,51 @@ export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
  * Follows the record until the signal is aborted, which ends the iteration without an error.
  * Throws {@link UnreachableError} when the first stream cannot be opened, {@link ProblemError} when one is refused.
  */
-export async function* tail(
+export function tail(
   connection: Connection,
   query: TailQuery,
   options: TailOptions = {},
 ): AsyncGenerator<TailItem, void, undefined> {
+  return followStream(connection, {
+    path: "v1/tail",
+    since: query.since,
+    parametersOf: ({ place, since }) => ({ ...query, since: place === "" ? since : undefined }),
+    isPassing,
+  }, options);
+}
+
+/** What is followed, and how it is asked for again. */
+export interface FollowedStream {
+  readonly path: string;
+  /** Where it begins; without it, the time of the first answer. */
+  readonly since: string | undefined;
+  readonly parametersOf: (progress: Progress) => Readonly<Record<string, Condition | undefined>>;
+  /** Whether trying again may help, so long after the last sign of life. */
+  readonly isPassing: (error: unknown, silentMs: number) => error is Error;
+}
+
+/** Follows any stream of events as {@link tail} does. */
+export async function* followStream(
+  connection: Connection,
+  stream: FollowedStream,
+  options: TailOptions,
+): AsyncGenerator<TailItem, void, undefined> {
   const { signal, giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
   const progress: Progress = {
     place: options.after ?? "",
-    since: query.since,
+    since: stream.since,
     retryMs: options.reconnectDelayMs ?? RECONNECT_DELAY_MS,
     failures: 0,
     lastAliveMs: undefined,
   };
   while (!isAborted(signal)) {
     try {
-      yield* openOnce(connection, { query, options, progress });
+      yield* openOnce(connection, { stream, options, progress });
     } catch (error) {
       if (isAborted(signal)) return;
-      if (!isPassing(error) || progress.lastAliveMs === undefined) throw error;
-      if (performance.now() - progress.lastAliveMs > giveUpAfterMs) throw error;
+      if (progress.lastAliveMs === undefined) throw error;
+      const silentMs = performance.now() - progress.lastAliveMs;
+      if (!stream.isPassing(error, silentMs) || silentMs > giveUpAfterMs) throw error;
       const delayMs = delayOf(progress);
       progress.failures++;
       yield { kind: "reconnecting", reason: error.message, delayMs };
@@ -76,7 +101,7 @@ export async function* tail(
 }
 
 /** How far the caller has read, and how the connection fares. */
-interface Progress {
+export interface Progress {
   place: string;
   since: string | undefined;
   retryMs: number;
@@ -87,7 +112,7 @@ interface Progress {
 }
 
 interface Attempt {
-  readonly query: TailQuery;
+  readonly stream: FollowedStream;
   readonly options: TailOptions;
   readonly progress: Progress;
 }
@@ -95,7 +120,7 @@ interface Attempt {
 /** One stream until it breaks: always ends in an error, for a tail has no end of its own. */
 async function* openOnce(
   connection: Connection,
-  { query, options, progress }: Attempt,
+  { stream, options, progress }: Attempt,
 ): AsyncGenerator<TailItem, void, undefined> {
   const { silenceMs = SILENCE_MS } = options;
   const silence = new AbortController();
@@ -107,8 +132,8 @@ async function* openOnce(
   );
   try {
     watch.arm();
-    const response = await request(connection, "v1/tail", {
-      parameters: { ...query, since: progress.place === "" ? progress.since : undefined },
+    const response = await request(connection, stream.path, {
+      parameters: stream.parametersOf(progress),
       headers: {
         accept: "text/event-stream",
         ...(progress.place === "" ? {} : { "last-event-id": progress.place }),
@@ -154,7 +179,7 @@ function itemOf({ event, data, id }: ServerSentEvent): TailItem | undefined {
   return undefined;
 }
 
-function gapOf(value: unknown): TailGap {
+export function gapOf(value: unknown): TailGap {
   const detail = typeof value === "object" && value !== null ? { ...value } : {};
   const count = "count" in detail && typeof detail.count === "number" ? detail.count : null;
   const reason = "reason" in detail && typeof detail.reason === "string"
@@ -170,7 +195,7 @@ function startOf({ headers }: Response): string | undefined {
 }
 
 /** Whether trying again may help: an outage, an overload, or a fault inside the service. */
-function isPassing(error: unknown): error is Error {
+export function isPassing(error: unknown): error is Error {
   if (error instanceof UnreachableError) return true;
   return error instanceof ProblemError &&
     (error.status >= 500 || error.status === 408 || error.status === 429);

@@ -8,6 +8,7 @@ import { rollupCommand } from "./rollup.ts";
 import { searchCommand } from "./search.ts";
 import { serveCommand } from "./serve.ts";
 import { sqlCommand } from "./sql.ts";
+import { SUBSCRIPTION_COMMANDS } from "./subscription.ts";
 import { tailCommand } from "./tail.ts";
 import { upCommand } from "./up.ts";
 
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   tailCommand,
   searchCommand,
   sqlCommand,
+  ...SUBSCRIPTION_COMMANDS,
   doctorCommand,
   configCheckCommand,
   createCompletionCommand(() => COMMANDS),

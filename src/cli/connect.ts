@@ -67,7 +67,7 @@ export function commandErrorOf(error: unknown): unknown {
 }
 
 function exitCodeOf(status: number): ExitCode {
-  if (status === 503 || status === 429) return EXIT.unreachable;
+  if (status === 503 || status === 429 || status === 409) return EXIT.unreachable;
   return status >= 400 && status < 500 ? EXIT.usage : EXIT.failed;
 }
 

@@ -1,13 +1,11 @@
 /** `tail`: follows the record until it is interrupted, and goes on by itself after an outage. */
-import type { TailGap, TailItem } from "../client/tail.ts";
 import { COLUMN_OPTIONS, conditionsOf } from "./column-options.ts";
 import { defineCommand } from "./command.ts";
 import { withClient } from "./connect.ts";
-import { formatEventLine } from "./event-line.ts";
 import { EXIT } from "./exit.ts";
 import { text } from "./option-type.ts";
 import { optional } from "./options.ts";
-import type { Output } from "./output.ts";
+import { printTailItem } from "./tail-item.ts";
 
 const SINCE_OPTIONS = {
   since: optional("since", text, {
@@ -32,30 +30,7 @@ export const tailCommand = defineCommand({
         ...conditionsOf(settings.columns),
         ...(since === undefined ? {} : { since }),
       };
-      for await (const item of client.tail(query, { signal })) await print(item, output);
+      for await (const item of client.tail(query, { signal })) await printTailItem(item, output);
       return EXIT.ok;
     }),
 });
-
-async function print(item: TailItem, output: Output): Promise<void> {
-  switch (item.kind) {
-    case "event":
-      if (output.isForPeople) await output.write(formatEventLine(item.event, output));
-      else await output.json(item.event);
-      return;
-    case "gap":
-      output.notice(gapText(item.gap));
-      return;
-    case "incomplete":
-      output.notice(`incomplete: ${item.missing ?? "a part of the record cannot be seen now"}`);
-      return;
-    case "reconnecting":
-      output.notice(`${item.reason}; trying again in ${(item.delayMs / 1000).toFixed(1)} s`);
-      return;
-  }
-}
-
-function gapText({ count, reason }: TailGap): string {
-  const why = reason === undefined ? "" : `: ${reason}`;
-  return `gap: ${count ?? "an unknown number of"} events were not delivered${why}`;
-}

@@ -1,17 +1,21 @@
 /**
- * The acceptance state at rest: an immutable object under the digest of its own text, named by the commit it belongs
- * to.
+ * The acceptance state at rest: an immutable object under the digest of its text, named by the commit it belongs to.
+ * The text is stored compressed: a commit writes it whole, and it has a line for each agent.
  *
- * Invariant: equal states have equal text and so one key; what is read back has the digest its key says. Keys and
- * digests outlive processes, so the text is canonical and read strictly.
+ * Invariant: equal states have equal text and so one key, whatever compresses them; what is read back has the digest
+ * its key says. Keys and digests outlive processes, so the text is canonical and read strictly.
  */
 import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptance.ts";
 import type { Fork } from "../event/watermark.ts";
 import { digestOf } from "../event/wire.ts";
+import { compressFrame, decompressFrame } from "../runtime/zstd.ts";
 import { putContent } from "./content-object.ts";
 import { canonicalJson, isRecord } from "./json-text.ts";
 import { stateKey } from "./layout.ts";
 import type { ObjectStore, RequestOptions } from "./object-store.ts";
+
+/** Largest text of a state, in bytes: some 3,000,000 agents. */
+const STATE_BYTES_MAX = 512 * 1024 * 1024;
 
 /** Writes a shard's state unless it stands there already; its key. */
 export async function putState(
@@ -19,9 +23,9 @@ export async function putState(
   state: AcceptanceState,
   options: RequestOptions & { readonly shard: string },
 ): Promise<string> {
-  const body = new TextEncoder().encode(canonicalJson(state));
-  const key = stateKey(options.shard, digestOf(body));
-  await putContent(store, { key, body }, options);
+  const text = new TextEncoder().encode(canonicalJson(state));
+  const key = stateKey(options.shard, digestOf(text));
+  await putContent(store, { key, body: await compressFrame(text) }, options);
   return key;
 }
 
@@ -34,11 +38,12 @@ export async function readState(
   const found = await store.get(key, options);
   const name = `state ${JSON.stringify(key)} in ${store.url}`;
   if (found === undefined) throw new Error(`Cannot read ${name}: it is missing`);
-  if (!key.endsWith(`/${digestOf(found.body)}`)) {
-    throw new Error(`Cannot read ${name}: its content is not that of its digest`);
-  }
   try {
-    return parseState(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(found.body)));
+    const text = await decompressFrame(found.body, STATE_BYTES_MAX);
+    if (!key.endsWith(`/${digestOf(text)}`)) {
+      throw new SyntaxError("its content is not that of its digest");
+    }
+    return parseState(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text)));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Error(`Cannot read ${name}: ${reason}`, { cause });

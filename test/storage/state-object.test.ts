@@ -1,3 +1,4 @@
+import { randomBytes, randomInt } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type AcceptanceState, emptyAcceptance } from "../../src/event/acceptance.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
@@ -78,10 +79,24 @@ describe("an acceptance state", () => {
       `Cannot read state "state/0/${DIGEST}" in ${store.url}: it is missing`,
     );
     const key = await putState(store, STATE, { shard: "0" });
-    const found = await store.get(key);
-    const body = Buffer.from(found?.body ?? []);
-    await store.put(key, Buffer.from(body.toString().replace("17", "18")));
+    const other = await putState(store, { ...STATE, sequence: 18 }, { shard: "0" });
+    await store.put(key, (await store.get(other))?.body ?? new Uint8Array());
     await expect(readState(store, key)).rejects.toThrow("its content is not that of its digest");
+    await store.put(key, new TextEncoder().encode("{}"));
+    await expect(readState(store, key)).rejects.toThrow("not exactly one zstd frame");
+  });
+
+  test("of 1,000 agents takes less than 100 KB", async () => {
+    const agents = Array.from({ length: 1_000 }, () => {
+      const epoch = randomBytes(8).toString("hex");
+      const standing = { number: randomInt(1_000_000), digest: randomBytes(32).toString("hex") };
+      const agent = { current: epoch, epochs: { [epoch]: standing }, fork: undefined };
+      return [randomBytes(8).toString("hex"), agent] as const;
+    });
+    const state = { ...STATE, agents: Object.fromEntries(agents) };
+    const key = await putState(store, state, { shard: "0" });
+    expect((await store.head(key))?.sizeBytes).toBeLessThan(100_000);
+    expect(await readState(store, key)).toEqual(state);
   });
 
   const faulty: readonly [string, unknown, string][] = [

@@ -73,11 +73,14 @@ async function prepare({ store }: RollupRig): Promise<{ readonly stateBytes: num
   const text = new TextDecoder().decode(entry?.body)
     .replaceAll(position.state, key)
     .replace(`"version":${position.version}`, `"version":${last}`);
-  await fillLog(dirname(store.localPath(deltaLogKey(0)) ?? ""), last);
+  fillLog(dirname(store.localPath(deltaLogKey(0)) ?? ""), position.version + 1, last);
   await store.put(deltaLogKey(last), new TextEncoder().encode(text));
 
-  const replay = createReplay({ ...EMPTY_LOG, version: last - 1 });
-  replay.apply(last, parseLogEntry(text));
+  const replay = createReplay(EMPTY_LOG);
+  for (let version = 0; version <= position.version; version++) {
+    const found = await store.get(deltaLogKey(version));
+    replay.apply(version, parseLogEntry(new TextDecoder().decode(found?.body)));
+  }
   const files = Array.from({ length: Number(values.files) }, (_, place) => ({
     ...file,
     path: `event_date=${file.eventDate}/invented-${place}.parquet`,
@@ -89,6 +92,7 @@ async function prepare({ store }: RollupRig): Promise<{ readonly stateBytes: num
   }]]);
   await writeCheckpoint(store, {
     ...replay.state(),
+    version: last,
     transactions,
     files: new Map([file, ...files].map((each) => [each.path, each])),
   }, { nowMs: Date.now() });
@@ -106,11 +110,11 @@ function withMoreAgents(state: AcceptanceState): AcceptanceState {
 }
 
 /** Entries of the versions before the last that are not there yet. */
-function fillLog(folder: string, last: number): void {
+function fillLog(folder: string, from: number, last: number): void {
   mkdirSync(folder, { recursive: true });
   let first = "";
   let links = LINKS_MAX;
-  for (let version = 1; version < last; version++) {
+  for (let version = from; version < last; version++) {
     const path = join(folder, `${String(version).padStart(20, "0")}.json`);
     if (links < LINKS_MAX) {
       linkSync(first, path);

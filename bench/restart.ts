@@ -67,7 +67,7 @@ async function prepare({ store }: RollupRig): Promise<{ readonly stateBytes: num
   const [file] = table.files.values();
   if (position === undefined || file === undefined) throw new Error("there is no commit");
   const state = withMoreAgents(await readState(store, position.state));
-  const key = await putState(store, state, { shard: "0" });
+  const key = await putState(store, state, { shard: "0", nowMs: Date.now() });
 
   const entry = await store.get(deltaLogKey(position.version));
   const text = new TextDecoder().decode(entry?.body)

@@ -7,11 +7,12 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
-import { putContent } from "../storage/content-object.ts";
-import { dataFileKey, evidenceKey, quarantineKey } from "../storage/layout.ts";
+import { putContent, putForCommit } from "../storage/content-object.ts";
+import { dataFileKey, evidenceKey, otherFilePath, quarantineKey } from "../storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../storage/object-store.ts";
 import { putState } from "../storage/state-object.ts";
-import type { CommitResult, ShardCommit, Table } from "../storage/table.ts";
+import type { LocalDataFile } from "../storage/parquet.ts";
+import type { CommitResult, DataFile, ShardCommit, Table } from "../storage/table.ts";
 import type { Quarantined, Round } from "./round.ts";
 import type { RoundRows } from "./round-rows.ts";
 
@@ -25,6 +26,8 @@ export interface CommitRoundOptions {
   readonly rows: RoundRows;
   /** What {@link putEvidence} made of the round. */
   readonly evidence: string;
+  /** Now, ms since the Unix epoch, by which the age of objects is judged. */
+  readonly nowMs: number;
   readonly log: Log;
   readonly signal?: AbortSignal;
 }
@@ -44,11 +47,12 @@ export async function putEvidence(
 
 /** Puts the rest and commits. Throws when the store does; safe to call again with the same work. */
 export async function commitRound(options: CommitRoundOptions): Promise<CommitResult> {
-  const { store, table, shard, startedFrom, round, rows, evidence, signal } = options;
+  const { store, table, shard, startedFrom, round, rows, evidence, nowMs, signal } = options;
   const request = signal === undefined ? {} : { signal };
   await putQuarantined(options, [...round.quarantined, ...rows.quarantined]);
-  for (const { file, path } of rows.files) await putOnce(options, dataFileKey(file.path), path);
-  const state = await putState(store, round.state, { shard, ...request });
+  const files: DataFile[] = [];
+  for (const each of rows.files) files.push(await putDataFile(options, each));
+  const state = await putState(store, round.state, { shard, nowMs, ...request });
   const { incarnation, sequence, digest } = round.state;
   const work: ShardCommit = {
     shard,
@@ -56,7 +60,7 @@ export async function commitRound(options: CommitRoundOptions): Promise<CommitRe
     position: { incarnation, sequence, digest, state },
     firstSequence: round.range.first,
     evidence: [evidence],
-    files: rows.files.map(({ file }) => file),
+    files,
     counts: countsOf(round, rows),
   };
   return await table.commit(work, signal);
@@ -75,6 +79,20 @@ export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string,
     evidenceBytes: round.segment.sizeBytes,
     ...round.verdicts,
   };
+}
+
+/** Puts a data file; what it is called in the table. */
+async function putDataFile(
+  { store, nowMs, signal }: Pick<CommitRoundOptions, "store" | "nowMs" | "signal">,
+  { file, path }: LocalDataFile,
+): Promise<DataFile> {
+  const request = signal === undefined ? {} : { signal };
+  const name = await putForCommit(store, {
+    nameAt: (place) => otherFilePath(file.path, place),
+    keyOf: dataFileKey,
+    write: (key) => store.putFileIfAbsent(key, path, request),
+  }, { ...request, nowMs });
+  return { ...file, path: name };
 }
 
 /** Puts a file under a key that only this content can have. */

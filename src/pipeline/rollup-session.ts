@@ -266,7 +266,8 @@ class Session {
     await this.#requireSameStream(round);
     const startedFrom = this.#startedFrom;
     const work = { store, table, shard, startedFrom, round, rows, evidence, log, signal };
-    const result = await this.#retry(() => commitRound(work));
+    const nowMs = () => Math.floor(clock.nowUs() / 1000);
+    const result = await this.#retry(() => commitRound({ ...work, nowMs: nowMs() }));
     if (result.kind === "superseded") {
       throw new OvertakenError("Cannot commit the round: another roll-up came first");
     }

@@ -9,12 +9,20 @@ import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./ob
 /** An object is written at most so often when the answers are lost. */
 export const CONTENT_ATTEMPTS_MAX = 4;
 
+/**
+ * An object that stood there before is part of a commit only if it is at most so old, in milliseconds; an older one may
+ * be vacuumed any moment, whose least grace is twice this.
+ */
+export const REUSE_AGE_MAX_MS = 12 * 3_600_000;
+/** Names that one content may have. */
+const NAMES_MAX = 1_000;
+
 /** Puts an object under a key that only this content can have. */
 export function putContent(
   store: ObjectStore,
   object: { readonly key: string; readonly body: Uint8Array },
   options: RequestOptions = {},
-): Promise<void> {
+): Promise<unknown> {
   return untilKnown(() => store.putIfAbsent(object.key, object.body, options));
 }
 
@@ -23,15 +31,43 @@ export function putContentFile(
   store: ObjectStore,
   object: { readonly key: string; readonly path: string },
   options: RequestOptions = {},
-): Promise<void> {
+): Promise<unknown> {
   return untilKnown(() => store.putFileIfAbsent(object.key, object.path, options));
 }
 
-async function untilKnown(write: () => Promise<unknown>): Promise<void> {
+/**
+ * Puts an object that a commit is going to name, and that is vacuumed when none does. Where one stands that is too old
+ * to be safe from that, the next name is taken, so that a repeated put comes to the same one. Returns the name.
+ */
+export async function putForCommit<N>(
+  store: ObjectStore,
+  object: {
+    /** Name of a place from 0. */
+    readonly nameAt: (place: number) => N;
+    readonly keyOf: (name: N) => string;
+    readonly write: (key: string) => Promise<"created" | "exists">;
+  },
+  options: RequestOptions & { readonly nowMs: number },
+): Promise<N> {
+  for (let place = 0; place < NAMES_MAX; place++) {
+    const name = object.nameAt(place);
+    const key = object.keyOf(name);
+    for (let attempt = 1; attempt <= CONTENT_ATTEMPTS_MAX; attempt++) {
+      if (await untilKnown(() => object.write(key)) === "created") return name;
+      const standing = await store.head(key, options);
+      // Vacuumed in this moment: there is room for ours.
+      if (standing === undefined) continue;
+      if (options.nowMs - standing.modifiedAtMs <= REUSE_AGE_MAX_MS) return name;
+      break;
+    }
+  }
+  throw new Error(`Cannot put an object in ${store.url}: all of its names are taken`);
+}
+
+async function untilKnown<T>(write: () => Promise<T>): Promise<T> {
   for (let attempt = 1;; attempt++) {
     try {
-      await write();
-      return;
+      return await write();
     } catch (error) {
       if (!(error instanceof AmbiguousWriteError) || attempt >= CONTENT_ATTEMPTS_MAX) throw error;
     }

@@ -45,6 +45,11 @@ export function dataFilePath(range: SequenceRange, date: string, sha256: string)
   return `event_date=${date}/${rangeName(range)}-${sha256.slice(0, 12)}.parquet`;
 }
 
+/** Another name for the same file, from place 1 on; that of place 0 is its own. */
+export function otherFilePath(path: string, place: number): string {
+  return place === 0 ? path : path.replace(/\.parquet$/, `-${place}.parquet`);
+}
+
 /** Path of a data file that holds the rows of others; an id is never used twice. */
 export function compactedFilePath(date: string, id: string): string {
   return `event_date=${date}/${COMPACTED}${id}.parquet`;
@@ -82,8 +87,10 @@ export function probeKey(id: string): string {
 
 export const PROBE_PREFIX = "probe/";
 
-export function stateKey(shard: string, sha256: string): string {
-  return `${STATE_PREFIX}${shard}/${sha256}`;
+/** A state may have several names; the first is that of place 0. */
+export function stateKey(shard: string, sha256: string, place = 0): string {
+  const folder = place === 0 ? "" : `${place.toString(16).padStart(8, "0")}/`;
+  return `${STATE_PREFIX}${shard}/${folder}${sha256}`;
 }
 
 export const STATE_PREFIX = "state/";

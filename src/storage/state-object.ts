@@ -9,7 +9,7 @@ import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptan
 import type { Fork } from "../event/watermark.ts";
 import { digestOf } from "../event/wire.ts";
 import { compressFrame, decompressFrame } from "../runtime/zstd.ts";
-import { putContent } from "./content-object.ts";
+import { putForCommit } from "./content-object.ts";
 import { canonicalJson, isRecord } from "./json-text.ts";
 import { stateKey } from "./layout.ts";
 import type { ObjectStore, RequestOptions } from "./object-store.ts";
@@ -21,12 +21,17 @@ const STATE_BYTES_MAX = 512 * 1024 * 1024;
 export async function putState(
   store: ObjectStore,
   state: AcceptanceState,
-  options: RequestOptions & { readonly shard: string },
+  options: RequestOptions & { readonly shard: string; readonly nowMs: number },
 ): Promise<string> {
+  const { shard, nowMs, ...request } = options;
   const text = new TextEncoder().encode(canonicalJson(state));
-  const key = stateKey(options.shard, digestOf(text));
-  await putContent(store, { key, body: await compressFrame(text) }, options);
-  return key;
+  const sha256 = digestOf(text);
+  const body = await compressFrame(text);
+  return await putForCommit(store, {
+    nameAt: (place) => stateKey(shard, sha256, place),
+    keyOf: (key) => key,
+    write: (key) => store.putIfAbsent(key, body, request),
+  }, { ...request, nowMs });
 }
 
 /** Reads the state a commit names. Throws when it is missing, is not what its key says, or is no state. */

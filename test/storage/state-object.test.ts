@@ -43,7 +43,7 @@ afterEach(async () => {
 describe("an acceptance state", () => {
   test("is read back as it was put, under the digest of its text", async () => {
     for (const state of [STATE, emptyAcceptance("0a1b2c3d")]) {
-      const key = await putState(store, state, { shard: "0" });
+      const key = await putState(store, state, { shard: "0", nowMs: Date.now() });
       expect(key).toMatch(/^state\/0\/[0-9a-f]{64}$/);
       expect(await readState(store, key)).toEqual(state);
     }
@@ -52,34 +52,47 @@ describe("an acceptance state", () => {
   test("has one key however its members are ordered, and is put once", async () => {
     const agents = Object.fromEntries(Object.entries(STATE.agents).toReversed());
     const { incarnation, sequence, digest } = STATE;
-    const key = await putState(store, STATE, { shard: "0" });
-    expect(await putState(store, { agents, digest, sequence, incarnation }, { shard: "0" })).toBe(
+    const key = await putState(store, STATE, { shard: "0", nowMs: Date.now() });
+    expect(
+      await putState(store, { agents, digest, sequence, incarnation }, {
+        shard: "0",
+        nowMs: Date.now(),
+      }),
+    ).toBe(
       key,
     );
-    expect(await putState(store, { ...STATE, sequence: 18 }, { shard: "0" })).not.toBe(key);
+    expect(await putState(store, { ...STATE, sequence: 18 }, { shard: "0", nowMs: Date.now() })).not
+      .toBe(key);
     expect(await keysOf(store.list("state/0/"))).toHaveLength(2);
   });
 
   test("whose put lost its answer is there, or the error says so", async () => {
     const shaky = unreliable(store);
     shaky.faults.push("lost after");
-    const key = await putState(shaky, STATE, { shard: "0" });
+    const key = await putState(shaky, STATE, { shard: "0", nowMs: Date.now() });
     expect(await readState(store, key)).toEqual(STATE);
     shaky.faults.push("lost before", "lost before", "lost after");
-    const next = await putState(shaky, { ...STATE, sequence: 20 }, { shard: "0" });
+    const next = await putState(shaky, { ...STATE, sequence: 20 }, {
+      shard: "0",
+      nowMs: Date.now(),
+    });
     expect(await readState(store, next)).toEqual({ ...STATE, sequence: 20 });
     shaky.faults.push(...Array.from({ length: 9 }, () => "lost before" as const));
-    await expect(putState(shaky, { ...STATE, sequence: 99 }, { shard: "0" })).rejects.toThrow(
-      "Cannot tell",
-    );
+    await expect(putState(shaky, { ...STATE, sequence: 99 }, { shard: "0", nowMs: Date.now() }))
+      .rejects.toThrow(
+        "Cannot tell",
+      );
   });
 
   test("that is missing, changed or no state is refused by name", async () => {
     await expect(readState(store, `state/0/${DIGEST}`)).rejects.toThrow(
       `Cannot read state "state/0/${DIGEST}" in ${store.url}: it is missing`,
     );
-    const key = await putState(store, STATE, { shard: "0" });
-    const other = await putState(store, { ...STATE, sequence: 18 }, { shard: "0" });
+    const key = await putState(store, STATE, { shard: "0", nowMs: Date.now() });
+    const other = await putState(store, { ...STATE, sequence: 18 }, {
+      shard: "0",
+      nowMs: Date.now(),
+    });
     await store.put(key, (await store.get(other))?.body ?? new Uint8Array());
     await expect(readState(store, key)).rejects.toThrow("its content is not that of its digest");
     await store.put(key, new TextEncoder().encode("{}"));
@@ -94,7 +107,7 @@ describe("an acceptance state", () => {
       return [randomBytes(8).toString("hex"), agent] as const;
     });
     const state = { ...STATE, agents: Object.fromEntries(agents) };
-    const key = await putState(store, state, { shard: "0" });
+    const key = await putState(store, state, { shard: "0", nowMs: Date.now() });
     expect((await store.head(key))?.sizeBytes).toBeLessThan(100_000);
     expect(await readState(store, key)).toEqual(state);
   });
@@ -115,7 +128,7 @@ describe("an acceptance state", () => {
   for (const [name, value, reason] of faulty) {
     test(`${name} is refused`, async () => {
       const forged: AcceptanceState = JSON.parse(JSON.stringify(value));
-      const key = await putState(store, forged, { shard: "0" });
+      const key = await putState(store, forged, { shard: "0", nowMs: Date.now() });
       await expect(readState(store, key)).rejects.toThrow(reason);
     });
   }

@@ -81,7 +81,7 @@ export async function commitMessages(options: CommitMessagesOptions): Promise<nu
       incarnation,
       sequence: state.sequence,
       digest: state.digest,
-      state: await putState(store, state, { shard }),
+      state: await putState(store, state, { shard, nowMs: Date.now() }),
     },
     firstSequence: first,
     evidence: [],

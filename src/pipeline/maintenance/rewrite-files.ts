@@ -40,7 +40,7 @@ export interface RewriteFilesOptions {
 }
 
 export interface RewrittenFile {
-  /** Undefined when no row was kept. */
+  /** Undefined when no row was kept, or all were under a condition: nothing is written then. */
   readonly file: DataFile | undefined;
   readonly rowsKept: number;
 }
@@ -56,7 +56,9 @@ export async function rewriteFiles(
   const database = await context.database();
   await using connection = await database.connect();
   const kept = await fingerprintKept(connection, sources, { where, signal });
-  if (kept.rows === 0) return { file: undefined, rowsKept: 0 };
+  const logged = files.reduce((sum, { rows }) => sum + rows, 0);
+  const isSame = where !== undefined && kept.rows === logged;
+  if (kept.rows === 0 || isSame) return { file: undefined, rowsKept: kept.rows };
   const written = await writeSortedFile(database, {
     sources,
     where,

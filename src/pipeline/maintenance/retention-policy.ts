@@ -1,0 +1,135 @@
+/**
+ * How long rows are kept: rules by topic and host, and which of a file's rows are past their time.
+ *
+ * A row's age counts from its time or from when the log stored it, whichever is later, and in whole UTC days. It leaves
+ * the table once every row of its file is as old, so that no file is read or written again and again.
+ *
+ * Invariant: what no rule speaks of is kept for ever; what cannot be told from a file's bounds is not past its time.
+ */
+import { isTopic } from "../../event/topic.ts";
+import { identifierOf, literalOf } from "../../storage/sql-text.ts";
+import type { DataFile } from "../../storage/table.ts";
+
+export interface KeepRule {
+  /** As it was given. */
+  readonly pattern: string;
+  /** The topic and all below it; undefined for all. */
+  readonly topic: string | undefined;
+  /** A host, or with `*` at the end all that begin so; undefined for all. */
+  readonly host: string | undefined;
+  readonly keepMs: number;
+}
+
+const DAY_MS = 86_400_000;
+/** Shortest time that anything is kept, in milliseconds: a slip of the pen must not empty the table. */
+export const KEEP_MS_MIN = DAY_MS;
+export const KEEP_RULES_MAX = 200;
+/** Form of a pattern, for messages. */
+export const KEEP_PATTERN_FORM =
+  'a topic pattern such as "**" or "file/**", with or without a host such as "file/**@web-*"';
+
+/**
+ * Reads rules of patterns and milliseconds; the one that decides comes first: the longer topic, then the one with a
+ * host, the longer host, the longer time. Throws RangeError that names the pattern.
+ */
+export function parseKeepRules(keep: Readonly<Record<string, number>>): readonly KeepRule[] {
+  const entries = Object.entries(keep);
+  if (entries.length > KEEP_RULES_MAX) {
+    throw new RangeError(`Cannot use ${entries.length} rules: more than ${KEEP_RULES_MAX}`);
+  }
+  const rules = entries.map(([pattern, keepMs]): KeepRule => {
+    const [, topicText = "", host] = /^([^@]+)(?:@([!-~]+))?$/.exec(pattern) ?? [];
+    const topic = topicText === "**" ? undefined : topicText.replace(/\/\*\*$/, "");
+    const isKnown = topicText !== "" && (topic === undefined || isTopic(topic));
+    if (!isKnown || host?.slice(0, -1).includes("*") === true) {
+      throw new RangeError(
+        `Cannot keep ${JSON.stringify(pattern)}: expected ${KEEP_PATTERN_FORM}`,
+      );
+    }
+    if (!(keepMs >= KEEP_MS_MIN)) {
+      throw new RangeError(`Cannot keep ${JSON.stringify(pattern)} for less than a day`);
+    }
+    return { pattern, topic, host, keepMs };
+  });
+  return rules.toSorted((a, b) =>
+    lengthOf(b.topic) - lengthOf(a.topic) || lengthOf(b.host) - lengthOf(a.host) ||
+    b.keepMs - a.keepMs
+  );
+}
+
+/** Time up to which, exclusive, a rule's rows have gone: the start of a UTC day. */
+export function cutoffMs({ keepMs }: KeepRule, nowMs: number): number {
+  return Math.floor((nowMs - keepMs) / DAY_MS) * DAY_MS;
+}
+
+/** When the youngest row of a file was stored or happened; Infinity when the log does not say. */
+export function youngestMs(file: DataFile): number {
+  const bounds = ["time", "logged_at"].map((name) => {
+    if (file.nullCount[name] === file.rows) return -Infinity;
+    const bound = file.maximum[name];
+    const time = typeof bound === "string" ? Date.parse(bound) : NaN;
+    return Number.isNaN(time) ? Infinity : time;
+  });
+  return file.rows === 0 ? Infinity : Math.max(...bounds);
+}
+
+export interface ExpiredFile {
+  readonly file: DataFile;
+  /** Rules of whose rows all are past their time. */
+  readonly due: readonly KeepRule[];
+  /** Whether that is every row, whatever the file holds. */
+  readonly isWhole: boolean;
+}
+
+/** Up to where a rule's rows were removed by an earlier run, by pattern; files wholly before need no second look. */
+export type SettledCutoffs = Readonly<Record<string, number>>;
+
+export interface FindExpiredOptions {
+  readonly rules: readonly KeepRule[];
+  readonly settled: SettledCutoffs;
+  readonly nowMs: number;
+}
+
+/** Files that hold, or may hold, rows past their time. */
+export function expiredFiles(
+  files: Iterable<DataFile>,
+  { rules, settled, nowMs }: FindExpiredOptions,
+): ExpiredFile[] {
+  const hasRuleForAll = rules.some(({ topic, host }) => topic === undefined && host === undefined);
+  const found: ExpiredFile[] = [];
+  for (const file of files) {
+    const youngest = youngestMs(file);
+    const due = rules.filter((rule) => youngest < cutoffMs(rule, nowMs));
+    const isNew = due.some(({ pattern }) => youngest >= (settled[pattern] ?? -Infinity));
+    if (!isNew) continue;
+    found.push({ file, due, isWhole: hasRuleForAll && due.length === rules.length });
+  }
+  return found;
+}
+
+/** SQL of the rows that stay, when all of the due rules leave. */
+export function keptRows(rules: readonly KeepRule[], due: readonly KeepRule[]): string {
+  const topic = identifierOf("topic");
+  const host = identifierOf("host");
+  const cases = rules.map((rule) => {
+    const conditions = [
+      ...(rule.topic === undefined ? [] : [
+        `(${topic} = ${literalOf(rule.topic)} OR starts_with(${topic}, ${
+          literalOf(`${rule.topic}/`)
+        }))`,
+      ]),
+      ...(rule.host === undefined ? [] : [
+        rule.host.endsWith("*")
+          ? `starts_with(${host}, ${literalOf(rule.host.slice(0, -1))})`
+          : `${host} = ${literalOf(rule.host)}`,
+      ]),
+    ];
+    const condition = conditions.length === 0 ? "true" : conditions.join(" AND ");
+    return `WHEN ${condition} THEN ${!due.includes(rule)}`;
+  });
+  return cases.length === 0 ? "true" : `(CASE ${cases.join(" ")} ELSE true END)`;
+}
+
+function lengthOf(text: string | undefined): number {
+  return text === undefined ? -1 : text.length;
+}

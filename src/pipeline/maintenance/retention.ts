@@ -1,0 +1,211 @@
+/**
+ * Retention: rows past their time leave the table. Files of which nothing stays are taken out unread, others are written
+ * anew without them.
+ *
+ * Invariant: no row leaves before its time, none of a file that a hold may speak of, and none from a file that is not
+ * what was committed. What remains is proven to be the very rows that should.
+ */
+import { fingerprintRows, rowsOfFiles } from "../../storage/data-rows.ts";
+import { isFileHeld } from "../../storage/hold.ts";
+import type { DataFile } from "../../storage/table.ts";
+import { type MaintenanceContext, nowMsOf, readHolds, readTable } from "./context.ts";
+import {
+  cutoffMs,
+  type ExpiredFile,
+  expiredFiles,
+  type KeepRule,
+  keptRows,
+  type SettledCutoffs,
+} from "./retention-policy.ts";
+import { DamagedFileError, discardFile, fetchSources, rewriteFiles } from "./rewrite-files.ts";
+
+/** Files taken out by one commit. */
+export const FILES_PER_COMMIT_MAX = 1_000;
+/** A run leaves the rest to the next when others changed its files so often. */
+export const RETENTION_CONFLICTS_MAX = 16;
+
+export interface RetainOptions {
+  readonly rules: readonly KeepRule[];
+  /** What earlier runs by the same rules have settled. */
+  readonly settled?: SettledCutoffs;
+  /** Called before each commit. */
+  readonly onChange?: (files: readonly DataFile[]) => Promise<void>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RetentionSummary {
+  readonly filesRemoved: number;
+  readonly filesRewritten: number;
+  readonly rowsRemoved: number;
+  readonly bytesRemoved: number;
+  /** Files with rows past their time that a hold keeps. */
+  readonly filesHeld: number;
+  readonly conflicts: number;
+  readonly damaged: readonly string[];
+  /** For the next run; undefined when something is left that has to be looked at again. */
+  readonly settled: SettledCutoffs | undefined;
+}
+
+export interface ExpiredRows {
+  readonly file: DataFile;
+  readonly rows: number;
+  readonly patterns: readonly string[];
+  readonly isHeld: boolean;
+}
+
+/** What a run would remove now; reads the files of which only a part would go. */
+export async function findExpired(
+  context: MaintenanceContext,
+  { rules, settled = {}, signal }: RetainOptions,
+): Promise<readonly ExpiredRows[]> {
+  const { files } = await readTable(context, signal);
+  const holds = await readHolds(context, signal);
+  const found: ExpiredRows[] = [];
+  for (const each of expiredFiles(files.values(), { rules, settled, nowMs: nowMsOf(context) })) {
+    const { file, due, isWhole } = each;
+    const rows = isWhole ? file.rows : await countExpired(context, { ...each, rules, signal });
+    if (rows === 0) continue;
+    const patterns = due.map(({ pattern }) => pattern);
+    found.push({ file, rows, patterns, isHeld: isFileHeld(file, holds) });
+  }
+  return found;
+}
+
+/** Removes all that is past its time. Throws what the store, the disk and DuckDB throw; what is committed stays. */
+export async function retainTable(
+  context: MaintenanceContext,
+  options: RetainOptions,
+): Promise<RetentionSummary> {
+  const { rules, settled = {}, signal } = options;
+  const nowMs = nowMsOf(context);
+  const run = new RetentionRun(context, options);
+  while (run.conflicts <= RETENTION_CONFLICTS_MAX) {
+    const { files } = await readTable(context, signal);
+    const holds = await readHolds(context, signal);
+    const expired = expiredFiles(files.values(), { rules, settled, nowMs });
+    const free = expired.filter(({ file }) => !isFileHeld(file, holds) && !run.isDone(file));
+    run.filesHeld = expired.filter(({ file }) => isFileHeld(file, holds)).length;
+    const whole = free.filter(({ isWhole }) => isWhole).slice(0, FILES_PER_COMMIT_MAX);
+    const [part] = free;
+    if (part === undefined) return run.summary(rules, nowMs);
+    if (whole.length > 0) await run.remove(whole.map(({ file }) => file));
+    else await run.rewrite(part);
+  }
+  return run.summary(rules, nowMs);
+}
+
+class RetentionRun {
+  readonly #context: MaintenanceContext;
+  readonly #options: RetainOptions;
+  /** Paths that were looked at and stay, and those that were made. */
+  readonly #done = new Set<string>();
+  readonly #damaged = new Set<string>();
+  #filesRemoved = 0;
+  #filesRewritten = 0;
+  #rowsRemoved = 0;
+  #bytesRemoved = 0;
+  filesHeld = 0;
+  conflicts = 0;
+
+  constructor(context: MaintenanceContext, options: RetainOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  isDone({ path }: DataFile): boolean {
+    return this.#done.has(path);
+  }
+
+  summary(rules: readonly KeepRule[], nowMs: number): RetentionSummary {
+    const isSettled = this.filesHeld === 0 && this.#damaged.size === 0 &&
+      this.conflicts <= RETENTION_CONFLICTS_MAX;
+    const settled = rules.map((rule) => [rule.pattern, cutoffMs(rule, nowMs)] as const);
+    return {
+      filesRemoved: this.#filesRemoved,
+      filesRewritten: this.#filesRewritten,
+      rowsRemoved: this.#rowsRemoved,
+      bytesRemoved: this.#bytesRemoved,
+      filesHeld: this.filesHeld,
+      conflicts: this.conflicts,
+      damaged: [...this.#damaged],
+      settled: isSettled ? Object.fromEntries(settled) : undefined,
+    };
+  }
+
+  /** Takes whole files out of the table, unread. */
+  async remove(files: readonly DataFile[]): Promise<void> {
+    await this.#options.onChange?.(files);
+    if (!await this.#commit(files, undefined)) return;
+    const rows = files.reduce((sum, file) => sum + file.rows, 0);
+    this.#filesRemoved += files.length;
+    this.#rowsRemoved += rows;
+    this.#bytesRemoved += files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    this.#context.log.info("rows past their time are removed", { files: files.length, rows });
+  }
+
+  /** Writes a file anew without the rows that leave. */
+  async rewrite({ file, due }: ExpiredFile): Promise<void> {
+    const { rules, signal, onChange } = this.#options;
+    const where = keptRows(rules, due);
+    try {
+      const rewritten = await rewriteFiles(this.#context, { files: [file], where, signal });
+      if (rewritten.rowsKept === file.rows) {
+        this.#done.add(file.path);
+        return;
+      }
+      await onChange?.([file]);
+      if (!await this.#commit([file], rewritten.file)) {
+        await discardFile(this.#context, rewritten.file);
+        return;
+      }
+      if (rewritten.file !== undefined) this.#done.add(rewritten.file.path);
+      const rows = file.rows - rewritten.rowsKept;
+      this.#filesRewritten += 1;
+      this.#rowsRemoved += rows;
+      this.#bytesRemoved += file.sizeBytes - (rewritten.file?.sizeBytes ?? 0);
+      this.#context.log.info("rows past their time are removed", { path: file.path, rows });
+    } catch (error) {
+      if (!(error instanceof DamagedFileError)) throw error;
+      if (!(await readTable(this.#context, signal)).files.has(file.path)) {
+        this.conflicts += 1;
+        return;
+      }
+      this.#context.log.error("a data file is damaged and stays", { error: error.message });
+      this.#damaged.add(file.path);
+      this.#done.add(file.path);
+    }
+  }
+
+  async #commit(removed: readonly DataFile[], added: DataFile | undefined): Promise<boolean> {
+    const { table } = this.#context;
+    const { rules, signal } = this.#options;
+    const result = await table.replace({
+      operation: "DELETE",
+      isDataChange: true,
+      removed,
+      added: added === undefined ? [] : [added],
+      detail: {
+        kind: "retain",
+        rows: removed.reduce((sum, { rows }) => sum + rows, 0) - (added?.rows ?? 0),
+        keep: Object.fromEntries(rules.map(({ pattern, keepMs }) => [pattern, keepMs])),
+      },
+      confirm: async () => {
+        const holds = await readHolds(this.#context, signal);
+        return !removed.some((file) => isFileHeld(file, holds));
+      },
+    }, signal);
+    if (result.kind === "superseded") this.conflicts += 1;
+    return result.kind === "committed";
+  }
+}
+
+async function countExpired(
+  context: MaintenanceContext,
+  { file, due, rules, signal }: ExpiredFile & Pick<RetainOptions, "rules" | "signal">,
+): Promise<number> {
+  await using folder = await context.scratch.openFolder();
+  const sources = await fetchSources(context, [file], { folder: folder.path, signal });
+  await using connection = await (await context.database()).connect();
+  const from = `${rowsOfFiles(sources.map(({ path }) => path))} WHERE ${keptRows(rules, due)}`;
+  return file.rows - (await fingerprintRows(connection, from, signal)).rows;
+}

@@ -15,6 +15,12 @@ export interface Block {
 
 export type Ask = (path: string, init?: RequestInit) => Promise<Response>;
 
+export interface LiveOptions {
+  readonly query?: string;
+  /** Id of the last event that the reader has. */
+  readonly lastId?: string;
+}
+
 export interface LiveReader {
   readonly numbers: number[];
   readonly gaps: Gap[];
@@ -33,7 +39,7 @@ export interface Subscriber {
   block(query?: string): Promise<Block>;
   /** Everything up to the present. */
   lines(query?: string): Promise<Block>;
-  live(headers?: Readonly<Record<string, string>>): Promise<LiveReader>;
+  live(options?: LiveOptions): Promise<LiveReader>;
   skip(query?: string): Promise<{ readonly count: number | null }>;
   show(): Promise<Shown>;
 }
@@ -68,12 +74,12 @@ export function createSubscriber(ask: Ask, name = "test"): Subscriber {
         gaps: found.flatMap(({ gap }) => gap ?? []),
       };
     },
-    async live(headers = {}) {
+    async live({ query = "", lastId = "" } = {}) {
       const leaving = new AbortController();
       const cutting = new AbortController();
       const answer = await must(
-        await ask(`${path}/events`, {
-          headers: { ...headers, accept: "text/event-stream" },
+        await ask(`${path}/events?${query}`, {
+          headers: { accept: "text/event-stream", "last-event-id": lastId },
           signal: leaving.signal,
         }),
       );

@@ -90,8 +90,8 @@ export class HotShard {
   #work: Promise<unknown> | undefined;
   unreadableMessages = 0;
   loadedMessages = 0;
-  /** How often what was loaded was given up and read anew. */
-  restarts = 0;
+  /** How often it came into doubt whether what was loaded is what is committed; mostly because it is read anew. */
+  doubts = 0;
 
   constructor(options: HotShardOptions) {
     this.#options = options;
@@ -132,6 +132,8 @@ export class HotShard {
       this.#restart(fault);
       return;
     }
+    // The broker may have lost what was loaded, and have got others in its place, up to there.
+    if (position.sequence > this.#loaded) this.doubts += 1;
     this.#options.segments.evict(position.sequence);
     for (const sequence of this.#digests.keys()) {
       if (sequence < position.sequence) this.#digests.delete(sequence);
@@ -169,7 +171,7 @@ export class HotShard {
 
   #restart(reason: string): void {
     const round = this.#round;
-    this.restarts += 1;
+    this.doubts += 1;
     this.#options.segments.clear();
     this.#round = undefined;
     this.#loaded = 0;

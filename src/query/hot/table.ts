@@ -32,7 +32,7 @@ export interface HotTable extends AsyncDisposable {
   progress(): Progress;
   /** Committed sequence of every stream whose shard still writes it, by incarnation. */
   committed(): Progress;
-  /** Goes up whenever a stream is read anew: what was loaded before may have been of another chain of messages. */
+  /** Goes up whenever what was loaded before may have been of another chain of messages than what is committed. */
   readonly generation: number;
   /** What of the log cannot be searched yet, in words. */
   missing(): readonly string[];
@@ -153,7 +153,7 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
     committed: () =>
       new Map([...snapshot.shards.values()].map((each) => [each.incarnation, each.sequence])),
     get generation() {
-      return parts.reduce((total, { shard }) => total + shard.restarts, 0);
+      return parts.reduce((total, { shard }) => total + shard.doubts, 0);
     },
     missing,
     onChange(listener) {

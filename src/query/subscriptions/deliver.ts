@@ -19,6 +19,7 @@ import {
   type Passed,
   type PassOptions,
   type Progress,
+  progressOf,
   tailPlaceOf,
 } from "./progress.ts";
 import { conditionsOf } from "./request.ts";
@@ -127,7 +128,7 @@ class Reading {
     const { hot } = this.#source;
     const { generation } = hot;
     const { subscription } = session;
-    this.#progress = subscription;
+    this.#progress = progressOf(subscription);
     this.#hasReachedPresent = false;
     const items = follow(this.#source, {
       request: requestOf(subscription),
@@ -187,7 +188,7 @@ class Reading {
   }
 
   #pass(rows: readonly TailRow[], options: PassOptions): Passed {
-    return pass(this.#progress ?? this.#options.session.subscription, rows, options);
+    return pass(this.#progress ?? progressOf(this.#options.session.subscription), rows, options);
   }
 
   #commits(): PassOptions["committedOf"] {
@@ -198,10 +199,11 @@ class Reading {
   }
 
   /** Without an event to show for it, it has come as far as the log has now. */
-  #atPresent({ place, ahead }: Progress): Progress {
-    if (!this.#hasReachedPresent) return { place, ahead };
+  #atPresent(progress: Progress): Progress {
+    if (!this.#hasReachedPresent) return progress;
+    const { place } = progress;
     const reachedUs = Math.max(place.reachedUs, this.#options.clock.nowUs());
-    return { place: { ...place, reachedUs }, ahead };
+    return { ...progress, place: { ...place, reachedUs } };
   }
 
   async #reserve({ rows, progress }: Passed): Promise<Reservation> {

@@ -15,7 +15,13 @@ import type { TailRow } from "../tail/live-queue.ts";
 import type { StreamPlace, TailPlace } from "../tail-place.ts";
 import { parseTime } from "../time-text.ts";
 
-export type Progress = Pick<Subscription, "place" | "ahead">;
+export type Progress = Pick<Subscription, "place" | "ahead"> & {
+  /**
+   * Of {@link Progress.ahead}, those that were not met again since reading began: another message may stand by now where
+   * they stood, so that a commit up to there does not settle them.
+   */
+  readonly unmet: ReadonlySet<string>;
+};
 
 /** Epochs of agents that are remembered ahead of the commit; of more, the oldest are forgotten. */
 export const AHEAD_MAX = 1_000;
@@ -35,13 +41,19 @@ export interface Passed {
   readonly progress: Progress;
 }
 
+/** Where reading begins: at the mark that is in the archive for good, to meet again what was given beyond it. */
+export function progressOf({ place, ahead }: Subscription): Progress {
+  return { place, ahead, unmet: new Set(Object.keys(ahead)) };
+}
+
 /** Takes rows in their order, and says which of them are news. */
 export function pass(
-  { place, ahead }: Progress,
+  { place, ahead, unmet: before }: Progress,
   rows: readonly TailRow[],
   { end, committedOf }: PassOptions,
 ): Passed {
   const known = new Map(Object.entries(ahead));
+  const unmet = new Set(before);
   const fresh: TailRow[] = [];
   for (const row of rows) {
     const isCommitted = row.sequence <= committedOf(row.incarnation);
@@ -50,7 +62,7 @@ export function pass(
     const isPlain = isCommitted && !isBehind && known.size === 0;
     const origin = isPlain ? undefined : originOf(row);
     if (origin !== undefined && isRepeated(row, { origin, known, isBehind })) {
-      moveAlong(row, origin, known);
+      if (moveAlong(row, origin, known)) unmet.delete(origin.key);
       continue;
     }
     fresh.push(row);
@@ -59,8 +71,9 @@ export function pass(
     // Deleted first, so that the last used stands last.
     known.delete(origin.key);
     known.set(origin.key, { incarnation, sequence, batch: origin.batch, idx });
+    unmet.delete(origin.key);
   }
-  return { rows: fresh, progress: settle({ place, known, fresh, end, committedOf }) };
+  return { rows: fresh, progress: settle({ place, known, unmet, fresh, end, committedOf }) };
 }
 
 /** The place to read on from. */
@@ -106,17 +119,19 @@ function isRepeated(
   return origin.batch < last.batch || origin.batch === last.batch && row.idx <= last.idx;
 }
 
-/** The batch that was given stands somewhere else now; its commit there is what settles it. */
-function moveAlong(row: TailRow, origin: Origin, known: Map<string, AheadBatch>): void {
+/** Whether it is the batch that was given last: it may stand somewhere else now, and its commit there settles it. */
+function moveAlong(row: TailRow, origin: Origin, known: Map<string, AheadBatch>): boolean {
   const last = known.get(origin.key);
-  if (origin.isGap || last === undefined || last.batch !== origin.batch) return;
+  if (origin.isGap || last === undefined || last.batch !== origin.batch) return false;
   const { incarnation, sequence } = row;
   known.set(origin.key, { ...last, incarnation, sequence });
+  return true;
 }
 
-function settle({ place, known, fresh, end, committedOf }: PassOptions & {
+function settle({ place, known, unmet, fresh, end, committedOf }: PassOptions & {
   readonly place: SubscriptionPlace;
   readonly known: ReadonlyMap<string, AheadBatch>;
+  readonly unmet: ReadonlySet<string>;
   readonly fresh: readonly TailRow[];
 }): Progress {
   const streams: Record<string, StreamPlace> = { ...place.streams };
@@ -128,9 +143,9 @@ function settle({ place, known, fresh, end, committedOf }: PassOptions & {
     const furthest = laterOf(seen, place.reached[incarnation]);
     if (!isAtOrBefore(furthest, streams[incarnation])) reached[incarnation] = furthest;
   }
-  const ahead = [...known].filter(([, { incarnation, sequence }]) => {
+  const ahead = [...known].filter(([key, { incarnation, sequence }]) => {
     // A place may be ahead of the commit for having been put there: nothing is settled by that.
-    if (sequence > committedOf(incarnation)) return true;
+    if (unmet.has(key) || sequence > committedOf(incarnation)) return true;
     const at = streams[incarnation];
     return at === undefined || sequence > at.sequence ||
       sequence === at.sequence && at.idx !== WHOLE_MESSAGE;
@@ -139,6 +154,7 @@ function settle({ place, known, fresh, end, committedOf }: PassOptions & {
   return {
     place: { streams, reached, knownUs: end.knownUs, reachedUs },
     ahead: Object.fromEntries(ahead),
+    unmet,
   };
 }
 

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
+import { subscriptionAt } from "../../support/subscriptions.ts";
 import { WHOLE_MESSAGE } from "../../../src/event/event-id.ts";
-import { AHEAD_MAX, pass, type Progress } from "../../../src/query/subscriptions/progress.ts";
+import {
+  AHEAD_MAX,
+  pass,
+  type Progress,
+  progressOf,
+} from "../../../src/query/subscriptions/progress.ts";
 import type { TailRow } from "../../../src/query/tail/live-queue.ts";
 import type { TailPlace } from "../../../src/query/tail-place.ts";
 
@@ -9,7 +15,13 @@ const NEW = "bbbbbbbb";
 const AT_START: Progress = {
   place: { streams: {}, reached: {}, knownUs: 0, reachedUs: 0 },
   ahead: {},
+  unmet: new Set(),
 };
+
+/** As another session, perhaps of another service, takes it up. */
+function resumed({ place, ahead }: Progress): Progress {
+  return progressOf(subscriptionAt(0, { place, ahead }));
+}
 
 interface Source {
   readonly agent?: string;
@@ -59,6 +71,7 @@ describe("a subscription's progress", () => {
     expect(progress).toEqual({
       place: { streams: { [OLD]: whole(3) }, reached: {}, knownUs: 7, reachedUs: 0 },
       ahead: {},
+      unmet: new Set(),
     });
   });
 
@@ -97,6 +110,32 @@ describe("a subscription's progress", () => {
     const committed = take(again.progress, [], { upTo: { [OLD]: 3 }, committed: { [OLD]: 2 } });
     // Where it stands now is not committed yet.
     expect(Object.keys(committed.progress.ahead)).toEqual(["a/e"]);
+  });
+
+  test("taken up again knows what was given until it meets it, however far the commit is", () => {
+    const [a, b] = [{ agent: "a", batch: 1 }, { agent: "b", batch: 1 }];
+    const first = take(AT_START, [row(1, 0, a), row(2, 0, b)], {
+      upTo: { [OLD]: 2 },
+      committed: {},
+    });
+    // A third agent came before them, and the service has not seen yet what came last.
+    const rows = [row(1, 0, { agent: "c", batch: 1 }), row(2, 0, b)];
+    const again = take(resumed(first.progress), rows, {
+      upTo: { [OLD]: 2 },
+      committed: { [OLD]: 3 },
+    });
+    expect(again.taken).toEqual([[1, 0]]);
+    expect(Object.keys(again.progress.ahead)).toEqual(["a/e"]);
+    const last = take(resumed(again.progress), [
+      row(3, 0, a),
+      row(3, 1, a),
+      row(4, 0, { ...a, batch: 2 }),
+    ], {
+      upTo: { [OLD]: 4 },
+      committed: { [OLD]: 4 },
+    });
+    expect(last.taken).toEqual([[3, 1], [4, 0]]);
+    expect(last.progress.ahead).toEqual({});
   });
 
   test("after the broker lost everything takes nothing twice in the next incarnation", () => {

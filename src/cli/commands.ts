@@ -4,6 +4,8 @@ import type { Command } from "./command.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
+import { rollupReplayCommand } from "./rollup-replay.ts";
+import { rollupStatusCommand } from "./rollup-status.ts";
 import { rollupCommand } from "./rollup.ts";
 import { searchCommand } from "./search.ts";
 import { serveCommand } from "./serve.ts";
@@ -16,6 +18,8 @@ export const COMMANDS: readonly Command[] = [
   upCommand,
   agentCommand,
   rollupCommand,
+  rollupStatusCommand,
+  rollupReplayCommand,
   serveCommand,
   tailCommand,
   searchCommand,

@@ -56,7 +56,8 @@ function nodesOf(commands: readonly Command[]): Node[] {
     const words = command.name.split(" ");
     words.forEach((word, depth) => {
       const isLeaf = depth === words.length - 1;
-      node(words.slice(0, depth)).commands.set(word, isLeaf ? command.summary : `${word} …`);
+      const above = node(words.slice(0, depth)).commands;
+      if (isLeaf || !above.has(word)) above.set(word, isLeaf ? command.summary : `${word} …`);
     });
     const options = [...globals(), ...Object.values(command.options).flatMap(optionsOf)];
     const choices = command.arguments[0]?.choices ?? [];

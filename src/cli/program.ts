@@ -54,7 +54,7 @@ export function buildParser(program: Program): Parser {
 
 interface Tree {
   readonly root: Parser;
-  /** Groups such as `config`, by name. */
+  /** Groups such as `config`, and commands that may be groups too, by name. */
   readonly seen: Map<string, Parser>;
   readonly program: Program;
 }
@@ -66,10 +66,12 @@ function addCommand(command: Command, { root, seen, program }: Tree): void {
     const known = seen.get(word) ??
       configure(above.command(word), program).description(`${word} …`);
     seen.set(word, known);
-    return known;
+    // A group that is a command too: what follows the inner command's name is not its own.
+    return known.enablePositionalOptions();
   }, root);
   const parser = configure(parent.command(name), program).summary(command.summary)
     .description(`${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`);
+  if (parent === root) seen.set(name, parser);
   for (const argument of command.arguments) {
     const added = new ParserArgument(argumentText(argument), argument.text);
     parser.addArgument(argument.choices === undefined ? added : added.choices(argument.choices));

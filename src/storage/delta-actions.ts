@@ -54,6 +54,8 @@ export interface RemovedFile {
 export interface CommitInfo {
   readonly commitId: string | undefined;
   readonly position: Omit<ShardPosition, "version"> | undefined;
+  /** Keys of the segments that a roll-up's commit was made from. */
+  readonly evidence: readonly string[];
 }
 
 export type Action =
@@ -268,7 +270,9 @@ function parsePath(body: Fields, kind: string): string {
 function parseCommitInfo(body: Fields): CommitInfo {
   const detail = body[COMMIT_DETAIL];
   const commitId = typeof body.txnId === "string" ? body.txnId : undefined;
-  if (!isRecord(detail) || detail.shard === undefined) return { commitId, position: undefined };
+  if (!isRecord(detail) || detail.shard === undefined) {
+    return { commitId, position: undefined, evidence: [] };
+  }
   const name = `commitInfo.${COMMIT_DETAIL}`;
   return {
     commitId,
@@ -279,6 +283,7 @@ function parseCommitInfo(body: Fields): CommitInfo {
       digest: textOf(detail, name, "digest"),
       state: textOf(detail, name, "state"),
     },
+    evidence: textsOf(detail.evidence ?? [], `${name}.evidence`),
   };
 }
 

@@ -77,7 +77,20 @@ export function dataFileKey(path: string): string {
 
 export function evidenceKey(range: SequenceRange, sha256: string): string {
   const { incarnation, first, last } = range;
-  return `evidence/${incarnation}/${first}-${last}-${sha256.slice(0, 12)}.segment`;
+  return `${EVIDENCE_PREFIX}${incarnation}/${first}-${last}-${sha256.slice(0, 12)}.segment`;
+}
+
+export const EVIDENCE_PREFIX = "evidence/";
+
+/** What a segment's key says of it; undefined when it is no such key. */
+export function parseEvidenceKey(
+  key: string,
+): { readonly range: SequenceRange; readonly sha256Start: string } | undefined {
+  const match = /^evidence\/([0-9a-f]{8})\/([0-9]{1,16})-([0-9]{1,16})-([0-9a-f]{12})\.segment$/
+    .exec(key);
+  const [, incarnation, first, last, sha256Start] = match ?? [];
+  if (incarnation === undefined || sha256Start === undefined) return undefined;
+  return { range: { incarnation, first: Number(first), last: Number(last) }, sha256Start };
 }
 
 /** Keys of the trial objects by which a store is tested when it is opened. */
@@ -100,6 +113,11 @@ export function shardOfStateKey(key: string): string | undefined {
   return /^state\/([a-z0-9]{1,16})\/(?:[0-9a-f]{8}\/)?[0-9a-f]{64}$/.exec(key)?.[1];
 }
 
+/** Digest of the state that stands under a key, whichever of its names that is. */
+export function sha256OfStateKey(key: string): string {
+  return key.slice(key.lastIndexOf("/") + 1);
+}
+
 /** A payload that could not be read or trusted; beside it lies `.json` with headers and reason. */
 export function quarantineKey(incarnation: string, sequence: number): string {
   return `quarantine/${incarnation}/${sequence}`;
@@ -115,8 +133,8 @@ function rangeName({ incarnation, first, last }: SequenceRange): string {
 
 /**
  * Whether what stands under a key is never written over and never vacuumed: evidence, quarantine, and the entries of
- * the Delta log. Data files are not among them: compaction replaces them, and `rollup replay` makes
- * them again from the evidence.
+ * the Delta log. Data files are not among them: compaction replaces them, and `rollup replay` makes them again from the
+ * evidence.
  */
 export function isKeptForGood(key: string): boolean {
   return /^(evidence|quarantine)\//.test(key) || versionOfDeltaLogKey(key) !== undefined;

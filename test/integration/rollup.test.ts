@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { commitSubjectOf, streamOf } from "../../src/event/wire.ts";
@@ -121,6 +121,12 @@ describe.runIf(canRunNats())("one run over what is there", () => {
     expect(text).toContain('probity_rollup_refused_total{shard="0"} 1');
     expect(text).toContain('probity_rollup_unreadable_total{shard="0"} 2');
     expect(text).toContain('probity_rollup_lag_messages{shard="0"} 0');
+    const document = await readFile(new URL("../../docs/operations.md", import.meta.url), "utf8");
+    const named = [...document.matchAll(/^\| `(probity_rollup_[a-z_]+)`/gm)].map(([, name]) =>
+      name
+    );
+    const given = [...text.matchAll(/^# TYPE (probity_rollup_[a-z_]+)/gm)].map(([, name]) => name);
+    expect(named.toSorted()).toEqual(given.toSorted());
   });
 
   test("leaves nothing in its scratch folder", async () => {

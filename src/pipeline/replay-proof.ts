@@ -1,0 +1,196 @@
+/**
+ * Whether a table made again from the evidence holds the same rows as the one there was: by count and by a sum over a
+ * digest of every row, for each shard; row by row only where these differ.
+ *
+ * Invariant: every value of every row of both tables is read; what the log says of its files is believed only as to
+ * which files there are.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  addFingerprints,
+  fingerprintRows,
+  isSameRows,
+  NO_ROWS,
+  type RowsFingerprint,
+  rowsOfFiles,
+  STORED_COLUMNS,
+} from "../storage/data-rows.ts";
+import type { Connection } from "../storage/duckdb.ts";
+import { dataFileKey, sha256OfStateKey } from "../storage/layout.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { identifierOf, literalOf } from "../storage/sql-text.ts";
+import type { DataFile, TableSnapshot } from "../storage/table.ts";
+import { openBench, type Replay, type ReplayedShard } from "./replay.ts";
+
+export interface ShardProof {
+  readonly shard: string;
+  /** Rows of the table there was. */
+  readonly before: RowsFingerprint;
+  readonly after: RowsFingerprint;
+  /** Whether the acceptance state after the last message is the very one the last commit names. */
+  readonly isSameState: boolean;
+  /** Undefined where the tables are the same. */
+  readonly differences: RowDifferences | undefined;
+}
+
+/** Counts of rows by what became of them. */
+export interface RowDifferences {
+  /** Only in the table made again: lost, or removed since (retention). */
+  readonly missing: number;
+  /** Only in the table there was: no evidence has them. */
+  readonly extra: number;
+  /** In both, with other values. */
+  readonly changed: number;
+}
+
+export interface ProofOptions {
+  readonly source: ObjectStore;
+  readonly target: ObjectStore;
+  readonly replay: Replay;
+  /** Folder for copies of files that are not on this machine; need not outlive the process. */
+  readonly scratchDirectory: string;
+  readonly signal?: AbortSignal;
+}
+
+/** Files that are read together, and their bytes at most. */
+const FILES_AT_ONCE = 64;
+const BYTES_AT_ONCE = 512 * 1024 * 1024;
+
+export interface Proof {
+  readonly shards: readonly ShardProof[];
+  /** Rows of the table there was that are of no shard's stream. */
+  readonly unplaced: number;
+}
+
+/** Compares the old table, as it was when the replay began, with the one that was made. */
+export async function proveReplay(options: ProofOptions): Promise<Proof> {
+  const { source, target, signal, replay: { before, after: made, shards } } = options;
+  await using bench = await openBench(options);
+  const { connection } = bench;
+  const folder = bench.scratch.path;
+  const request = signal === undefined ? {} : { signal };
+  const old = { store: source, table: before, folder, ...request };
+  const now = { store: target, table: made, folder, ...request };
+  const { sums: found, total } = await fingerprintShards(connection, { ...old, shards });
+  const proofs: ShardProof[] = [];
+  for (const { shard, rows: after, incarnations, stateSha256 } of shards) {
+    const rows = found.get(shard) ?? NO_ROWS;
+    const differences = isSameRows(rows, after)
+      ? undefined
+      : await findDifferences(connection, { old, now, incarnations });
+    const isSameState = sha256OfStateKey(before.shards.get(shard)?.state ?? "") === stateSha256;
+    proofs.push({ shard, before: rows, after, isSameState, differences });
+  }
+  const placed = proofs.reduce((sum, proof) => sum + proof.before.rows, 0);
+  return { shards: proofs, unplaced: total - placed };
+}
+
+interface Relation {
+  readonly store: ObjectStore;
+  readonly table: TableSnapshot;
+  readonly folder: string;
+  readonly signal?: AbortSignal;
+}
+
+async function fingerprintShards(
+  connection: Connection,
+  options: Relation & { readonly shards: readonly ReplayedShard[] },
+): Promise<{ readonly sums: ReadonlyMap<string, RowsFingerprint>; readonly total: number }> {
+  const sums = new Map<string, RowsFingerprint>();
+  let total = 0;
+  for await (const rows of rowsOfTable(options)) {
+    total += Number((await connection.query(`SELECT count(*) AS n FROM ${rows}`)).rows[0]?.["n"]);
+    for (const { shard, incarnations } of options.shards) {
+      const own = `(SELECT * FROM ${rows} WHERE ${isOneOf(incarnations)})`;
+      const sum = await fingerprintRows(connection, own, options.signal);
+      sums.set(shard, addFingerprints(sums.get(shard) ?? NO_ROWS, sum));
+    }
+  }
+  return { sums, total };
+}
+
+const ALL = STORED_COLUMNS.map(({ name }) => identifierOf(name)).join(", ");
+
+async function findDifferences(
+  connection: Connection,
+  { old, now, incarnations }: {
+    readonly old: Relation;
+    readonly now: Relation;
+    readonly incarnations: readonly string[];
+  },
+): Promise<RowDifferences> {
+  const sides = [["proof_before", old], ["proof_after", now]] as const;
+  for (const [name, side] of sides) {
+    await connection.run(
+      `CREATE OR REPLACE TEMP TABLE ${name} (incarnation VARCHAR, seq BIGINT, idx INTEGER, digest UBIGINT)`,
+    );
+    for await (const rows of rowsOfTable(side)) {
+      await connection.query(
+        `INSERT INTO ${name} SELECT incarnation, seq, idx, hash(${ALL}) FROM ${rows}
+         WHERE ${isOneOf(incarnations)}`,
+        side.signal === undefined ? {} : { signal: side.signal },
+      );
+    }
+  }
+  // A row that stands twice in a table is one too many of it.
+  const { rows: [row] } = await connection.query(
+    `SELECT count(*) FILTER (WHERE b.n IS NULL) AS missing,
+       coalesce(sum(b.n) FILTER (WHERE a.n IS NULL), 0)
+         + coalesce(sum(b.n - a.n) FILTER (WHERE b.n > a.n), 0) AS extra,
+       count(*) FILTER (WHERE a.n = b.n AND a.digest <> b.digest) AS changed
+     FROM (SELECT incarnation, seq, idx, count(*) AS n, sum(digest) AS digest
+           FROM proof_after GROUP BY ALL) AS a
+     FULL JOIN (SELECT incarnation, seq, idx, count(*) AS n, sum(digest) AS digest
+           FROM proof_before GROUP BY ALL) AS b
+       USING (incarnation, seq, idx)`,
+  );
+  for (const [name] of sides) await connection.run(`DROP TABLE ${name}`);
+  return {
+    missing: Number(row?.["missing"]),
+    extra: Number(row?.["extra"]),
+    changed: Number(row?.["changed"]),
+  };
+}
+
+/** The rows of a table's files, as SQL, so many at a time. */
+async function* rowsOfTable({ store, table, folder, signal }: Relation): AsyncIterable<string> {
+  for (const group of groupsOf([...table.files.values()])) {
+    const paths: string[] = [];
+    const copies: string[] = [];
+    try {
+      for (const [at, { path }] of group.entries()) {
+        const key = dataFileKey(path);
+        const local = store.localPath(key);
+        paths.push(local ?? join(folder, `${at}.parquet`));
+        if (local !== undefined) continue;
+        copies.push(paths.at(-1) ?? "");
+        const request = signal === undefined ? {} : { signal };
+        if (!await store.download(key, copies.at(-1) ?? "", request)) {
+          throw new Error(`Cannot read ${key} in ${store.url}: it is missing`);
+        }
+      }
+      yield rowsOfFiles(paths);
+    } finally {
+      await Promise.all(copies.map((path) => rm(path, { force: true })));
+    }
+  }
+}
+
+function groupsOf(files: readonly DataFile[]): readonly (readonly DataFile[])[] {
+  const groups: DataFile[][] = [];
+  let bytes = BYTES_AT_ONCE;
+  for (const file of files) {
+    bytes += file.sizeBytes;
+    const last = groups.at(-1);
+    if (last === undefined || bytes > BYTES_AT_ONCE || last.length >= FILES_AT_ONCE) {
+      groups.push([file]);
+      bytes = file.sizeBytes;
+    } else last.push(file);
+  }
+  return groups;
+}
+
+function isOneOf(incarnations: readonly string[]): string {
+  return `incarnation IN (${["", ...incarnations].map(literalOf).join(", ")})`;
+}

@@ -28,12 +28,9 @@ export interface StreamPlaceAtRest {
 }
 
 export interface SubscriptionPlace {
-  /**
-   * What was handed out or passed over and is in the archive for good, by incarnation: reading goes on after it. Ahead of
-   * the commit only until the next one: where it began at the present, went forward, or got other filters.
-   */
+  /** What was handed out or passed over and is in the archive for good, by incarnation: reading goes on after it. */
   readonly streams: Readonly<Record<string, StreamPlaceAtRest>>;
-  /** What was handed out beyond that, before it was committed. */
+  /** What was handed out or passed over beyond that, before it was committed. */
   readonly reached: Readonly<Record<string, StreamPlaceAtRest>>;
   /** Broker time up to which streams were known then, µs. */
   readonly knownUs: number;

@@ -108,6 +108,64 @@ export function planBetween(
   return { files, statement: { sql, parameters: binder.parameters } };
 }
 
+/**
+ * The last row of every agent's epoch between two places of a stream that are ahead of the commit, as `agent`, `epoch`,
+ * `batch`, `seq` and `idx`. For the service's own bookkeeping: the principal is whoever may see all of it.
+ */
+export function planEpochs(
+  principal: Principal,
+  options: {
+    readonly view: ReadView;
+    readonly incarnation: string;
+    readonly after: number;
+    readonly upTo: StreamPlace;
+  },
+): { readonly files: readonly DataFile[]; readonly statement: Statement } {
+  const { view, incarnation, after, upTo } = options;
+  const hot = view.hot.filter((each) => each.incarnation === incarnation);
+  const binder = createBinder();
+  const to = binder.integer(upTo.sequence);
+  const predicates = [
+    `seq > ${binder.integer(after)}`,
+    `(seq < ${to} OR seq = ${to} AND idx <= ${binder.integer(upTo.idx)})`,
+    // A gap carries the number of a batch that need not have been taken.
+    `topic <> 'agent/gap'`,
+    ...scopePredicates(principal.scopes, binder),
+  ];
+  const source = sourceOf({ hasFiles: false, hot, detail: "text", predicates }, binder);
+  const sql = `SELECT DISTINCT ON (agent, epoch) agent, epoch, batch, seq, idx ` +
+    `FROM (\n${source}\n) ORDER BY agent, epoch, seq DESC, idx DESC`;
+  return { files: [], statement: { sql, parameters: binder.parameters } };
+}
+
+/** The batches at some sequences of a stream, as `agent`, `epoch`, `batch` and `seq`; bookkeeping as well. */
+export function planBatchesAt(
+  principal: Principal,
+  options: {
+    readonly view: ReadView;
+    readonly incarnation: string;
+    readonly sequences: readonly number[];
+  },
+): { readonly files: readonly DataFile[]; readonly statement: Statement } {
+  const { view, incarnation, sequences } = options;
+  const files = view.files.filter((file) => {
+    const range = sequenceRangeOf(file, incarnation);
+    return range !== undefined && sequences.some((at) => range.from <= at && at <= range.to);
+  });
+  const hot = view.hot.filter((each) => each.incarnation === incarnation);
+  const binder = createBinder();
+  const wanted = sequences.map((sequence) => binder.integer(sequence)).join(", ");
+  const predicates = [
+    `incarnation = ${binder.text(incarnation)}`,
+    `seq IN (${wanted})`,
+    ...scopePredicates(principal.scopes, binder),
+  ];
+  const hasFiles = files.length > 0;
+  const source = sourceOf({ hasFiles, hot, detail: "text", predicates }, binder);
+  const sql = `SELECT DISTINCT agent, epoch, batch, seq FROM (\n${source}\n)`;
+  return { files, statement: { sql, parameters: binder.parameters } };
+}
+
 /** Where a stream's part of a backlog begins. */
 export interface StartsRequest {
   /** Streams whose place is known already. */

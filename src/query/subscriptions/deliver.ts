@@ -22,6 +22,7 @@ import {
   progressOf,
   tailPlaceOf,
 } from "./progress.ts";
+import { commitsOf, confirmed } from "./marks.ts";
 import { conditionsOf } from "./request.ts";
 import type { Reservation, Session } from "./session.ts";
 import { skipToPresent } from "./skip.ts";
@@ -116,6 +117,8 @@ class Reading {
   #given = 0;
   #writtenMs = performance.now();
   #hasReachedPresent = false;
+  /** Whether reading begins anew for a doubt about what was loaded, not because the subscription was changed. */
+  #isDoubted = false;
 
   constructor(source: TailSource, options: DeliverOptions) {
     this.#source = source;
@@ -128,20 +131,23 @@ class Reading {
     const { hot } = this.#source;
     const { generation } = hot;
     const { subscription } = session;
-    this.#progress = progressOf(subscription);
+    const known = this.#isDoubted ? this.#progress : undefined;
+    this.#progress = progressOf(known ?? subscription);
+    this.#isDoubted = false;
     this.#hasReachedPresent = false;
     const items = follow(this.#source, {
       request: requestOf(subscription),
       principal,
-      place: tailPlaceOf(subscription.place),
+      place: tailPlaceOf(this.#progress.place),
       since: undefined,
       signal,
       quietMs: Math.max(1, until.kind === "live" ? until.quietMs : until.waitMs),
       isDurable: true,
     });
     for await (const group of items) {
-      // What was loaded may have been of messages that the broker lost.
-      if (hot.generation !== generation) return "again";
+      // What was loaded may have been of messages that the broker lost: what is ahead of the commit is met again.
+      this.#isDoubted = hot.generation !== generation;
+      if (this.#isDoubted) return "again";
       const outcome = yield* this.#give(group);
       if (outcome !== "on") return outcome;
     }
@@ -152,7 +158,7 @@ class Reading {
     const { session, limit, until, clock, what } = this.#options;
     const rows = group.flatMap((item) => item.kind === "row" ? [item] : []);
     // As they are now: while rows of the group are handed out, the stream may be read anew.
-    const committedOf = this.#commits();
+    const committedOf = commitsOf(this.#source.hot);
     for (let from = 0; from < rows.length;) {
       const chunk = rows.slice(from, from + Math.min(BLOCK_EVENTS_MAX, limit - this.#given));
       from += chunk.length;
@@ -175,27 +181,23 @@ class Reading {
         : "on";
     }
     if (last.kind === "present") this.#hasReachedPresent = true;
+    const isDue = performance.now() - this.#writtenMs >= PLACE_INTERVAL_MS;
+    if (this.#progress !== undefined && (last.kind === "present" || isDue)) {
+      this.#progress = await confirmed(this.#source, this.#progress, this.#options);
+    }
     this.#progress = this.#atPresent(this.#pass([], { end: last.place, committedOf }).progress);
     if (until.kind === "live") {
       if (last.kind === "place") yield { kind: "quiet" };
-      const isDue = performance.now() - this.#writtenMs >= PLACE_INTERVAL_MS;
       return isDue && await this.#write() === "moved" ? "again" : "on";
     }
     const isDone = this.#hasReachedPresent &&
       (this.#given > 0 || until.waitMs === 0 || last.kind === "place");
-    if (!isDone) return "on";
+    if (!isDone) return isDue && await this.#write() === "moved" ? "again" : "on";
     return await this.#write() === "moved" && this.#given === 0 ? "again" : "ended";
   }
 
   #pass(rows: readonly TailRow[], options: PassOptions): Passed {
     return pass(this.#progress ?? progressOf(this.#options.session.subscription), rows, options);
-  }
-
-  #commits(): PassOptions["committedOf"] {
-    const { hot } = this.#source;
-    const [committed, loading] = [hot.committed(), hot.progress()];
-    // What is no longer written is in the archive with all that it ever will be.
-    return (incarnation) => committed.get(incarnation) ?? (loading.has(incarnation) ? 0 : Infinity);
   }
 
   /** Without an event to show for it, it has come as far as the log has now. */
@@ -238,15 +240,14 @@ class Reading {
 
   async *#skip(): AsyncGenerator<Delivery, "ended" | "again"> {
     const { session, principal, signal } = this.#options;
-    const { place, ...skipped } = await skipToPresent(this.#source, {
+    const { place, ahead, ...skipped } = await skipToPresent(this.#source, {
       subscription: session.subscription,
       request: requestOf(session.subscription),
       principal,
       signal,
     });
     const reservation = await session.note((current) => ({
-      ...current,
-      place,
+      ...{ ...current, place, ahead },
       skipped: current.skipped + (skipped.count ?? 0),
     }));
     if (reservation === "moved") return "again";

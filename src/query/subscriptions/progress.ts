@@ -42,8 +42,13 @@ export interface Passed {
 }
 
 /** Where reading begins: at the mark that is in the archive for good, to meet again what was given beyond it. */
-export function progressOf({ place, ahead }: Subscription): Progress {
+export function progressOf({ place, ahead }: Pick<Subscription, "place" | "ahead">): Progress {
   return { place, ahead, unmet: new Set(Object.keys(ahead)) };
+}
+
+/** The same, of which some was met again. */
+export function met(progress: Progress, keys: ReadonlySet<string>): Progress {
+  return { ...progress, unmet: progress.unmet.difference(keys) };
 }
 
 /** Takes rows in their order, and says which of them are news. */
@@ -177,6 +182,6 @@ export function isAtOrBefore(
   return sequence < place.sequence || sequence === place.sequence && idx <= place.idx;
 }
 
-function laterOf(left: StreamPlace, right: StreamPlace | undefined): StreamPlace {
+export function laterOf(left: StreamPlace, right: StreamPlace | undefined): StreamPlace {
   return right === undefined || isAtOrBefore(right, left) ? left : right;
 }

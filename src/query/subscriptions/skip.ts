@@ -3,11 +3,7 @@
  * between, so that what is left out can be told.
  */
 import { formatEventId, WHOLE_MESSAGE } from "../../event/event-id.ts";
-import type {
-  StreamPlaceAtRest,
-  Subscription,
-  SubscriptionPlace,
-} from "../../storage/subscription.ts";
+import type { StreamPlaceAtRest, SubscriptionPlace } from "../../storage/subscription.ts";
 import { withinTime } from "../executor.ts";
 import type { HotTable } from "../hot/table.ts";
 import { sequenceRangeOf, timeRangeOf } from "../planner/pruning.ts";
@@ -18,17 +14,17 @@ import type { ReadView } from "../read-view.ts";
 import type { Since } from "../request.ts";
 import { follow, type TailSource } from "../tail/follow.ts";
 import type { StreamPlace, TailPlace } from "../tail-place.ts";
+import { type Rest, settledAt } from "./marks.ts";
 
 export interface SkipOptions {
-  readonly subscription: Pick<Subscription, "place">;
+  readonly subscription: Rest;
   readonly request: TailRequest;
   readonly principal: Principal;
   readonly signal: AbortSignal;
 }
 
 /** Where it goes on, and what was left out on the way. */
-export interface Skip {
-  readonly place: SubscriptionPlace;
+export interface Skip extends Rest {
   /** Null when counting took too long. */
   readonly count: number | null;
   readonly from: string | undefined;
@@ -40,7 +36,7 @@ const COUNT_LIMIT_MS = 10_000;
 
 const NOTHING: SubscriptionPlace = { streams: {}, reached: {}, knownUs: 0, reachedUs: 0 };
 
-/** Where one begins that gets what comes from now on. */
+/** The end of the log as it is known, for one that gets what comes from now on. */
 export function presentPlace({ hot }: Pick<TailSource, "hot">): SubscriptionPlace {
   using lease = hot.acquire();
   return endOf(hot, lease.view, NOTHING);
@@ -86,7 +82,7 @@ async function skipTo(
   { subscription, request, principal, signal }: SkipOptions,
   target: SubscriptionPlace,
 ): Promise<Skip> {
-  const { place } = subscription;
+  const { place, ahead } = subscription;
   // What was given ahead of the commit stays given.
   const reached = Object.fromEntries(
     Object.entries(place.reached).filter(([incarnation, each]) =>
@@ -106,7 +102,10 @@ async function skipTo(
     if (!(error instanceof ProblemError && error.problem.status === 422)) throw error;
     return { count: null, from: undefined, to: undefined };
   });
-  return { ...counted, place: { ...target, reached } };
+  const rest = await settledAt(source, { place: { ...target, reached }, ahead }, {
+    ...{ floor: place.streams, signal },
+  });
+  return { ...counted, ...rest };
 }
 
 interface Between {
@@ -120,7 +119,7 @@ async function countBetween(
   { ranges, request, principal, signal }: Omit<SkipOptions, "subscription"> & {
     readonly ranges: readonly Between[];
   },
-): Promise<Omit<Skip, "place">> {
+): Promise<Omit<Skip, keyof Rest>> {
   using lease = hot.acquire();
   let count = 0;
   let from: string | undefined;

@@ -26,6 +26,7 @@ import {
   type FilterTexts,
   type PolicyRequest,
 } from "./request.ts";
+import { settledAt } from "./marks.ts";
 import { Session } from "./session.ts";
 import { placeSince, presentPlace, type Skip, skipToPresent, skipToSince } from "./skip.ts";
 
@@ -156,7 +157,7 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
     get: find,
     async put(name, request, as) {
       checkName(name);
-      const { principal, signal } = as;
+      const { signal } = as;
       const known = await registry.get(name, { signal });
       if (known === undefined) {
         await refuseTooMany(registry, signal);
@@ -164,13 +165,13 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
         const entry = await registry.create(name, value, { signal });
         if (entry !== undefined) return { entry, isNew: true };
       }
-      const entry = await registry.change(name, (current) => {
-        if (current === undefined) throw absent(name);
-        refuseOthers({ name, value: current }, principal);
-        return changed(current, request);
-      }, { signal });
-      if (entry === undefined) throw absent(name);
-      return { entry, isNew: false };
+      for (;;) {
+        const entry = await find(name, as);
+        const value = await changed(source, entry.value, { ...request, signal });
+        if (value === undefined) return { entry, isNew: false };
+        const written = await registry.replace(entry, value, { signal });
+        if (written !== undefined) return { entry: written, isNew: false };
+      }
     },
     async list({ principal, signal }) {
       const all = await registry.list({ signal });
@@ -195,6 +196,7 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
         const value = {
           ...subscription,
           place: skip.place,
+          ahead: skip.ahead,
           seenUs: clock.nowUs(),
           skipped: subscription.skipped + (skip.count ?? 0),
         };
@@ -257,9 +259,12 @@ async function createSubscription(
   const sinceUs = since?.kind === "time" ? since.timeUs : undefined;
   const request = { conditions: conditionsOf(filters, time), sinceUs };
   const nowUs = clock.nowUs();
-  const place = since === undefined
+  const begin = since === undefined
     ? presentPlace(source)
     : await placeSince(source, { request, principal, signal, since });
+  const { place, ahead } = await settledAt(source, { place: begin, ahead: {} }, {
+    ...{ floor: {}, signal },
+  });
   return {
     id: randomBytes(8).toString("hex"),
     owner: principal.name,
@@ -277,7 +282,7 @@ async function createSubscription(
     reader: undefined,
     reserved: undefined,
     lastId: undefined,
-    ahead: {},
+    ahead,
     seenUs: nowUs,
     delivered: 0,
     skipped: 0,
@@ -285,8 +290,11 @@ async function createSubscription(
 }
 
 /** What a further `PUT` makes of it; undefined when that changes nothing. */
-function changed(current: Subscription, request: PutRequest): Subscription | undefined {
-  const { filters, time, policy: wanted } = request;
+async function changed(
+  source: TailSource,
+  current: Subscription,
+  { filters, time, policy: wanted, signal }: PutRequest & { readonly signal: AbortSignal },
+): Promise<Subscription | undefined> {
   const policy = {
     whenBehind: wanted.whenBehind ?? current.policy.whenBehind,
     lagMaxMs: wanted.lagMaxMs ?? current.policy.lagMaxMs,
@@ -296,13 +304,16 @@ function changed(current: Subscription, request: PutRequest): Subscription | und
     JSON.stringify([current.filters, current.policy]);
   if (isSame) return undefined;
   // What was passed over ahead of the commit stays passed over, though it may match now.
-  const { place } = current;
+  const { place, ahead } = current;
+  const streams = { ...place.streams, ...place.reached };
   return {
     ...current,
+    ...await settledAt(source, { place: { ...place, streams, reached: {} }, ahead }, {
+      ...{ floor: place.streams, signal },
+    }),
     filters,
     filterTime: { nowUs: time.nowUs, bootUs: time.bootUs },
     policy,
-    place: { ...place, streams: { ...place.streams, ...place.reached }, reached: {} },
   };
 }
 

@@ -3,6 +3,7 @@ import { subscriptionAt } from "../../support/subscriptions.ts";
 import { WHOLE_MESSAGE } from "../../../src/event/event-id.ts";
 import {
   AHEAD_MAX,
+  met,
   pass,
   type Progress,
   progressOf,
@@ -179,6 +180,23 @@ describe("a subscription's progress", () => {
     ).toEqual([[2, 0]]);
     const settled = take(quiet.progress, [], { upTo: { [OLD]: 5 }, committed: { [OLD]: 2 } });
     expect(settled.progress.ahead).toEqual({});
+  });
+
+  test("is settled by what is known to stand where it stood, though its filter no longer shows it", () => {
+    const first = take(AT_START, [row(1, 0, { agent: "a" }), row(2, 0, { agent: "b" })], {
+      upTo: { [OLD]: 2 },
+      committed: {},
+    });
+    const again = take(resumed(first.progress), [], {
+      upTo: { [OLD]: 2 },
+      committed: { [OLD]: 2 },
+    });
+    expect(Object.keys(again.progress.ahead)).toEqual(["a/e", "b/e"]);
+    const settled = take(met(again.progress, new Set(["a/e"])), [], {
+      upTo: { [OLD]: 2 },
+      committed: { [OLD]: 2 },
+    });
+    expect(Object.keys(settled.progress.ahead)).toEqual(["b/e"]);
   });
 
   test("keeps an agent's epochs apart", () => {

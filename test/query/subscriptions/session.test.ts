@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
   RENEWAL_MS,
@@ -16,6 +15,7 @@ import {
   type Subscription,
 } from "../../../src/storage/subscription.ts";
 import { subscriptionAt } from "../../support/subscriptions.ts";
+import { until } from "../../support/rollup-rig.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../../support/temporary-folder.ts";
 
 const START_US = 1_800_000_000_000_000;
@@ -27,7 +27,12 @@ const block = (from: number, to: number) => ({
 });
 
 /** Stands still until it is moved; sleepers wake when their time has come. */
-function createHandClock(): Clock & { readonly advance: (ms: number) => Promise<void> } {
+interface HandClock extends Clock {
+  advance(ms: number): void;
+  isWaitedFor(): boolean;
+}
+
+function createHandClock(): HandClock {
   let nowMs = START_US / 1_000;
   const sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>();
   return {
@@ -41,14 +46,14 @@ function createHandClock(): Clock & { readonly advance: (ms: number) => Promise<
           reject(signal.reason);
         });
       }),
-    async advance(ms) {
+    isWaitedFor: () => sleepers.size > 0,
+    advance(ms) {
       nowMs += ms;
       for (const sleeper of [...sleepers]) {
         if (sleeper.atMs > nowMs) continue;
         sleepers.delete(sleeper);
         sleeper.wake();
       }
-      await delay(20);
     },
   };
 }
@@ -148,15 +153,20 @@ describe("a reader's turn", () => {
 
   test("is renewed while its reader is there, and ends by itself when that machine dies", async () => {
     const session = await begun();
-    for (let renewal = 0; renewal < 5; renewal++) await clock.advance(RENEWAL_MS);
-    expect((await current()).reader?.untilUs).toBeGreaterThan(clock.nowUs() + 1_000);
+    for (let renewal = 0; renewal < 5; renewal++) {
+      clock.advance(RENEWAL_MS);
+      const wantedUs = clock.nowUs() + TURN_MS * 1_000;
+      await until(async () =>
+        clock.isWaitedFor() && (await current()).reader?.untilUs === wantedUs
+      );
+    }
     // The machine stands still: no renewal comes.
     const { reader } = await current();
     const dead = reader?.untilUs ?? 0;
     await session[Symbol.asyncDispose]();
     await registry.change("s", (value) => value && { ...value, reader });
     await expect(begun()).rejects.toMatchObject({ problem: { status: 409 } });
-    await clock.advance(TURN_MS);
+    clock.advance(TURN_MS);
     expect(clock.nowUs()).toBeGreaterThanOrEqual(dead);
     await using next = await begun();
     expect(next.subscription.reader).toBeDefined();
@@ -260,7 +270,7 @@ describe("a reader's turn", () => {
     });
     await slow.begin({ isTakingOver: false });
     const late = slow.reserve(block(1, 5), forward(5));
-    await clock.advance(TURN_MS + 1);
+    clock.advance(TURN_MS + 1);
     const fast = await begun();
     expect(await fast.reserve(block(1, 5), forward(5))).toBe("reserved");
     gate.resolve();

@@ -315,26 +315,36 @@ class Session {
 
   /** What follows a commit is done again at the next one, or at the next rewriting, if it fails. */
   async #announce(round: Round, version: number): Promise<void> {
-    const { connection, shard, log, position } = this.#context;
+    const { connection, shard, log } = this.#context;
     const steps: readonly (() => Promise<unknown>)[] = [
       () => this.#writeWatermarks(round.agents),
       // deno-lint-ignore require-await -- a step fails by rejecting
       async () => connection.publish(commitSubjectOf(shard), String(version)),
-      () =>
-        purgeStream(connection, { stream: streamOf(shard), beforeSequence: this.#state.sequence }),
-      async () => {
-        position.lastSequence = (await openStream(connection, streamOf(shard)))?.lastSequence ?? 0;
-      },
+      () => this.#truncate(),
     ];
     for (const step of steps) {
       try {
         await step();
       } catch (error) {
-        if (error instanceof OvertakenError) throw error;
+        if (error instanceof OvertakenError || error instanceof StreamChangedError) throw error;
         log.warn("the commit is not announced yet", { version, error: String(error) });
         return;
       }
     }
+  }
+
+  /** In a stream that was made again, the same sequences are of messages that nobody has read. */
+  async #truncate(): Promise<void> {
+    const { connection, shard, position } = this.#context;
+    const stream = await openStream(connection, streamOf(shard));
+    if (stream?.created !== this.#start.created) {
+      throw new StreamChangedError(
+        `Cannot truncate stream "${streamOf(shard)}": it was made again`,
+      );
+    }
+    position.lastSequence = stream.lastSequence;
+    const beforeSequence = this.#state.sequence;
+    await purgeStream(connection, { stream: stream.name, beforeSequence });
   }
 
   /** Rewrites all watermarks when it is time; milliseconds until the next time. */

@@ -61,6 +61,9 @@ async function main([capture = "", megabytes = "1000"]: readonly string[]): Prom
       json_mb_per_s: rate(rollup["rollup_ms"] ?? NaN),
       ...baseline,
       copy_alone_mb_per_s: rate(baseline["copy_alone_ms"] ?? NaN),
+      ratio_to_copy_alone: Math.round(
+        100 * (baseline["copy_alone_ms"] ?? NaN) / (rollup["rollup_ms"] ?? NaN),
+      ) / 100,
       bytes_per_event: await bytesPerEvent(batches, folder),
     });
   } finally {

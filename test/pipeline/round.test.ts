@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,7 +12,6 @@ import {
   RoundTooLargeError,
   writeRoundRows,
 } from "../../src/pipeline/round-rows.ts";
-import { PAYLOADS_FOLDER } from "../../src/pipeline/scratch.ts";
 import { parseSegment } from "../../src/pipeline/segment.ts";
 import { compressFrame } from "../../src/runtime/zstd.ts";
 import { type Connection, type Database, openDatabase } from "../../src/storage/duckdb.ts";
@@ -47,16 +46,9 @@ afterAll(async () => {
   await folder[Symbol.asyncDispose]();
 });
 
-async function collect(
-  messages: readonly SentMessage[],
-  state = emptyAcceptance("0123abcd"),
-  spare: Readonly<Record<string, Uint8Array>> = {},
-) {
+async function collect(messages: readonly SentMessage[], state = emptyAcceptance("0123abcd")) {
   const path = join(folder.path, String(++folders));
-  await mkdir(join(path, PAYLOADS_FOLDER), { recursive: true });
-  for (const [name, content] of Object.entries(spare)) {
-    await writeFile(join(path, PAYLOADS_FOLDER, name), content);
-  }
+  await mkdir(path);
   await using open = await openRound({ folder: path, shard: "0", state });
   const stored = asStored(messages, state.sequence + 1);
   for (const message of stored) await open.add(message);
@@ -136,34 +128,6 @@ describe("a round", () => {
     const path = join(folder.path, String(++folders));
     await using open = await openRound({ folder: path, shard: "0", state: emptyAcceptance("x") });
     expect(await open.finish()).toBeUndefined();
-  });
-
-  test("writes over the files that an earlier one left, whatever their names and sizes are", async () => {
-    const agent = createBatchAgent("a");
-    const left = zstdCompressSync(Buffer.from("{}\n".repeat(100_000)));
-    const spare = {
-      "2.ndjson.zst": left,
-      "1.ndjson.zst": new Uint8Array(3),
-      "70.ndjson.zst": left,
-    };
-    const { round } = await collect(
-      await Promise.all([1, 2].map((number) => agent.batch([numberedEvent(number)]))),
-      undefined,
-      spare,
-    );
-    const payloads = join(round.folder, PAYLOADS_FOLDER);
-    expect((await readdir(payloads)).toSorted())
-      .toEqual(["1.ndjson.zst", "2.ndjson.zst", "70.ndjson.zst"]);
-    const { events } = await writeRows(round);
-    expect(events.map(({ seq, pid }) => [seq, pid])).toEqual([[1, 1], [2, 2]]);
-    const more = await collect(
-      await Promise.all([3, 4, 5, 6].map((number) => agent.batch([numberedEvent(number)]))),
-      round.state,
-      spare,
-    );
-    expect((await writeRows(more.round)).events.map(({ seq, pid }) => [seq, pid]))
-      .toEqual([[3, 3], [4, 4], [5, 5], [6, 6]]);
-    expect(await readdir(join(more.round.folder, PAYLOADS_FOLDER))).toHaveLength(4);
   });
 
   test("goes on where the one before it ended", async () => {

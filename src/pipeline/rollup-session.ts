@@ -128,7 +128,7 @@ class Session {
   #firstUs: number | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #startedFrom: number | undefined;
-  #rewriteAtUs: number;
+  #rewriteAtMs: number;
   #commits = 0;
   #messages = 0;
   #rows = 0;
@@ -150,7 +150,7 @@ class Session {
     this.#state = options.start.state;
     this.#collected = options.start.state;
     this.#startedFrom = options.start.startedFrom;
-    this.#rewriteAtUs = context.clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+    this.#rewriteAtMs = context.clock.elapsedMs() + WATERMARK_INTERVAL_MS;
   }
 
   summary(): SessionSummary {
@@ -350,16 +350,16 @@ class Session {
   /** Rewrites all watermarks when it is time; milliseconds until the next time. */
   async #keepWatermarks(): Promise<number> {
     const { clock, log } = this.#context;
-    if (clock.nowUs() >= this.#rewriteAtUs) {
+    if (clock.elapsedMs() >= this.#rewriteAtMs) {
       try {
         await this.#writeWatermarks();
       } catch (error) {
         if (error instanceof OvertakenError) throw error;
         log.warn("the watermarks are not rewritten", { error: String(error) });
       }
-      this.#rewriteAtUs = clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+      this.#rewriteAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
     }
-    return Math.max(1, (this.#rewriteAtUs - clock.nowUs()) / 1000);
+    return Math.max(1, this.#rewriteAtMs - clock.elapsedMs());
   }
 
   /** A broker that lost its tail may have filled its place with other messages since they were read. */

@@ -329,8 +329,8 @@ class SpooledProducer implements Producer {
 
   async #drain(): Promise<void> {
     const { clock } = this.#options;
-    const endUs = clock.nowUs() + DRAIN_MS * 1000;
+    const endMs = clock.elapsedMs() + DRAIN_MS;
     const isDue = (): boolean => this.#publisher !== undefined && this.#spool.unpublished > 0;
-    while (isDue() && clock.nowUs() < endUs) await clock.sleep(DRAIN_STEP_MS);
+    while (isDue() && clock.elapsedMs() < endMs) await clock.sleep(DRAIN_STEP_MS);
   }
 }

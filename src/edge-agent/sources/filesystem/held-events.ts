@@ -50,7 +50,9 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
     createdFiles.settledUs < seen.readAtUs + OPEN_RETURN_MS * 1000;
   const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {
     const { readAtUs } = event.seen;
-    const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || held.length > HELD_EVENTS_MAX;
+    // Read in the future: the clock was set back, and by it nothing says any more how long is enough.
+    const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || nowUs < readAtUs ||
+      held.length > HELD_EVENTS_MAX;
     if (isSilenced(event)) return "silenced";
     return mayStillBeNoted(event) && !isOverdue ? "wait" : "tell";
   };

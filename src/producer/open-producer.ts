@@ -7,7 +7,7 @@
  */
 import type { AuditEvent } from "../event/event.ts";
 import { lineFields } from "../event/event.ts";
-import { BACKLOG_BATCHES } from "../event/wire.ts";
+import { BACKLOG_BATCHES, isHostName } from "../event/wire.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -58,7 +58,6 @@ const WEIGHT_MAX = 64 * 1024 * 1024;
 /** At closing, what is on disk is published for so long. */
 const DRAIN_MS = 2_000;
 const DRAIN_STEP_MS = 20;
-const HOST = /^[\x21-\x7e]{1,253}$/;
 
 /**
  * Opens a producer on a spool folder. Works without a broker: it spools, and publishes once there is one. Throws when
@@ -67,7 +66,7 @@ const HOST = /^[\x21-\x7e]{1,253}$/;
  */
 export async function openProducer(options: OpenProducerOptions): Promise<Producer> {
   const { directory, host, shard, log, clock = systemClock, spoolBytesMax, metrics } = options;
-  if (!HOST.test(host)) {
+  if (!isHostName(host)) {
     throw new RangeError(`Cannot open a producer for host "${host}": not a name`);
   }
   const spool = await openSpool({

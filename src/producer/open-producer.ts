@@ -201,8 +201,11 @@ class SpooledProducer implements Producer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
-    this.#closeOpen();
     this.#isOpen = false;
+    this.#closeOpen();
+    await this.#queued;
+    // Encoding may have refused lines, of which an event is to tell.
+    this.#closeOpen();
     await this.#queued;
     // On a disk that refuses, only closing the spool ends the wait.
     if (this.#spool.fault === undefined) await this.#durable;
@@ -267,7 +270,10 @@ class SpooledProducer implements Producer {
   #closeOpen(): void {
     if (this.#losses.isPending && this.#weight <= WEIGHT_MAX) {
       const nowUs = this.#options.clock.nowUs();
-      for (const event of this.#losses.take(nowUs)) this.emit(event);
+      for (const event of this.#losses.take(nowUs)) {
+        this.#appended += 1;
+        this.#batcher.append(lineFields(event), event.timeUs);
+      }
     }
     const lines = this.#batcher.close();
     if (lines !== undefined) this.#seal(lines);

@@ -110,7 +110,6 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
   const authenticator = credentialsFile === undefined
     ? undefined
     : await readCredentials(credentialsFile, log);
-  // Once, not for every attempt of an hour.
   let isSaid = false;
   const connection = await retry(() =>
     connect({
@@ -129,8 +128,8 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
     ...(signal === undefined ? {} : { signal }),
     isTransient: (error) => !(error instanceof errors.AuthorizationError),
     onFailure: (error, waitMs) => {
-      const say = isSaid ? log.debug : log.warn;
-      say("broker not reached; trying on", { url, waitMs, error: String(error) });
+      // Once, not for every attempt of an hour.
+      (isSaid ? log.debug : log.warn)("broker not reached", { url, waitMs, error: String(error) });
       isSaid = true;
     },
   });

@@ -324,22 +324,6 @@ describe("a watermark", () => {
     expect(sender.next()).toEqual(publishing(1, 40, "i1-40"));
   });
 
-  it("that passed over a batch does so too where the roll-up's clock was set back", () => {
-    const sender = ready();
-    append(sender, 1, 1);
-    publish(sender, 1, 1);
-    const at = (seconds: number, sequence: number) =>
-      sender.take({
-        kind: "watermark",
-        watermark: watermark(0, sequence, { atUs: seconds * 1_000_000 }),
-      });
-    at(90_000, 20);
-    expect(sender.next()).toMatchObject({ kind: "publish", number: 1 });
-    sender.take({ kind: "stored", number: 1, sequence: 30 });
-    at(3_600, 30);
-    expect(sender.next()).toMatchObject({ kind: "publish", number: 1 });
-  });
-
   it("that is old changes nothing", () => {
     const sender = ready({}, watermark(0, 5));
     append(sender, 1, 3);

@@ -2,9 +2,10 @@
  * The query service whole: opens what it reads from (bucket, broker, DuckDB), joins the parts, and closes them in
  * reverse. Answers from what it has while bucket or broker are away, and says so.
  */
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { uptime } from "node:os";
 import { join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import type { AuditEvent } from "../event/event.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -203,7 +204,7 @@ async function prepareFolders(cacheDirectory: string): Promise<Folders> {
   const spill = join(cacheDirectory, "spill");
   for (const folder of [scratch, spill]) {
     await rm(folder, { recursive: true, force: true });
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolders(folder, 0o700);
   }
   return { scratch, spill };
 }

@@ -4,8 +4,9 @@
  *
  * Invariant: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolders } from "../../runtime/folders.ts";
 import type { Acceptance } from "../../event/acceptance.ts";
 import { readArrival } from "../../event/arrival.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -66,7 +67,7 @@ const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
 
 export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
   const { connection, shard, scratchDirectory, clock } = options;
-  await mkdir(scratchDirectory, { recursive: true, mode: 0o700 });
+  makeFolders(scratchDirectory, 0o700);
   const folder = await mkdtemp(join(scratchDirectory, `hot-${shard}-`));
   return {
     async load(messages, { into, acceptance, signal }) {

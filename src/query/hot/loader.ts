@@ -23,9 +23,11 @@ import {
 } from "../../storage/placed-message.ts";
 import {
   createMessageTable,
+  faultsAmong,
   gapFileName,
   messageRow,
   payloadFileName,
+  type PlacedMessage,
   rowFaults,
   typedRead,
 } from "../../storage/typed-read.ts";
@@ -61,6 +63,11 @@ export interface HotLoaderOptions {
 
 const MESSAGES = "loading_messages";
 const OUT_OF_MEMORY = "Out of Memory";
+/**
+ * Up to so much JSON, in bytes, making a plan costs more than following it: the statement is not optimized, and gives
+ * back the places of its rows, which are then held twice for a moment.
+ */
+const SMALL_GROUP_BYTES = 2 * 1024 * 1024;
 /** So often a group is tried again when the memory is taken. */
 const MEMORY_ATTEMPTS_MAX = 60;
 const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
@@ -202,25 +209,57 @@ async function readOnce(
     files.push(path);
     await writeFile(path, gapText);
   }
-  const first = Math.min(...placed.map(({ message }) => message.sequence));
-  const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
+  const messages = placed.map(({ message }) => message);
+  const isSmall = group.reduce((sum, { jsonBytes }) => sum + jsonBytes, 0) <= SMALL_GROUP_BYTES;
+  const add = isSmall ? addSmall : addLarge;
+  const sql = `INSERT INTO ${into} ${typedRead({ files, messages: MESSAGES })}`;
   await connection.run(createMessageTable(MESSAGES), { signal });
-  await connection.append(MESSAGES, placed.map(({ message }) => messageRow(message)));
+  await connection.append(MESSAGES, messages.map(messageRow));
+  await connection.run(`PRAGMA ${isSmall ? "disable" : "enable"}_optimizer`);
   await connection.run("BEGIN");
   try {
-    const source = typedRead({ files, messages: MESSAGES });
-    await connection.run(`INSERT INTO ${into} ${source}`, { signal });
-    const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
-    if (faults.rows.length > 0) {
-      await connection.run("ROLLBACK");
-      return undefined;
-    }
-    await connection.run("COMMIT");
+    const isWhole = await add(connection, sql, { into, messages, signal });
+    await connection.run(isWhole ? "COMMIT" : "ROLLBACK");
+    if (!isWhole) return undefined;
   } catch (error) {
     await rollBack(connection);
     throw error;
+  } finally {
+    await connection.run("PRAGMA enable_optimizer");
   }
-  return placed.reduce((total, { message }) => total + message.rows, 0);
+  return messages.reduce((total, { rows }) => total + rows, 0);
+}
+
+interface AddOptions {
+  readonly into: string;
+  readonly messages: readonly PlacedMessage[];
+  readonly signal: AbortSignal;
+}
+
+/** Runs the statement; whether it added exactly the rows that the messages must have. */
+async function addSmall(
+  connection: Connection,
+  sql: string,
+  { messages, signal }: AddOptions,
+): Promise<boolean> {
+  const { rows } = await connection.query(`${sql} RETURNING seq, idx`, { signal });
+  const places = rows.map(({ seq, idx }) => ({
+    seq: Number(seq),
+    idx: idx === null ? null : Number(idx),
+  }));
+  return faultsAmong(places, messages).length === 0;
+}
+
+async function addLarge(
+  connection: Connection,
+  sql: string,
+  { into, messages, signal }: AddOptions,
+): Promise<boolean> {
+  const first = Math.min(...messages.map(({ sequence }) => sequence));
+  await connection.run(sql, { signal });
+  const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
+  const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
+  return faults.rows.length === 0;
 }
 
 /** A transaction that failed may have ended by itself. */

@@ -24,6 +24,7 @@ import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
 import { openDataFiles } from "./data-files.ts";
 import { createExecutor } from "./executor.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
+import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
@@ -109,6 +110,9 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     cacheDirectory: options.cacheDirectory,
     cacheLimitBytes: options.cacheLimitBytes ?? CACHE_LIMIT_BYTES,
   });
+  const payloads = stack.use(
+    await openPayloadFolder({ scratchDirectory: folders.scratch }),
+  );
   const database = stack.use(await openQueryDatabase(options, folders));
   const broker = await openBroker(options, stack);
   const hotTable = stack.use(
@@ -118,12 +122,13 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       nats: broker === undefined || hot === "off" ? undefined : broker.connection,
       shards,
       limitBytes: hot === "off" ? 0 : hot.limitBytes,
+      payloadDirectory: payloads.path,
       scratchDirectory: folders.scratch,
       clock,
       log,
     }),
   );
-  await database.lock({ directories: [files.directory, folders.scratch] });
+  await database.lock({ directories: [files.directory, folders.scratch, payloads.path] });
   const watch = stack.use(
     startTableWatch({
       table: openTable({ store, clock, log }),

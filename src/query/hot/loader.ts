@@ -57,6 +57,8 @@ export interface HotLoaderOptions {
   readonly connection: Connection;
   readonly shard: string;
   /** Where payloads lie while they are read. */
+  readonly payloadDirectory: string;
+  /** Where a payload that is read alone may spill to. */
   readonly scratchDirectory: string;
   readonly clock: Clock;
 }
@@ -73,16 +75,16 @@ const MEMORY_ATTEMPTS_MAX = 60;
 const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
 
 export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
-  const { connection, shard, scratchDirectory, clock } = options;
-  makeFolders(scratchDirectory, 0o700);
-  const folder = await mkdtemp(join(scratchDirectory, `hot-${shard}-`));
+  const { connection, shard, payloadDirectory, scratchDirectory, clock } = options;
+  makeFolders(payloadDirectory, 0o700);
+  const folder = await mkdtemp(join(payloadDirectory, `hot-${shard}-`));
   return {
     async load(messages, { into, acceptance, signal }) {
       const decided = messages.map((message) => decide(message, { shard, acceptance }));
       const written: string[] = [];
       try {
         const group = await checkAll(decided, { folder, written });
-        const place = { folder, written, into, clock, signal };
+        const place = { folder, written, into, tempDirectory: scratchDirectory, clock, signal };
         const { rows, unreadable } = await read(connection, group, place);
         return {
           rows,
@@ -139,6 +141,7 @@ function decide(
 
 interface Place extends Folder {
   readonly into: string;
+  readonly tempDirectory: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -183,7 +186,7 @@ async function read(
   const found = await findUnreadable(connection, {
     files,
     messages: MESSAGES,
-    tempDirectory: place.folder,
+    tempDirectory: place.tempDirectory,
     signal: place.signal,
   });
   for (const each of group) each.reason ??= found.get(each.message.sequence);

@@ -4,6 +4,7 @@ import type { Observation } from "../../../../src/edge-agent/sources/filesystem/
 import { FAN_CREATE } from "../../../../src/edge-agent/sources/filesystem/fanotify-event.ts";
 import {
   createHeldEvents,
+  HELD_EVENTS_MAX,
   HOLD_MAX_MS,
 } from "../../../../src/edge-agent/sources/filesystem/held-events.ts";
 
@@ -52,6 +53,15 @@ describe("a held create", () => {
     const { held } = holdOne();
     expect(held.ready(NOW_US + HOLD_MAX_MS * 1000 - 1)).toEqual([]);
     expect(held.ready(NOW_US + HOLD_MAX_MS * 1000)).toMatchObject([{ isSilenced: false }]);
+  });
+
+  it("is told too early only where too many wait, and only as many as are too many", () => {
+    const { held } = holdOne();
+    for (let more = 0; more < HELD_EVENTS_MAX + 2; more += 1) {
+      held.push({ pid: 1, actor, seen: created(NOW_US) });
+    }
+    expect(held.ready(NOW_US)).toHaveLength(3);
+    expect(held.length).toBe(HELD_EVENTS_MAX);
   });
 
   it("does not wait for a clock that was set back to come round again", () => {

@@ -31,7 +31,11 @@ const log = createLog({ level: "warn" });
 /** JSON of one round: files are as small as those of a machine with little to do. */
 const ROUND_BYTES = 24e6;
 /** Far enough from every event for its day to be over. */
-const LATER = { nowUs: () => (Date.now() + 3 * 86_400_000) * 1000, sleep: () => Promise.resolve() };
+const LATER = {
+  nowUs: () => (Date.now() + 3 * 86_400_000) * 1000,
+  elapsedMs: () => performance.now(),
+  sleep: () => Promise.resolve(),
+};
 
 async function main([capture = "", megabytes = "1000"]: readonly string[]): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "probity-bench-"));

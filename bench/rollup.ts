@@ -1,8 +1,9 @@
 /**
- * How fast a stream becomes committed Parquet in a directory, how small, and with how much memory.
+ * How fast a stream becomes committed Parquet, how small, and with how much memory.
  *
- * Arguments: a capture by `capture-events.ts` (without one, events are invented), and megabytes of JSON (1,000 by
- * default): the batches are sent again under other names until there are so many. Bytes per event are those of the
+ * Arguments: a capture by `capture-events.ts` ("": events are invented), megabytes of JSON (1,000 by default: the batches
+ * are sent again under other names until there are so many), and where to (a directory by default; `S3`: Ceph's gateway
+ * on this machine, which keeps everything in memory and has a share of its processors). Bytes per event are those of the
  * batches as captured. The baseline is DuckDB's COPY alone over the same payloads, without the stream, acceptance,
  * checks, evidence and commit. The roll-up runs in a process of its own, whose peak of memory is reported.
  */
@@ -27,28 +28,37 @@ import { ROW_GROUP_ROWS_MAX, writeDataFiles } from "../src/storage/parquet.ts";
 import { listOf, literalOf } from "../src/storage/sql-text.ts";
 import { createMessageTable, typedRead } from "../src/storage/typed-read.ts";
 import { openNatsServer } from "../test/support/nats-server.ts";
+import { openStoreAt, STORE_KINDS, type StorePlace } from "../test/support/real-stores.ts";
 import { printReport } from "./report.ts";
 import { type Batch, fillStream, inventBatches, readCapture } from "./stream-filling.ts";
 
 const log = createLog({ level: "warn" });
 
-async function main([capture = "", megabytes = "1000"]: readonly string[]): Promise<void> {
+async function main(args: readonly string[]): Promise<void> {
+  const [capture = "", megabytes = "1000", to = "a directory"] = args;
   const folder = await mkdtemp(join(tmpdir(), "probity-bench-"));
   try {
     const batches = capture === "" ? await inventBatches() : await readCapture(capture);
     await using server = await openNatsServer();
     const jsonBytes = await fillStream(server.url, batches, Number(megabytes) * 1e6);
-    const bucket = join(folder, "bucket");
-    const rollup = await inProcess(["roll-up", server.url, bucket, join(folder, "scratch")]);
-    const baseline = await inProcess(["copy-alone", bucket, folder]);
+    await using place = await placeOf(to);
+    const bucket = place.newUrl();
+    const { environment } = place;
+    const scratch = join(folder, "scratch");
+    const rollup = await inProcess(["roll-up", server.url, bucket, scratch], environment);
+    const baseline = await inProcess(["copy-alone", bucket, folder], environment);
     const rate = (ms: number): number => Math.round(jsonBytes / 1000 / ms);
     printReport("rollup", {
       events_from: capture === "" ? "invented" : "captured",
+      to,
       json_mb: Math.round(jsonBytes / 1e6),
       ...rollup,
       json_mb_per_s: rate(rollup["rollup_ms"] ?? NaN),
       ...baseline,
       copy_alone_mb_per_s: rate(baseline["copy_alone_ms"] ?? NaN),
+      ratio_to_copy_alone: Math.round(
+        100 * (baseline["copy_alone_ms"] ?? NaN) / (rollup["rollup_ms"] ?? NaN),
+      ) / 100,
       bytes_per_event: await bytesPerEvent(batches, folder),
     });
   } finally {
@@ -56,15 +66,25 @@ async function main([capture = "", megabytes = "1000"]: readonly string[]): Prom
   }
 }
 
+async function placeOf(name: string): Promise<StorePlace> {
+  const kind = STORE_KINDS.find((each) => each.name === name && each.isPresent);
+  if (kind === undefined) throw new Error(`Cannot write to ${JSON.stringify(name)}: not there`);
+  return await kind.open();
+}
+
 /** Runs a part of this file in a process of its own; the figures it prints. */
-async function inProcess(args: readonly string[]): Promise<Readonly<Record<string, number>>> {
+async function inProcess(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, number>>> {
   const script = fileURLToPath(import.meta.url);
-  const { stdout } = await promisify(execFile)(process.execPath, [script, ...args]);
+  const env = { ...process.env, ...environment };
+  const { stdout } = await promisify(execFile)(process.execPath, [script, ...args], { env });
   return JSON.parse(stdout);
 }
 
 async function rollUp([url = "", bucket = "", scratchDirectory = ""]: readonly string[]) {
-  await using store = await openDirectoryStore({ directory: bucket });
+  await using store = await openStoreAt(bucket, process.env["TEST_S3_ENDPOINT"]);
   await using rollup = await openRollup({
     store,
     nats: { url },
@@ -92,7 +112,7 @@ async function rollUp([url = "", bucket = "", scratchDirectory = ""]: readonly s
 
 /** The payloads as they lie in the evidence, segment by segment, to Parquet with DuckDB's own settings. */
 async function copyAlone([bucket = "", folder = ""]: readonly string[]) {
-  await using store = await openDirectoryStore({ directory: bucket });
+  await using store = await openStoreAt(bucket, process.env["TEST_S3_ENDPOINT"]);
   await using database = await openDatabase({
     memoryLimitBytes: 2 * DEFAULT_MEMORY_LIMIT_BYTES,
     threads: 2,
@@ -140,7 +160,11 @@ async function bytesPerEvent(
   await using server = await openNatsServer();
   await fillStream(server.url, batches, 1);
   const bucket = join(folder, "once");
-  const { events = 1, parquet_mb: parquet = 0 } = await rollUp([server.url, bucket, folder]);
+  const { events = 1, parquet_mb: parquet = 0 } = await rollUp([
+    server.url,
+    `file://${bucket}`,
+    folder,
+  ]);
   await using store = await openDirectoryStore({ directory: bucket });
   const { files } = await openTable({ store, clock: systemClock, log }).refresh();
   const paths = [...files.values()].map(({ path }) => store.localPath(dataFileKey(path)) ?? "");

@@ -2,7 +2,7 @@
  * Types of option values: how text from a flag or a variable and a value from the configuration file become one typed
  * value. Every type states the form it accepts, which errors and help quote.
  */
-import { isShardName } from "../event/wire.ts";
+import { isHostName, isShardName } from "../event/wire.ts";
 
 export interface OptionType<T> {
   /** Placeholder in help, such as `duration`; undefined for flags without a value. */
@@ -42,6 +42,12 @@ export const text: OptionType<string> = textual(
   "text",
   "text that is not empty",
   (value) => value === "" ? undefined : value,
+);
+
+export const hostName: OptionType<string> = textual(
+  "name",
+  'a host name of 1 to 253 visible ASCII characters such as "web-1"',
+  (value) => isHostName(value) ? value : undefined,
 );
 
 export const file: OptionType<string> = textual(

@@ -5,8 +5,8 @@
  * Invariant: key `[a] b_c` is the flag `--a-b-c` and the variable `PROBITY_A_B_C`; the order is flag, variable,
  * file, default.
  */
-import { address, choiceOf, duration, file, flag, folder, integerBetween } from "./option-type.ts";
-import { type OptionType, shardName, size, text, urlOf } from "./option-type.ts";
+import { address, choiceOf, duration, file, flag, folder, hostName } from "./option-type.ts";
+import { integerBetween, type OptionType, shardName, size, text, urlOf } from "./option-type.ts";
 
 /**
  * Where a value may come from: `file` a key of the configuration file (and flag and variable), `variable` a flag and a
@@ -132,7 +132,7 @@ export const GLOBAL_OPTIONS = {
 } as const;
 
 export const AGENT_OPTIONS = {
-  host: optional("agent.host", text, { text: "name of this host; default: the machine's" }),
+  host: optional("agent.host", hostName, { text: "name of this host; default: the machine's" }),
   flushMs: option("agent.flush", duration, {
     default: "1s",
     text: "longest time an event waits in an open batch; `up` sets 100ms",

@@ -5,7 +5,6 @@
  * Invariants: one `up` per data folder; processes end in the reverse order of their start, so that each can still
  * reach what it drains into.
  */
-import { mkdirSync } from "node:fs";
 import { openFolderLock } from "../storage/fs-lock.ts";
 import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
@@ -22,7 +21,13 @@ import { findStepDown } from "./up/account.ts";
 import type { AgentAnnouncement } from "./up/announcement.ts";
 import { openBroker } from "./up/broker.ts";
 import { type DataFolder, dataFolderAt, ensureAdminToken } from "./up/data-folder.ts";
-import { prepareDataFolder, removeNote, type Role, writeNote } from "./up/data-folder.ts";
+import {
+  makeDataFolder,
+  prepareDataFolder,
+  removeNote,
+  type Role,
+  writeNote,
+} from "./up/data-folder.ts";
 import { pathsOfProgram, planRole, readAnnouncement } from "./up/role-process.ts";
 import { type ProcessPlan, supervise } from "./up/supervisor.ts";
 
@@ -54,7 +59,7 @@ export const upCommand = defineCommand({
   isDaemon: true,
   run: async (invocation) => {
     const folder = dataFolderAt(invocation.global.data);
-    mkdirSync(folder.path, { recursive: true, mode: 0o700 });
+    makeDataFolder(folder);
     await using lock = openFolderLock(folder.lock);
     let isHeld = false;
     const action = (): Promise<ExitCode> => {

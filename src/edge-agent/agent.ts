@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { openProducer } from "../producer/open-producer.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
@@ -16,11 +16,9 @@ import { createMetrics } from "../runtime/metrics.ts";
 import { type AgentReport, type SourceReport, startEvent } from "./agent-events.ts";
 import { createAgentMetrics } from "./agent-metrics.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
-import { keepPinRegistry } from "./pin-registry.ts";
 import { createPresence } from "./presence.ts";
 import type { SourceStatus } from "./source.ts";
 import { openSources, type SourceSettings } from "./sources.ts";
-import { PIN_FOLDER } from "./sources/ring-source.ts";
 import { watch } from "./watch.ts";
 
 export interface AgentOptions extends SourceSettings {
@@ -117,10 +115,6 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     async run(signal) {
       statuses = await sources.probe();
       const on = sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
-      if (on.some(({ name }) => name !== "filesystem")) {
-        const pinFolder = options.pinDirectory ?? PIN_FOLDER;
-        keepPinRegistry({ pinFolder, dataFolder: resolve(options.dataDirectory) }, { log });
-      }
       const started = {
         ...report(),
         configSha256: digestOfSettings({ ...options, host, shard }),

@@ -38,7 +38,7 @@ export interface CreatedFile {
   readonly pid: number;
 }
 
-export function createCreatedFiles(nowMs: () => number = Date.now): CreatedFiles {
+export function createCreatedFiles(nowMs: () => number = () => performance.now()): CreatedFiles {
   /** Generations noted, by device and inode, or by process and inode when there is no generation. */
   let young = new Map<string, number[]>();
   let old = new Map<string, number[]>();

@@ -55,7 +55,11 @@ export function createActors(options: ActorsOptions): Actors {
         known?.image === image && known.namesVersion === userNames.version &&
         isSame(known.words, words, (offset >> 2) + WORDS_FROM)
       ) return known;
-      entry.actor = makeActor(options, { memory, offset, entry, image });
+      // The end is learned before the lines of what led to it are made.
+      const { ending } = entry;
+      const isAsAtEnd = ending?.image === image && ending.namesVersion === userNames.version &&
+        isSame(ending.words, words, (offset >> 2) + WORDS_FROM);
+      entry.actor = isAsAtEnd ? ending : makeActor(options, { memory, offset, entry, image });
       return entry.actor;
     },
   };

@@ -41,7 +41,10 @@ interface OpenGap {
 export function createGapLedger(): GapLedger {
   const open = new Map<string, OpenGap>();
   return {
-    add({ class: kind, source, count, reason, fromUs, toUs }) {
+    add({ class: kind, source, count, reason, ...span }) {
+      // The clock may have been set back in between.
+      const fromUs = Math.min(span.fromUs, span.toUs);
+      const toUs = Math.max(span.fromUs, span.toUs);
       const gap = open.get(kind);
       if (gap === undefined) {
         const [reasons, sources] = [new Set([reason]), new Set([source])];

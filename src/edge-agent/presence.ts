@@ -5,8 +5,9 @@
  * Invariant: the time told is never later than the true one. A small file, replaced in one step; losing the newest
  * version in a power failure only makes the told interval longer.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 
 /** How often a running agent says that it is here. */
 export const PRESENCE_INTERVAL_MS = 5000;
@@ -25,7 +26,7 @@ export function createPresence(path: string): Presence {
   return {
     lastUs,
     touch(nowUs) {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makeFolders(dirname(path), 0o700);
       writeFileSync(written, `${JSON.stringify({ here_us: nowUs })}\n`, { mode: 0o600 });
       renameSync(written, path);
     },

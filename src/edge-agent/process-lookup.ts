@@ -2,8 +2,9 @@
  * Who has a pid, for sources that are told no more than that: from the process table and, while the process lives, from
  * /proc.
  *
- * Invariants: credentials from /proc are at most {@link FRESH_MS} old; of a process that has ended, the newest that a
- * record told counts. A pid alone can be reused: the answer is for the process that has it now or had it last.
+ * Invariants: credentials from /proc are at most {@link FRESH_MS} old; of a process that has ended, what the record of
+ * its end told counts: the kernel writes it before /proc forgets the process. A pid alone can be reused: the answer is
+ * for the process that has it now or had it last.
  */
 import { actorColumns, actorName, type ProcessFacts } from "./actor-columns.ts";
 import { namesOfCgroup } from "./cgroup-names.ts";
@@ -11,10 +12,10 @@ import { UNSET } from "./decode-record.ts";
 import { jsonInner } from "./decode-text.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { readProcText, readStartTicks } from "./process-identity.ts";
-import type { ProcessEntry, ProcessImage } from "./process-table.ts";
+import type { ActorText, ProcessEntry, ProcessImage } from "./process-table.ts";
 
-/** How long an answer from /proc is used again. */
-const FRESH_MS = 250;
+/** How long an answer from /proc is used again: one costs 0.1 ms, and nothing tells that credentials changed. */
+const FRESH_MS = 50;
 /** Answers kept. */
 const ANSWERS_MAX = 1024;
 
@@ -48,6 +49,9 @@ interface Answer extends LookedUpActor {
   /** What it is an answer about; another process or image makes it void. */
   readonly entry: ProcessEntry | undefined;
   readonly image: ProcessImage | undefined;
+  readonly endedNs: number | undefined;
+  /** What a record told, when that is the answer. */
+  readonly told: ActorText | undefined;
   readonly atMs: number;
 }
 
@@ -57,10 +61,9 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
   const answerOf = (pid: number): Answer => {
     const known = answers.get(pid);
     const newest = context.processes.newestOf(pid);
-    if (
-      known !== undefined && nowMs() - known.atMs < FRESH_MS && known.entry === newest &&
-      known.image === newest?.imageAt(Infinity)
-    ) return known;
+    if (known !== undefined && nowMs() - known.atMs < FRESH_MS && holds(known, newest)) {
+      return known;
+    }
     const answer = { ...lookUp(context, pid), atMs: nowMs() };
     if (answers.size >= ANSWERS_MAX) answers.clear();
     answers.set(pid, answer);
@@ -73,30 +76,46 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
   };
 }
 
+/** Whether nothing was learned since that would make another answer. */
+function holds(known: Answer, newest: ProcessEntry | undefined): boolean {
+  return known.entry === newest && known.image === newest?.imageAt(Infinity) &&
+    known.endedNs === newest?.endedNs &&
+    (known.told === undefined || known.told === toldOf(newest));
+}
+
+/** What records told of a process: that of its end, or else the one that was decoded last. */
+function toldOf(entry: ProcessEntry | undefined): ActorText | undefined {
+  return entry?.ending ?? entry?.actor;
+}
+
 function lookUp(context: LookupContext, pid: number): Omit<Answer, "atMs"> {
-  const ticks = readStartTicks(pid);
-  const status = ticks === undefined ? undefined : readProcText(pid, "status");
-  if (ticks === undefined || status === undefined) {
+  const facts = livingFacts(context, pid);
+  if (facts === undefined) {
+    // It was not gone yet, perhaps, when the records were read.
+    context.processes.catchUp();
     return endedActor(context.processes.newestOf(pid), pid);
   }
-  const entry = context.processes.live(pid, ticks);
-  const facts = factsOf(context, entry, status);
+  const { entry, image, ppid } = facts;
   return {
     columns: actorColumns(facts, context.userNames),
     name: actorName(facts),
-    escaped: facts.image.isEscaped ? ["exe"] : [],
-    ppid: facts.ppid,
+    escaped: image.isEscaped ? ["exe"] : [],
+    ppid,
     entry,
-    image: facts.image,
+    image,
+    endedNs: entry.endedNs,
+    told: undefined,
   };
 }
 
 /** What is left of a process that has ended. */
 function endedActor(entry: ProcessEntry | undefined, pid: number): Omit<Answer, "atMs"> {
   const image = entry?.imageAt(Infinity);
-  if (entry?.actor !== undefined) {
-    const { columns, name, escaped, ppid } = entry.actor;
-    return { columns, name, escaped, ppid, entry, image };
+  const told = toldOf(entry);
+  const source = { entry, image, endedNs: entry?.endedNs, told };
+  if (told !== undefined) {
+    const { columns, name, escaped, ppid } = told;
+    return { columns, name, escaped, ppid, ...source };
   }
   const exe = image?.exe;
   return {
@@ -105,9 +124,17 @@ function endedActor(entry: ProcessEntry | undefined, pid: number): Omit<Answer, 
     name: exe ?? `Process ${pid}`,
     escaped: [],
     ppid: 0,
-    entry,
-    image,
+    ...source,
   };
+}
+
+/** What /proc shows; undefined when the process is gone, also when it went while it was looked at. */
+function livingFacts(context: LookupContext, pid: number): ProcessFacts | undefined {
+  const ticks = readStartTicks(pid);
+  const status = ticks === undefined ? undefined : readProcText(pid, "status");
+  if (ticks === undefined || status === undefined) return undefined;
+  const facts = factsOf(context, context.processes.live(pid, ticks), status);
+  return readStartTicks(pid) === ticks ? facts : undefined;
 }
 
 function factsOf(context: LookupContext, entry: ProcessEntry, status: string): ProcessFacts {

@@ -61,8 +61,10 @@ export class ProcessEntry {
   endedNs = Infinity;
   /** The process that had the pid before. */
   before: ProcessEntry | undefined;
-  /** Newest texts; kept here so that they go with the process. */
+  /** Texts of the record that was decoded last; kept here so that they go with the process. */
   actor: ActorText | undefined;
+  /** Texts of the record of its end, once that is learned: no older record that is decoded later takes them back. */
+  ending: ActorText | undefined;
 
   constructor(id: string, process: { pid: number; startTicks: number; image: ProcessImage }) {
     this.id = id;

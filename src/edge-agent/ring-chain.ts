@@ -79,6 +79,10 @@ function openKnown(
   const known: PinnedPrograms[] = [];
   let damaged = 0;
   for (const name of listKernelFolder(pinFolder) ?? []) {
+    // A draft is of an agent that was killed while it pinned: its programs take events that nobody reads.
+    if (isGeneration(name.replace(/-draft$/, ""), family) && name.endsWith("-draft")) {
+      removePins(`${pinFolder}/${name}`);
+    }
     if (!isGeneration(name, family)) continue;
     const programs = tryOpen(libbpf, `${pinFolder}/${name}`);
     if (programs?.isWhole()) known.push(programs);

@@ -31,14 +31,14 @@ export async function runSource(options: SourceRunnerOptions, signal: AbortSigna
   const { source, clock, log, onGap, onState } = options;
   let failures = 0;
   for (;;) {
-    const startedUs = clock.nowUs();
+    const startedMs = clock.elapsedMs();
     const failure = await runOnce(options, signal);
     if (signal.aborted) {
       if (failure !== undefined) log.error("source failed while stopping", textOf(source, failure));
       return;
     }
     const failedUs = clock.nowUs();
-    failures = failedUs - startedUs >= RECOVERED_MS * 1000 ? 1 : failures + 1;
+    failures = clock.elapsedMs() - startedMs >= RECOVERED_MS ? 1 : failures + 1;
     const waitMs = backoffMs(failures, { backoff: RESTART_BACKOFF });
     log.error("source failed; it will be started again", {
       ...textOf(source, failure ?? new Error("it ended by itself")),

@@ -72,9 +72,9 @@ async function tick(
   { producer, presence, report, clock, log }: WatchOptions,
   { tell, signal }: { readonly tell: () => void; readonly signal: AbortSignal },
 ): Promise<void> {
-  let heartbeatUs = clock.nowUs();
+  let heartbeatMs = clock.elapsedMs();
   let presentUs = clock.nowUs();
-  let saidUs = -Infinity;
+  let saidMs = -Infinity;
   /** A disk that refuses keeps this waiting, not the rest. */
   let isSaying = false;
   for (;;) {
@@ -85,15 +85,15 @@ async function tick(
       throw error;
     }
     tell();
-    const nowUs = clock.nowUs();
-    if (nowUs - heartbeatUs >= HEARTBEAT_INTERVAL_MS * 1000) {
+    const [nowUs, nowMs] = [clock.nowUs(), clock.elapsedMs()];
+    if (nowMs - heartbeatMs >= HEARTBEAT_INTERVAL_MS) {
       producer.emit(heartbeatEvent(report(), nowUs));
-      heartbeatUs = nowUs;
+      heartbeatMs = nowMs;
     }
-    if (nowUs - saidUs >= PRESENCE_INTERVAL_MS * 1000 && !isSaying) {
+    if (nowMs - saidMs >= PRESENCE_INTERVAL_MS && !isSaying) {
       isSaying = true;
       void saySoFar({ producer, presence, log }, presentUs).then(() => isSaying = false);
-      saidUs = nowUs;
+      saidMs = nowMs;
       presentUs = nowUs;
     }
   }

@@ -124,12 +124,26 @@ export function watermarkOf(
   agent: string,
   atUs: number,
 ): Watermark | undefined {
-  const standing = state.agents[agent];
+  const standing = named(state.agents, agent);
   if (standing === undefined) return undefined;
   const { current, epochs, fork } = standing;
-  const { number, digest } = epochs[current] ?? NOTHING;
+  const { number, digest } = named(epochs, current) ?? NOTHING;
   const { incarnation, sequence } = state;
   return { incarnation, sequence, epoch: current, number, digest, fork, atUs };
+}
+
+/** What an agent's standing is of one of its epochs; undefined when the record never heard of it. */
+export function standingOf(
+  state: AcceptanceState,
+  { agent, epoch }: { readonly agent: string; readonly epoch: string },
+): Standing | undefined {
+  const epochs = named(state.agents, agent)?.epochs;
+  return epochs === undefined ? undefined : named(epochs, epoch);
+}
+
+/** Agents and epochs choose their names, which may be those of what every object inherits: "constructor". */
+function named<T>(all: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(all, name) ? all[name] : undefined;
 }
 
 const NOTHING: Standing = { number: 0, digest: "" };
@@ -156,7 +170,7 @@ function streamHole(last: number, next: number): Gap[] {
 
 /** The rule itself: pure in the agent's standing and the batch's header. */
 function decideBatch(agent: AgentStanding | undefined, header: BatchHeader): Outcome {
-  const highest = agent?.epochs[header.epoch] ?? NOTHING;
+  const highest = named(agent?.epochs ?? {}, header.epoch) ?? NOTHING;
   if (header.number > highest.number + 1) {
     const reason = `batch ${header.number} came after batch ${highest.number}`;
     return {
@@ -219,7 +233,7 @@ function withEpochSeen(
   agent: AgentStanding | undefined,
   header: BatchHeader,
 ): AgentStanding | undefined {
-  if (agent?.epochs[header.epoch] !== undefined) return undefined;
+  if (named(agent?.epochs ?? {}, header.epoch) !== undefined) return undefined;
   return {
     current: header.epoch,
     epochs: { ...agent?.epochs, [header.epoch]: NOTHING },

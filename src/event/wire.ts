@@ -62,12 +62,18 @@ export interface BatchHeader {
 const AGENT = /^[a-z0-9-]{1,63}$/;
 const EPOCH = /^[a-z0-9]{1,32}$/;
 const SHARD = /^[a-z0-9]{1,16}$/;
+const HOST = /^[\x21-\x7e]{1,253}$/;
 const DIGEST = /^[0-9a-f]{64}$/;
 const HOST_LENGTH_MAX = 253;
 const VOID_LENGTH_MAX = 200;
 
 export function isAgentName(text: string): boolean {
   return AGENT.test(text);
+}
+
+/** Whether a host may be called so: 1 to 253 visible ASCII characters, so that it fits a header as it is. */
+export function isHostName(text: string): boolean {
+  return HOST.test(text);
 }
 
 export function isShardName(text: string): boolean {

@@ -6,17 +6,18 @@
  */
 import type { AcceptanceState } from "../event/acceptance.ts";
 import { WATERMARK_INTERVAL_MS } from "../event/watermark.ts";
-import { commitSubjectOf } from "../event/wire.ts";
+import { commitSubjectOf, streamOf } from "../event/wire.ts";
+import { StreamChangedError } from "../runtime/stream-reader.ts";
 import type { RollupContext } from "./rollup-session.ts";
 import { truncateLog } from "./truncation.ts";
 import { OvertakenError, type WatermarkWriter } from "./watermarks.ts";
 
 export interface Announcer {
-  /** After a commit. Throws {@link OvertakenError} only. */
+  /** After a commit. Throws {@link OvertakenError} and {@link StreamChangedError} only. */
   announce(commit: { readonly version: number; readonly agents: Iterable<string> }): Promise<void>;
   /**
    * Rewrites all watermarks, and truncates what has become old enough, when it is time; milliseconds until the next
-   * time. Throws {@link OvertakenError} only.
+   * time. Throws {@link OvertakenError} and {@link StreamChangedError} only.
    */
   keep(): Promise<number>;
 }
@@ -33,7 +34,7 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
   const { connection, shard, clock, log, position, truncation: policy } = context;
   const { watermarks, created, state } = options;
   let writing: Promise<unknown> = Promise.resolve();
-  let keepAtUs = clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+  let keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
 
   /** Watermarks are written one time after the other, so that an older one never comes after a newer. */
   const write = async (agents?: Iterable<string>): Promise<void> => {
@@ -48,7 +49,12 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
     const nowUs = clock.nowUs();
     const place = { connection, shard, created, incarnation, committedSequence, nowUs };
     const status = await truncateLog({ ...place, policy });
-    position.lastSequence = status?.lastSequence ?? 0;
+    if (status === undefined) {
+      throw new StreamChangedError(
+        `Cannot truncate stream "${streamOf(shard)}": it was made again`,
+      );
+    }
+    position.lastSequence = status.lastSequence;
   };
 
   /** One after the other until one fails. */
@@ -60,7 +66,7 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
       try {
         await step();
       } catch (error) {
-        if (error instanceof OvertakenError) throw error;
+        if (error instanceof OvertakenError || error instanceof StreamChangedError) throw error;
         onFailure(String(error));
         return;
       }
@@ -77,14 +83,14 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
       );
     },
     async keep() {
-      if (clock.nowUs() >= keepAtUs) {
+      if (clock.elapsedMs() >= keepAtMs) {
         await inOrder(
           [() => write(), truncate],
           (error) => log.warn("the watermarks are not rewritten", { error }),
         );
-        keepAtUs = clock.nowUs() + WATERMARK_INTERVAL_MS * 1000;
+        keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
       }
-      return Math.max(1, (keepAtUs - clock.nowUs()) / 1000);
+      return Math.max(1, keepAtMs - clock.elapsedMs());
     },
   };
 }

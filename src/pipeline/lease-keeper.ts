@@ -47,19 +47,19 @@ const own = new Set<string>();
 export function createLeaseKeeper(options: LeaseKeeperOptions): LeaseKeeper {
   const { openBucket, shards, clock, leaseMs } = options;
   const worker = options.worker ?? createWorkerName();
-  const seen = new Map<string, { readonly count: number; readonly atUs: number }>();
+  const seen = new Map<string, { readonly count: number; readonly atMs: number }>();
   let bucket: Bucket | undefined;
   own.add(worker);
 
   /** Those that stood still since they were seen first with this count. */
   const deadOf = ({ workers }: LeaseTable): ReadonlySet<string> => {
-    const nowUs = clock.nowUs();
+    const nowMs = clock.elapsedMs();
     const dead = new Set<string>();
     for (const [name, count] of Object.entries(workers)) {
       const before = seen.get(name);
-      if (before?.count !== count) seen.set(name, { count, atUs: nowUs });
-      const stoodUs = before?.count === count ? nowUs - before.atUs : 0;
-      if (name !== worker && (stoodUs >= leaseMs * 1000 || isGone(name))) dead.add(name);
+      if (before?.count !== count) seen.set(name, { count, atMs: nowMs });
+      const stoodMs = before?.count === count ? nowMs - before.atMs : 0;
+      if (name !== worker && (stoodMs >= leaseMs || isGone(name))) dead.add(name);
     }
     for (const name of seen.keys()) if (workers[name] === undefined) seen.delete(name);
     return dead;

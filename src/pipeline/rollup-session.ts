@@ -261,7 +261,7 @@ class Session {
   async #finish(round: Round): Promise<void> {
     const { table, store, shard, clock, metrics, log, position } = this.#context;
     const { signal, onCommit } = this.#options;
-    const startedUs = clock.nowUs();
+    const startedMs = clock.elapsedMs();
     const { rows, evidence } = await this.#write(round);
     await this.#requireSameStream(round);
     const startedFrom = this.#startedFrom;
@@ -284,7 +284,7 @@ class Session {
     position.waitingSinceUs = undefined;
     const counts = countsOf(round, rows);
     const fileBytes = rows.files.reduce((sum, { file }) => sum + file.sizeBytes, 0);
-    const seconds = (clock.nowUs() - startedUs) / 1_000_000;
+    const seconds = (clock.elapsedMs() - startedMs) / 1_000;
     metrics.committed(counts, seconds);
     metrics.written(rows.files.length, fileBytes);
     log.info("committed", { version: result.version, seconds, fileBytes, ...shown(counts) });

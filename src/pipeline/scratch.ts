@@ -11,6 +11,7 @@ import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { makeFolders } from "../runtime/folders.ts";
 
 export interface Scratch extends AsyncDisposable {
   readonly path: string;
@@ -29,7 +30,7 @@ const SPARE_FILES_MAX = 4_096;
 
 /** Opens a scratch folder below `directory`, which is made if need be. */
 export async function openScratch(directory: string): Promise<Scratch> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   await removeLeftovers(directory);
   const path = await mkdtemp(join(directory, `${PREFIX}${process.pid}-`));
   openPaths.add(path);

@@ -5,7 +5,7 @@
  * take the archive for rolled back; so every write names the revision it replaces, and looks at what stands there when
  * it does not know it.
  */
-import { type AcceptanceState, watermarkOf } from "../event/acceptance.ts";
+import { type AcceptanceState, standingOf, watermarkOf } from "../event/acceptance.ts";
 import {
   encodeWatermark,
   parseWatermark,
@@ -123,7 +123,7 @@ export function isBeyond(watermark: Watermark, agent: string, state: AcceptanceS
   const { incarnation, sequence, epoch, number, digest } = watermark;
   if (incarnation === state.incarnation && sequence > state.sequence) return true;
   if (number === 0) return false;
-  const standing = state.agents[agent]?.epochs[epoch];
+  const standing = standingOf(state, { agent, epoch });
   if (standing === undefined || number > standing.number) return true;
   return number === standing.number && digest !== standing.digest;
 }

@@ -7,7 +7,7 @@
  */
 import type { AuditEvent } from "../event/event.ts";
 import { lineFields } from "../event/event.ts";
-import { BACKLOG_BATCHES } from "../event/wire.ts";
+import { BACKLOG_BATCHES, isHostName } from "../event/wire.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
@@ -58,7 +58,6 @@ const WEIGHT_MAX = 64 * 1024 * 1024;
 /** At closing, what is on disk is published for so long. */
 const DRAIN_MS = 2_000;
 const DRAIN_STEP_MS = 20;
-const HOST = /^[\x21-\x7e]{1,253}$/;
 
 /**
  * Opens a producer on a spool folder. Works without a broker: it spools, and publishes once there is one. Throws when
@@ -67,7 +66,7 @@ const HOST = /^[\x21-\x7e]{1,253}$/;
  */
 export async function openProducer(options: OpenProducerOptions): Promise<Producer> {
   const { directory, host, shard, log, clock = systemClock, spoolBytesMax, metrics } = options;
-  if (!HOST.test(host)) {
+  if (!isHostName(host)) {
     throw new RangeError(`Cannot open a producer for host "${host}": not a name`);
   }
   const spool = await openSpool({
@@ -202,8 +201,11 @@ class SpooledProducer implements Producer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
-    this.#closeOpen();
     this.#isOpen = false;
+    this.#closeOpen();
+    await this.#queued;
+    // Encoding may have refused lines, of which an event is to tell.
+    this.#closeOpen();
     await this.#queued;
     // On a disk that refuses, only closing the spool ends the wait.
     if (this.#spool.fault === undefined) await this.#durable;
@@ -268,7 +270,10 @@ class SpooledProducer implements Producer {
   #closeOpen(): void {
     if (this.#losses.isPending && this.#weight <= WEIGHT_MAX) {
       const nowUs = this.#options.clock.nowUs();
-      for (const event of this.#losses.take(nowUs)) this.emit(event);
+      for (const event of this.#losses.take(nowUs)) {
+        this.#appended += 1;
+        this.#batcher.append(lineFields(event), event.timeUs);
+      }
     }
     const lines = this.#batcher.close();
     if (lines !== undefined) this.#seal(lines);
@@ -329,8 +334,8 @@ class SpooledProducer implements Producer {
 
   async #drain(): Promise<void> {
     const { clock } = this.#options;
-    const endUs = clock.nowUs() + DRAIN_MS * 1000;
+    const endMs = clock.elapsedMs() + DRAIN_MS;
     const isDue = (): boolean => this.#publisher !== undefined && this.#spool.unpublished > 0;
-    while (isDue() && clock.nowUs() < endUs) await clock.sleep(DRAIN_STEP_MS);
+    while (isDue() && clock.elapsedMs() < endMs) await clock.sleep(DRAIN_STEP_MS);
   }
 }

@@ -94,8 +94,8 @@ class SpoolPublisher {
   #wakeUp: () => void = () => undefined;
   #isAwake = false;
   #isPolling = false;
-  #polledAtUs = 0;
-  #newEpochAtUs = 0;
+  #polledAtMs = -Infinity;
+  #newEpochAtMs = -Infinity;
   /** The highest batch of the head epoch that the sender knows, and the last that was released. */
   #known = 0;
   #released = 0;
@@ -193,10 +193,10 @@ class SpoolPublisher {
 
   async #startEpoch(reason: string): Promise<void> {
     const { clock, spool, log, onNewEpoch } = this.#options;
-    const waitUs = this.#newEpochAtUs + NEW_EPOCH_MS * 1000 - clock.nowUs();
-    if (waitUs > 0) await Promise.allSettled([clock.sleep(waitUs / 1000, this.#stop.signal)]);
+    const waitMs = this.#newEpochAtMs + NEW_EPOCH_MS - clock.elapsedMs();
+    if (waitMs > 0) await Promise.allSettled([clock.sleep(waitMs, this.#stop.signal)]);
     if (this.#stop.signal.aborted) return;
-    this.#newEpochAtUs = clock.nowUs();
+    this.#newEpochAtMs = clock.elapsedMs();
     log.error("the record and the spool disagree; starting a new epoch", { reason });
     await spool.startEpoch();
     onNewEpoch(reason);
@@ -264,7 +264,7 @@ class SpoolPublisher {
 
   async #readWatermark(): Promise<Extract<SenderInput, { kind: "watermark" }>["watermark"]> {
     const { connection, spool, clock, log } = this.#options;
-    this.#polledAtUs = clock.nowUs();
+    this.#polledAtMs = clock.elapsedMs();
     try {
       const bucket = await openBucket(connection, WATERMARK_BUCKET, {
         timeoutMs: WATERMARK_TIMEOUT_MS,
@@ -280,8 +280,8 @@ class SpoolPublisher {
 
   /** Reads the watermark beside whatever else goes on. */
   #poll(): void {
-    const nowUs = this.#options.clock.nowUs();
-    if (this.#isPolling || !this.#isOnline || nowUs - this.#polledAtUs < POLL_MS * 1000) return;
+    const sinceMs = this.#options.clock.elapsedMs() - this.#polledAtMs;
+    if (this.#isPolling || !this.#isOnline || sinceMs < POLL_MS) return;
     this.#isPolling = true;
     const asked = this.#epochs;
     void this.#readWatermark().then((watermark) => {
@@ -322,9 +322,9 @@ class SpoolPublisher {
   /** Waits; further batches do not shorten it, news of the connection do. */
   async #pause(ms: number): Promise<void> {
     const { clock } = this.#options;
-    const endUs = clock.nowUs() + ms * 1000;
+    const endMs = clock.elapsedMs() + ms;
     while (!this.#stop.signal.aborted && this.#inputs.length === 0) {
-      const leftMs = (endUs - clock.nowUs()) / 1000;
+      const leftMs = endMs - clock.elapsedMs();
       if (leftMs <= 0) return;
       this.#isAwake = false;
       await this.#rest(leftMs);

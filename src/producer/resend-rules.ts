@@ -240,7 +240,9 @@ function isPassedOver(state: SenderState, { incarnation, sequence }: Watermark):
 function isRested({ passedOver, released }: SenderState, { atUs }: Watermark): boolean {
   if (passedOver.number !== released.number + 1) return true;
   const waitUs = Math.min(PASSED_OVER_WAIT_US_MAX, 1_000_000 * 2 ** passedOver.times);
-  return atUs - passedOver.atUs >= waitUs;
+  const restedUs = atUs - passedOver.atUs;
+  // The roll-up's clock was set back: by it nothing says any more how long is enough.
+  return restedUs < 0 || restedUs >= waitUs;
 }
 
 /** The number of the batch of ours that lies at a sequence, released ones by their last. */

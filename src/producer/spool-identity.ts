@@ -5,8 +5,9 @@
  * Invariant: an agent's name and an epoch that was ever used are never made up a second time.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { link, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import { isAgentName, isShardName } from "../event/wire.ts";
 
 /** A run of batches with one chain of numbers: those with ordinals above `base`, up to the next epoch's base. */
@@ -48,7 +49,7 @@ export async function ensureAgentName(directory: string): Promise<string> {
 
 /** The identity of a spool; a new one without epochs when there is none. Safe to call from several processes. */
 export async function ensureIdentity(directory: string): Promise<SpoolIdentity> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   const known = await readIdentity(directory);
   if (known !== undefined) return known;
   const agent = randomBytes(AGENT_BYTES).toString("hex");

@@ -6,8 +6,9 @@
  * what the kernel then holds of it is unknown.
  */
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
+import { open, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import {
   encodeRecord,
   FILE_MAGIC,
@@ -68,7 +69,7 @@ const NAME = /^(\d{12})\.spool$/;
 
 export async function openSegments(options: OpenSegmentsOptions): Promise<Segments> {
   const { directory, segmentBytes, onLoad } = options;
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   const sizes = new Map<number, number>();
   const numbers = (await readdir(directory))
     .flatMap((name) => NAME.exec(name)?.[1] ?? [])

@@ -10,8 +10,8 @@
  *   digest, count and reason. The oldest are those the broker most likely holds; the newest are never dropped for them.
  * - A disk that is full or broken pauses appending (the writer's `fault`), leaves nothing half, and goes on by itself.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import { type BatchHeader, PAYLOAD_JSON_BYTES_MAX } from "../event/wire.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -114,7 +114,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       `Cannot open a spool of ${bytesMax} bytes: less than ${SPOOL_BYTES_LEAST}`,
     );
   }
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   await using stack = new AsyncDisposableStack();
   stack.use(lockSpool(directory));
   const before = await ensureIdentity(directory);

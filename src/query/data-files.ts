@@ -7,8 +7,9 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import { dataFileKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { DataFile } from "../storage/table.ts";
@@ -42,7 +43,7 @@ export async function openDataFiles(options: DataFilesOptions): Promise<DataFile
   const inPlace = store.localPath(dataFileKey("any"));
   if (inPlace !== undefined) return filesInPlace(store, dirname(inPlace));
   const directory = join(cacheDirectory, "files");
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   const cache = new FileCache({ ...options, directory });
   await cache.load();
   return cache;

@@ -2,9 +2,10 @@
  * The query service whole: opens what it reads from (bucket, broker, DuckDB), joins the parts, and closes them in
  * reverse. Answers from what it has while bucket or broker are away, and says so.
  */
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { uptime } from "node:os";
 import { join } from "node:path";
+import { makeFolders } from "../runtime/folders.ts";
 import type { AuditEvent } from "../event/event.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -24,6 +25,7 @@ import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
 import { openDataFiles } from "./data-files.ts";
 import { createExecutor } from "./executor.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
+import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
@@ -112,6 +114,9 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     cacheDirectory: options.cacheDirectory,
     cacheLimitBytes: options.cacheLimitBytes ?? CACHE_LIMIT_BYTES,
   });
+  const payloads = stack.use(
+    await openPayloadFolder({ scratchDirectory: folders.scratch }),
+  );
   const database = stack.use(await openQueryDatabase(options, folders));
   const broker = await openBroker(options, stack);
   const hotTable = stack.use(
@@ -121,12 +126,13 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       nats: broker === undefined || hot === "off" ? undefined : broker.connection,
       shards,
       limitBytes: hot === "off" ? 0 : hot.limitBytes,
+      payloadDirectory: payloads.path,
       scratchDirectory: folders.scratch,
       clock,
       log,
     }),
   );
-  await database.lock({ directories: [files.directory, folders.scratch] });
+  await database.lock({ directories: [files.directory, folders.scratch, payloads.path] });
   const watch = stack.use(
     startTableWatch({
       table: openTable({ store, clock, log }),
@@ -236,7 +242,7 @@ async function prepareFolders(cacheDirectory: string): Promise<Folders> {
   const spill = join(cacheDirectory, "spill");
   for (const folder of [scratch, spill]) {
     await rm(folder, { recursive: true, force: true });
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolders(folder, 0o700);
   }
   return { scratch, spill };
 }

@@ -4,6 +4,8 @@ import { setTimeout as delay } from "node:timers/promises";
 export interface Clock {
   /** Microseconds since the Unix epoch, UTC. */
   nowUs(): number;
+  /** Milliseconds since some moment, evenly, however the time of day is corrected: what waits or paces measures by it. */
+  elapsedMs(): number;
   /** Resolves after `ms`; rejects with the signal's reason when it is aborted first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
@@ -17,6 +19,7 @@ export const systemClock: Clock = {
     const fineUs = Math.floor(startedUs + performance.now() * 1000);
     return Math.abs(fineUs - wallUs) < 1000 ? fineUs : wallUs;
   },
+  elapsedMs: () => performance.now(),
   sleep: async (ms, signal) => {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });

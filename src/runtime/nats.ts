@@ -110,6 +110,7 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
   const authenticator = credentialsFile === undefined
     ? undefined
     : await readCredentials(credentialsFile, log);
+  let isSaid = false;
   const connection = await retry(() =>
     connect({
       servers: url.split(","),
@@ -126,8 +127,11 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
     clock,
     ...(signal === undefined ? {} : { signal }),
     isTransient: (error) => !(error instanceof errors.AuthorizationError),
-    onFailure: (error, waitMs) =>
-      log.debug("broker not reached", { url, waitMs, error: String(error) }),
+    onFailure: (error, waitMs) => {
+      // Once, not for every attempt of an hour.
+      (isSaid ? log.debug : log.warn)("broker not reached", { url, waitMs, error: String(error) });
+      isSaid = true;
+    },
   });
   watchConnection(connection, (event) => {
     if (event === "disconnected") log.warn("broker connection lost", { url });

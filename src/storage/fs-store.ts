@@ -5,9 +5,10 @@
  * crash or a full disk leaves at most a temporary file, which no reader ever sees.
  */
 import { createHash } from "node:crypto";
-import { constants, lstat, mkdir, open, realpath } from "node:fs/promises";
+import { constants, lstat, open, realpath } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { makeFolders } from "../runtime/folders.ts";
 import { verifyConditions } from "./conditional-put.ts";
 import { createFolders, type Folders } from "./fs-folders.ts";
 import { type FolderLock, openFolderLock } from "./fs-lock.ts";
@@ -42,7 +43,7 @@ export type DirectoryStoreOptions =
 export async function openDirectoryStore(options: DirectoryStoreOptions): Promise<ObjectStore> {
   const directory = "url" in options ? directoryOf(options.url) : resolve(options.directory);
   try {
-    await mkdir(directory, { recursive: true, mode: FOLDER_MODE });
+    makeFolders(directory, FOLDER_MODE);
     return new DirectoryStore(await realpath(directory));
   } catch (cause) {
     throw new Error(

@@ -61,19 +61,26 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle.sync();
 }
 
+/** Tries to make one folder, at most. */
+const ATTEMPTS_MAX = 10;
+
 /** Makes the folders between `root` and `folder` that are missing, durably. */
 export async function ensureFolder(root: string, folder: string): Promise<void> {
   if (folder === root) return;
-  try {
-    await mkdir(folder, { mode: FOLDER_MODE });
-  } catch (cause) {
-    const code = codeOf(cause);
-    if (code === "EEXIST") return;
-    if (code !== "ENOENT") throw cause;
-    await ensureFolder(root, dirname(folder));
-    return ensureFolder(root, folder);
+  const above = dirname(folder);
+  for (let attempt = 1;; attempt += 1) {
+    try {
+      await mkdir(folder, { mode: FOLDER_MODE });
+      break;
+    } catch (cause) {
+      const code = codeOf(cause);
+      if (code === "EEXIST") return;
+      // Another process may remove an empty folder above; where the root is gone, or takes none, nothing helps.
+      if (code !== "ENOENT" || above === root || attempt === ATTEMPTS_MAX) throw cause;
+      await ensureFolder(root, above);
+    }
   }
-  await syncFolder(dirname(folder));
+  await syncFolder(above);
 }
 
 /** Removes a file; whether it was there. */

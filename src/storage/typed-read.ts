@@ -131,6 +131,33 @@ export function rowFaults({ rows, expected }: RowFaultsOptions): string {
     ORDER BY seq`;
 }
 
+/** A row's place, as it was given back; null where the line says none. */
+export interface RowPlace {
+  readonly seq: number;
+  readonly idx: number | null;
+}
+
+/** The same as {@link rowFaults}, of rows that are at hand: those that a statement says it added. */
+export function faultsAmong(
+  rows: Iterable<RowPlace>,
+  expected: Iterable<Pick<PlacedMessage, "sequence" | "rows">>,
+): number[] {
+  const seen = new Map<number, Set<number>>();
+  const faulty = new Set<number>();
+  for (const { seq, idx } of rows) {
+    const places = seen.get(seq) ?? new Set();
+    seen.set(seq, places);
+    if (idx === null || idx < 0 || places.has(idx)) faulty.add(seq);
+    else places.add(idx);
+  }
+  // As many different ones as there should be, none of them beyond: then none is missing.
+  return [...expected].filter(({ sequence, rows: count }) => {
+    const places = seen.get(sequence) ?? new Set();
+    return faulty.has(sequence) || places.size !== count ||
+      [...places].some((idx) => idx >= count);
+  }).map(({ sequence }) => sequence).toSorted((a, b) => a - b);
+}
+
 /** What the lines themselves hold; time is text at first, so that a claimed one is kept as it was written. */
 const LINE_TYPES = COLUMNS.filter(({ origin }) => origin === "line")
   .map((column) => `${literalOf(column.name)}: ${literalOf(lineTypeOf(column))}`)

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { address, choiceOf, duration, flag, integerBetween } from "../../src/cli/option-type.ts";
-import { size, text, urlOf } from "../../src/cli/option-type.ts";
+import { address, choiceOf, duration, flag, hostName } from "../../src/cli/option-type.ts";
+import { integerBetween, size, text, urlOf } from "../../src/cli/option-type.ts";
 
 describe("duration, in milliseconds", () => {
   it.each([
@@ -33,6 +33,18 @@ describe("size, in bytes", () => {
   it.each(["", "1", "1K", "1KB", "MiB", "0.3B", "-1B"])(
     "%j is refused",
     (given) => expect(size.parse(given)).toBeUndefined(),
+  );
+});
+
+describe("host name", () => {
+  it.each(["web-1", "a", "x".repeat(253), "db_1.example.org"])(
+    "%s is taken",
+    (given) => expect(hostName.parse(given)).toBe(given),
+  );
+
+  it.each(["", "two words", "x".repeat(254), "müller", "a\tb", "a\r\nProbity-Void: x"])(
+    "%j is refused",
+    (given) => expect(hostName.parse(given)).toBeUndefined(),
   );
 });
 

@@ -40,6 +40,15 @@ describe("the gap ledger", () => {
     expect(ledger.take(1).map(({ detail }) => detail?.["count"])).toEqual([1]);
   });
 
+  it("begins before it ends, also where the clock was set back meanwhile", () => {
+    const ledger = createGapLedger();
+    ledger.add({ ...gap, fromUs: 5_000_000, toUs: 2_000_000 });
+    ledger.add({ ...gap, fromUs: 3_000_000, toUs: 1_000_000 });
+    expect(ledger.take(0)).toMatchObject([{
+      detail: { from: "1970-01-01T00:00:01.000000Z", to: "1970-01-01T00:00:05.000000Z" },
+    }]);
+  });
+
   it("keeps classes apart", () => {
     const ledger = createGapLedger();
     ledger.add(gap);

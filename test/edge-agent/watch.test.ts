@@ -70,11 +70,20 @@ function createRecordingProducer() {
   };
 }
 
+interface FastClock extends Clock {
+  /** Sets the time of day on or back. */
+  set(byUs: number): void;
+}
+
 /** A clock that runs `factor` times as fast as the real one. */
-function createFastClock(factor: number): Clock {
+function createFastClock(factor: number): FastClock {
   const beganMs = performance.now();
+  let offsetUs = 1e15;
+  const elapsedMs = (): number => (performance.now() - beganMs) * factor;
   return {
-    nowUs: () => Math.floor(1e15 + (performance.now() - beganMs) * 1000 * factor),
+    set: (byUs) => void (offsetUs += byUs),
+    elapsedMs,
+    nowUs: () => Math.floor(offsetUs + elapsedMs() * 1000),
     sleep: (ms, signal) => delay(ms / factor, undefined, signal === undefined ? {} : { signal }),
   };
 }
@@ -124,7 +133,7 @@ interface Running {
   readonly recording: ReturnType<typeof createRecordingProducer>;
   readonly touched: readonly number[];
   readonly states: readonly string[];
-  readonly clock: Clock;
+  readonly clock: FastClock;
   stop(): Promise<void>;
 }
 
@@ -266,6 +275,18 @@ describe("a watching agent", () => {
       sources: [{ name: "file", state: "on" }],
       counters: { sources: { file: { attempted: 0, ring_full: 0 } } },
     });
+  });
+
+  it("says that it is here also after the clock was set back", async () => {
+    const { source } = createScriptedSource({ starts: [[]] });
+    const { touched, clock, recording, stop } = start([source], { factor: 500, lastUs: 1 });
+    await delay(PRESENCE_INTERVAL_MS / 500 * 3);
+    clock.set(-86_400e6);
+    const { length } = touched;
+    await delay(HEARTBEAT_INTERVAL_MS / 500 * 2.5);
+    await stop();
+    expect(recording.lines.some(({ topic }) => topic === "agent/heartbeat")).toBe(true);
+    expect(touched.length).toBeGreaterThan(length + 2);
   });
 
   it("writes down how far it has told only after a flush, for a time before it", async () => {

@@ -5,6 +5,7 @@ import {
   type Arrival,
   createAcceptance,
   emptyAcceptance,
+  standingOf,
   startIncarnation,
   watermarkOf,
 } from "../../src/event/acceptance.ts";
@@ -46,6 +47,18 @@ function decide(
   );
   return { decisions, verdicts: decisions.map(({ verdict }) => verdict), acceptance };
 }
+
+it("believes no name to be known because every object inherits it", () => {
+  const name = "constructor";
+  const strange = (number: number, more: Partial<BatchHeader> = {}): BatchHeader =>
+    header(number, { epoch: name, previous: undefined, ...more });
+  const { verdicts, acceptance } = decide([strange(5), header(1), strange(5), strange(1)]);
+  expect(verdicts).toEqual(["ahead", "accepted", "ahead", "accepted"]);
+  expect(standingOf(acceptance.state(), { agent: "a", epoch: name })?.number).toBe(1);
+  const state = acceptance.state();
+  expect(standingOf(state, { agent: name, epoch: name })).toBeUndefined();
+  expect(watermarkOf(state, name, 1)).toBeUndefined();
+});
 
 describe("a batch", () => {
   it.each<[string, (BatchHeader | string)[], string[]]>([

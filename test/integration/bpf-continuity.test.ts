@@ -229,6 +229,16 @@ describe.runIf(hasBpf)("a ring", () => {
     }]);
   });
 
+  it("that was only half pinned by a killed agent is removed", async () => {
+    using pins = openPinFolder();
+    const draft = `${pins.path}/file-0123456789ab-0-draft`;
+    const others = `${pins.path}/network-0123456789ab-0-draft`;
+    for (const each of [draft, others]) mkdirSync(each, { recursive: true });
+    await using source = openTestSource({ family: "file", pins, ringBytes: 4096 });
+    await using _run = await runAttached(source, pins);
+    expect([existsSync(draft), existsSync(others)]).toEqual([false, true]);
+  });
+
   it("of an agent whose data folder is gone is removed by the next agent, others are not", async () => {
     using gone = openPinFolder();
     using kept = openPinFolder();

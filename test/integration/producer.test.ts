@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lineFields } from "../../src/event/event.ts";
 import { openProducer, type OpenProducerOptions } from "../../src/producer/open-producer.ts";
 import type { Producer, RingPositions } from "../../src/producer/producer.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { connectNats, createNatsKey, type NatsConnection } from "../../src/runtime/nats.ts";
 import { producerPermissions } from "../../src/producer/publisher.ts";
@@ -121,6 +122,18 @@ describe.runIf(canRunNats())("a producer", () => {
       await settle(other, rollUp, true);
     }
     expect(numbersOf(await rollUp.lines(producer.agent))).toEqual(range(50));
+  });
+
+  it("hears of the record also after its clock was set back", async () => {
+    let backUs = 0;
+    const clock = { ...systemClock, nowUs: () => systemClock.nowUs() - backUs };
+    await using producer = await open({ clock });
+    emit(producer, 1, 10);
+    await settle(producer, rollUp);
+    backUs = 3_600e6;
+    emit(producer, 11, 20);
+    await settle(producer, rollUp);
+    expect(numbersOf(await rollUp.lines(producer.agent))).toEqual(range(20));
   });
 
   it("spools without a broker, and publishes once there is one", async () => {

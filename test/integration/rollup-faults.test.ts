@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { streamOf } from "../../src/event/wire.ts";
 import { deleteStream, openStream } from "../../src/runtime/nats.ts";
+import { deltaLogKey } from "../../src/storage/layout.ts";
 import { createBatchAgent, numberedEvent, publishAll } from "../support/batches.ts";
 import { mountTmpfs } from "../support/mounts.ts";
 import { canRunNats } from "../support/nats-server.ts";
@@ -18,6 +19,7 @@ import {
   until,
   watermarkOf,
 } from "../support/rollup-rig.ts";
+import { unreliable } from "../support/unreliable-store.ts";
 
 const canMount = requireCapability("root", process.getuid?.() === 0, "mounts need root");
 
@@ -108,6 +110,23 @@ describe.runIf(canRunNats())("a running roll-up", () => {
       { incarnation, seq: 1, idx: 0, pid: 1 },
     ]);
     expect(await watermarkOf(rig, "a")).toMatchObject({ incarnation, sequence: 1, number: 2 });
+  });
+
+  test("truncates nothing of a stream that was made again while it committed", async () => {
+    await using rig = await openRollupRig();
+    const agent = createBatchAgent("a");
+    for (const number of [0, 1, 2]) await publishNumbers(rig, agent, [number]);
+    const store = unreliable(rig.store);
+    let isMadeAgain = false;
+    store.beforePut = async (key) => {
+      if (key !== deltaLogKey(1) || isMadeAgain) return;
+      isMadeAgain = true;
+      await deleteStream(rig.connection, streamOf("0"));
+      await makeStream(rig.connection);
+      for (const number of [3, 4, 5]) await publishNumbers(rig, agent, [number]);
+    };
+    await rig.once({ store });
+    expect(await rig.numbers()).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
   test.runIf(canMount)(

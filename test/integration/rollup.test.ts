@@ -1,5 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { commitSubjectOf, streamOf } from "../../src/event/wire.ts";
 import { parseSegment } from "../../src/pipeline/segment.ts";
@@ -8,7 +8,8 @@ import { deleteStream, openStream } from "../../src/runtime/nats.ts";
 import { readState } from "../../src/storage/state-object.ts";
 import { createBatchAgent, numberedEvent, publishAll } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
-import { openRollupRig, publishNumbers, range, watermarkOf } from "../support/rollup-rig.ts";
+import { openRollupRig, publishNumbers, range, until, watermarkOf } from "../support/rollup-rig.ts";
+import { unreliable } from "../support/unreliable-store.ts";
 
 describe.runIf(canRunNats())("one run over what is there", () => {
   test("commits all of it, with evidence, state, watermarks and news, and truncates", async () => {
@@ -70,6 +71,25 @@ describe.runIf(canRunNats())("one run over what is there", () => {
     expect(commits).toBeGreaterThan(3);
     expect(rows).toBe(600);
     expect(await rig.numbers()).toEqual(range(0, 600));
+  });
+
+  test("collects the next round while one is committed", async () => {
+    await using rig = await openRollupRig();
+    const agent = createBatchAgent("a");
+    for (const number of range(0, 3)) await publishNumbers(rig, agent, [number]);
+    const store = unreliable(rig.store);
+    let laidDown: readonly string[] = [];
+    store.beforePut = async (key) => {
+      if (!key.endsWith("1.json") || laidDown.length > 0) return;
+      await until(async () => {
+        const paths = await readdir(join(rig.folder, "scratch"), { recursive: true });
+        laidDown = paths.map((path) => basename(path)).filter((name) => name.endsWith(".zst"));
+        return laidDown.length > 1;
+      }, 10_000);
+    };
+    expect(await rig.once({ store, segmentMaxBytes: 1 })).toMatchObject({ commits: 3, rows: 3 });
+    expect(laidDown.toSorted()).toEqual(["1.ndjson.zst", "2.ndjson.zst"]);
+    expect(await rig.numbers()).toEqual(range(0, 3));
   });
 
   test("twice at the same time doubles nothing, in one process or as two", async () => {

@@ -1,20 +1,11 @@
 import { execFile, execFileSync, spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { probeSources } from "../../src/edge-agent/doctor.ts";
-import { keepPinRegistry } from "../../src/edge-agent/pin-registry.ts";
 import {
   openSources,
   type OpenSourcesOptions,
@@ -224,51 +215,6 @@ async function dataIn(folder: TemporaryFolder): Promise<string> {
 function isMadeIn(folder: string): (line: Line) => boolean {
   return (line) => line.topic === "file/create" && String(line["path"]).startsWith(`${folder}/`);
 }
-
-describe.runIf(hasBpf)("programs of an agent whose data folder is gone", () => {
-  it("are removed by the next agent, those of a running one never", async () => {
-    await using folder = await openTemporaryFolder("pins");
-    const notes = join(folder.path, "notes");
-    const options = { log: testLog, folder: notes };
-    using gone = openPinFolder();
-    using running = openPinFolder();
-    using own = openPinFolder();
-    for (const pins of [gone, running, own]) {
-      const data = join(folder.path, `data-of-${basename(pins.path)}`);
-      mkdirSync(data);
-      await using sources = open(data, { pinDirectory: pins.path, ringBytes: small });
-      {
-        await using _running = await runAll(sources);
-      }
-      keepPinRegistry({ pinFolder: pins.path, dataFolder: data }, options);
-    }
-    for (const pins of [gone, running]) {
-      rmSync(join(folder.path, `data-of-${basename(pins.path)}`), { recursive: true });
-    }
-    const runningData = join(folder.path, "running");
-    mkdirSync(runningData);
-    await using sources = open(runningData, { pinDirectory: running.path, ringBytes: small });
-    await sources.probe();
-    expect(existsSync(gone.path)).toBe(true);
-    const dataFolder = join(folder.path, `data-of-${basename(own.path)}`);
-    keepPinRegistry({ pinFolder: own.path, dataFolder }, options);
-    expect([gone, running, own].map(({ path }) => existsSync(path))).toEqual([false, true, true]);
-    expect(readdirSync(notes).toSorted()).toEqual(
-      [running, own].map(({ path }) => basename(path)).toSorted(),
-    );
-  });
-
-  it("are left alone when what is noted makes no sense", async () => {
-    await using folder = await openTemporaryFolder("pins");
-    writeFileSync(join(folder.path, "cut"), '{"pinFolder":"/sys');
-    writeFileSync(join(folder.path, "odd"), '{"pinFolder":7,"dataFolder":"/none"}');
-    keepPinRegistry({ pinFolder: "/sys/fs/bpf/probity-none", dataFolder: folder.path }, {
-      log: testLog,
-      folder: folder.path,
-    });
-    expect(readdirSync(folder.path)).toEqual(["probity-none"]);
-  });
-});
 
 describe.runIf(hasBpf)("the doctor", () => {
   it("proves every source beside a running agent and leaves nothing behind", async () => {

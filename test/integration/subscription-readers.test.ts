@@ -111,6 +111,7 @@ describe.runIf(canRunNats())("readers of subscriptions", () => {
     let days = 0;
     const clock: Clock = {
       nowUs: () => systemClock.nowUs() + days * DAY_MS * 1_000,
+      elapsedMs: () => systemClock.elapsedMs(),
       sleep: (ms, signal) => systemClock.sleep(ms, signal),
     };
     const seen: number[] = [];
@@ -143,6 +144,7 @@ describe.runIf(canRunNats())("readers of subscriptions", () => {
     let aheadMs = 0;
     const clock: Clock = {
       nowUs: () => systemClock.nowUs() + aheadMs * 1_000,
+      elapsedMs: () => systemClock.elapsedMs(),
       sleep: (ms, signal) => systemClock.sleep(ms === EXPIRY_INTERVAL_MS ? 100 : ms, signal),
     };
     await using query = await rigs.start({ clock });

@@ -7,6 +7,7 @@ function recordedClock(): Clock & { readonly waits: number[] } {
   return {
     waits,
     nowUs: () => 0,
+    elapsedMs: () => 0,
     sleep: (ms, signal) => {
       waits.push(ms);
       signal?.throwIfAborted();

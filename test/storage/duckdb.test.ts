@@ -242,6 +242,14 @@ test("a locked database reads what it was given and nothing else, and stays lock
   }
 });
 
+test("no commit rewrites tables: they are not checkpointed at any size that fits", async () => {
+  // As DuckDB writes it, such as "1.0 TiB".
+  const { rows } = await connection.query(
+    "SELECT current_setting('checkpoint_threshold') AS bytes",
+  );
+  expect(rows).toEqual([{ bytes: "1.0 TiB" }]);
+});
+
 test("memory is bounded, and the database outlives a statement that asks for more", async () => {
   await using small = await open(30_000_000);
   await using one = await small.connect();

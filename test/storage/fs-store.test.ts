@@ -48,6 +48,11 @@ describe("a directory as store", () => {
     await folder[Symbol.asyncDispose]();
   });
 
+  test("refuses what is put into it once it is gone, instead of trying for ever", async () => {
+    await rm(root, { recursive: true });
+    await expect(store.putIfAbsent("a/b/c", ONE)).rejects.toThrow();
+  });
+
   test("opens by URL, with spaces and all, and closes twice", async () => {
     const url = `file://${folder.path}/with%20space`;
     const opened = await openStore({ url, log: createLog({ level: "error" }) });

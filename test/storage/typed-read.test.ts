@@ -9,6 +9,7 @@ import { compressFrame } from "../../src/runtime/zstd.ts";
 import { type Connection, type Database, openDatabase } from "../../src/storage/duckdb.ts";
 import {
   createMessageTable,
+  faultsAmong,
   gapFileName,
   messageRow,
   payloadFileName,
@@ -212,14 +213,22 @@ test("a detail that is no object is put into one", async () => {
 describe("rows are checked against what their message counts:", () => {
   const faultsOf = async (counts: number, indexes: readonly (number | null)[]) => {
     const text = indexes.map((idx) => `${JSON.stringify({ idx, time: formatTime(LAST_US) })}\n`);
-    const files = await prepare([
-      { message: placed(1, { rows: counts }), text: text.join("") },
-      { message: placed(2, { rows: 0 }) },
-      { message: placed(3), text: lineOf(0, {}) },
-    ]);
+    const messages = [placed(1, { rows: counts }), placed(2, { rows: 0 }), placed(3)];
+    const texts = [text.join(""), undefined, lineOf(0, {})];
+    const files = await prepare(messages.map((message, at) => {
+      const lines = texts[at];
+      return { message, ...(lines === undefined ? {} : { text: lines }) };
+    }));
     const rows = `(${typedRead({ files, messages: MESSAGES })})`;
     const found = await connection.query(rowFaults({ rows, expected: MESSAGES }));
-    return found.rows.map(({ seq }) => seq);
+    const sequences = found.rows.map(({ seq }) => seq);
+    const places = (await connection.query(`SELECT seq, idx FROM ${rows}`)).rows.map((row) => ({
+      seq: Number(row["seq"]),
+      idx: row["idx"] === null ? null : Number(row["idx"]),
+    }));
+    // The database and the rows at hand come to the same.
+    expect(faultsAmong(places, messages)).toEqual(sequences);
+    return sequences;
   };
 
   test.each([

@@ -5,11 +5,12 @@
  * hold nothing that root writes.
  */
 import { randomBytes } from "node:crypto";
-import { chownSync, existsSync, lstatSync, mkdirSync, readFileSync, renameSync } from "node:fs";
+import { chownSync, existsSync, lstatSync, readFileSync, renameSync } from "node:fs";
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { makeFolders } from "../../runtime/folders.ts";
 import { ensureAgentName } from "../../producer/spool-identity.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import type { Account } from "./account.ts";
@@ -67,6 +68,15 @@ export function dataFolderAt(data: string): DataFolder {
   };
 }
 
+/** Makes the data folder itself, as far as it is missing. */
+export function makeDataFolder({ path }: DataFolder): void {
+  try {
+    makeFolders(path, 0o700);
+  } catch (cause) {
+    throw unusable(path, cause);
+  }
+}
+
 /** Makes the folders that are missing and gives those of other processes to `account`. */
 export function prepareDataFolder(folder: DataFolder, account: Account | undefined): void {
   const { path, broker } = folder;
@@ -88,9 +98,13 @@ export function prepareDataFolder(folder: DataFolder, account: Account | undefin
       giveTo(own, account);
     }
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CommandError(EXIT.failed, `Cannot use data folder "${path}": ${reason}`, { cause });
+    throw unusable(path, cause);
   }
+}
+
+function unusable(path: string, cause: unknown): CommandError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new CommandError(EXIT.failed, `Cannot use data folder "${path}": ${reason}`, { cause });
 }
 
 /** Writes a secret whole, readable by `owner` alone. */
@@ -138,7 +152,7 @@ function makeFolder(
   path: string,
   { mode, group }: { readonly mode: number; readonly group: number | undefined },
 ): void {
-  mkdirSync(path, { recursive: true, mode });
+  makeFolders(path, mode);
   chmodSync(path, mode);
   if (group !== undefined) chownSync(path, 0, group);
 }

@@ -4,8 +4,9 @@
  *
  * Invariant: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolders } from "../../runtime/folders.ts";
 import type { Acceptance } from "../../event/acceptance.ts";
 import { readArrival } from "../../event/arrival.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -22,9 +23,11 @@ import {
 } from "../../storage/placed-message.ts";
 import {
   createMessageTable,
+  faultsAmong,
   gapFileName,
   messageRow,
   payloadFileName,
+  type PlacedMessage,
   rowFaults,
   typedRead,
 } from "../../storage/typed-read.ts";
@@ -54,27 +57,34 @@ export interface HotLoaderOptions {
   readonly connection: Connection;
   readonly shard: string;
   /** Where payloads lie while they are read. */
+  readonly payloadDirectory: string;
+  /** Where a payload that is read alone may spill to. */
   readonly scratchDirectory: string;
   readonly clock: Clock;
 }
 
 const MESSAGES = "loading_messages";
 const OUT_OF_MEMORY = "Out of Memory";
+/**
+ * Up to so much JSON, in bytes, making a plan costs more than following it: the statement is not optimized, and gives
+ * back the places of its rows, which are then held twice for a moment.
+ */
+const SMALL_GROUP_BYTES = 2 * 1024 * 1024;
 /** So often a group is tried again when the memory is taken. */
 const MEMORY_ATTEMPTS_MAX = 60;
 const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
 
 export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
-  const { connection, shard, scratchDirectory, clock } = options;
-  await mkdir(scratchDirectory, { recursive: true, mode: 0o700 });
-  const folder = await mkdtemp(join(scratchDirectory, `hot-${shard}-`));
+  const { connection, shard, payloadDirectory, scratchDirectory, clock } = options;
+  makeFolders(payloadDirectory, 0o700);
+  const folder = await mkdtemp(join(payloadDirectory, `hot-${shard}-`));
   return {
     async load(messages, { into, acceptance, signal }) {
       const decided = messages.map((message) => decide(message, { shard, acceptance }));
       const written: string[] = [];
       try {
         const group = await checkAll(decided, { folder, written });
-        const place = { folder, written, into, clock, signal };
+        const place = { folder, written, into, tempDirectory: scratchDirectory, clock, signal };
         const { rows, unreadable } = await read(connection, group, place);
         return {
           rows,
@@ -131,6 +141,7 @@ function decide(
 
 interface Place extends Folder {
   readonly into: string;
+  readonly tempDirectory: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -175,7 +186,7 @@ async function read(
   const found = await findUnreadable(connection, {
     files,
     messages: MESSAGES,
-    tempDirectory: place.folder,
+    tempDirectory: place.tempDirectory,
     signal: place.signal,
   });
   for (const each of group) each.reason ??= found.get(each.message.sequence);
@@ -201,25 +212,57 @@ async function readOnce(
     files.push(path);
     await writeFile(path, gapText);
   }
-  const first = Math.min(...placed.map(({ message }) => message.sequence));
-  const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
+  const messages = placed.map(({ message }) => message);
+  const isSmall = group.reduce((sum, { jsonBytes }) => sum + jsonBytes, 0) <= SMALL_GROUP_BYTES;
+  const add = isSmall ? addSmall : addLarge;
+  const sql = `INSERT INTO ${into} ${typedRead({ files, messages: MESSAGES })}`;
   await connection.run(createMessageTable(MESSAGES), { signal });
-  await connection.append(MESSAGES, placed.map(({ message }) => messageRow(message)));
+  await connection.append(MESSAGES, messages.map(messageRow));
+  await connection.run(`PRAGMA ${isSmall ? "disable" : "enable"}_optimizer`);
   await connection.run("BEGIN");
   try {
-    const source = typedRead({ files, messages: MESSAGES });
-    await connection.run(`INSERT INTO ${into} ${source}`, { signal });
-    const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
-    if (faults.rows.length > 0) {
-      await connection.run("ROLLBACK");
-      return undefined;
-    }
-    await connection.run("COMMIT");
+    const isWhole = await add(connection, sql, { into, messages, signal });
+    await connection.run(isWhole ? "COMMIT" : "ROLLBACK");
+    if (!isWhole) return undefined;
   } catch (error) {
     await rollBack(connection);
     throw error;
+  } finally {
+    await connection.run("PRAGMA enable_optimizer");
   }
-  return placed.reduce((total, { message }) => total + message.rows, 0);
+  return messages.reduce((total, { rows }) => total + rows, 0);
+}
+
+interface AddOptions {
+  readonly into: string;
+  readonly messages: readonly PlacedMessage[];
+  readonly signal: AbortSignal;
+}
+
+/** Runs the statement; whether it added exactly the rows that the messages must have. */
+async function addSmall(
+  connection: Connection,
+  sql: string,
+  { messages, signal }: AddOptions,
+): Promise<boolean> {
+  const { rows } = await connection.query(`${sql} RETURNING seq, idx`, { signal });
+  const places = rows.map(({ seq, idx }) => ({
+    seq: Number(seq),
+    idx: idx === null ? null : Number(idx),
+  }));
+  return faultsAmong(places, messages).length === 0;
+}
+
+async function addLarge(
+  connection: Connection,
+  sql: string,
+  { into, messages, signal }: AddOptions,
+): Promise<boolean> {
+  const first = Math.min(...messages.map(({ sequence }) => sequence));
+  await connection.run(sql, { signal });
+  const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
+  const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
+  return faults.rows.length === 0;
 }
 
 /** A transaction that failed may have ended by itself. */

@@ -53,6 +53,8 @@ export interface HotTableOptions {
   readonly shards: readonly string[];
   /** Bound of what is held for all shards, in bytes of JSON. */
   readonly limitBytes: number;
+  /** Where payloads lie while they are read; small, and best in memory. */
+  readonly payloadDirectory: string;
   readonly scratchDirectory: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -67,7 +69,8 @@ interface Part {
 
 /** Starts to read at the first {@link HotTable.adopt}. */
 export async function openHotTable(options: HotTableOptions): Promise<HotTable> {
-  const { database, store, nats, shards, limitBytes, scratchDirectory, clock, log } = options;
+  const { database, store, nats, shards, limitBytes, clock, log } = options;
+  const { payloadDirectory, scratchDirectory } = options;
   await using stack = new AsyncDisposableStack();
   const catalog = stack.use(await database.connect());
   await catalog.run(`CREATE SCHEMA IF NOT EXISTS ${HOT_SCHEMA}`);
@@ -80,7 +83,9 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
     if (nats === undefined) break;
     const loader = stack.use(
       await openHotLoader({
-        ...{ connection: await database.connect(), shard: name, scratchDirectory, clock },
+        connection: await database.connect(),
+        shard: name,
+        ...{ payloadDirectory, scratchDirectory, clock },
       }),
     );
     const segments = createHotSegments({ connection: catalog, shard: name, onError });

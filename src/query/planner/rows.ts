@@ -76,6 +76,8 @@ export function sqlTypeOf(type: ColumnType): string {
   }
 }
 
+const DETAIL = COLUMNS.findIndex(({ type }) => type === "json");
+
 /** A row as one JSON object: `id` first, absent fields left out. */
 export const JSON_LINE = `'{' || concat_ws(',', '"id":"' || id || '"', ${
   COLUMNS.map((column) => `${literalOf(`"${column.name}":`)} || ${jsonValue(column)}`).join(", ")
@@ -96,6 +98,38 @@ function jsonValue({ name, type }: Column): string {
     case "date":
       return `'"' || ${column} || '"'`;
   }
+}
+
+/**
+ * The same text as {@link JSON_LINE} in two lines and a rest, which {@link joinTailJson} puts together: members that
+ * are not null before `detail`, those behind it, then `detail` as it is. A third of the work of DuckDB, which pays for
+ * each function of each column, and the live tail is read row by row many times a second.
+ */
+export const TAIL_JSON = [
+  objectOf(COLUMNS.slice(0, DETAIL), ["'id': id"]),
+  objectOf(COLUMNS.slice(DETAIL + 1), []),
+  `coalesce(${identifierOf("detail")}, '')`,
+].join(" || chr(10) || ");
+
+function objectOf(columns: readonly Column[], first: readonly string[]): string {
+  const members = columns.map((column) => {
+    const value = identifierOf(column.name);
+    return `${literalOf(column.name)}: ${column.type === "timestamp" ? timeText(value) : value}`;
+  });
+  return `to_json({${[...first, ...members].join(", ")}})::VARCHAR`;
+}
+
+/** A quote inside a string follows a backslash, so that `,"` and a name and `":` can only be a member. */
+const NULL_MEMBERS = /,"[a-z0-9_]+":null/g;
+
+/** The JSON of a row whose {@link TAIL_JSON} this is. */
+export function joinTailJson(text: string): string {
+  const first = text.indexOf("\n");
+  const second = text.indexOf("\n", first + 1);
+  const before = text.slice(0, first - 1).replaceAll(NULL_MEMBERS, "");
+  const behind = `,${text.slice(first + 2, second - 1)}`.replaceAll(NULL_MEMBERS, "");
+  const detail = second + 1 === text.length ? "" : `,"detail":${text.slice(second + 1)}`;
+  return `${before}${detail}${behind}}`;
 }
 
 function timeText(column: string): string {

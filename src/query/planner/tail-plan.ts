@@ -1,6 +1,6 @@
 /**
  * Plans of the live tail: rows of one stream in its own order, from the hot rows just loaded or from the whole record
- * behind a place. Each row is `<seq> <idx> <JSON>`, so that the place of a row need not be read out of its JSON.
+ * behind a place. Each row is `<seq> <idx> <parts of JSON>`, so that the place of a row need not be read out of its JSON.
  */
 import { WHOLE_MESSAGE } from "../../event/event-id.ts";
 import type { Condition } from "../filter.ts";
@@ -11,7 +11,7 @@ import type { DataFile } from "../../storage/table.ts";
 import { type Binder, createBinder, type Statement } from "./binder.ts";
 import { predicatesOf, scopePredicates } from "./predicate.ts";
 import { isOnlyOf, mayHold, sequenceRangeOf, timeRangeOf } from "./pruning.ts";
-import { JSON_LINE, sourceOf } from "./rows.ts";
+import { sourceOf, TAIL_JSON } from "./rows.ts";
 
 export interface TailRequest {
   readonly conditions: readonly Condition[];
@@ -198,7 +198,7 @@ export function planStarts(
   return { files, statement: { sql, parameters: binder.parameters } };
 }
 
-const TAIL_ROW = `seq || ' ' || idx || ' ' || ${JSON_LINE} AS line`;
+const TAIL_ROW = `seq || ' ' || idx || ' ' || ${TAIL_JSON} AS line`;
 
 function tailPredicates(
   { conditions, sinceUs }: TailRequest,

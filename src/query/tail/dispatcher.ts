@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
+import { joinTailJson } from "../planner/rows.ts";
 import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
@@ -165,7 +166,7 @@ async function room(queues: readonly LiveQueue[]): Promise<void> {
   }
 }
 
-/** Reads a row as the plans of a tail write it: `<seq> <idx> <JSON>`. */
+/** Reads a row as the plans of a tail write it: `<seq> <idx> <parts of JSON>`. */
 export function parseTailRow(line: string, incarnation: string): TailRow {
   const first = line.indexOf(" ");
   const second = line.indexOf(" ", first + 1);
@@ -173,7 +174,7 @@ export function parseTailRow(line: string, incarnation: string): TailRow {
     incarnation,
     sequence: Number(line.slice(0, first)),
     idx: Number(line.slice(first + 1, second)),
-    json: line.slice(second + 1),
+    json: joinTailJson(line.slice(second + 1)),
   };
 }
 

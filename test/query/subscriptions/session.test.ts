@@ -37,6 +37,7 @@ function createHandClock(): HandClock {
   const sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>();
   return {
     nowUs: () => nowMs * 1_000,
+    elapsedMs: () => nowMs,
     sleep: (ms, signal) =>
       new Promise((resolve, reject) => {
         const sleeper = { atMs: nowMs + ms, wake: resolve };

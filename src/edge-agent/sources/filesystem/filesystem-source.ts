@@ -163,10 +163,10 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     }
     return { fields, timesUs, position: undefined };
   };
-  let lookedAtUs = clock.nowUs();
+  let lookedAtMs = clock.elapsedMs();
   const followMounts = (): void => {
-    const sinceUs = clock.nowUs() - lookedAtUs;
-    lookedAtUs = clock.nowUs();
+    const sinceMs = clock.elapsedMs() - lookedAtMs;
+    lookedAtMs = clock.elapsedMs();
     const change = group.refresh();
     if (change === undefined) return;
     observer.forgetPaths();
@@ -177,7 +177,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
         reason: `${type} ${point} is not watched: ${reason}`,
       });
     }
-    if (sinceUs > MOUNT_NOTICE_MS * 1000) lost(MOUNTED_UNSEEN);
+    if (sinceMs > MOUNT_NOTICE_MS) lost(MOUNTED_UNSEEN);
   };
   /** Looks up waiting reports until none is left or the time is up. */
   const lookUp = (untilMs: number): void => {

@@ -48,9 +48,14 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
   const mayStillBeNoted = ({ seen }: HeldEvent): boolean =>
     createdFiles.settledUs !== undefined && isPlainCreate(seen) &&
     createdFiles.settledUs < seen.readAtUs + OPEN_RETURN_MS * 1000;
-  const verdict = (event: HeldEvent, nowUs: number): "wait" | "silenced" | "tell" => {
+  const verdict = (
+    event: HeldEvent,
+    { nowUs, waiting }: { readonly nowUs: number; readonly waiting: number },
+  ): "wait" | "silenced" | "tell" => {
     const { readAtUs } = event.seen;
-    const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || held.length > HELD_EVENTS_MAX;
+    // Read in the future: the clock was set back, and by it nothing says any more how long is enough.
+    const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || nowUs < readAtUs ||
+      waiting > HELD_EVENTS_MAX;
     if (isSilenced(event)) return "silenced";
     return mayStillBeNoted(event) && !isOverdue ? "wait" : "tell";
   };
@@ -59,7 +64,7 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
     ready(nowUs) {
       const ready: { event: HeldEvent; isSilenced: boolean }[] = [];
       for (const event of held) {
-        const decided = verdict(event, nowUs);
+        const decided = verdict(event, { nowUs, waiting: held.length - ready.length });
         if (decided === "wait") break;
         ready.push({ event, isSilenced: decided === "silenced" });
       }

@@ -45,6 +45,7 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   const parts = kind === KIND.exec ? execParts(memory, offset, length) : undefined;
   // Who it is must be known at once: others ask for a process that may be gone before its lines are made.
   if (kind === KIND.fork) context.actors.of(memory, offset);
+  if (kind === KIND.exit) entry.ending = context.actors.of(memory, offset);
   if (parts === undefined) return;
   text.isEscaped = false;
   const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);

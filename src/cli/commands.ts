@@ -11,6 +11,8 @@ import { searchCommand } from "./search.ts";
 import { serveCommand } from "./serve.ts";
 import { sqlCommand } from "./sql.ts";
 import { SUBSCRIPTION_COMMANDS } from "./subscription.ts";
+import { TABLE_CHANGE_COMMANDS } from "./table.ts";
+import { TABLE_READ_COMMANDS } from "./table-read.ts";
 import { tailCommand } from "./tail.ts";
 import { upCommand } from "./up.ts";
 
@@ -25,6 +27,8 @@ export const COMMANDS: readonly Command[] = [
   searchCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,
+  ...TABLE_READ_COMMANDS,
+  ...TABLE_CHANGE_COMMANDS,
   doctorCommand,
   configCheckCommand,
   createCompletionCommand(() => COMMANDS),

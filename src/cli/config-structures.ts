@@ -3,6 +3,7 @@
  * and types. Each schema says the accepted form in its description, which errors quote.
  */
 import { type Type, type } from "arktype";
+import { isKeep } from "./keep-rules.ts";
 import { duration } from "./option-type.ts";
 
 const text = type("string > 0").describe("text that is not empty");
@@ -50,8 +51,11 @@ const sink = type({
 });
 
 const labels = type({ "[string]": text }).describe('a table of texts such as {env = "prod"}');
+const KEEP_FORM = "a table of topic patterns and durations of a day or more such as " +
+  '{"**" = "400d", "file/**@build-*" = "30d"}';
 const keep = type({ "[string]": durationText })
-  .describe('a table of topic patterns and durations such as {"**" = "400d"}');
+  .narrow((value, context) => isKeep(value) || context.reject({ expected: KEEP_FORM }))
+  .describe(KEEP_FORM);
 const eventsPerSecond = type("0 <= number.integer <= 10000000")
   .describe("a whole number of events per second up to 10000000");
 const limits = type({ "[string]": eventsPerSecond })

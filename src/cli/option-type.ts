@@ -85,6 +85,19 @@ export const size: OptionType<number> = textual(
   },
 );
 
+/** Milliseconds since the Unix epoch; without a zone it is UTC. */
+export const time: OptionType<number> = textual(
+  "time",
+  'a UTC time such as "2026-03-01" or "2026-03-01T10:00:00Z"',
+  (value) => {
+    const isTime =
+      /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?$/
+        .test(value);
+    const ms = isTime ? Date.parse(value) : NaN;
+    return Number.isNaN(ms) ? undefined : ms;
+  },
+);
+
 export interface Address {
   readonly host: string;
   /** 0 asks for any free port. */

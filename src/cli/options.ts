@@ -212,7 +212,7 @@ export const ROLLUP_OPTIONS = {
 export const MAINTENANCE_OPTIONS = {
   compactMs: option("maintenance.compact", duration, {
     default: "15m",
-    text: "time between two compactions",
+    text: "time between two compactions; 0s for none",
   }),
   retain: option("maintenance.retain", choiceOf(["daily", "never"]), {
     default: "daily",
@@ -221,6 +221,10 @@ export const MAINTENANCE_OPTIONS = {
   vacuum: option("maintenance.vacuum", choiceOf(["daily", "never"]), {
     default: "daily",
     text: "when files that no version needs are removed",
+  }),
+  graceMs: option("maintenance.grace", duration, {
+    default: "7d",
+    text: "how long a file stays that the table no longer needs; at least 24h",
   }),
 } as const;
 

@@ -12,7 +12,13 @@ import { CommandError, EXIT, type ExitCode } from "./exit.ts";
 import type { HttpServer } from "./http-server.ts";
 import { natsAccessOf } from "./nats-access.ts";
 import { type Address, flag } from "./option-type.ts";
-import { NATS_OPTIONS, option, ROLLUP_OPTIONS, STORE_OPTIONS } from "./options.ts";
+import {
+  MAINTENANCE_OPTIONS,
+  NATS_OPTIONS,
+  option,
+  ROLLUP_OPTIONS,
+  STORE_OPTIONS,
+} from "./options.ts";
 import { shardNames } from "./shards.ts";
 import { storeOptionsOf } from "./store-options.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
@@ -36,6 +42,7 @@ const OPTIONS = {
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
   rollup: ROLLUP_OPTIONS,
+  maintenance: MAINTENANCE_OPTIONS,
 } as const;
 
 export const rollupCommand = defineCommand({
@@ -69,22 +76,41 @@ async function runOnce(invocation: RollupInvocation): Promise<ExitCode> {
     const done = await each.runOnce(signal);
     await output.json({ shard, ...done });
   }
+  const { openTable } = await import("../storage/delta-table.ts");
+  const { systemClock } = await import("../runtime/clock.ts");
+  const table = openTable({ store, clock: systemClock, log: invocation.log });
+  if ((await table.refresh(signal)).version >= 0) await table.checkpoint(signal);
   return EXIT.ok;
 }
 
 /** A worker that serves its share of the shards. */
 async function runOn(invocation: RollupInvocation): Promise<ExitCode> {
-  const { settings: { rollup }, output, signal } = invocation;
+  const { settings: { rollup, maintenance: settings }, structures, output, signal } = invocation;
   const { openWorker } = await import("../pipeline/worker.ts");
   await using store = await openBucket(invocation);
   const options = { ...optionsOf(invocation), store, signal };
   await using worker = await openWorker({ ...options, shards: shardNames(rollup.shards) });
+  const { openRollupMaintenance } = await import("./rollup-maintenance.ts");
+  await using maintenance = await openRollupMaintenance({
+    ...options,
+    settings,
+    keep: structures.keep,
+    folder: dataFolderAt(invocation.global.data),
+    shard: shardNames(rollup.shards)[0] ?? "0",
+  });
   await using server = await openStatus(rollup.listen, { worker, metrics: options.metrics });
   await output.json({
     command: "rollup",
     ...(server === undefined ? {} : { listen: server.listen }),
   });
-  await worker.run(signal);
+  const end = new AbortController();
+  const keeping = maintenance.run(AbortSignal.any([signal, end.signal]));
+  try {
+    await worker.run(signal);
+  } finally {
+    end.abort();
+    await keeping;
+  }
   return EXIT.ok;
 }
 

@@ -10,7 +10,7 @@ import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit.ts";
 import { listenText, refuseTwoAddresses } from "./listen.ts";
-import { AGENT_OPTIONS, NATS_OPTIONS, PORT_OPTION } from "./options.ts";
+import { AGENT_OPTIONS, MAINTENANCE_OPTIONS, NATS_OPTIONS, PORT_OPTION } from "./options.ts";
 import { ROLLUP_OPTIONS, SERVER_OPTIONS, STORE_OPTIONS } from "./options.ts";
 import { rollupCommand } from "./rollup.ts";
 import { serveCommand } from "./serve.ts";
@@ -43,6 +43,7 @@ const OPTIONS = {
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
   rollup: ROLLUP_OPTIONS,
+  maintenance: MAINTENANCE_OPTIONS,
 } as const;
 
 type UpInvocation = Invocation<typeof OPTIONS>;

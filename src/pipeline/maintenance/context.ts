@@ -30,6 +30,8 @@ export interface MaintenanceContext extends AsyncDisposable {
   readonly scratch: Scratch;
   /** Opened when it is first asked for. */
   database(): Promise<Database>;
+  /** Closes DuckDB, whose memory others can use, until it is asked for again; not while a connection is open. */
+  rest(): Promise<void>;
   readonly memoryLimitBytes: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -46,10 +48,12 @@ export async function openMaintenanceContext(
   await using stack = new AsyncDisposableStack();
   const scratch = stack.use(await openScratch(scratchDirectory));
   let opening: Promise<Database> | undefined;
-  stack.defer(async () => {
+  const rest = async (): Promise<void> => {
     const [opened] = await Promise.allSettled([opening]);
+    opening = undefined;
     if (opened?.status === "fulfilled") await opened.value?.[Symbol.asyncDispose]();
-  });
+  };
+  stack.defer(rest);
   const resources = stack.move();
   return {
     store,
@@ -63,6 +67,7 @@ export async function openMaintenanceContext(
         tempDirectory: `${scratch.path}/spill`,
         tempLimitBytes: SPILL_BYTES_MAX,
       }),
+    rest,
     memoryLimitBytes,
     clock,
     log,

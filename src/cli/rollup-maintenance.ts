@@ -1,0 +1,78 @@
+/**
+ * The schedule of maintenance beside a roll-up, and the producer that tells of what was done.
+ *
+ * Invariant: once it is open, the roll-up goes on whatever becomes of this.
+ */
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Log } from "../runtime/log.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import type { Producer } from "../producer/producer.ts";
+import type { ObjectStore } from "../storage/object-store.ts";
+import { usageError } from "./exit.ts";
+import { keepRulesOf } from "./keep-rules.ts";
+import type { NatsAccess } from "./nats-access.ts";
+import type { MAINTENANCE_OPTIONS, Values } from "./options.ts";
+import type { DataFolder } from "./up/data-folder.ts";
+
+export interface RollupMaintenanceOptions {
+  readonly store: ObjectStore;
+  readonly settings: Values<typeof MAINTENANCE_OPTIONS>;
+  /** `[maintenance] keep`. */
+  readonly keep: Readonly<Record<string, string>>;
+  readonly folder: DataFolder;
+  readonly nats: NatsAccess;
+  /** Shard of its own events. */
+  readonly shard: string;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface RollupMaintenance extends AsyncDisposable {
+  /** Until the signal is aborted. Never rejects. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export async function openRollupMaintenance(
+  options: RollupMaintenanceOptions,
+): Promise<RollupMaintenance> {
+  const { store, settings, folder, log } = options;
+  const { openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
+  const { runSchedule } = await import("../pipeline/maintenance/schedule.ts");
+  const { GRACE_MS_MIN } = await import("../pipeline/maintenance/vacuum.ts");
+  if (settings.graceMs < GRACE_MS_MIN) {
+    throw usageError("Cannot use [maintenance] grace: it is 24h at least");
+  }
+  const rules = keepRulesOf(options.keep);
+  await using stack = new AsyncDisposableStack();
+  const context = stack.use(
+    await openMaintenanceContext({
+      store,
+      scratchDirectory: join(folder.cache, "maintenance"),
+      log: log.with({ task: "maintenance" }),
+    }),
+  );
+  const producer = await openTeller(options);
+  if (producer !== undefined) stack.use(producer);
+  const resources = stack.move();
+  return {
+    run: (signal) =>
+      runSchedule(context, { ...settings, rules, by: `rollup@${hostname()}`, producer }, signal),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}
+
+/** Undefined when another roll-up of this data folder tells already. */
+async function openTeller(
+  { folder, nats, shard, log, metrics }: RollupMaintenanceOptions,
+): Promise<Producer | undefined> {
+  const { openProducer } = await import("../producer/open-producer.ts");
+  const host = hostname();
+  const directory = folder.spool("rollup");
+  try {
+    return await openProducer({ directory, host, shard, nats, log, metrics });
+  } catch (error) {
+    log.warn("another process tells of maintenance, or nobody does", { error: String(error) });
+    return undefined;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * What was done to the table, on its way into the log: a small object in the bucket for each deed, from before it begins
+ * until a roll-up has told of it as an `audit/admin` event. Whoever keeps the table in order needs no broker for that.
+ *
+ * Invariant: no deed without a record, written before it; a record goes only once its event is on the teller's disk. So a
+ * deed that was cut short is told as well, and one may be told twice, with the same `record`.
+ */
+import { randomUUID } from "node:crypto";
+import type { AuditEvent } from "../../event/event.ts";
+import { isRecord } from "../../storage/json-text.ts";
+import { registryKey } from "../../storage/layout.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
+import { type MaintenanceContext, nowMsOf } from "./context.ts";
+
+export type DeedKind = "compact" | "retain" | "vacuum" | "hold" | "release";
+
+export interface Deed {
+  readonly kind: DeedKind;
+  /** Who: a person with machine, or the roll-up. */
+  readonly by: string;
+  /** What was asked for. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+interface AdminRecord extends Deed {
+  readonly state: "begun" | "done" | "failed";
+  readonly begunAtMs: number;
+  readonly endedAtMs: number | undefined;
+  /** Figures of what was done, or why it failed. */
+  readonly outcome: Readonly<Record<string, unknown>>;
+}
+
+/** A deed that began so long ago and did not end was cut short, in milliseconds. */
+export const CUT_SHORT_AFTER_MS = 24 * 3_600_000;
+/** Records told at a time. */
+export const RECORDS_PER_TELLING_MAX = 1_000;
+const KIND = "admin";
+const VERBS: Readonly<Record<DeedKind, string>> = {
+  compact: "compacted files of the table",
+  retain: "removed rows past their time",
+  vacuum: "deleted objects that nothing needs",
+  hold: "set a hold",
+  release: "released a hold",
+};
+
+/**
+ * Does something and keeps the record of it. The deed gets `begin`, to be called before it changes anything: a deed that
+ * finds nothing to do leaves no record. Throws what the deed throws.
+ */
+export async function withRecord<T extends object>(
+  context: MaintenanceContext,
+  deed: Deed,
+  act: (begin: () => Promise<void>) => Promise<T>,
+): Promise<T> {
+  const key = registryKey(KIND, randomUUID());
+  let begun: AdminRecord | undefined;
+  const write = (record: AdminRecord): Promise<void> =>
+    context.store.put(key, new TextEncoder().encode(`${JSON.stringify(record)}\n`));
+  const begin = async (): Promise<void> => {
+    if (begun !== undefined) return;
+    const begunAtMs = nowMsOf(context);
+    const record = {
+      ...deed,
+      state: "begun",
+      begunAtMs,
+      endedAtMs: undefined,
+      outcome: {},
+    } as const;
+    await write(record);
+    begun = record;
+  };
+  const end = async (state: "done" | "failed", outcome: AdminRecord["outcome"]): Promise<void> => {
+    if (begun !== undefined) await write({ ...begun, state, endedAtMs: nowMsOf(context), outcome });
+  };
+  let result: T;
+  try {
+    result = await act(begin);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    // The deed's own failure is what counts; without this record it is told as cut short.
+    await Promise.allSettled([end("failed", { error: reason })]);
+    throw error;
+  }
+  const figures = Object.entries(result).filter(([, value]) =>
+    typeof value === "number" || Array.isArray(value)
+  );
+  await end("done", Object.fromEntries(figures));
+  return result;
+}
+
+/** Whether there is anything to tell, or may be soon; false also when the store does not say. */
+export async function hasRecords(
+  { store, log }: MaintenanceContext,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  try {
+    const request = signal === undefined ? {} : { signal };
+    for await (const _ of store.list(registryKey(KIND, ""), request)) return true;
+  } catch (error) {
+    log.warn("cannot look for records of maintenance", { error: String(error) });
+  }
+  return false;
+}
+
+/** Gives each ended or cut-short deed to `tell` as an event, and forgets it once that resolves. Resolves to how many. */
+export async function tellRecords(
+  { store, log, clock }: MaintenanceContext,
+  tell: (event: AuditEvent) => Promise<void>,
+  signal?: AbortSignal,
+): Promise<number> {
+  const request = signal === undefined ? {} : { signal };
+  const keys: string[] = [];
+  for await (const { key } of store.list(registryKey(KIND, ""), request)) {
+    if (keys.push(key) >= RECORDS_PER_TELLING_MAX) break;
+  }
+  let told = 0;
+  for (const key of keys) {
+    const record = await readRecord(store, key, request);
+    if (record === undefined) {
+      log.error("a record of maintenance cannot be read and is left where it is", { key });
+      continue;
+    }
+    const nowMs = Math.floor(clock.nowUs() / 1000);
+    if (record.state === "begun" && nowMs - record.begunAtMs < CUT_SHORT_AFTER_MS) continue;
+    await tell(eventOf(record, { key, nowMs }));
+    await store.delete(key, request);
+    told += 1;
+  }
+  return told;
+}
+
+function eventOf(
+  record: AdminRecord,
+  { key, nowMs }: { readonly key: string; readonly nowMs: number },
+): AuditEvent {
+  const { kind, by, parameters, state, begunAtMs, endedAtMs, outcome } = record;
+  const how = state === "done"
+    ? VERBS[kind]
+    : state === "failed"
+    ? `began and failed (${kind})`
+    : `began and did not end (${kind})`;
+  return {
+    timeUs: (endedAtMs ?? nowMs) * 1000,
+    topic: "audit/admin",
+    severity: state === "done" ? "info" : "medium",
+    outcome: state === "done" ? "success" : "failure",
+    user: by,
+    service: "probity-maintenance",
+    message: `${by} ${how}.`,
+    detail: {
+      principal: by,
+      action: `table ${kind}`,
+      parameters,
+      ...outcome,
+      record: key.slice(registryKey(KIND, "").length),
+      begun: new Date(begunAtMs).toISOString(),
+    },
+  };
+}
+
+async function readRecord(
+  store: ObjectStore,
+  key: string,
+  request: { readonly signal?: AbortSignal },
+): Promise<AdminRecord | undefined> {
+  const found = await store.get(key, request);
+  try {
+    return parseRecord(JSON.parse(new TextDecoder().decode(found?.body)));
+  } catch {
+    return undefined;
+  }
+}
+
+function parseRecord(value: unknown): AdminRecord | undefined {
+  if (!isRecord(value)) return undefined;
+  const { kind, by, parameters, state, begunAtMs, endedAtMs, outcome } = value;
+  if (!isKind(kind) || !isState(state) || typeof by !== "string") return undefined;
+  if (typeof begunAtMs !== "number" || !isRecord(parameters) || !isRecord(outcome)) {
+    return undefined;
+  }
+  const ended = typeof endedAtMs === "number" ? endedAtMs : undefined;
+  return { kind, by, parameters, state, begunAtMs, endedAtMs: ended, outcome };
+}
+
+function isKind(value: unknown): value is DeedKind {
+  return typeof value === "string" && Object.hasOwn(VERBS, value);
+}
+
+function isState(value: unknown): value is AdminRecord["state"] {
+  return value === "begun" || value === "done" || value === "failed";
+}

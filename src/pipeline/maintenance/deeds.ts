@@ -1,0 +1,92 @@
+/**
+ * Compaction, retention, vacuum and holds as they are asked for, by a command or by the schedule: each with its record,
+ * which begins before the first change.
+ */
+import type { Hold } from "../../storage/hold.ts";
+import { isSettledBy, type Settled } from "./settled.ts";
+import { withRecord } from "./admin-record.ts";
+import { type CompactionSummary, compactTable } from "./compaction.ts";
+import type { MaintenanceContext } from "./context.ts";
+import { retainTable, type RetentionSummary } from "./retention.ts";
+import type { KeepRule } from "./retention-policy.ts";
+import { vacuumBucket, type VacuumSummary } from "./vacuum.ts";
+
+export interface DeedOptions {
+  /** Who does it, for the record. */
+  readonly by: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export function compactAsAsked(
+  context: MaintenanceContext,
+  { by, signal }: DeedOptions,
+): Promise<CompactionSummary> {
+  return withRecord(
+    context,
+    { kind: "compact", by, parameters: {} },
+    (begin) => compactTable(context, { onGroup: begin, signal }),
+  );
+}
+
+/** Keeps by the rules; `settled` is what an earlier run said. */
+export function retainAsAsked(
+  context: MaintenanceContext,
+  options: DeedOptions & { readonly rules: readonly KeepRule[]; readonly settled?: Settled },
+): Promise<RetentionSummary> {
+  const { by, signal, rules, settled } = options;
+  const keep = Object.fromEntries(rules.map(({ pattern, keepMs }) => [pattern, keepMs]));
+  return withRecord(
+    context,
+    { kind: "retain", by, parameters: { keep } },
+    (begin) =>
+      retainTable(context, {
+        rules,
+        settled: isSettledBy(settled, rules) ? settled.cutoffs : {},
+        onChange: begin,
+        signal,
+      }),
+  );
+}
+
+export function vacuumAsAsked(
+  context: MaintenanceContext,
+  { by, signal, graceMs }: DeedOptions & { readonly graceMs: number },
+): Promise<VacuumSummary> {
+  return withRecord(
+    context,
+    { kind: "vacuum", by, parameters: { graceMs } },
+    (begin) => vacuumBucket(context, { graceMs, onStart: begin, signal }),
+  );
+}
+
+/** Sets a hold; throws RangeError when one of that name stands. */
+export async function setHold(
+  context: MaintenanceContext,
+  { by, name, hold }: DeedOptions & { readonly name: string; readonly hold: Hold },
+): Promise<void> {
+  await withRecord(context, { kind: "hold", by, parameters: { name, ...hold } }, async (begin) => {
+    await begin();
+    const made = await context.holds.create(name, hold);
+    if (made === undefined) {
+      throw new RangeError(`Cannot set hold "${name}": one of that name stands`);
+    }
+    return {};
+  });
+}
+
+/** Releases a hold; throws RangeError when there is none. */
+export async function releaseHold(
+  context: MaintenanceContext,
+  { by, name }: DeedOptions & { readonly name: string },
+): Promise<void> {
+  const standing = await context.holds.get(name);
+  if (standing === undefined) throw new RangeError(`Cannot release hold "${name}": there is none`);
+  const parameters = { name, ...standing.value };
+  await withRecord(context, { kind: "release", by, parameters }, async (begin) => {
+    await begin();
+    if (!await context.holds.remove(standing)) {
+      throw new Error(`Cannot release hold "${name}": another changed it`);
+    }
+    return {};
+  });
+}

@@ -1,0 +1,172 @@
+/**
+ * Maintenance by the clock, beside the roll-up: checkpoints, compaction, retention, vacuum, and the telling of all that
+ * was done. Of several workers one does each at a time, by a claim in the bucket.
+ *
+ * Invariant: a claim only saves work: two that do the same at once are safe, since every change of the table is a
+ * conditional commit. What fails is logged and tried again; nothing here stops the roll-up.
+ */
+import { randomUUID } from "node:crypto";
+import type { Producer } from "../../producer/producer.ts";
+import { isRecord } from "../../storage/json-text.ts";
+import { createRegistry, type Registry } from "../../storage/registry.ts";
+import { hasRecords, tellRecords } from "./admin-record.ts";
+import { type MaintenanceContext, nowMsOf } from "./context.ts";
+import { compactAsAsked, retainAsAsked, vacuumAsAsked } from "./deeds.ts";
+import type { KeepRule } from "./retention-policy.ts";
+import { parseSettled, type Settled, settledBy } from "./settled.ts";
+
+export interface ScheduleOptions {
+  /** Time between two compactions; never when 0. */
+  readonly compactMs: number;
+  readonly retain: "daily" | "never";
+  /** What is kept and how long; everything for ever when empty. */
+  readonly rules: readonly KeepRule[];
+  readonly vacuum: "daily" | "never";
+  readonly graceMs: number;
+  /** Who does all this, for the record. */
+  readonly by: string;
+  /** Tells of what was done; nothing is told, and the records stay, without one. */
+  readonly producer?: Producer | undefined;
+}
+
+type Task = "compact" | "retain" | "vacuum" | "tell";
+
+/** What stands in the bucket for each task. */
+interface TaskState {
+  /** Who is at it, and until when others leave it to them. */
+  readonly by: string;
+  readonly untilMs: number;
+  /** When it was done the last time; 0 for never. */
+  readonly doneAtMs: number;
+  /** Of retention. */
+  readonly settled: Settled | undefined;
+}
+
+/** So often is looked at what is due. */
+export const LOOK_INTERVAL_MS = 30_000;
+/** A task is left to the worker that claimed it for so long. */
+export const CLAIM_MS = 30 * 60_000;
+const DAY_MS = 86_400_000;
+const RETRY_MS = 5 * 60_000;
+const TELL_INTERVAL_MS = 60_000;
+
+/** Looks again and again until the signal is aborted; resolves then. */
+export async function runSchedule(
+  context: MaintenanceContext,
+  options: ScheduleOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const worker = randomUUID();
+  while (!signal.aborted) {
+    // The signal ends the pause as well as the loop.
+    await Promise.allSettled([context.clock.sleep(LOOK_INTERVAL_MS, signal)]);
+    if (!signal.aborted) await doWhatIsDue(context, { ...options, worker }, signal);
+  }
+}
+
+/** One look: does what is due, each task for itself. Never rejects. */
+export async function doWhatIsDue(
+  context: MaintenanceContext,
+  options: ScheduleOptions & { readonly worker: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const { table, log } = context;
+  const { by, compactMs, rules, graceMs, producer, worker } = options;
+  const tasks = createRegistry({
+    store: context.store,
+    kind: "maintenance",
+    parse: parseState,
+    nowMs: () => nowMsOf(context),
+  });
+  const attempt = async (what: string, act: () => Promise<unknown>): Promise<void> => {
+    try {
+      if (!signal.aborted) await act();
+    } catch (error) {
+      if (!signal.aborted) log.error(`cannot ${what} the table now`, { error: String(error) });
+    }
+  };
+  const whenDue = (
+    task: Task,
+    intervalMs: number,
+    act: (state: TaskState) => Promise<Partial<TaskState> | void>,
+  ): Promise<void> =>
+    attempt(task, async () => {
+      const claimed = await claim(context, { tasks, task, intervalMs, worker });
+      if (claimed === undefined) return;
+      // One that fails is tried again sooner, by whoever comes first.
+      let doneAtMs = nowMsOf(context) - intervalMs + Math.min(intervalMs, RETRY_MS);
+      let result: Partial<TaskState> | void = undefined;
+      try {
+        result = await act(claimed);
+        doneAtMs = nowMsOf(context);
+      } finally {
+        await tasks.change(task, (standing) =>
+          standing?.by === worker
+            ? { ...standing, ...result, by: "", untilMs: 0, doneAtMs }
+            : undefined);
+      }
+    });
+  await attempt("write a checkpoint of", async () => {
+    if ((await table.refresh(signal)).version >= 0) await table.checkpoint(signal);
+  });
+  if (table.current().version < 0) return;
+  if (compactMs > 0) {
+    await whenDue("compact", compactMs, async () => {
+      await compactAsAsked(context, { by, signal });
+    });
+  }
+  if (options.retain === "daily" && rules.length > 0) {
+    await whenDue("retain", DAY_MS, async ({ settled }) => {
+      const done = await retainAsAsked(context, {
+        ...{ by, rules, signal },
+        ...(settled === undefined ? {} : { settled }),
+      });
+      return done.settled === undefined ? {} : { settled: settledBy(rules, done.settled) };
+    });
+  }
+  if (options.vacuum === "daily") {
+    await whenDue("vacuum", DAY_MS, async () => {
+      await vacuumAsAsked(context, { by, graceMs, signal });
+    });
+  }
+  if (producer !== undefined && await hasRecords(context, signal)) {
+    await whenDue("tell", TELL_INTERVAL_MS, async () => {
+      await tellRecords(context, async (event) => {
+        producer.emit(event);
+        await producer.flush();
+      }, signal);
+    });
+  }
+  await context.rest();
+}
+
+/** Takes a task that is due and nobody is at; undefined when it is not. */
+async function claim(
+  context: MaintenanceContext,
+  { tasks, task, intervalMs, worker }: {
+    readonly tasks: Registry<TaskState>;
+    readonly task: Task;
+    readonly intervalMs: number;
+    readonly worker: string;
+  },
+): Promise<TaskState | undefined> {
+  const nowMs = nowMsOf(context);
+  let claimed: TaskState | undefined;
+  await tasks.change(task, (standing) => {
+    const state = standing ?? { by: "", untilMs: 0, doneAtMs: 0, settled: undefined };
+    const isTaken = state.by !== worker && state.untilMs > nowMs;
+    const isDue = nowMs - state.doneAtMs >= intervalMs || state.doneAtMs > nowMs;
+    claimed = isTaken || !isDue ? undefined : { ...state, by: worker, untilMs: nowMs + CLAIM_MS };
+    return claimed;
+  });
+  return claimed;
+}
+
+function parseState(value: unknown): TaskState {
+  if (!isRecord(value)) throw new SyntaxError("it is no object");
+  const { by, untilMs, doneAtMs, settled } = value;
+  if (typeof by !== "string" || typeof untilMs !== "number" || typeof doneAtMs !== "number") {
+    throw new SyntaxError(`"by", "untilMs" or "doneAtMs" is missing`);
+  }
+  return { by, untilMs, doneAtMs, settled: parseSettled(settled) };
+}

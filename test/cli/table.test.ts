@@ -1,0 +1,114 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runProbity } from "../support/command-line.ts";
+import { type DataTable, openDataTable } from "../support/data-table.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+let data: DataTable;
+let folder: TemporaryFolder;
+beforeAll(async () => {
+  data = await openDataTable();
+  folder = await openTemporaryFolder("table-cli");
+  for (const day of ["2025-01-01", "2025-01-01", "2026-11-01"]) {
+    await data.addRound({ rows: 10, start: `${day}T10:00:00Z` });
+  }
+});
+afterAll(async () => {
+  await data[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+async function table(...words: readonly string[]) {
+  const result = await runProbity([
+    ...["table", ...words, "--store-url", data.store.url, "--data", join(folder.path, "data")],
+  ]);
+  const lines = result.stdout.split("\n").filter((line) => line.startsWith("{"));
+  return { ...result, rows: lines.map((line) => JSON.parse(line)) };
+}
+
+describe("probity table", () => {
+  it("says what the table is made of", async () => {
+    const { code, rows } = await table("status");
+    expect(code).toBe(0);
+    expect(rows).toMatchObject([{
+      version: 3,
+      files: 3,
+      small_files: 3,
+      rows: 30,
+      days: 2,
+      first_day: "2025-01-01",
+      last_day: "2026-11-01",
+      shards: [{ shard: "0", sequence: 3, version: 3 }],
+    }]);
+  });
+
+  it("tells its history, newest first", async () => {
+    const { rows } = await table("history", "--limit", "2");
+    expect(rows).toMatchObject([
+      { version: 3, operation: "STREAMING UPDATE", shard: "0", files_added: 1, rows_added: 10 },
+      { version: 2 },
+    ]);
+    expect((await table("history")).rows.at(-1)).toMatchObject({ operation: "CREATE TABLE" });
+  });
+
+  it("lists files, or where they are", async () => {
+    expect((await table("files")).rows).toHaveLength(3);
+    const { stdout } = await table("files", "--addresses", "--from", "2026-01-01");
+    const paths = stdout.trim().split("\n");
+    expect(paths).toEqual([expect.stringMatching(/^\/.*event_date=2026-11-01\/.*\.parquet$/)]);
+    const to = await table("files", "--to", "2026-01-01");
+    expect(to.rows).toMatchObject([{ date: "2025-01-01" }, { date: "2025-01-01" }]);
+  });
+
+  it("changes nothing in a dry run, and what it says afterwards", async () => {
+    const config = join(folder.path, "probity.toml");
+    await writeFile(config, `[maintenance]\nkeep = {"**" = "60d"}\n`);
+    const dry = [
+      await table("compact", "--dry-run"),
+      await table("retain", "--config", config, "--dry-run"),
+      await table("vacuum", "--dry-run"),
+      await table("hold", "case-7", "--reason", "court", "--host", "web-*", "--dry-run"),
+    ];
+    expect(dry.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+    expect(dry[0]?.rows).toMatchObject([{ date: "2025-01-01", files: 2, rows: 20 }]);
+    expect(dry[1]?.rows).toMatchObject([{ rows: 10, rules: "**", held: false }, { rows: 10 }]);
+    expect(dry[2]?.rows).toEqual([]);
+    expect(dry[3]?.rows).toEqual([{ name: "case-7", files: 3, rows: 30 }]);
+    expect((await data.snapshot()).version).toBe(3);
+    expect((await table("hold")).rows).toEqual([]);
+    for await (const { key } of data.store.list("registry/")) expect(key).toBe("nothing");
+  });
+
+  it("compacts, holds, and removes", async () => {
+    const config = join(folder.path, "probity.toml");
+    expect((await table("hold", "case-7", "--reason", "court", "--to", "2025-06-01")).rows)
+      .toEqual([{ name: "case-7", files: 2, rows: 20 }]);
+    expect((await table("hold")).rows).toMatchObject([{ name: "case-7", reason: "court" }]);
+    expect((await table("compact")).rows).toMatchObject([{ filesAdded: 0 }]);
+    expect((await table("retain", "--config", config)).rows)
+      .toMatchObject([{ filesRemoved: 0, filesHeld: 2 }]);
+    expect((await table("hold", "case-7", "--release")).code).toBe(0);
+    expect((await table("compact")).rows).toMatchObject([{ filesAdded: 1, filesRemoved: 2 }]);
+    expect((await table("retain", "--config", config)).rows)
+      .toMatchObject([{ filesRemoved: 1, rowsRemoved: 20 }]);
+    expect((await table("vacuum")).rows).toEqual([{ objects: 0, bytes: 0, spared: 0 }]);
+    expect(await data.query("SELECT count(*) AS n FROM events")).toEqual([{ n: 10 }]);
+    let records = 0;
+    for await (const _ of data.store.list("registry/admin/")) records += 1;
+    expect(records).toBe(4);
+  });
+
+  it.each([
+    [["retain"], 2, "[maintenance] keep"],
+    [["vacuum", "--maintenance-grace", "1h"], 2, "24h at least"],
+    [["hold", "a/b", "--reason", "x"], 2, 'Cannot use "a/b"'],
+    [["hold", "--reason", "x"], 2, "without its name"],
+    [["hold", "none", "--release"], 1, "there is none"],
+    [["files", "--from", "soon"], 2, "accepted: a UTC time"],
+  ])("%j ends in %d", async (words, code, message) => {
+    const result = await table(...words);
+    expect(result.code, result.stderr).toBe(code);
+    expect(result.stderr).toContain(message);
+  });
+});

@@ -220,6 +220,7 @@ function openQueryDatabase(options: QueryServiceOptions, { spill }: Folders): Pr
     threads: options.threads ?? THREADS,
     tempDirectory: spill,
     tempLimitBytes: SPILL_LIMIT_BYTES,
+    settings: { enable_external_file_cache: "true" }, // data files never change under a name
   });
 }
 

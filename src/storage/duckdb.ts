@@ -148,6 +148,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     autoinstall_known_extensions: "false",
     autoload_known_extensions: "false",
     allow_community_extensions: "false",
+    // DuckDB 1.5 knows a file by its path and the second of its last change: one removed and made again within a second
+    // is read as it was before.
+    enable_external_file_cache: "false",
     ...options.settings,
   });
   const connections = new Set<Connection>();

@@ -111,6 +111,16 @@ test("appended rows come back, timestamps as microseconds", async () => {
   ]);
 });
 
+test("a file made again under its name is read anew", async () => {
+  const path = join(folder, "again.parquet");
+  for (let round = 0; round < 20; round++) {
+    await rm(path, { force: true });
+    await connection.run(`COPY (SELECT ${round} AS n) TO ${literalOf(path)} (FORMAT parquet)`);
+    const { rows } = await connection.query(`SELECT n FROM read_parquet(${literalOf(path)})`);
+    expect(rows).toEqual([{ n: round }]);
+  }
+});
+
 test("streamed texts are all there, in order", async () => {
   const texts = await textsOf(
     connection.streamText("SELECT range::VARCHAR FROM range($1::BIGINT)", { parameters: [5000] }),

@@ -15,12 +15,12 @@ export interface CreatedFiles {
   /** The file source reports that a file was created. */
   note(file: CreatedFile): void;
   /**
-   * The file source has noted every create that the kernel had reported by this time (0: it runs, and has noted none).
-   * A source that stops leaves it: the rest is in its ring, and told by the next one.
+   * The file source has noted every create that the kernel had reported by this time of `Clock.elapsedMs` (0: it runs,
+   * and has noted none). A source that stops leaves it: the rest is in its ring, and told by the next one.
    */
-  settle(us: number): void;
+  settle(ms: number): void;
   /** Time given by the last {@link CreatedFiles.settle}; undefined where no file source is. */
-  readonly settledUs: number | undefined;
+  readonly settledMs: number | undefined;
   /** Whether a create was noted; takes the note away. Without a generation, any of the inode number's counts. */
   take(
     file: Omit<CreatedFile, "generation"> & { readonly generation: number | undefined },
@@ -44,7 +44,7 @@ export function createCreatedFiles(nowMs: () => number = () => performance.now()
   let old = new Map<string, number[]>();
   let youngCount = 0;
   let turnedMs = nowMs();
-  let settledUs: number | undefined;
+  let settledMs: number | undefined;
   return {
     note({ device, inode, generation, pid }) {
       if (youngCount >= NOTES_MAX / 2 || nowMs() - turnedMs >= NOTE_LIFETIME_MS) {
@@ -59,11 +59,11 @@ export function createCreatedFiles(nowMs: () => number = () => performance.now()
       else generations.push(generation);
       youngCount += 1;
     },
-    settle(us) {
-      settledUs = us;
+    settle(ms) {
+      settledMs = ms;
     },
-    get settledUs() {
-      return settledUs;
+    get settledMs() {
+      return settledMs;
     },
     take({ device, inode, generation, pid }) {
       const key = `${device}:${inode}`;

@@ -102,7 +102,7 @@ class RingSource implements Source {
     try {
       while (!signal.aborted && !this.#isClosed) {
         context.refresh();
-        const askedUs = clock.nowUs();
+        const askedMs = clock.elapsedMs();
         const chunk = reader.read();
         if (chunk !== undefined) {
           pauseMs = PAUSE_MIN_MS;
@@ -110,7 +110,7 @@ class RingSource implements Source {
           yield chunk;
           await nextTurn();
         } else {
-          if (this.name === "file") createdFiles?.settle(askedUs);
+          if (this.name === "file") createdFiles?.settle(askedMs);
           await pause(clock, pauseMs, signal);
           pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
         }

@@ -116,7 +116,7 @@ type ReadingOptions = FilesystemSourceOptions & {
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
   const { processes, createdFiles, clock, counters, lost } = options;
-  const held = createHeldEvents(createdFiles);
+  const held = createHeldEvents(createdFiles, clock);
   let emptyAtUs = clock.nowUs();
 
   const pump = (): void => {
@@ -197,7 +197,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
       followMounts();
       pump();
       lookUp(performance.now() + SLICE_MS);
-      return chunkOf(held.ready(clock.nowUs()));
+      return chunkOf(held.ready());
     },
     /** What the queue held at the end, without waiting for anyone. */
     rest(): SourceChunk {

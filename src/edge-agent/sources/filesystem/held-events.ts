@@ -2,9 +2,11 @@
  * Observations that wait until it is known whether the file source tells the same create, from its notes. First in,
  * first out, so that order stays.
  *
- * Invariant: nothing waits longer than {@link HOLD_MAX_MS}, and at most {@link HELD_EVENTS_MAX} wait.
+ * Invariant: nothing waits longer than {@link HOLD_MAX_MS}, and at most {@link HELD_EVENTS_MAX} wait. Waiting is measured
+ * by a clock that is never set, not even by a microsecond: who takes "a little before" for "long ago" tells twice.
  */
 import { type CreatedFiles, deviceNumberOf } from "../../created-files.ts";
+import type { Clock } from "../../../runtime/clock.ts";
 import type { Actor, Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_ONDIR } from "./fanotify-event.ts";
 
@@ -23,7 +25,7 @@ export interface HeldEvent {
 export interface HeldEvents {
   push(event: HeldEvent): void;
   /** Events whose time has come, in order; `isSilenced` is true of those the file source tells. */
-  ready(nowUs: number): readonly { readonly event: HeldEvent; readonly isSilenced: boolean }[];
+  ready(): readonly { readonly event: HeldEvent; readonly isSilenced: boolean }[];
   /** All that is left, as if its time had come. */
   rest(): readonly { readonly event: HeldEvent; readonly isSilenced: boolean }[];
   readonly length: number;
@@ -32,8 +34,16 @@ export interface HeldEvents {
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
-export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
-  let held: HeldEvent[] = [];
+interface Waiting extends HeldEvent {
+  /** `Clock.elapsedMs` when it came. */
+  readonly sinceMs: number;
+}
+
+export function createHeldEvents(
+  createdFiles: CreatedFiles,
+  { elapsedMs }: Pick<Clock, "elapsedMs">,
+): HeldEvents {
+  let held: Waiting[] = [];
 
   const isSilenced = ({ seen, pid }: HeldEvent): boolean => {
     const inode = seen.inode?.inode ?? seen.attributes?.inode;
@@ -45,26 +55,24 @@ export function createHeldEvents(createdFiles: CreatedFiles): HeldEvents {
         pid,
       });
   };
-  const mayStillBeNoted = ({ seen }: HeldEvent): boolean =>
-    createdFiles.settledUs !== undefined && isPlainCreate(seen) &&
-    createdFiles.settledUs < seen.readAtUs + OPEN_RETURN_MS * 1000;
+  const mayStillBeNoted = ({ seen, sinceMs }: Waiting): boolean =>
+    createdFiles.settledMs !== undefined && isPlainCreate(seen) &&
+    createdFiles.settledMs < sinceMs + OPEN_RETURN_MS;
   const verdict = (
-    event: HeldEvent,
-    { nowUs, waiting }: { readonly nowUs: number; readonly waiting: number },
+    event: Waiting,
+    { nowMs, waiting }: { readonly nowMs: number; readonly waiting: number },
   ): "wait" | "silenced" | "tell" => {
-    const { readAtUs } = event.seen;
-    // Read in the future: the clock was set back, and by it nothing says any more how long is enough.
-    const isOverdue = nowUs - readAtUs >= HOLD_MAX_MS * 1000 || nowUs < readAtUs ||
-      waiting > HELD_EVENTS_MAX;
+    const isOverdue = nowMs - event.sinceMs >= HOLD_MAX_MS || waiting > HELD_EVENTS_MAX;
     if (isSilenced(event)) return "silenced";
     return mayStillBeNoted(event) && !isOverdue ? "wait" : "tell";
   };
   return {
-    push: (event) => void held.push(event),
-    ready(nowUs) {
+    push: (event) => void held.push({ ...event, sinceMs: elapsedMs() }),
+    ready() {
+      const nowMs = elapsedMs();
       const ready: { event: HeldEvent; isSilenced: boolean }[] = [];
       for (const event of held) {
-        const decided = verdict(event, { nowUs, waiting: held.length - ready.length });
+        const decided = verdict(event, { nowMs, waiting: held.length - ready.length });
         if (decided === "wait") break;
         ready.push({ event, isSilenced: decided === "silenced" });
       }

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { LiveQueue, type TailRow } from "../../src/query/tail/live-queue.ts";
+import {
+  createLiveQueue,
+  LiveQueue,
+  QUEUE_ROWS_MAX,
+  type TailRow,
+} from "../../src/query/tail/live-queue.ts";
 
 const signal = new AbortController().signal;
 const row = (sequence: number, json = "{}"): TailRow => ({
@@ -13,6 +18,17 @@ const rows = (from: number, to: number): TailRow[] =>
 const take = (queue: LiveQueue, quietMs = 10) => queue.take({ signal, quietMs });
 
 describe("a live client's queue", () => {
+  test("is waited for when it fills, unless its client reads what it missed by itself", async () => {
+    for (const isDurable of [false, true]) {
+      const queue = createLiveQueue({ isDurable });
+      queue.push(rows(0, QUEUE_ROWS_MAX / 2 + 1));
+      expect(queue.isFilling).toBe(!isDurable);
+      queue.push(rows(QUEUE_ROWS_MAX / 2 + 1, QUEUE_ROWS_MAX + 5));
+      expect(await take(queue)).toEqual({ kind: "rows", rows: rows(0, QUEUE_ROWS_MAX) });
+      expect(await take(queue)).toMatchObject({ kind: "skipped", skipped: { count: 5 } });
+    }
+  });
+
   test("gives what came in order, and says when nothing comes", async () => {
     const queue = new LiveQueue();
     queue.push(rows(0, 3));

@@ -128,7 +128,7 @@ async function openParts(stack: AsyncDisposableStack, folder: string): Promise<P
     await openLosingProxy(gateway.endpoint, { isUnavailable: () => bucket.isUnavailable }),
   );
   const broker = stack.use(await openNatsServer());
-  const clock = openFakeClock(folder);
+  const clock = stack.use(openFakeClock(folder));
   const disk = stack.use(mountTmpfs({ sizeMiB: DISK_MIB }));
   const data = join(disk.path, "agent");
   stack.defer(() => removePins(data));

@@ -1,9 +1,17 @@
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { execFile } from "node:child_process";
+import { chmod, chown, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runProbity } from "../support/command-line.ts";
 import { type DataTable, openDataTable } from "../support/data-table.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+/** A user that owns nothing else. */
+const NOBODY = 65_534;
 
 let data: DataTable;
 let folder: TemporaryFolder;
@@ -97,6 +105,31 @@ describe("probity table", () => {
     let records = 0;
     for await (const _ of data.store.list("registry/admin/")) records += 1;
     expect(records).toBe(4);
+  });
+
+  it.runIf(process.getuid?.() === 0)("as root works as the owner of the folder", async () => {
+    await using theirs = await openDataTable();
+    for (const hour of ["10", "11"]) {
+      await theirs.addRound({ rows: 10, start: `2025-01-01T${hour}:00:00Z` });
+    }
+    const bucket = fileURLToPath(theirs.store.url);
+    await promisify(execFile)("chown", ["-R", `${NOBODY}:${NOBODY}`, bucket]);
+    await chmod(dirname(bucket), 0o711);
+    const home = await mkdtemp(join(tmpdir(), "probity-nobody-"));
+    try {
+      await chown(home, NOBODY, NOBODY);
+      const words = ["table", "compact", "--store-url", theirs.store.url, "--data", home];
+      const { code, stdout, stderr } = await runProbity(words);
+      expect(code, stderr).toBe(0);
+      expect(JSON.parse(stdout)).toMatchObject({ filesAdded: 1 });
+      const owners = new Set<number>();
+      for await (const { key } of theirs.store.list("")) {
+        owners.add((await stat(theirs.store.localPath(key) ?? "")).uid);
+      }
+      expect([...owners]).toEqual([NOBODY]);
+    } finally {
+      await rm(home, { recursive: true, force: true });
+    }
   });
 
   it.each([

@@ -1,7 +1,8 @@
 /** A table with real rows in a directory, filled without a stream, and what keeps it in order. */
-import { mkdir } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { COLUMNS } from "../../src/event/columns.ts";
+import { COLUMNS, fieldIdOf, PARTITION_COLUMN } from "../../src/event/columns.ts";
 import {
   type MaintenanceContext,
   type MaintenanceOptions,
@@ -12,11 +13,11 @@ import { createLog } from "../../src/runtime/log.ts";
 import { putContentFile } from "../../src/storage/content-object.ts";
 import { rowsOfFiles } from "../../src/storage/data-rows.ts";
 import { openTable } from "../../src/storage/delta-table.ts";
-import { openDatabase, type SqlRow } from "../../src/storage/duckdb.ts";
+import { type Connection, openDatabase, type SqlRow } from "../../src/storage/duckdb.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { dataFileKey } from "../../src/storage/layout.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
-import { writeDataFiles } from "../../src/storage/parquet.ts";
+import { type LocalDataFile, writeDataFiles } from "../../src/storage/parquet.ts";
 import type { DataFile, TableSnapshot } from "../../src/storage/table.ts";
 import { sqlTypeOf } from "../../src/storage/typed-read.ts";
 import { shardWork } from "./shard-work.ts";
@@ -30,6 +31,8 @@ export interface RoundOptions {
   readonly topics?: readonly string[];
   /** Expressions of further columns over `range`, the row's number. */
   readonly columns?: Readonly<Record<string, string>>;
+  /** Columns that the files lack, as those of an older version of the software do. */
+  readonly without?: readonly string[];
 }
 
 export interface DataTable extends AsyncDisposable {
@@ -108,6 +111,12 @@ export async function openDataTable(): Promise<DataTable> {
         folder: path,
         range: { incarnation: "0a1b2c3d", first, last: first },
       });
+      if (options.without !== undefined) {
+        const { without } = options;
+        for (const [place, each] of written.entries()) {
+          written[place] = await withoutColumns(connection, each, without);
+        }
+      }
       for (const each of written) {
         await putContentFile(store, { key: dataFileKey(each.file.path), path: each.path });
       }
@@ -133,4 +142,22 @@ export async function openDataTable(): Promise<DataTable> {
       ],
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
+}
+
+/** The file as it would be if some columns had never been. */
+async function withoutColumns(
+  connection: Connection,
+  { file, path }: LocalDataFile,
+  names: readonly string[],
+): Promise<LocalDataFile> {
+  const older = path.replace(/\.parquet$/, "-older.parquet");
+  const ids = COLUMNS.filter(({ name }) => name !== PARTITION_COLUMN && !names.includes(name))
+    .map(({ name }) => `"${name}": ${fieldIdOf(name)}`).join(", ");
+  await connection.run(
+    `COPY (SELECT * EXCLUDE (${names.join(", ")}) FROM read_parquet('${path}')) TO '${older}'
+     (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {${ids}})`,
+  );
+  const body = await readFile(older);
+  const sha256 = createHash("sha256").update(body).digest("hex");
+  return { path: older, file: { ...file, sizeBytes: body.length, sha256 } };
 }

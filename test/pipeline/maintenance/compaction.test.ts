@@ -2,7 +2,9 @@ import { writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { compactTable, findCompactions } from "../../../src/pipeline/maintenance/compaction.ts";
 import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
-import { dataFileKey } from "../../../src/storage/layout.ts";
+import { COLUMNS } from "../../../src/event/columns.ts";
+import { deltaSchema } from "../../../src/storage/delta-schema.ts";
+import { dataFileKey, deltaLogKey } from "../../../src/storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../../src/storage/object-store.ts";
 import { clockAt, type DataTable, openDataTable } from "../../support/data-table.ts";
 import { unreliable } from "../../support/unreliable-store.ts";
@@ -198,5 +200,26 @@ describe("a damaged file", () => {
       damaged: [file?.path],
     });
     expect((await data.snapshot()).files.has(file?.path ?? "")).toBe(true);
+  });
+});
+
+describe("a table of an older version of the software", () => {
+  test("gains the new columns with the next change, and its rows have nulls there", async () => {
+    const start = "2026-03-02T10:00:00Z";
+    const columns = { epoch: "'e'", batch: "7" };
+    await data.addRound({ rows: 20, start, columns, without: ["epoch", "batch"] });
+    const entry = Buffer.from((await data.store.get(deltaLogKey(0)))?.body ?? []).toString();
+    const metadata = JSON.parse(entry.split("\n").find((line) => line.includes("metaData")) ?? "");
+    metadata.metaData.schemaString = deltaSchema(COLUMNS.slice(0, -3));
+    await data.store.put(deltaLogKey(2), Buffer.from(`${JSON.stringify(metadata)}\n`));
+    await data.addRound({ rows: 30, start: "2026-03-02T11:00:00Z", columns });
+    const added = Buffer.from((await data.store.get(deltaLogKey(3)))?.body ?? []).toString();
+    expect(added).toContain(JSON.stringify(deltaSchema()));
+    const counts = () => data.query("SELECT count(*) AS n, count(batch) AS filled FROM events");
+    expect(await counts()).toEqual([{ n: 50, filled: 30 }]);
+    const before = await data.content();
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 1, rows: 50 });
+    expect(await counts()).toEqual([{ n: 50, filled: 30 }]);
+    expect(await data.content()).toEqual(before);
   });
 });

@@ -79,7 +79,7 @@ describe.runIf(canRunNats())("the log after a commit", () => {
     const young = await readMessage(rig.connection, { stream: STREAM, sequence: 6 });
     // As if it were a second after the sixth message, less a tenth: only that one and those after it are younger.
     const nowUs = (young?.storedAtUs ?? 0) + 900_000;
-    const clock = { nowUs: () => nowUs, sleep: systemClock.sleep };
+    const clock = { ...systemClock, nowUs: () => nowUs };
     await rig.once({ truncation: { keepMs: 1_000 }, clock });
     expect(await held(rig)).toEqual([6, 8]);
     expect(await rig.numbers()).toEqual(range(0, 8));

@@ -235,6 +235,25 @@ export async function mkdir(path: string, options: { readonly recursive?: boolea
   }, () => real.mkdir(path, options));
 }
 
+export function mkdirSync(path: string, options: { readonly mode?: number } = {}): unknown {
+  const at = locate(path);
+  if (at === undefined) return realSync.mkdirSync(path, options);
+  at.disk.makeFolder(at.path, { isRecursive: false });
+  return undefined;
+}
+
+export function statSync(
+  path: string,
+  options: { readonly throwIfNoEntry?: boolean } = {},
+): unknown {
+  const at = locate(path);
+  if (at === undefined) return realSync.statSync(path, options);
+  const isFolder = at.disk.isFolder(at.path);
+  if (isFolder || at.disk.has(at.path)) return { isDirectory: () => isFolder };
+  if (options.throwIfNoEntry === false) return undefined;
+  throw new DiskError("ENOENT", at.path);
+}
+
 let made = 0;
 
 export async function mkdtemp(prefix: string): Promise<string> {

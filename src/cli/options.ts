@@ -200,6 +200,10 @@ export const ROLLUP_OPTIONS = {
     default: "0s",
     text: "age that a committed message has at least before it leaves the log",
   }),
+  keepUnread: option("rollup.keep_unread", flag, {
+    default: "false",
+    text: "keep messages in the log until every subscription has read or skipped them",
+  }),
   shards: option("rollup.shards", integerBetween(1, 64), {
     default: "1",
     text: "streams that the hosts are spread over",

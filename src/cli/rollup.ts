@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import type { Worker } from "../pipeline/worker.ts";
+import { systemClock } from "../runtime/clock.ts";
 import { createMetrics, type Metrics } from "../runtime/metrics.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { openStore } from "../storage/open-store.ts";
@@ -66,7 +67,11 @@ async function runOnce(invocation: RollupInvocation): Promise<ExitCode> {
   const { openRollupParts } = await import("../pipeline/rollup-parts.ts");
   await using store = await openBucket(invocation);
   const limit = AbortSignal.timeout(CONNECT_LIMIT_MS);
-  const options = { ...optionsOf(invocation), store, signal: AbortSignal.any([signal, limit]) };
+  const options = {
+    ...await optionsOf(invocation, store),
+    store,
+    signal: AbortSignal.any([signal, limit]),
+  };
   await using parts = await reached(
     openRollupParts({ ...options, name: "probity rollup --once" }),
     { url: options.nats.url, limit },
@@ -88,7 +93,7 @@ async function runOn(invocation: RollupInvocation): Promise<ExitCode> {
   const { settings: { rollup, maintenance: settings }, structures, output, signal } = invocation;
   const { openWorker } = await import("../pipeline/worker.ts");
   await using store = await openBucket(invocation);
-  const options = { ...optionsOf(invocation), store, signal };
+  const options = { ...await optionsOf(invocation, store), store, signal };
   await using worker = await openWorker({ ...options, shards: shardNames(rollup.shards) });
   const { openRollupMaintenance } = await import("./rollup-maintenance.ts");
   await using maintenance = await openRollupMaintenance({
@@ -121,14 +126,16 @@ async function openBucket(
   return await openStore({ ...storeOptionsOf(settings.store, folder), log });
 }
 
-function optionsOf({ settings, global, log }: RollupInvocation) {
+async function optionsOf({ settings, global, log }: RollupInvocation, store: ObjectStore) {
+  const { createSubscriptionReaders } = await import("../pipeline/subscription-readers.ts");
   const folder = dataFolderAt(global.data);
-  const { intervalMs, segmentMaxBytes, keepMs } = settings.rollup;
+  const { intervalMs, segmentMaxBytes, keepMs, keepUnread } = settings.rollup;
+  const readers = createSubscriptionReaders({ store, clock: systemClock });
   return {
     nats: natsAccessOf(settings.nats, { folder, role: "rollup" }),
     intervalMs,
     segmentMaxBytes,
-    truncation: { keepMs },
+    truncation: { keepMs, ...(keepUnread ? { readers } : {}) },
     scratchDirectory: join(folder.cache, "rollup"),
     acceptNewStream: settings.own.acceptNewStream,
     log,

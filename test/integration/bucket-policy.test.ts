@@ -132,6 +132,11 @@ describe.runIf(canRun)("the policies of docs/bucket.md", () => {
       expect(key).not.toBe("");
       await expect(remove("writer", key), key).rejects.toMatchObject(DENIED);
     }
+    const checkpoint = "table/_delta_log/00000000000000000001.checkpoint.parquet";
+    for (const key of [checkpoint, "table/event_date=2026-01-02/a.parquet", "state/0/a"]) {
+      await put("writer", key);
+      await remove("writer", key);
+    }
     await expect(put("writer", "elsewhere/a")).rejects.toMatchObject(DENIED);
   });
 
@@ -161,6 +166,15 @@ describe.runIf(canRun)("the policies of docs/bucket.md", () => {
       await expect(put("auditor", key), key).rejects.toMatchObject(DENIED);
       await expect(remove("auditor", key), key).rejects.toMatchObject(DENIED);
     }
+    const replay = (role: Role) =>
+      runProbity([
+        ...["rollup", "replay", "--data", join(rig.folder, role), "--store-path-style"],
+        ...["--store-url", `s3://${BUCKET}`, "--store-endpoint", gateway.endpoint],
+      ], { environment: environments.get(role) ?? {} });
+    const proven = await replay("auditor");
+    expect(proven.code, proven.stderr).toBe(0);
+    expect(JSON.parse(proven.stdout)).toMatchObject({ rows: 51, verdict: "equal" });
+    expect((await replay("reader")).code).not.toBe(0);
     await expect(get("auditor", "registry/tokens/a")).rejects.toMatchObject(DENIED);
   });
 

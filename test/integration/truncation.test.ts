@@ -1,11 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import { incarnationOf, WHOLE_MESSAGE } from "../../src/event/event-id.ts";
 import { streamOf } from "../../src/event/wire.ts";
+import { createSubscriptionReaders } from "../../src/pipeline/subscription-readers.ts";
 import type { LogReaders } from "../../src/pipeline/truncation.ts";
 import { truncateLog } from "../../src/pipeline/truncation.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
 import { deleteStream, openStream, readMessage } from "../../src/runtime/nats.ts";
 import { sequenceAt } from "../../src/runtime/stream-reader.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
+import { createSubscriptionRegistry, type Subscription } from "../../src/storage/subscription.ts";
 import { createBatchAgent } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
 import {
@@ -30,6 +34,33 @@ async function publish(rig: RollupRig, agent: string, numbers: readonly number[]
   for (const number of numbers) await publishNumbers(rig, batches, [number]);
 }
 
+/** A subscription that has read the messages up to a sequence. */
+function subscriptionAt(incarnation: string, sequence: number): Subscription {
+  const nowUs = Date.now() * 1000;
+  return {
+    id: "1",
+    owner: "test",
+    createdUs: nowUs,
+    filters: {},
+    filterTime: { nowUs, bootUs: nowUs },
+    sinceUs: undefined,
+    policy: { whenBehind: "pause", lagMaxMs: 3_600_000, expireMs: 3_600_000 },
+    place: {
+      streams: { [incarnation]: { sequence, idx: WHOLE_MESSAGE } },
+      reached: {},
+      knownUs: nowUs,
+      reachedUs: nowUs,
+    },
+    reader: undefined,
+    reserved: undefined,
+    lastId: undefined,
+    ahead: {},
+    seenUs: nowUs,
+    delivered: 0,
+    skipped: 0,
+  };
+}
+
 describe.runIf(canRunNats())("the log after a commit", () => {
   test("keeps the committed message, and loses all before it", async () => {
     await using rig = await openRollupRig();
@@ -46,12 +77,11 @@ describe.runIf(canRunNats())("the log after a commit", () => {
     await delay(300);
     await publish(rig, "b", range(5, 8));
     const young = await readMessage(rig.connection, { stream: STREAM, sequence: 6 });
-    const ageMs = Date.now() - (young?.storedAtUs ?? 0) / 1000;
-    await rig.once({ truncation: { keepMs: Math.ceil(ageMs) + 100 } });
-    // Not one that is too young by the broker's time, and all that are old enough.
-    const [first = 0] = await held(rig);
-    expect(first).toBeGreaterThan(1);
-    expect(first).toBeLessThanOrEqual(6);
+    // As if it were a second after the sixth message, less a tenth: only that one and those after it are younger.
+    const nowUs = (young?.storedAtUs ?? 0) + 900_000;
+    const clock = { nowUs: () => nowUs, sleep: systemClock.sleep };
+    await rig.once({ truncation: { keepMs: 1_000 }, clock });
+    expect(await held(rig)).toEqual([6, 8]);
     expect(await rig.numbers()).toEqual(range(0, 8));
   });
 
@@ -73,6 +103,28 @@ describe.runIf(canRunNats())("the log after a commit", () => {
     needed = undefined;
     await publish(rig, "b", [5]);
     await rig.once({ truncation: { keepMs: 0, readers } });
+    expect(await held(rig)).toEqual([6, 6]);
+  });
+
+  test("keeps what a subscription has not read, unless it is too far behind", async () => {
+    await using rig = await openRollupRig();
+    const status = await openStream(rig.connection, STREAM);
+    const incarnation = incarnationOf(STREAM, status?.created ?? "");
+    const registry = createSubscriptionRegistry({ store: rig.store });
+    const made = await registry.create("slow", subscriptionAt(incarnation, 2));
+    if (made === undefined) throw new Error("not made");
+    const truncation = () => ({
+      keepMs: 0,
+      readers: createSubscriptionReaders({ store: rig.store, clock: systemClock }),
+    });
+    await publish(rig, "a", range(0, 5));
+    await rig.once({ truncation: truncation() });
+    expect(await held(rig)).toEqual([3, 5]);
+    const behind = { ...made.value.policy, lagMaxMs: 1 };
+    const old = { ...made.value, policy: behind, place: { ...made.value.place, reachedUs: 1 } };
+    await registry.replace(made, old);
+    await publish(rig, "b", [5]);
+    await rig.once({ truncation: truncation() });
     expect(await held(rig)).toEqual([6, 6]);
   });
 

@@ -3,7 +3,7 @@
  * `registry/<kind>/<name>`, changed only by whoever has seen what stands there.
  *
  * Invariant: of two writers that saw the same value exactly one succeeds, and each knows which it was, also when an
- * answer is lost: every write carries a random mark of its own and that of the one it replaced, so what is read back
+ * answer is lost: every write carries a random mark of its own and those of the writes before it, so what is read back
  * tells whose it is and whom it followed. A name that was removed leaves its mark, since stores cannot delete under a
  * condition.
  */
@@ -22,11 +22,13 @@ export interface RegistryEntry<T> {
   readonly etag: string;
   /** Of the write that made it. */
   readonly mark: string;
+  /** Marks of the writes before it, the latest first, "" for none; as many as are known. */
+  readonly past: readonly string[];
 }
 
 /**
  * Every call that writes throws {@link AmbiguousWriteError} when it cannot be told whether it has written: its answer
- * was lost and others have written more than once since.
+ * was lost and others have written more than {@link PAST_MAX} times since.
  */
 export interface Registry<T> {
   get(name: string, options?: RequestOptions): Promise<RegistryEntry<T> | undefined>;
@@ -71,6 +73,8 @@ export const REGISTRY_NAMES_MAX = 10_000;
 /** One write is sent at most so often when answers are lost; one change is decided on at most so often. */
 export const WRITE_ATTEMPTS_MAX = 4;
 export const CHANGE_ATTEMPTS_MAX = 32;
+/** Marks of earlier writes that a write carries. */
+export const PAST_MAX = 16;
 /** Objects read at the same time. */
 const READS_AT_ONCE = 16;
 
@@ -81,15 +85,15 @@ export function isRegistryName(name: string): boolean {
 /** What an object holds: a value, or that the name was removed. */
 interface Content<T> {
   readonly mark: string;
-  /** Mark of the write that this one replaced; "" when nothing stood there. */
-  readonly after: string;
+  /** Marks of the writes before this one, the latest first; "" is the time when nothing stood there. */
+  readonly past: readonly string[];
   readonly writtenAtMs: number;
   readonly etag: string;
   /** Undefined when the name was removed. */
   readonly value: T | undefined;
 }
 
-type Seen = Pick<RegistryEntry<unknown>, "etag" | "mark">;
+type Seen = Pick<RegistryEntry<unknown>, "etag" | "mark" | "past">;
 
 /** Etag of what we wrote and another has replaced already; that of no object. */
 const OVERWRITTEN = "overwritten";
@@ -118,8 +122,9 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
     const key = keyOf(kind, name);
     const mark = randomBytes(8).toString("hex");
     const after = seen?.mark ?? "";
+    const past = [after, ...seen?.past ?? []].slice(0, PAST_MAX);
     const at = new Date(nowMs()).toISOString();
-    const body = bodyOf(key, { mark, after, at, value: value ?? null });
+    const body = bodyOf(key, { mark, past, at, value: value ?? null });
     for (let attempt = 1;; attempt++) {
       let lost: AmbiguousWriteError | undefined;
       let hasWritten = false;
@@ -134,22 +139,23 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
       // A store that tried again by itself may be refused by its own first attempt: what stands there decides.
       const found = await read(name, request);
       if (found?.mark === mark) return found;
-      if (hasWritten || found?.after === mark) {
-        return { mark, after, writtenAtMs: Date.parse(at), etag: OVERWRITTEN, value };
+      if (hasWritten || found?.past.includes(mark)) {
+        return { mark, past, writtenAtMs: Date.parse(at), etag: OVERWRITTEN, value };
       }
       if (found?.etag === seen?.etag) {
         if (attempt < WRITE_ATTEMPTS_MAX) continue;
         throw lost ?? new Error(`Cannot write "${key}" in ${store.url}: it stays as it was`);
       }
-      if (lost === undefined || found?.after === after) return undefined;
+      // What followed upon what we saw is known, and it is not ours.
+      if (lost === undefined || found?.past.includes(after)) return undefined;
       throw lost;
     }
   };
 
   const entryOf = (name: string, content: Content<T> | undefined): RegistryEntry<T> | undefined => {
     if (content?.value === undefined) return undefined;
-    const { value, writtenAtMs, etag, mark } = content;
-    return { name, value, writtenAtMs, etag, mark };
+    const { value, writtenAtMs, etag, mark, past } = content;
+    return { name, value, writtenAtMs, etag, mark, past };
   };
 
   return {
@@ -219,13 +225,17 @@ function parseContent<T>(
 ): Omit<Content<T>, "etag"> {
   const content: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   if (!isRecord(content)) throw new SyntaxError("it is no object");
-  const { mark, after, at, value } = content;
+  const { mark, past, at, value } = content;
   const writtenAtMs = typeof at === "string" ? Date.parse(at) : NaN;
-  const isMarked = typeof mark === "string" && typeof after === "string";
-  if (!isMarked || Number.isNaN(writtenAtMs) || value === undefined) {
-    throw new SyntaxError(`"mark", "after", "at" or "value" is missing`);
+  if (typeof mark !== "string" || !areTexts(past) || Number.isNaN(writtenAtMs)) {
+    throw new SyntaxError(`"mark", "past" or "at" is missing`);
   }
-  return { mark, after, writtenAtMs, value: value === null ? undefined : parse(value) };
+  if (value === undefined) throw new SyntaxError(`"value" is missing`);
+  return { mark, past, writtenAtMs, value: value === null ? undefined : parse(value) };
+}
+
+function areTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === "string");
 }
 
 async function readAll<T>(

@@ -3,6 +3,7 @@ import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../src/storage/object-store.ts";
 import {
   createRegistry,
+  PAST_MAX,
   REGISTRY_VALUE_BYTES_MAX,
   WRITE_ATTEMPTS_MAX,
 } from "../../src/storage/registry.ts";
@@ -90,8 +91,10 @@ describe("a registry whose store loses answers", () => {
       { faults: [], others: 3, mine: true },
       { faults: ["after"], others: 1, mine: true },
       { faults: ["before"], others: 1, mine: false },
-      { faults: ["after"], others: 2, mine: "unknown" },
-      { faults: ["before"], others: 2, mine: "unknown" },
+      { faults: ["after"], others: PAST_MAX, mine: true },
+      { faults: ["before"], others: PAST_MAX, mine: false },
+      { faults: ["after"], others: PAST_MAX + 1, mine: "unknown" },
+      { faults: ["before"], others: PAST_MAX + 1, mine: "unknown" },
     ] as const,
   )("tells whether it has written: %j", async ({ faults, others, mine }) => {
     const registry = raced([...faults], others);

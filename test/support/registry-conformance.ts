@@ -102,7 +102,7 @@ export function describeRegistry(subject: RegistrySubject): void {
       const text = new TextEncoder();
       await store.put(registryKey("broken", "a"), text.encode("no JSON"));
       await expect(registry.get("a")).rejects.toThrow("registry/broken/a");
-      const body = `{"mark":"m","after":"","at":"2026-01-01T00:00:00Z","value":"x"}`;
+      const body = `{"mark":"m","past":[""],"at":"2026-01-01T00:00:00Z","value":"x"}`;
       await store.put(registryKey("broken", "a"), text.encode(body));
       await expect(registry.list()).rejects.toThrow("it is no number");
       await expect(registry.get("../a")).rejects.toThrow("as a name");

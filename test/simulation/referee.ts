@@ -1,0 +1,279 @@
+/**
+ * Checks what may never happen, at the moment it would: at every object that appears in the bucket, every watermark,
+ * every purge, every release of a spool. It reads what was written, not what the software believes.
+ */
+import { incarnationOf } from "../../src/event/event-id.ts";
+import { messageDigestOf } from "../../src/event/wire.ts";
+import { parseSegment, type Segment } from "../../src/pipeline/segment.ts";
+import type { SimulatedBucket } from "./bucket.ts";
+import type { SimulatedStream, StoredMessage } from "./broker-stream.ts";
+import { Ledger, type LedgerGap, type LedgerRow } from "./ledger.ts";
+
+/** Something happened that may never happen. */
+export class ViolationError extends Error {
+  override readonly name = "ViolationError";
+}
+
+export interface RefereeOptions {
+  readonly bucket: SimulatedBucket;
+  /** The rows of a data file; undefined when they are read only at the end. */
+  readonly readRows: ((body: Uint8Array) => readonly LedgerRow[]) | undefined;
+}
+
+interface Tip {
+  readonly version: number;
+  readonly incarnation: string;
+  readonly sequence: number;
+}
+
+/** What a commit must have written, for readers at the end. */
+export interface ExpectedFiles {
+  readonly keys: readonly string[];
+  readonly rows: readonly LedgerRow[];
+  readonly gaps: readonly PlacedGap[];
+}
+
+interface PlacedGap extends LedgerGap {
+  readonly seq: number;
+  readonly idx: number;
+}
+
+interface CommitEntry {
+  readonly startedFrom: number | null;
+  readonly incarnation: string;
+  readonly sequence: number;
+  readonly digest: string;
+  readonly state: string;
+  readonly firstSequence: number;
+  readonly evidence: readonly string[];
+}
+
+/** How old the answer may be by which somebody knows the stream, µs. */
+const LOOK_US = 5_000_000;
+const LOG_KEY = /^table\/_delta_log\/(\d{20})\.json$/;
+
+export class Referee {
+  readonly #options: RefereeOptions;
+  readonly #ledgers = new Map<string, Ledger>();
+  readonly #tips = new Map<string, Tip>();
+  readonly #pastIncarnations = new Set<string>();
+  /** Highest committed sequence of every incarnation. */
+  readonly #committed = new Map<string, number>();
+  readonly #eventsSeen = new Set<string>();
+  readonly #lastOfSender = new Map<string, number>();
+  readonly #takenDigests = new Set<string>();
+  /** Digests of the messages the broker ever stored at a place. */
+  readonly #stored = new Map<string, Set<string>>();
+  readonly expected: ExpectedFiles[] = [];
+  #version = -1;
+  commits = 0;
+  rows = 0;
+  readonly verdicts = new Map<string, number>();
+
+  constructor(options: RefereeOptions) {
+    this.#options = options;
+  }
+
+  get version(): number {
+    return this.#version;
+  }
+
+  hasEvent(id: string): boolean {
+    return this.#eventsSeen.has(id);
+  }
+
+  isTaken(digest: string): boolean {
+    return this.#takenDigests.has(digest);
+  }
+
+  stored(stream: SimulatedStream, message: StoredMessage): void {
+    const { name } = stream.settings;
+    if (name.startsWith("KV_")) return this.#watermark(message);
+    const place = `${incarnationOf(name, stream.created)}-${message.sequence}`;
+    const digests = this.#stored.get(place) ?? new Set();
+    const headers = new Map([...message.headers ?? []].map(([key, [value = ""]]) => [key, value]));
+    const { subject, data: payload } = message;
+    this.#stored.set(place, digests.add(messageDigestOf({ subject, headers, payload })));
+  }
+
+  /**
+   * No purge can name the incarnation it is meant for, so one that was on its way, or whose sender had just looked, may
+   * meet a stream made again; spools repair that. Any other is of what the table holds.
+   */
+  purged(stream: SimulatedStream, beforeSequence: number, sentAtUs: number): void {
+    const { name } = stream.settings;
+    if (name.startsWith("KV_") || stream.createdAtUs > sentAtUs - LOOK_US) return;
+    const tip = this.#tips.get(name.replace("AUDIT_", ""));
+    const isCommitted = tip !== undefined && beforeSequence <= tip.sequence &&
+      tip.incarnation === incarnationOf(name, stream.created);
+    demand(isCommitted, `"${name}" was purged before ${beforeSequence}: ${JSON.stringify(tip)}`);
+  }
+
+  /** A spool says that it needs a batch no more. */
+  released(batch: string, digest: string): void {
+    demand(this.isTaken(digest), `${batch} was released, but it is no part of the table`);
+  }
+
+  put(key: string, body: Uint8Array): void {
+    const version = LOG_KEY.exec(key)?.[1];
+    if (version !== undefined) this.#logEntry(Number(version), new TextDecoder().decode(body));
+  }
+
+  #watermark({ subject, data }: StoredMessage): void {
+    const [, , shard = "", agent = ""] = subject.split(".");
+    const mark = JSON.parse(new TextDecoder().decode(data));
+    const what = `watermark "${shard}.${agent}" ${JSON.stringify(mark)}`;
+    const committed = this.#committed.get(mark.incarnation) ?? 0;
+    demand(mark.sequence <= committed, `${what} is ahead of the table, which is at ${committed}`);
+    if (mark.number === 0) return;
+    const batch = `${agent}/${mark.epoch}/${mark.number}`;
+    const digest = this.#ledgers.get(shard)?.taken.get(batch);
+    demand(digest === mark.digest, `${what} names a batch that the table has as ${digest}`);
+  }
+
+  #logEntry(version: number, text: string): void {
+    demand(version === this.#version + 1, `version ${version} follows ${this.#version}`);
+    this.#version = version;
+    const actions = text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+    const appId: string | undefined = actions.find(({ txn }) => txn !== undefined)?.txn.appId;
+    const keys: string[] = actions.flatMap(({ add }) =>
+      add === undefined ? [] : [`table/${decodeURIComponent(add.path)}`]
+    );
+    if (appId === undefined) return demand(keys.length === 0, "files came without a position");
+    const shard = appId.replace("shard:", "");
+    const entry: CommitEntry = actions.find(({ commitInfo }) => commitInfo !== undefined)
+      .commitInfo.probity;
+    const txn = actions.find(({ txn }) => txn !== undefined).txn;
+    demand(txn.version === version, `txn of version ${version} names ${txn.version}`);
+    this.commits += 1;
+    this.#follow(shard, version, entry);
+    this.#account(shard, entry, keys);
+  }
+
+  /** The commit continues the shard's last one, in the same incarnation or in one that never was before. */
+  #follow(shard: string, version: number, entry: CommitEntry): void {
+    const { startedFrom, incarnation, sequence, firstSequence } = entry;
+    const tip = this.#tips.get(shard);
+    const what = `version ${version} of shard ${shard}`;
+    demand(
+      startedFrom === (tip?.version ?? null),
+      `${what} started from ${startedFrom}, but ${tip?.version} is the last: a zombie`,
+    );
+    if (tip !== undefined && tip.incarnation === incarnation) {
+      demand(firstSequence > tip.sequence, `${what} begins at ${firstSequence} again`);
+    } else if (tip !== undefined) this.#pastIncarnations.add(tip.incarnation);
+    const isPast = this.#pastIncarnations.has(incarnation);
+    demand(!isPast, `${what} goes back to incarnation ${incarnation}`);
+    this.#tips.set(shard, { version, incarnation, sequence });
+    this.#committed.set(incarnation, Math.max(sequence, this.#committed.get(incarnation) ?? 0));
+  }
+
+  /** Evidence, state, files and position tell of the same messages. */
+  #account(shard: string, entry: CommitEntry, keys: readonly string[]): void {
+    const { incarnation, sequence, firstSequence } = entry;
+    const { bucket, readRows } = this.#options;
+    const bodies = [...keys, ...entry.evidence, entry.state].map((key) => {
+      const body = bucket.at(key)?.body;
+      if (body === undefined) throw new ViolationError(`"${key}" is committed, but not there`);
+      return body;
+    });
+    const segments = entry.evidence.map((_, at) =>
+      parseSegment(bodies[keys.length + at] ?? new Uint8Array())
+    );
+    const ledger = this.#ledgers.get(shard) ?? new Ledger();
+    this.#ledgers.set(shard, ledger);
+    ledger.begin(incarnation);
+    const { rows, gaps, last } = this.#judge(ledger, segments);
+    demand(
+      last?.sequence === sequence && last.digest === entry.digest,
+      `evidence ends at ${last?.sequence}, the commit at ${sequence}`,
+    );
+    demand(last.first === firstSequence, `evidence begins at ${last.first}, not ${firstSequence}`);
+    this.#compareState(ledger, entry, bodies.at(-1) ?? new Uint8Array());
+    this.expected.push({ keys, rows, gaps });
+    this.rows += rows.length + gaps.length;
+    if (readRows === undefined) return;
+    compareRows({ keys, rows, gaps }, bodies.slice(0, keys.length).flatMap(readRows));
+  }
+
+  #judge(ledger: Ledger, segments: readonly Segment[]) {
+    const rows: LedgerRow[] = [];
+    const gaps: PlacedGap[] = [];
+    let last: { first: number; sequence: number; digest: string } | undefined;
+    for (const message of segments.flatMap(({ messages }) => messages)) {
+      const digest = messageDigestOf(message);
+      const place = `${ledger.incarnation}-${message.sequence}`;
+      demand(
+        this.#stored.get(place)?.has(digest) === true,
+        `evidence holds a message at ${place} that the broker never had there`,
+      );
+      last = { first: last?.first ?? message.sequence, sequence: message.sequence, digest };
+      const judged = ledger.judge(message);
+      this.verdicts.set(judged.verdict, (this.verdicts.get(judged.verdict) ?? 0) + 1);
+      if (judged.taken !== undefined) this.#takenDigests.add(judged.taken);
+      for (const row of judged.rows) this.#countEvent(row);
+      rows.push(...judged.rows);
+      for (const [at, gap] of judged.gaps.entries()) {
+        gaps.push({ ...gap, seq: message.sequence, idx: judged.rows.length + at });
+      }
+    }
+    return { rows, gaps, last };
+  }
+
+  /** Messages of events are `<sender>#<number>`: each once, and a sender's in order. */
+  #countEvent({ message }: LedgerRow): void {
+    const [, sender = "", number = ""] = /^(.*)#(\d+)$/.exec(String(message)) ?? [];
+    if (sender === "") return;
+    demand(
+      !this.#eventsSeen.has(String(message)),
+      `event ${String(message)} is in the table twice`,
+    );
+    this.#eventsSeen.add(String(message));
+    const before = this.#lastOfSender.get(sender) ?? 0;
+    demand(Number(number) > before, `event ${String(message)} comes after number ${before}`);
+    this.#lastOfSender.set(sender, Number(number));
+  }
+
+  #compareState(ledger: Ledger, { digest }: CommitEntry, body: Uint8Array): void {
+    const stored = JSON.parse(new TextDecoder().decode(body));
+    const expected = { ...ledger.state() as object, digest };
+    const [found, wanted] = [canonical(stored), canonical(expected)];
+    demand(found === wanted, `the state is not what its messages make:\n${found}\n${wanted}`);
+  }
+}
+
+/** The rows of a commit are those that its messages make, each once, and no others. */
+export function compareRows(expected: ExpectedFiles, found: readonly LedgerRow[]): void {
+  const isGap = ({ topic, detail }: LedgerRow): boolean =>
+    topic === "agent/gap" && typeof detail === "object" && detail !== null && "class" in detail &&
+    LEDGER_GAPS.has(String(detail.class));
+  const lines = (rows: readonly unknown[]): string => rows.map(canonical).sort().join("\n");
+  const events = lines(found.filter((row) => !isGap(row)));
+  const wanted = lines(expected.rows);
+  demand(events === wanted, `rows are not those of the messages:\n${events}\n--\n${wanted}`);
+  const gaps = lines(
+    found.filter(isGap).map(({ seq, idx, detail }) => {
+      const { class: kind, count, agent, epoch, batches } = { ...detail as LedgerGap };
+      return { class: kind, count, agent, epoch, batches, seq, idx };
+    }),
+  );
+  const due = lines(expected.gaps);
+  demand(gaps === due, `gap rows are not those of the messages:\n${gaps}\n--\n${due}`);
+}
+
+const LEDGER_GAPS = new Set(["fork", "void", "unreadable", "epoch", "stream"]);
+
+/** Text that is equal for equal values, whatever the order of their fields. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_, each: unknown) =>
+      typeof each === "object" && each !== null && !Array.isArray(each)
+        ? Object.fromEntries(Object.entries(each).filter(([, field]) => field !== undefined).sort())
+        : each,
+  );
+}
+
+export function demand(holds: boolean, violation: string): asserts holds {
+  if (!holds) throw new ViolationError(violation);
+}

@@ -1,0 +1,60 @@
+/**
+ * Runs seeds, one after the other, and prints what came of it as one line of JSON; a failure with the command that
+ * repeats it. Node runs it as it is:
+ *
+ *     node test/simulation/run-seeds.ts --seed 1 --count 100
+ */
+import { parseArgs } from "node:util";
+import process from "node:process";
+import "./software-modules.ts";
+import { replaceGlobals } from "./software-globals.ts";
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string", default: "1" },
+    count: { type: "string", default: "1" },
+    step: { type: "string", default: "1" },
+    trace: { type: "boolean", default: false },
+    each: { type: "boolean", default: false },
+  },
+});
+
+const { World } = await import("./world.ts");
+const { ROW_STAND_IN, parseRows } = await import("./row-stand-in.ts");
+
+const startedMs = Date.now();
+const realNow = Date.now;
+replaceGlobals();
+
+const totals: Record<string, number> = {};
+const first = Number(values.seed);
+const step = Number(values.step);
+const verdicts: Record<string, number> = {};
+for (let at = 0; at < Number(values.count); at++) {
+  const seed = (first + at * step) >>> 0;
+  const trace = values.trace ? { trace: (line: string) => process.stderr.write(`${line}\n`) } : {};
+  const world = new World({ seed, rows: ROW_STAND_IN, readRows: parseRows, ...trace });
+  try {
+    const { verdicts: seen, ...summary } = await world.run();
+    for (const [name, value] of Object.entries(summary)) {
+      if (name !== "seed") totals[name] = (totals[name] ?? 0) + value;
+    }
+    for (const [name, value] of Object.entries(seen)) {
+      verdicts[name] = (verdicts[name] ?? 0) + value;
+    }
+    if (values.each) process.stdout.write(`${JSON.stringify({ ...summary, verdicts: seen })}\n`);
+  } catch (error) {
+    const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const replay = `node test/simulation/run-seeds.ts --seed ${seed} --trace`;
+    const atS = world.time.seconds;
+    process.stdout.write(
+      `${JSON.stringify({ failed: seed, tried: at + 1, atS, reason, replay })}\n`,
+    );
+    if (values.trace && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(1);
+  }
+}
+const ms = realNow() - startedMs;
+process.stdout.write(
+  `${JSON.stringify({ seeds: Number(values.count), ms, ...totals, verdicts })}\n`,
+);

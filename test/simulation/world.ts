@@ -1,0 +1,235 @@
+/**
+ * One run under one seed: agents make events, rivals roll them up, everything that can fail does, and in the end nothing
+ * does any more and all must be in the table.
+ */
+import type { Log } from "../../src/runtime/log.ts";
+import type { RowMaker } from "../../src/pipeline/round-rows.ts";
+import { AgentActor } from "./agent-actor.ts";
+import { AddressedBroker } from "./broker-connection.ts";
+import { SimulatedBroker } from "./broker.ts";
+import { SimulatedBucket } from "./bucket.ts";
+import { drawFaults, drawMishaps, endFaults } from "./faults.ts";
+import type { LedgerRow } from "./ledger.ts";
+import type { Machine } from "./machine.ts";
+import { MishapMaker } from "./mishap-maker.ts";
+import { createRandom, type Random } from "./random.ts";
+import { Referee, ViolationError } from "./referee.ts";
+import { RollupActor } from "./rollup-actor.ts";
+import { SimulatedTime } from "./simulated-time.ts";
+import { SpoolWatch } from "./spool-watch.ts";
+import { enterStage } from "./stage.ts";
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly rows: RowMaker;
+  /** Rows of a data file; undefined when files are read after the run. */
+  readonly readRows: ((body: Uint8Array) => readonly LedgerRow[]) | undefined;
+  /** Told of what happens, when it is wanted. */
+  readonly trace?: (line: string) => void;
+}
+
+export interface RunSummary {
+  readonly seed: number;
+  readonly events: number;
+  readonly simulatedSeconds: number;
+  readonly made: number;
+  readonly durable: number;
+  readonly commits: number;
+  readonly rows: number;
+  readonly versions: number;
+  readonly mismatches: number;
+  readonly verdicts: Readonly<Record<string, number>>;
+}
+
+const START_US = Date.UTC(2026, 4, 17, 23, 58) * 1000;
+/** Most simulated time of trouble, and of the peace after it, s. */
+const TROUBLE_MAX_S = 70;
+const TROUBLE_LEAST_S = 15;
+const PEACE_MAX_S = 4 * 3600;
+const EVENTS_MAX = 600_000;
+
+export class World {
+  readonly #options: RunOptions;
+  readonly #random: Random;
+  readonly time = new SimulatedTime(START_US);
+  readonly bucket = new SimulatedBucket();
+  readonly referee: Referee;
+  readonly #broker: SimulatedBroker;
+  readonly #agents: readonly AgentActor[];
+  readonly #rollups: readonly RollupActor[];
+  #violation: unknown;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#random = createRandom(options.seed);
+    this.#broker = new SimulatedBroker(this.time);
+    this.referee = new Referee({ bucket: this.bucket, readRows: options.readRows });
+    const machines = new Map<string, Machine>();
+    const faults = drawFaults(this.#random);
+    const random = this.#random.fork();
+    const broker = new AddressedBroker(this.#broker);
+    const { time, bucket } = this;
+    const softwareRandom = this.#random.fork();
+    enterStage({ time, random, softwareRandom, machines, faults, broker, bucket });
+    this.#faults = faults;
+    const log = this.#log({});
+    const shards = this.#random.chance(0.3) ? ["0", "1"] as const : ["0"] as const;
+    this.#agents = this.#openAgents(shards, log);
+    this.#rollups = this.#openRollups(shards, log);
+    for (const { machine } of [...this.#agents, ...this.#rollups]) {
+      machines.set(machine.name, machine);
+    }
+    this.#listen();
+  }
+
+  readonly #faults;
+
+  async run(): Promise<RunSummary> {
+    const { time } = this;
+    const actors = [...this.#rollups, ...this.#agents];
+    for (const actor of actors) time.after(this.#random.next() * 2_000_000, () => actor.start());
+    const mishaps = new MishapMaker({
+      random: this.#random.fork(),
+      mishaps: drawMishaps(this.#random),
+      agents: this.#agents,
+      rollups: this.#rollups,
+      note: (what) => this.#trace(`-- ${what}`),
+    });
+    const troubleS = this.#random.between(TROUBLE_LEAST_S, TROUBLE_MAX_S);
+    const limits = { afterEach: () => this.#check(), eventsMax: EVENTS_MAX };
+    await time.run(() => time.seconds >= troubleS, limits);
+    this.#trace("-- peace");
+    endFaults(this.#faults);
+    mishaps.end();
+    for (const agent of this.#agents) agent.isMaking = false;
+    let isLeft = true;
+    const look = (): void => {
+      isLeft = this.#agents.some(({ watch, machine }) => watch?.isEmpty !== true || !machine.isUp);
+      time.after(1_000_000, look);
+    };
+    // What is open in a batcher is flushed meanwhile.
+    time.after(15_000_000, look);
+    const peaceS = time.seconds + PEACE_MAX_S;
+    await time.run(() => !isLeft || time.seconds > peaceS, limits);
+    this.#finish();
+    return this.#summary();
+  }
+
+  #openAgents(shards: readonly string[], log: Log): readonly AgentActor[] {
+    const count = this.#random.between(1, 3);
+    return Array.from({ length: count }, (_, at) => {
+      const agent = new AgentActor({
+        name: `agent-${at + 1}`,
+        shard: shards[at % shards.length] ?? "0",
+        random: this.#random.fork(),
+        log,
+        flushMs: this.#random.between(100, 1_000),
+        pauseUs: this.#random.between(300, 3_000) * 1_000,
+      });
+      agent.watch = new SpoolWatch(
+        agent.machine.disk,
+        ({ ordinal, digest }) =>
+          this.#guard(() =>
+            this.referee.released(`${agent.machine.name}'s batch ${ordinal}`, digest)
+          ),
+      );
+      return agent;
+    });
+  }
+
+  #openRollups(shards: readonly string[], log: Log): readonly RollupActor[] {
+    const isTelling = this.#random.chance(0.2);
+    const intervalMs = this.#random.between(200, 3_000);
+    const segmentMaxBytes = this.#random.chance(0.3) ? 2_000 : 1_000_000;
+    return shards.flatMap((shard) =>
+      ["a", "b"].map((rival) =>
+        new RollupActor({
+          name: `rollup-${shard}${rival}`,
+          shard,
+          random: this.#random.fork(),
+          log,
+          intervalMs,
+          segmentMaxBytes,
+          rows: this.#options.rows,
+          isTelling: isTelling && rival === "a",
+        })
+      )
+    );
+  }
+
+  #listen(): void {
+    const { referee, bucket } = this;
+    bucket.onPut = (key, body) => this.#guard(() => referee.put(key, body));
+    this.#broker.listener = {
+      stored: (stream, message) => this.#guard(() => referee.stored(stream, message)),
+      purged: (stream, before, sentAtUs) =>
+        this.#guard(() => referee.purged(stream, before, sentAtUs)),
+    };
+  }
+
+  /** A violation ends the run after the event, whoever would have caught it in between. */
+  #guard(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#violation ??= error;
+    }
+  }
+
+  #check(): void {
+    if (this.#violation !== undefined) throw this.#violation;
+  }
+
+  /** Everything that was ever durable in a spool is in the table, and no spool holds anything back. */
+  #finish(): void {
+    for (const { machine, watch } of this.#agents) {
+      const missing = [...watch?.batches.values() ?? []].flatMap(({ events }) => events)
+        .filter((id) => !this.referee.hasEvent(id));
+      if (missing.length > 0) {
+        throw new ViolationError(
+          `${machine.name}: ${missing.length} durable events are not in the table: ${
+            missing.slice(0, 5)
+          }`,
+        );
+      }
+      if (watch?.isEmpty !== true) {
+        throw new ViolationError(`${machine.name}: the spool holds on to what is in the table`);
+      }
+    }
+  }
+
+  #summary(): RunSummary {
+    const { referee, time } = this;
+    const batches = this.#agents.flatMap(({ watch }) => [...watch?.batches.values() ?? []]);
+    return {
+      seed: this.#options.seed,
+      events: time.events,
+      simulatedSeconds: Math.round(time.seconds),
+      made: this.#agents.reduce((sum, { made }) => sum + made, 0),
+      durable: batches.reduce((sum, { events }) => sum + events.length, 0),
+      commits: referee.commits,
+      rows: referee.rows,
+      versions: referee.version + 1,
+      mismatches: this.#rollups.reduce((sum, { mismatches }) => sum + mismatches, 0),
+      verdicts: Object.fromEntries(referee.verdicts),
+    };
+  }
+
+  #trace(line: string): void {
+    this.#options.trace?.(`${this.time.seconds.toFixed(6)} ${line}`);
+  }
+
+  #log(fields: Readonly<Record<string, unknown>>): Log {
+    const emit = (level: string) => (message: string, more: object = {}): void => {
+      if (this.#options.trace === undefined) return;
+      this.#trace(`${level} ${message} ${JSON.stringify({ ...fields, ...more })}`);
+    };
+    return {
+      debug: emit("debug"),
+      info: emit("info"),
+      warn: emit("warn"),
+      error: emit("error"),
+      with: (more) => this.#log({ ...fields, ...more }),
+    };
+  }
+}

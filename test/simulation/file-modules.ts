@@ -185,6 +185,44 @@ export function writeFileSync(path: string, data: Uint8Array | string): void {
   node.write(bytesOf(data), 0);
 }
 
+/** Files that were opened at once, by descriptors that no real file has. */
+const openAtOnce = new Map<number, { readonly at: Located; readonly node: FileNode }>();
+const DESCRIPTOR_LEAST = 1_000_000_000;
+let opened = DESCRIPTOR_LEAST;
+
+/** Files of a scratch folder only: what matters after a loss of power is not written so. */
+export function openSync(path: string, flags: string): number {
+  const at = locate(path);
+  if (at === undefined) return realSync.openSync(path, flags);
+  opened += 1;
+  openAtOnce.set(opened, { at, node: at.disk.get(at.path) });
+  return opened;
+}
+
+export function writeSync(file: number, data: Uint8Array, offset: number): number {
+  const node = openAtOnce.get(file)?.node;
+  if (node === undefined) return realSync.writeSync(file, data, offset);
+  const part = data.subarray(offset);
+  node.write(part, offset);
+  return part.length;
+}
+
+export function ftruncateSync(file: number, length: number): void {
+  const node = openAtOnce.get(file)?.node;
+  if (node === undefined) return realSync.ftruncateSync(file, length);
+  node.truncate(length);
+}
+
+export function closeSync(file: number): void {
+  if (!openAtOnce.delete(file)) realSync.closeSync(file);
+}
+
+export function renameSync(from: string, to: string): void {
+  const [at, target] = [locate(from), locate(to)];
+  if (at === undefined || target === undefined) return realSync.renameSync(from, to);
+  at.disk.rename(at.path, target.path);
+}
+
 /** For the stand-in of the row writer, which is no part of the software. */
 export function readSimulated(path: string): Uint8Array {
   const at = locate(path);

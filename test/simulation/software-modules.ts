@@ -15,7 +15,18 @@ const FILES = "./file-modules.ts";
 const CHANCE = "./chance-modules.ts";
 
 const STAND_INS: Readonly<Record<string, StandIn>> = {
-  "node:fs": { file: FILES, names: ["writeFileSync", "createReadStream"] },
+  "node:fs": {
+    file: FILES,
+    names: [
+      "closeSync",
+      "createReadStream",
+      "ftruncateSync",
+      "openSync",
+      "renameSync",
+      "writeFileSync",
+      "writeSync",
+    ],
+  },
   "node:fs/promises": {
     file: FILES,
     names: [

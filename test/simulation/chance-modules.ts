@@ -3,7 +3,8 @@
  * would make two runs of one seed differ: names by chance come from the seed, compression is done at once, and time is
  * simulated.
  */
-import { zstdCompressSync, zstdDecompressSync, type ZstdOptions } from "node:zlib";
+import { zstdCompressSync, type ZstdOptions } from "node:zlib";
+import { openFrame } from "./opened-frames.ts";
 import { stage } from "./stage.ts";
 
 export function randomBytes(size: number): Buffer {
@@ -40,7 +41,13 @@ export function zstdCompress(content: Uint8Array, options: ZstdOptions, done: Do
 }
 
 export function zstdDecompress(frame: Uint8Array, options: ZstdOptions, done: Done): void {
-  atOnce(() => zstdDecompressSync(frame, options), done);
+  atOnce(() => {
+    const content = Buffer.from(openFrame(frame));
+    if (content.length > (options.maxOutputLength ?? Infinity)) {
+      throw new RangeError("as simulated");
+    }
+    return content;
+  }, done);
 }
 
 /** `setTimeout` of `node:timers/promises`. */

@@ -3,8 +3,8 @@
  * message, and which rows it gets. The referee compares it with what the roll-up committed.
  */
 import { createHash } from "node:crypto";
-import { zstdDecompressSync } from "node:zlib";
 import type { StreamMessage } from "../../src/runtime/stream-message.ts";
+import { linesOfFrame } from "./opened-frames.ts";
 
 export interface LedgerRow {
   readonly [column: string]: unknown;
@@ -200,9 +200,7 @@ function headerOf({ headers, payload }: StreamMessage, agent: string): Header | 
 /** The lines of a payload; undefined unless they are as many as the header counts, numbered from 0. */
 function linesOf(payload: Uint8Array, count: number): readonly LedgerRow[] | undefined {
   try {
-    const text = zstdDecompressSync(payload).toString();
-    const lines = text.split("\n").filter((line) => line !== "");
-    const rows = lines.map((line): LedgerRow => JSON.parse(line));
+    const rows = linesOfFrame(payload).map((line): LedgerRow => JSON.parse(line));
     return rows.length === count && rows.every(({ idx }, at) => idx === at) ? rows : undefined;
   } catch (error) {
     // Neither a frame nor JSON: unreadable is what it is called.

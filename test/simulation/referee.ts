@@ -265,13 +265,13 @@ const LEDGER_GAPS = new Set(["fork", "void", "unreadable", "epoch", "stream"]);
 
 /** Text that is equal for equal values, whatever the order of their fields. */
 export function canonical(value: unknown): string {
-  return JSON.stringify(
-    value,
-    (_, each: unknown) =>
-      typeof each === "object" && each !== null && !Array.isArray(each)
-        ? Object.fromEntries(Object.entries(each).filter(([, field]) => field !== undefined).sort())
-        : each,
-  );
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+  const inOrder = fields.sort(([a], [b]) => a < b ? -1 : 1);
+  return `{${
+    inOrder.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field)}`).join()
+  }}`;
 }
 
 export function demand(holds: boolean, violation: string): asserts holds {

@@ -3,7 +3,6 @@
  * same input and keeps the same promises as `writeRoundRows`, so that everything around it is the real thing.
  */
 import { createHash } from "node:crypto";
-import { zstdDecompressSync } from "node:zlib";
 import { encodeHeaders } from "../../src/event/wire.ts";
 import type { Round, RoundMessage } from "../../src/pipeline/round.ts";
 import { RoundTooLargeError, type RowMaker } from "../../src/pipeline/round-rows.ts";
@@ -13,6 +12,7 @@ import type { LocalDataFile } from "../../src/storage/parquet.ts";
 import { ownRowsOf, placeReadable, placeUnreadable } from "../../src/storage/placed-message.ts";
 import { readSimulated, writeFileSync } from "./file-modules.ts";
 import type { LedgerRow } from "./ledger.ts";
+import { linesOfFrame } from "./opened-frames.ts";
 import { stage } from "./stage.ts";
 
 /** Writing takes up to so long, ms. */
@@ -95,8 +95,7 @@ function filesOf(round: Round, rows: readonly LedgerRow[]): LocalDataFile[] {
 function linesOf(path: string, count: number): readonly LedgerRow[] | undefined {
   let lines: readonly LedgerRow[];
   try {
-    const text = zstdDecompressSync(readSimulated(path)).toString();
-    lines = text.split("\n").filter((line) => line !== "").map(parseLine);
+    lines = linesOfFrame(readSimulated(path)).map(parseLine);
   } catch {
     return undefined; // whatever is wrong with it, it is unreadable
   }

@@ -25,6 +25,8 @@ const { ROW_STAND_IN, parseRows } = await import("./row-stand-in.ts");
 const startedMs = Date.now();
 const realNow = Date.now;
 replaceGlobals();
+// Thousands of errors are part of every run; where they come from is only asked in a trace.
+if (!values.trace) Error.stackTraceLimit = 0;
 
 const totals: Record<string, number> = {};
 const first = Number(values.seed);

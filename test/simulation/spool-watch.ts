@@ -2,8 +2,8 @@
  * What the disk of an agent says of its spool, read from its files as they are synced and written: which batches are
  * durable, with the events in them, and which the spool says it needs no more.
  */
-import { zstdDecompressSync } from "node:zlib";
 import { FILE_MAGIC, scanFile } from "../../src/producer/spool-format.ts";
+import { linesOfFrame } from "./opened-frames.ts";
 import type { Disk, FileNode } from "./disk.ts";
 
 export interface DurableBatch {
@@ -49,9 +49,7 @@ export class SpoolWatch {
     for (const { record, payloadAt, payloadBytes } of records) {
       if (record.kind !== "batch") continue;
       const { ordinal, digest } = record;
-      const text = zstdDecompressSync(file.subarray(payloadAt, payloadAt + payloadBytes))
-        .toString();
-      const events = text.split("\n").filter((line) => line !== "")
+      const events = linesOfFrame(file.subarray(payloadAt, payloadAt + payloadBytes))
         .map((line): string => JSON.parse(line).message);
       this.batches.set(ordinal, { ordinal, digest, events });
     }

@@ -33,6 +33,8 @@ export class SimulatedStream {
   readonly createdAtUs: number;
   readonly messages = new Map<number, StoredMessage>();
   lastSequence = 0;
+  /** What the newest message took the place of. */
+  replaced: StoredMessage | undefined;
   readonly #ids = new Map<string, { readonly sequence: number; readonly atUs: number }>();
 
   constructor(settings: StreamSettings, made: { readonly text: string; readonly atUs: number }) {
@@ -63,10 +65,8 @@ export class SimulatedStream {
   }
 
   append({ subject, headers, data, atUs }: Publishing): StoredMessage {
-    if (this.settings.max_msgs_per_subject === 1) {
-      const before = this.lastOf(subject);
-      if (before !== undefined) this.messages.delete(before.sequence);
-    }
+    this.replaced = this.settings.max_msgs_per_subject === 1 ? this.lastOf(subject) : undefined;
+    if (this.replaced !== undefined) this.messages.delete(this.replaced.sequence);
     this.lastSequence += 1;
     const stored = { sequence: this.lastSequence, subject, headers, data, atUs };
     this.messages.set(stored.sequence, stored);

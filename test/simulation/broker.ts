@@ -37,7 +37,12 @@ export type Answer =
   | { readonly kind: "nobody" };
 
 export interface BrokerListener {
-  stored(stream: SimulatedStream, message: StoredMessage): void;
+  /** `replaced` is what stood under its subject, where only one message of each is kept. */
+  stored(
+    stream: SimulatedStream,
+    message: StoredMessage,
+    replaced: StoredMessage | undefined,
+  ): void;
   purged(stream: SimulatedStream, beforeSequence: number, sentAtUs: number): void;
 }
 
@@ -98,7 +103,7 @@ export class SimulatedBroker {
   }
 
   #announce(stream: SimulatedStream, message: StoredMessage): void {
-    this.listener.stored(stream, message);
+    this.listener.stored(stream, message, stream.replaced);
     for (const consumer of this.#consumers.values()) {
       if (consumer.stream === stream) consumer.pump();
     }

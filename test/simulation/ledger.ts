@@ -49,11 +49,16 @@ interface Header {
 }
 
 export class Ledger {
+  readonly shard: string;
   incarnation = "";
   sequence = 0;
   readonly agents = new Map<string, Known>();
   /** `<agent>/<epoch>/<number>` of everything taken, with its digest. */
   readonly taken = new Map<string, string>();
+
+  constructor(shard: string) {
+    this.shard = shard;
+  }
 
   begin(incarnation: string): void {
     if (incarnation === this.incarnation) return;

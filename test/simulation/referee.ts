@@ -3,7 +3,7 @@
  * every purge, every release of a spool. It reads what was written, not what the software believes.
  */
 import { incarnationOf } from "../../src/event/event-id.ts";
-import { messageDigestOf } from "../../src/event/wire.ts";
+import { messageDigestOf, streamOf } from "../../src/event/wire.ts";
 import { parseSegment, type Segment } from "../../src/pipeline/segment.ts";
 import type { SimulatedBucket } from "./bucket.ts";
 import type { SimulatedStream, StoredMessage } from "./broker-stream.ts";
@@ -16,6 +16,9 @@ export class ViolationError extends Error {
 
 export interface RefereeOptions {
   readonly bucket: SimulatedBucket;
+  readonly streams: ReadonlyMap<string, SimulatedStream>;
+  /** Whether an event is, or was, on the disk of its agent for good. */
+  readonly isDurable: (event: string, sender: string) => boolean;
   /** The rows of a data file; undefined when they are read only at the end. */
   readonly readRows: ((body: Uint8Array) => readonly LedgerRow[]) | undefined;
 }
@@ -86,9 +89,13 @@ export class Referee {
     return this.#takenDigests.has(digest);
   }
 
-  stored(stream: SimulatedStream, message: StoredMessage): void {
+  stored(
+    stream: SimulatedStream,
+    message: StoredMessage,
+    replaced: StoredMessage | undefined,
+  ): void {
     const { name } = stream.settings;
-    if (name.startsWith("KV_")) return this.#watermark(message);
+    if (name.startsWith("KV_")) return this.#watermark(message, replaced);
     const place = `${incarnationOf(name, stream.created)}-${message.sequence}`;
     const digests = this.#stored.get(place) ?? new Set();
     const headers = new Map([...message.headers ?? []].map(([key, [value = ""]]) => [key, value]));
@@ -119,10 +126,17 @@ export class Referee {
     if (version !== undefined) this.#logEntry(Number(version), new TextDecoder().decode(body));
   }
 
-  #watermark({ subject, data }: StoredMessage): void {
+  #watermark({ subject, data }: StoredMessage, replaced: StoredMessage | undefined): void {
     const [, , shard = "", agent = ""] = subject.split(".");
     const mark = JSON.parse(new TextDecoder().decode(data));
     const what = `watermark "${shard}.${agent}" ${JSON.stringify(mark)}`;
+    const before = replaced === undefined
+      ? {}
+      : JSON.parse(new TextDecoder().decode(replaced.data));
+    // One of nothing is written when a stream was made again, and may be late.
+    const isBack = before.incarnation === mark.incarnation && mark.sequence > 0 &&
+      mark.sequence < before.sequence;
+    demand(!isBack, `${what} goes back from ${before.sequence}`);
     const committed = this.#committed.get(mark.incarnation) ?? 0;
     demand(mark.sequence <= committed, `${what} is ahead of the table, which is at ${committed}`);
     if (mark.number === 0) return;
@@ -180,7 +194,7 @@ export class Referee {
     const segments = entry.evidence.map((_, at) =>
       parseSegment(bodies[keys.length + at] ?? new Uint8Array())
     );
-    const ledger = this.#ledgers.get(shard) ?? new Ledger();
+    const ledger = this.#ledgers.get(shard) ?? new Ledger(shard);
     this.#ledgers.set(shard, ledger);
     ledger.begin(incarnation);
     const { rows, gaps, last } = this.#judge(ledger, segments);
@@ -208,6 +222,7 @@ export class Referee {
         `evidence holds a message at ${place} that the broker never had there`,
       );
       last = { first: last?.first ?? message.sequence, sequence: message.sequence, digest };
+      this.#requireHole(ledger, message.sequence);
       const judged = ledger.judge(message);
       this.verdicts.set(judged.verdict, (this.verdicts.get(judged.verdict) ?? 0) + 1);
       if (judged.taken !== undefined) this.#takenDigests.add(judged.taken);
@@ -220,6 +235,16 @@ export class Referee {
     return { rows, gaps, last };
   }
 
+  /** What is passed over is not there. */
+  #requireHole({ incarnation, sequence, shard }: Ledger, next: number): void {
+    const name = streamOf(shard);
+    const stream = this.#options.streams.get(name);
+    if (stream === undefined || incarnationOf(name, stream.created) !== incarnation) return;
+    for (let at = sequence + 1; at < next; at++) {
+      demand(!stream.messages.has(at), `message ${at} of "${name}" is passed over`);
+    }
+  }
+
   /** Messages of events are `<sender>#<number>`: each once, and a sender's in order. */
   #countEvent({ message }: LedgerRow): void {
     const [, sender = "", number = ""] = /^(.*)#(\d+)$/.exec(String(message)) ?? [];
@@ -229,6 +254,8 @@ export class Referee {
       `event ${String(message)} is in the table twice`,
     );
     this.#eventsSeen.add(String(message));
+    const isDurable = this.#options.isDurable(String(message), sender);
+    demand(isDurable, `event ${String(message)} travelled before it was durable`);
     const before = this.#lastOfSender.get(sender) ?? 0;
     demand(Number(number) > before, `event ${String(message)} comes after number ${before}`);
     this.#lastOfSender.set(sender, Number(number));

@@ -35,6 +35,7 @@ const NO_METRICS: Metrics = {
   gauge: () => ({ set: nothing }),
   histogram: () => ({ observe: nothing }),
   observed: nothing,
+  observedEach: nothing,
   text: () => Promise.resolve(""),
   contentType: "",
 };

@@ -6,7 +6,8 @@
  */
 import { parseArgs } from "node:util";
 import process from "node:process";
-import "./software-modules.ts";
+import { MUTATIONS } from "./mutations.ts";
+import { plantInSoftware } from "./software-modules.ts";
 import { replaceGlobals } from "./software-globals.ts";
 
 const { values } = parseArgs({
@@ -15,10 +16,17 @@ const { values } = parseArgs({
     count: { type: "string", default: "1" },
     step: { type: "string", default: "1" },
     trace: { type: "boolean", default: false },
+    /** Name of a bug to plant. */
+    mutation: { type: "string" },
     each: { type: "boolean", default: false },
   },
 });
 
+if (values.mutation !== undefined) {
+  const mutation = MUTATIONS.find(({ name }) => name === values.mutation);
+  if (mutation === undefined) throw new RangeError(`Cannot plant "${values.mutation}": unknown`);
+  plantInSoftware(mutation);
+}
 const { World } = await import("./world.ts");
 const { ROW_STAND_IN, parseRows } = await import("./row-stand-in.ts");
 

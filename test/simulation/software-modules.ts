@@ -4,6 +4,7 @@
  * runs in production.
  */
 import { registerHooks } from "node:module";
+import { type Mutation, plant } from "./mutations.ts";
 
 /** What of a module is replaced; the rest of it stays. */
 interface StandIn {
@@ -64,6 +65,13 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
   },
 };
 
+let planted: Mutation | undefined;
+
+/** From now on the software is loaded with this bug in it. */
+export function plantInSoftware(mutation: Mutation): void {
+  planted = mutation;
+}
+
 const SOFTWARE = new URL("../../src/", import.meta.url).href;
 const SCHEME = "simulated:";
 
@@ -80,7 +88,15 @@ registerHooks({
   load(url, context, next) {
     const specifier = url.startsWith(SCHEME) ? url.slice(SCHEME.length) : "";
     const standIn = STAND_INS[specifier];
-    if (standIn === undefined) return next(url, context);
+    if (standIn === undefined) {
+      const loaded = next(url, context);
+      if (planted === undefined || url !== new URL(planted.file, SOFTWARE).href) return loaded;
+      const { source } = loaded;
+      const text = typeof source === "string"
+        ? source
+        : new TextDecoder().decode(source ?? undefined);
+      return { ...loaded, source: plant(text, planted) };
+    }
     const file = new URL(standIn.file, import.meta.url).href;
     const isSdk = specifier.startsWith("@aws-sdk/");
     const rest = isSdk ? "" : `export * from ${JSON.stringify(specifier)};\n`;

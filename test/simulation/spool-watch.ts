@@ -19,6 +19,8 @@ const RECEIPT_RELEASED = 2;
 
 export class SpoolWatch {
   readonly batches = new Map<number, DurableBatch>();
+  /** Messages of all events that ever were durable. */
+  readonly durable = new Set<string>();
   released = 0;
   readonly #read = new Map<string, number>();
   readonly #onReleased: (batch: DurableBatch) => void;
@@ -51,6 +53,7 @@ export class SpoolWatch {
       const { ordinal, digest } = record;
       const events = linesOfFrame(file.subarray(payloadAt, payloadAt + payloadBytes))
         .map((line): string => JSON.parse(line).message);
+      for (const event of events) this.durable.add(event);
       this.batches.set(ordinal, { ordinal, digest, events });
     }
   }

@@ -63,7 +63,15 @@ export class World {
     this.#options = options;
     this.#random = createRandom(options.seed);
     this.#broker = new SimulatedBroker(this.time);
-    this.referee = new Referee({ bucket: this.bucket, readRows: options.readRows });
+    this.referee = new Referee({
+      bucket: this.bucket,
+      streams: this.#broker.streams,
+      isDurable: (event, sender) =>
+        this.#agents.some(({ machine, watch }) =>
+          machine.name === sender && watch?.durable.has(event) === true
+        ),
+      readRows: options.readRows,
+    });
     const machines = new Map<string, Machine>();
     const faults = drawFaults(this.#random);
     const random = this.#random.fork();
@@ -161,7 +169,8 @@ export class World {
     const { referee, bucket } = this;
     bucket.onPut = (key, body) => this.#guard(() => referee.put(key, body));
     this.#broker.listener = {
-      stored: (stream, message) => this.#guard(() => referee.stored(stream, message)),
+      stored: (stream, message, replaced) =>
+        this.#guard(() => referee.stored(stream, message, replaced)),
       purged: (stream, before, sentAtUs) =>
         this.#guard(() => referee.purged(stream, before, sentAtUs)),
     };

@@ -274,18 +274,24 @@ export function compareRows(expected: ExpectedFiles, found: readonly LedgerRow[]
   const isGap = ({ topic, detail }: LedgerRow): boolean =>
     topic === "agent/gap" && typeof detail === "object" && detail !== null && "class" in detail &&
     LEDGER_GAPS.has(String(detail.class));
-  const lines = (rows: readonly unknown[]): string => rows.map(canonical).sort().join("\n");
-  const events = lines(found.filter((row) => !isGap(row)));
-  const wanted = lines(expected.rows);
-  demand(events === wanted, `rows are not those of the messages:\n${events}\n--\n${wanted}`);
-  const gaps = lines(
-    found.filter(isGap).map(({ seq, idx, detail }) => {
-      const { class: kind, count, agent, epoch, batches } = { ...detail as LedgerGap };
-      return { class: kind, count, agent, epoch, batches, seq, idx };
-    }),
+  const events = found.filter((row) => !isGap(row));
+  const gaps = found.filter(isGap).map(({ seq, idx, detail }) => {
+    const { class: kind, count, agent, epoch, batches } = { ...detail as LedgerGap };
+    return { class: kind, count, agent, epoch, batches, seq, idx };
+  });
+  demandSame("rows", events, expected.rows);
+  demandSame("gap rows", gaps, expected.gaps);
+}
+
+function demandSame(what: string, found: readonly unknown[], wanted: readonly unknown[]): void {
+  const [ours, theirs] = [found.map(canonical).sort(), wanted.map(canonical).sort()];
+  if (ours.join("\n") === theirs.join("\n")) return;
+  const more = ours.filter((line) => !theirs.includes(line));
+  const less = theirs.filter((line) => !ours.includes(line));
+  throw new ViolationError(
+    `${what} are not those of the messages, ${ours.length} for ${theirs.length}:\n` +
+      `${more.join("\n")}\n--\n${less.join("\n")}`,
   );
-  const due = lines(expected.gaps);
-  demand(gaps === due, `gap rows are not those of the messages:\n${gaps}\n--\n${due}`);
 }
 
 const LEDGER_GAPS = new Set(["fork", "void", "unreadable", "epoch", "stream"]);

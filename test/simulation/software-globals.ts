@@ -1,4 +1,5 @@
 /** Time and chance that the software and its libraries take from the global scope, replaced for the whole process. */
+import process from "node:process";
 import type { Timer } from "./simulated-time.ts";
 import { stage } from "./stage.ts";
 
@@ -37,6 +38,8 @@ export function replaceGlobals(): void {
   };
   replace(Date, "now", () => Math.floor(stage().time.nowUs / 1000));
   replace(performance, "now", () => (stage().time.nowUs - stage().time.startedUs) / 1000);
+  // A part of what a process tells of itself.
+  replace(process, "pid", 1);
   replace(Math, "random", () => stage().softwareRandom.next());
   replace(globalThis, "clearTimeout", clear);
   replace(globalThis, "clearInterval", clear);

@@ -43,8 +43,8 @@ export interface RunSummary {
 
 const START_US = Date.UTC(2026, 4, 17, 23, 58) * 1000;
 /** Most simulated time of trouble, and of the peace after it, s. */
-const TROUBLE_MAX_S = 70;
-const TROUBLE_LEAST_S = 15;
+const TROUBLE_MAX_S = 45;
+const TROUBLE_LEAST_S = 10;
 const PEACE_MAX_S = 4 * 3600;
 const EVENTS_MAX = 600_000;
 

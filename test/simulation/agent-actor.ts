@@ -2,6 +2,7 @@
 import type { Log } from "../../src/runtime/log.ts";
 import { openProducer } from "../../src/producer/open-producer.ts";
 import type { Producer } from "../../src/producer/producer.ts";
+import type { DiskCopy } from "./disk.ts";
 import { Machine } from "./machine.ts";
 import type { Random } from "./random.ts";
 import { SIMULATED_ROOT } from "./file-modules.ts";
@@ -22,6 +23,12 @@ const BURST_MAX = 4;
 const DOWN_US = 8_000_000;
 const REOPEN_US = 1_000_000;
 
+/** The disk of an agent at some moment, and what a watcher knew of it. */
+export interface AgentCopy {
+  readonly disk: DiskCopy;
+  readonly remember: (() => void) | undefined;
+}
+
 export class AgentActor {
   readonly machine: Machine;
   watch: SpoolWatch | undefined;
@@ -30,6 +37,8 @@ export class AgentActor {
   /** Events made so far, by all lives. */
   made = 0;
   isMaking = true;
+  /** Its disk was once set back. */
+  isRestored = false;
 
   constructor(options: AgentActorOptions) {
     this.#options = options;
@@ -48,6 +57,22 @@ export class AgentActor {
     this.#producer = undefined;
     this.machine.kill(options);
     stage().time.after(this.#options.random.next() * DOWN_US, () => this.start());
+  }
+
+  /** A copy of its disk, as a snapshot of a virtual machine is. */
+  copyDisk(): AgentCopy {
+    return { disk: this.machine.disk.copy(), remember: this.watch?.copy() };
+  }
+
+  /** The machine goes on from a copy: what it did since then never was, but for what others know of it. */
+  restoreDisk({ disk, remember }: AgentCopy): void {
+    this.isRestored = true;
+    this.#producer = undefined;
+    const isUp = this.machine.isUp;
+    if (isUp) this.machine.kill({ isPowerLost: false });
+    this.machine.disk.restore(disk);
+    remember?.();
+    if (isUp) stage().time.after(this.#options.random.next() * DOWN_US, () => this.start());
   }
 
   async #live(life: number): Promise<void> {

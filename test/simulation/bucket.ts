@@ -19,6 +19,8 @@ export type Condition =
 export class SimulatedBucket {
   readonly #objects = new Map<string, ObjectVersion[]>();
   #writes = 0;
+  /** Nothing of it can be reached, though some of what is sent still arrives. */
+  isDown = false;
   /** Told of every object that was put, once it stands there. */
   onPut: (key: string, body: Uint8Array) => void = () => undefined;
 

@@ -25,6 +25,13 @@ export class FileNode {
     return this.#bytes.subarray(0, this.length);
   }
 
+  copy(): FileNode {
+    const copy = new FileNode();
+    copy.write(this.bytes, 0);
+    copy.sync();
+    return copy;
+  }
+
   write(data: Uint8Array, at: number): void {
     const end = at + data.length;
     if (at < this.#durable.length && this.#isShared) {
@@ -65,6 +72,12 @@ export class FileNode {
     this.write(content, 0);
     this.sync();
   }
+}
+
+/** What a disk held at some moment; given back once. */
+export interface DiskCopy {
+  readonly names: ReadonlyMap<string, FileNode>;
+  readonly folders: ReadonlySet<string>;
 }
 
 export class Disk {
@@ -146,6 +159,22 @@ export class Disk {
       if (node === undefined) this.#durableNames.delete(path);
       else this.#durableNames.set(path, node);
     }
+  }
+
+  /** Its files as they are now, all of them there for good. */
+  copy(): DiskCopy {
+    const nodes = new Map([...new Set(this.#names.values())].map((node) => [node, node.copy()]));
+    const names = new Map<string, FileNode>();
+    for (const [path, node] of this.#names) names.set(path, nodes.get(node) ?? node);
+    return { names, folders: new Set(this.#folders) };
+  }
+
+  restore({ names, folders }: DiskCopy): void {
+    this.#names.clear();
+    this.#folders.clear();
+    for (const [path, node] of names) this.#names.set(path, node);
+    for (const folder of folders) this.#folders.add(folder);
+    this.#durableNames = new Map(names);
   }
 
   losePower(random: Random): void {

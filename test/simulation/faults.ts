@@ -47,6 +47,9 @@ export interface Mishaps {
   nonsenseSent: number;
   clockJumped: number;
   diskFull: number;
+  /** The disk of an agent is as it was some time before. */
+  diskRestored: number;
+  storeDown: number;
 }
 
 const NO_FAULTS: Faults = {
@@ -98,6 +101,8 @@ const MOST_OFTEN: Mishaps = {
   nonsenseSent: 3,
   clockJumped: 10,
   diskFull: 30,
+  diskRestored: 25,
+  storeDown: 25,
 };
 
 /** How likely a kind is part of a seed's mixture. */

@@ -18,6 +18,8 @@ export interface MishapOptions {
 
 const DOWN_US = 8_000_000;
 const FULL_US = 10_000_000;
+const STORE_DOWN_US = 25_000_000;
+const RESTORE_US = 15_000_000;
 const TAIL_MAX = 6;
 const SKEW_US = 100_000_000_000;
 const SMALL_SKEW_US = 3_000_000;
@@ -36,8 +38,9 @@ export class MishapMaker {
   /** No more of it; what is down comes back. */
   end(): void {
     this.#isOver = true;
-    const { broker } = stage();
+    const { broker, bucket } = stage();
     if (!broker.isUp) broker.comeBack();
+    bucket.isDown = false;
     for (const { machine } of this.#options.agents) machine.disk.isFull = false;
   }
 
@@ -55,7 +58,7 @@ export class MishapMaker {
 
   #happen(name: keyof Mishaps): void {
     const { random, agents, rollups } = this.#options;
-    const { time, broker } = stage();
+    const { time, broker, bucket } = stage();
     const agent = agents[random.between(0, agents.length - 1)];
     const rollup = rollups[random.between(0, rollups.length - 1)];
     const stream = this.#anyStream();
@@ -88,6 +91,12 @@ export class MishapMaker {
         if (rollup !== undefined) rollup.machine.skewUs = (random.next() - 0.5) * SMALL_SKEW_US;
         return;
       }
+      case "diskRestored":
+        return this.#restoreLater(agent);
+      case "storeDown":
+        bucket.isDown = true;
+        time.after(random.next() * STORE_DOWN_US, () => bucket.isDown = false);
+        return;
       case "diskFull": {
         if (agent === undefined) return;
         const { disk } = agent.machine;
@@ -96,6 +105,13 @@ export class MishapMaker {
         return;
       }
     }
+  }
+
+  #restoreLater(agent: AgentActor | undefined): void {
+    const copy = agent?.copyDisk();
+    stage().time.after(this.#options.random.next() * RESTORE_US, () => {
+      if (!this.#isOver && copy !== undefined) agent?.restoreDisk(copy);
+    });
   }
 
   #restartBroker(): void {

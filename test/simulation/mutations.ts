@@ -22,21 +22,16 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a log entry is written over",
-    file: "storage/s3-store.ts",
-    line: 'const work = () => this.#put({ ...target, Body: body, IfNoneMatch: "*" }, options);',
-    becomes: "const work = () => this.#put({ ...target, Body: body }, options);",
+    file: "storage/delta-table.ts",
+    line: "const outcome = await this.#store.putIfAbsent(deltaLogKey(version), body, options);",
+    becomes:
+      'const outcome = await this.#store.put(deltaLogKey(version), body, options) ?? "created";',
   },
   {
     name: "a commit whose answer was lost is believed without reading it back",
     file: "storage/delta-table.ts",
     line: 'return entry.isWork && found === commitId ? "written" : "lost";',
     becomes: 'return entry.isWork ? "written" : "lost";',
-  },
-  {
-    name: "a refusal after a lost answer counts as another's success",
-    file: "storage/s3-attempt.ts",
-    line: 'if (kind === "unknown") hidden ??= { error };',
-    becomes: "",
   },
   {
     name: "an object whose fate is unknown is taken for written",
@@ -90,26 +85,22 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "agents are told of what is not committed yet",
     file: "pipeline/rollup-session.ts",
-    line: "const writing = before.then(() => this.#watermarks.write(this.#state, agents));",
-    becomes: "const writing = before.then(() => this.#watermarks.write(this.#collected, agents));",
+    line:
+      "this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#state });",
+    becomes:
+      "this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#collected });",
   },
   {
     name: "the message at the committed sequence is purged",
-    file: "pipeline/rollup-session.ts",
-    line: "const beforeSequence = this.#state.sequence;",
-    becomes: "const beforeSequence = this.#state.sequence + 1;",
+    file: "pipeline/truncation.ts",
+    line: "return Math.max(1, Math.min(committed, young ?? Infinity, needed ?? Infinity));",
+    becomes: "return Math.max(1, Math.min(committed + 1, young ?? Infinity, needed ?? Infinity));",
   },
   {
     name: "a stream that was made again is purged",
-    file: "pipeline/rollup-session.ts",
-    line: "if (stream?.created !== this.#start.created) {",
-    becomes: "if (stream === undefined) {",
-  },
-  {
-    name: "a round is committed of which the stream holds something else by then",
-    file: "pipeline/rollup-session.ts",
-    line: "await this.#requireSameStream(round);",
-    becomes: "",
+    file: "pipeline/truncation.ts",
+    line: "if (status?.created !== created) return undefined;",
+    becomes: "if (status === undefined) return undefined;",
   },
   {
     name: "a stream that was made again goes on under the old incarnation",
@@ -117,12 +108,6 @@ export const MUTATIONS: readonly Mutation[] = [
     line:
       "state: known.incarnation === incarnation ? known : startIncarnation(known, incarnation),",
     becomes: "state: known,",
-  },
-  {
-    name: "a stream that lost its tail is read on",
-    file: "pipeline/stream-start.ts",
-    line: "if (stream.lastSequence < sequence) {",
-    becomes: "if (stream.lastSequence < sequence) return undefined; else if (false) {",
   },
   {
     name: "an older watermark replaces a newer one",

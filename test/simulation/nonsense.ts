@@ -33,6 +33,7 @@ export function createNonsense(random: Random): Nonsense {
       "next",
       "fork",
       "early",
+      "twin",
       "unreadable",
       "count",
       "digest",
@@ -47,7 +48,11 @@ export function createNonsense(random: Random): Nonsense {
       : zstdCompressSync(text, { pledgedSrcSize: text.length });
     const digest = createHash("sha256").update(kind === "void" ? text : payload).digest("hex");
     const isFork = kind === "fork";
-    const number = kind === "early" ? chain.number + 3 : chain.number + 1;
+    const number = kind === "early"
+      ? chain.number + 3
+      : kind === "twin"
+      ? Math.max(1, chain.number)
+      : chain.number + 1;
     const fields = headers();
     const set = (name: string, value: string): void => fields.set(`Probity-${name}`, value);
     set("Host", "rogue");
@@ -64,7 +69,7 @@ export function createNonsense(random: Random): Nonsense {
     set("Schema", "1");
     fields.set("Content-Encoding", "zstd");
     const isTaken = ["next", "unreadable", "count", "void"].includes(kind) ||
-      (isFork && number === 1);
+      (isFork && number === 1) || (kind === "twin" && chain.number === 0);
     if (isTaken) chains.set(`${shard}/${agent}/${epoch}`, { number, digest });
     return { subject: `audit.${shard}.${agent}`, headers: fields, data: payload };
   };

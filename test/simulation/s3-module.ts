@@ -3,6 +3,7 @@
  * may get lost on either way. A request that left a machine arrives even if the machine dies meanwhile.
  */
 import type { Condition } from "./bucket.ts";
+import type { Random } from "./random.ts";
 import { type Life, lifeAt, never, stage } from "./stage.ts";
 
 interface Input {
@@ -66,6 +67,8 @@ const STALE_US = 4_000_000;
 /** How long a client waits for an answer that does not come. */
 const SILENCE_US = 5_000_000;
 const LATE_US = 12_000_000;
+/** Of what is sent to a bucket that cannot be reached. */
+const ARRIVES_SHARE = 0.2;
 
 export class S3Client {
   readonly #life: Life;
@@ -109,7 +112,7 @@ function travel(
   command: Command,
   { reply }: { readonly reply: (delayUs: number, work: () => unknown) => void },
 ): void {
-  const { time, random, faults } = stage();
+  const { time, random, faults, bucket } = stage();
   const { kind, input } = command;
   const isWrite = kind === "put" || kind === "delete";
   const isConditional = input.IfNoneMatch !== undefined || input.IfMatch !== undefined;
@@ -120,16 +123,19 @@ function travel(
   const fails = (error: S3Fault) => (): never => {
     throw error;
   };
+  if (bucket.isDown) {
+    const arrives = isWrite && random.chance(ARRIVES_SHARE);
+    if (arrives) time.after(there, () => void settle(() => perform(command)));
+    const isBusy = !arrives && random.chance(0.3);
+    return reply(silence, fails(isBusy ? new S3Fault("SlowDown", { status: 503 }) : cut(random)));
+  }
   if (random.chance(faults.storeBusy)) {
     return reply(there + back, fails(new S3Fault("SlowDown", { status: 503 })));
   }
   if (isConditional && random.chance(faults.storeConflict)) {
     return reply(there, fails(new S3Fault("ConditionalRequestConflict", { status: 409 })));
   }
-  const isCut = random.chance(0.5);
-  const lost = isCut
-    ? new S3Fault("Error", { code: "ECONNRESET" })
-    : new S3Fault("InternalError", { status: 500 });
+  const lost = cut(random);
   if (random.chance(faults.storeRequestLost)) return reply(silence, fails(lost));
   if (isWrite && random.chance(faults.storeLate)) {
     time.after(random.next() * LATE_US, () => void settle(() => perform(command)));
@@ -144,6 +150,13 @@ function travel(
       throw outcome.error;
     });
   });
+}
+
+/** An error that does not say whether anything was done. */
+function cut(random: Random): S3Fault {
+  return random.chance(0.5)
+    ? new S3Fault("Error", { code: "ECONNRESET" })
+    : new S3Fault("InternalError", { status: 500 });
 }
 
 type Outcome = { readonly ok: true; readonly value: unknown } | {

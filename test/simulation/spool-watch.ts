@@ -18,7 +18,7 @@ const RECEIPT_BYTES = 32;
 const RECEIPT_RELEASED = 2;
 
 export class SpoolWatch {
-  readonly batches = new Map<number, DurableBatch>();
+  batches: ReadonlyMap<number, DurableBatch> = new Map();
   /** Messages of all events that ever were durable. */
   readonly durable = new Set<string>();
   released = 0;
@@ -40,6 +40,16 @@ export class SpoolWatch {
     return this.batches.size === 0 || Math.max(...this.batches.keys()) <= this.released;
   }
 
+  /** What it knows of the disk now, to be given back when the disk is set back. */
+  copy(): () => void {
+    const { batches, released } = this;
+    return () => {
+      this.batches = batches;
+      this.released = released;
+      this.#read.clear();
+    };
+  }
+
   #readSegment(path: string, node: FileNode): void {
     const from = this.#read.get(path) ?? FILE_MAGIC.length;
     // A file that was cut back is read again from its beginning: a batch is known by its number.
@@ -54,7 +64,7 @@ export class SpoolWatch {
       const events = linesOfFrame(file.subarray(payloadAt, payloadAt + payloadBytes))
         .map((line): string => JSON.parse(line).message);
       for (const event of events) this.durable.add(event);
-      this.batches.set(ordinal, { ordinal, digest, events });
+      this.batches = new Map(this.batches).set(ordinal, { ordinal, digest, events });
     }
   }
 

@@ -70,6 +70,8 @@ export class World {
         this.#agents.some(({ machine, watch }) =>
           machine.name === sender && watch?.durable.has(event) === true
         ),
+      isRestored: (sender) =>
+        this.#agents.some(({ machine, isRestored }) => machine.name === sender && isRestored),
       readRows: options.readRows,
     });
     const machines = new Map<string, Machine>();
@@ -193,7 +195,8 @@ export class World {
   #finish(): void {
     for (const { machine, watch } of this.#agents) {
       const missing = [...watch?.batches.values() ?? []].flatMap(({ events }) => events)
-        .filter((id) => !this.referee.hasEvent(id));
+        // What the producer tells of itself has no name of its own.
+        .filter((id) => id.startsWith(`${machine.name}#`) && !this.referee.hasEvent(id));
       if (missing.length > 0) {
         throw new ViolationError(
           `${machine.name}: ${missing.length} durable events are not in the table: ${

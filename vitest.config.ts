@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 const serverTests = ["test/integration/**/*.test.ts"];
+const simulationTests = ["test/simulation/**/*.test.ts"];
 
 export default defineConfig({
   test: {
@@ -10,7 +11,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: serverTests,
+          exclude: [...serverTests, ...simulationTests],
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
           // Many wait for a disk or a child: one more worker than there are processors uses the time.
@@ -23,6 +24,14 @@ export default defineConfig({
           include: serverTests,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "simulation",
+          include: simulationTests,
+          // Its processes take all processors.
           fileParallelism: false,
         },
       },

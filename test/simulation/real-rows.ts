@@ -82,8 +82,9 @@ async function readBack(
   },
 ): Promise<readonly LedgerRow[]> {
   if (keys.length === 0) return [];
-  const paths = keys.map((key, at) => {
-    const path = join(folder, `read-${at}.parquet`);
+  const paths = keys.map((key) => {
+    // A name of its own: DuckDB remembers files by their paths.
+    const path = join(folder, basename(key));
     writeFileSync(path, bucket.at(key)?.body ?? new Uint8Array());
     return literalOf(path);
   });

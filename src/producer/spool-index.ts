@@ -45,6 +45,8 @@ export interface SpoolIndex {
   /** The batch's payload is gone; `place` is where that is written. */
   putVoid(facts: BatchFacts, place: RecordPlace, reason: string): void;
   setStored(ordinal: number, stored: StreamPlace): void;
+  /** Batches above an ordinal are stored nowhere: they are of another epoch now. */
+  forgetStored(above: number): void;
   addPositions(positions: RingPositions | undefined): void;
   /** Forgets batches up to an ordinal; returns the files that none needs any more. */
   release(ordinal: number): readonly number[];
@@ -209,6 +211,13 @@ function createIndex(start: IndexStart): SpoolIndex {
       if (entry === undefined) return;
       if (entry.stored === undefined) unpublished -= 1;
       entries.set(ordinal, { ...entry, stored });
+    },
+    forgetStored(above) {
+      for (const [ordinal, entry] of entries) {
+        if (ordinal <= above || entry.stored === undefined) continue;
+        unpublished += 1;
+        entries.set(ordinal, { ...entry, stored: undefined });
+      }
     },
     addPositions(more) {
       positions = { ...positions, ...more };

@@ -4,7 +4,8 @@
  *
  * ```
  * file   = entry …
- * entry  = u32 CRC-32 of the rest, u32 kind (1 place, 2 released), u64 ordinal, u64 sequence, 8 bytes incarnation
+ * entry  = u32 CRC-32 of the rest, u32 kind (1 place, 2 released, 3 none above), u64 ordinal, u64 sequence,
+ *          8 bytes incarnation
  * ```
  */
 import { open, readFile, rename } from "node:fs/promises";
@@ -26,11 +27,14 @@ export interface Receipts extends AsyncDisposable {
   readonly released: number;
   recordPlace(ordinal: number, place: StreamPlace): void;
   recordReleased(ordinal: number): void;
+  /** Batches above an ordinal are of another epoch now, and stored nowhere. */
+  forgetPlaces(above: number): void;
 }
 
 const ENTRY_BYTES = 32;
 const KIND_PLACE = 1;
 const KIND_RELEASED = 2;
+const KIND_FORGOTTEN = 3;
 /** The file is written anew, without what is released, when it is longer than this and twice what is of use. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 const NO_PLACE: StreamPlace = { incarnation: "", sequence: 0 };
@@ -49,6 +53,7 @@ export async function openReceipts(directory: string): Promise<Receipts> {
   for (const { kind, ordinal, place } of known) {
     if (kind === KIND_PLACE) places.set(ordinal, place);
     if (kind === KIND_RELEASED) released = Math.max(released, ordinal);
+    if (kind === KIND_FORGOTTEN) removeAbove(places, ordinal);
   }
   const opened = { places: new Map(places), released };
   let file = await open(path, "a", 0o600);
@@ -84,11 +89,22 @@ export async function openReceipts(directory: string): Promise<Receipts> {
       }
       write({ kind: KIND_RELEASED, ordinal: released, place: NO_PLACE });
     },
+    forgetPlaces(above) {
+      if (removeAbove(places, above) === 0) return;
+      write({ kind: KIND_FORGOTTEN, ordinal: above, place: NO_PLACE });
+    },
     async [Symbol.asyncDispose]() {
       await work;
       await Promise.allSettled([file.close()]);
     },
   };
+}
+
+/** How many were there. */
+function removeAbove(places: Map<number, StreamPlace>, above: number): number {
+  const gone = [...places.keys()].filter((ordinal) => ordinal > above);
+  for (const ordinal of gone) places.delete(ordinal);
+  return gone.length;
 }
 
 /** The file with only what is still of use; opened to append. */

@@ -137,6 +137,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     stored: receipts.places,
   });
   const breaks = found.filter(({ base }) => before.epochs.every((each) => each.base !== base));
+  for (const { base } of breaks) forgetPlaces(base, { index, receipts });
   const identity = continueEpochs(before, { index, breaks, shard });
   if (identity !== before) await writeIdentity(directory, identity);
   const writer = stack.use(createSpoolWriter({ ...options, bytesMax, segments, index }));
@@ -144,6 +145,15 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     { directory, identity, index, breaks, receipts, segments, writer },
     stack.move(),
   );
+}
+
+/** Batches that go over to a new epoch are published anew: what the broker stored was of the epoch before. */
+function forgetPlaces(
+  base: number,
+  { index, receipts }: { readonly index: SpoolIndex; readonly receipts: Receipts },
+): void {
+  index.forgetStored(base);
+  receipts.forgetPlaces(base);
 }
 
 /** Epochs as they are after opening: one for this shard at the end, and one after each break. */
@@ -313,6 +323,7 @@ class OpenSpool implements Spool {
     const at = this.#identity.epochs.indexOf(epoch) + 1;
     const epochs = this.#identity.epochs.toSpliced(at, 0, made);
     await this.#writeIdentity({ ...this.#identity, epochs, released: base });
+    forgetPlaces(base, this.#parts);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

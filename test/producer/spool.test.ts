@@ -149,6 +149,28 @@ describe("a spool", () => {
     expect((await spool.read(2)).header.epoch).not.toBe(first);
   });
 
+  it("takes nothing for stored in a new epoch that was stored in the one before", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const place = (sequence: number) => ({ incarnation: "00000001", sequence });
+    const stored = (spool: Spool) => spool.head().batches.map((each) => each.stored?.sequence);
+    {
+      await using spool = await open(folder.path);
+      await spool.append(["a", "b", "c"].map((text) => batch(text)), undefined);
+      for (const number of [1, 2, 3]) spool.recordStored(number, place(number));
+      await spool.release(1);
+      await spool.startEpoch();
+      expect(stored(spool)).toEqual([undefined, undefined]);
+      expect(spool.unpublished).toBe(2);
+    }
+    {
+      await using spool = await open(folder.path);
+      expect(stored(spool)).toEqual([undefined, undefined]);
+      spool.recordStored(1, place(7));
+    }
+    await using spool = await open(folder.path);
+    expect(stored(spool)).toEqual([7, undefined]);
+  });
+
   it("ends the epoch of its old shard before it begins one in another", async () => {
     await using folder = await openTemporaryFolder("spool");
     {

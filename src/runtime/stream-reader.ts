@@ -22,6 +22,8 @@ export interface ReadStreamOptions {
   readonly created?: string;
   /** Bytes that may be on their way or waiting; 8 MiB by default, at least 2 MiB. */
   readonly maxBytes?: number;
+  /** After so long without a message the broker is asked for the next one anew, in milliseconds; 30 s by default. */
+  readonly pullMs?: number;
   /** Ends the reading without an error. */
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
@@ -48,7 +50,8 @@ const INACTIVE_MS = 60_000;
 const LOOK_INACTIVE_MS = 5_000;
 
 export async function* readStream(options: ReadStreamOptions): AsyncGenerator<StreamMessage, void> {
-  const { connection, stream, signal, clock = systemClock, maxBytes = MAX_BYTES } = options;
+  const { connection, stream, signal, clock = systemClock } = options;
+  const { maxBytes = MAX_BYTES, pullMs = PULL_EXPIRES_MS } = options;
   if (maxBytes < MAX_BYTES_LEAST) {
     throw new RangeError(`Cannot read with maxBytes ${maxBytes}: less than ${MAX_BYTES_LEAST}`);
   }
@@ -59,7 +62,7 @@ export async function* readStream(options: ReadStreamOptions): AsyncGenerator<St
   while (!isStopped()) {
     try {
       created = await checkStream(options, { created, next });
-      await using pull = await openPull({ connection, stream, next, maxBytes });
+      await using pull = await openPull({ connection, stream, next, maxBytes, pullMs });
       // A reader that ends before it brought anything counts as a failure, so that none is made in a tight loop.
       failures += 1;
       for (;;) {
@@ -69,6 +72,7 @@ export async function* readStream(options: ReadStreamOptions): AsyncGenerator<St
         next = message.sequence + 1;
         yield message;
       }
+      if (pull.isIdle) failures = 0;
     } catch (error) {
       if (error instanceof StreamChangedError || connection.isClosed()) throw error;
       failures += 1;
@@ -125,6 +129,8 @@ async function checkStream(
 interface Pull extends AsyncDisposable {
   /** The next message, or undefined once the reader has to be made anew or the signal is aborted. */
   next(signal: AbortSignal | undefined): Promise<StreamMessage | undefined>;
+  /** It ended because no message came. */
+  readonly isIdle: boolean;
 }
 
 interface PullOptions {
@@ -132,6 +138,7 @@ interface PullOptions {
   readonly stream: string;
   readonly next: number;
   readonly maxBytes: number;
+  readonly pullMs: number;
 }
 
 async function openPull(options: PullOptions): Promise<Pull> {
@@ -150,6 +157,9 @@ async function openPull(options: PullOptions): Promise<Pull> {
   const pull = new ConsumerPull({ ...options, consumer });
   return {
     next: (signal) => pull.next(signal),
+    get isIdle() {
+      return pull.isIdle;
+    },
     async [Symbol.asyncDispose]() {
       pull.close();
       if (connection.isClosed()) return;
@@ -165,6 +175,7 @@ class ConsumerPull {
   readonly #subject: string;
   readonly #inbox: string;
   readonly #maxBytes: number;
+  readonly #pullMs: number;
   readonly #subscription: Subscription;
   readonly #endWatch: () => void;
   readonly #queue: { readonly message: StreamMessage; readonly sizeBytes: number }[] = [];
@@ -174,13 +185,17 @@ class ConsumerPull {
   #openMessages = 0;
   #deliveries = 0;
   #hasEnded = false;
+  /** Messages that the open pull has brought. */
+  #brought = 0;
+  isIdle = false;
   #heardAtMs = performance.now();
   #wake: () => void = () => undefined;
 
   constructor(options: PullOptions & { readonly consumer: string }) {
-    const { connection, stream, consumer, maxBytes } = options;
+    const { connection, stream, consumer, maxBytes, pullMs } = options;
     this.#connection = connection;
     this.#maxBytes = maxBytes;
+    this.#pullMs = pullMs;
     this.#subject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
     this.#inbox = createReplySubject(connection);
     this.#subscription = connection.subscribe(`${this.#inbox}.*`, {
@@ -221,12 +236,14 @@ class ConsumerPull {
     if (this.#openMessages > 0 || !isSpace || this.#hasEnded || this.#connection.isClosed()) return;
     this.#pulls += 1;
     this.#openMessages = PULL_MESSAGES;
+    this.#brought = 0;
     this.#heardAtMs = performance.now();
     const request = {
       batch: PULL_MESSAGES,
       max_bytes: Math.floor(this.#maxBytes / 2),
-      expires: PULL_EXPIRES_MS * 1_000_000,
-      idle_heartbeat: HEARTBEAT_MS * 1_000_000,
+      expires: this.#pullMs * 1_000_000,
+      // More than half of the pull's life is refused.
+      idle_heartbeat: Math.min(HEARTBEAT_MS, this.#pullMs / 2) * 1_000_000,
     };
     this.#connection.publish(this.#subject, JSON.stringify(request), {
       reply: `${this.#inbox}.${this.#pulls}`,
@@ -246,7 +263,9 @@ class ConsumerPull {
     if (code === 100 || !isCurrent) return;
     const description = message.headers?.description ?? "";
     const isOver = code === 404 || code === 408 || (code === 409 && /maxbytes/i.test(description));
-    if (isOver) this.#openMessages = 0;
+    // A delivery that was lost on its way shows at the next one. When none comes, only asking anew shows it.
+    this.isIdle = code === 408 && this.#brought === 0;
+    if (isOver && !this.isIdle) this.#openMessages = 0;
     else this.#end();
   }
 
@@ -255,6 +274,7 @@ class ConsumerPull {
     if (place === undefined || place.delivery !== this.#deliveries + 1) return this.#end();
     if (this.#hasEnded) return;
     this.#deliveries = place.delivery;
+    this.#brought += 1;
     this.#openMessages = Math.max(0, this.#openMessages - 1);
     const sizeBytes = message.data.length + HEADER_BYTES;
     this.#waitingBytes += sizeBytes;

@@ -37,6 +37,27 @@ async function publish(connection: NatsConnection, from: number, to: number, siz
   }
 }
 
+/** The same connection, except that the first delivery of one message never comes. */
+function losingDelivery(connection: NatsConnection, sequence: number): NatsConnection {
+  let isLost = false;
+  const subscribe: NatsConnection["subscribe"] = (subject, options = {}) =>
+    connection.subscribe(subject, {
+      ...options,
+      callback(error, message) {
+        const isIt = message.reply?.split(".")[5] === String(sequence);
+        if (isIt && !isLost) isLost = true;
+        else options.callback?.(error, message);
+      },
+    });
+  return new Proxy(connection, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (name === "subscribe") return subscribe;
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
 function numberIn(message: StreamMessage): number {
   const { buffer, byteOffset } = message.payload;
   return new DataView(buffer, byteOffset).getUint32(0);
@@ -157,6 +178,18 @@ describe.runIf(canRunNats())("a stream", () => {
       if (taken === 40) break;
     }
     expect(most).toBeLessThanOrEqual(4.2 * 1024 * 1024);
+  });
+
+  it("is read to its end although the last delivery is lost on its way", async () => {
+    const from = (await openStream(connection, "LOG"))?.lastSequence ?? 0;
+    await publish(connection, 301, 303);
+    const reading = readStream({
+      connection: losingDelivery(connection, from + 3),
+      stream: "LOG",
+      fromSequence: from + 1,
+      pullMs: 1_000,
+    });
+    expect((await take(3, reading)).map(numberIn)).toEqual([301, 302, 303]);
   });
 });
 

@@ -43,14 +43,15 @@ export class Machine {
     const { time } = stage();
     const { life } = this;
     const isAlive = (): boolean => this.isUp && this.life === life;
-    return {
+    const clock = {
       nowUs: () => time.nowUs + Math.round(this.skewUs),
       elapsedMs: () => time.seconds * 1_000,
-      sleep: (ms, signal) =>
+      sleep: (ms: number, signal?: AbortSignal) =>
         time.sleep(ms, signal).then(
           () => isAlive() ? undefined : never<void>(),
           (error) => isAlive() ? Promise.reject(error) : never<void>(),
         ),
     };
+    return clock;
   }
 }

@@ -21,8 +21,7 @@ const FULL_US = 10_000_000;
 const STORE_DOWN_US = 25_000_000;
 const RESTORE_US = 15_000_000;
 const TAIL_MAX = 6;
-const SKEW_US = 100_000_000_000;
-const SMALL_SKEW_US = 3_000_000;
+const SKEW_US = 3_000_000;
 
 export class MishapMaker {
   readonly #options: MishapOptions;
@@ -88,7 +87,7 @@ export class MishapMaker {
         return;
       case "clockJumped": {
         if (agent !== undefined) agent.machine.skewUs = (random.next() - 0.5) * SKEW_US;
-        if (rollup !== undefined) rollup.machine.skewUs = (random.next() - 0.5) * SMALL_SKEW_US;
+        if (rollup !== undefined) rollup.machine.skewUs = (random.next() - 0.5) * SKEW_US;
         return;
       }
       case "diskRestored":

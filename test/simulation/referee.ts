@@ -7,6 +7,7 @@ import { messageDigestOf, streamOf } from "../../src/event/wire.ts";
 import { parseSegment, type Segment } from "../../src/pipeline/segment.ts";
 import type { SimulatedBucket } from "./bucket.ts";
 import type { SimulatedStream, StoredMessage } from "./broker-stream.ts";
+import { openFrame } from "./opened-frames.ts";
 import { Ledger, type LedgerGap, type LedgerRow } from "./ledger.ts";
 
 /** Something happened that may never happen. */
@@ -264,7 +265,7 @@ export class Referee {
   }
 
   #compareState(ledger: Ledger, { digest }: CommitEntry, body: Uint8Array): void {
-    const stored = JSON.parse(new TextDecoder().decode(body));
+    const stored = JSON.parse(new TextDecoder().decode(openFrame(body)));
     const expected = { ...ledger.state() as object, digest };
     const [found, wanted] = [canonical(stored), canonical(expected)];
     demand(found === wanted, `the state is not what its messages make:\n${found}\n${wanted}`);

@@ -12,7 +12,7 @@ interface Case {
 
 const text = await readFile(new URL("../docs/failure-cases.md", import.meta.url), "utf8");
 const cases = text.split("\n").flatMap((line): Case[] => {
-  const cells = line.split(" | ").map((cell) => cell.replace(/^\| | \|$/g, ""));
+  const cells = line.split("|").slice(1, -1).map((cell) => cell.trim());
   const [number = "", , , state = "", proof = ""] = cells;
   return /^\d+$/.test(number) ? [{ number: Number(number), state, proof }] : [];
 });

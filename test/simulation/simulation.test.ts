@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { MUTATIONS } from "./mutations.ts";
 
 /** From the first on; `PROBITY_SIMULATION_SEEDS=<first>+<count>` runs others. */
@@ -91,10 +91,15 @@ describe("the pipeline in a simulation", () => {
 });
 
 describe("a planted bug is found:", () => {
-  const outcomeOf = inTurns(
-    MUTATIONS.map(({ name }) => name),
-    (name) => run(["--mutation", name, "--count", String(MUTATION_SEEDS)]),
-  );
+  let outcomeOf: ReturnType<typeof inTurns<string, Outcome>>;
+
+  beforeAll(() => {
+    const names = MUTATIONS.map(({ name }) => name);
+    outcomeOf = inTurns(
+      names,
+      (name) => run(["--mutation", name, "--count", String(MUTATION_SEEDS)]),
+    );
+  });
 
   it.each(MUTATIONS)("$name", { timeout: TEST_MS }, async ({ name }) => {
     const outcome = await outcomeOf(name);

@@ -33,6 +33,8 @@ export class SimulatedStream {
   readonly createdAtUs: number;
   readonly messages = new Map<number, StoredMessage>();
   lastSequence = 0;
+  /** Its sequences may mean something else than they did. */
+  hasLostTail = false;
   /** What the newest message took the place of. */
   replaced: StoredMessage | undefined;
   readonly #ids = new Map<string, { readonly sequence: number; readonly atUs: number }>();
@@ -97,6 +99,7 @@ export class SimulatedStream {
 
   /** The newest messages are gone, and their sequences will be given again. */
   loseTail(count: number, options: { readonly forgetsIds: boolean }): void {
+    this.hasLostTail = true;
     this.lastSequence = Math.max(0, this.lastSequence - count);
     for (const sequence of this.messages.keys()) {
       if (sequence > this.lastSequence) this.messages.delete(sequence);

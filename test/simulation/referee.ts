@@ -98,7 +98,10 @@ export class Referee {
     replaced: StoredMessage | undefined,
   ): void {
     const { name } = stream.settings;
-    if (name.startsWith("KV_")) return this.#watermark(message, replaced);
+    if (name.startsWith("KV_")) {
+      // Where revisions were given twice, a write may meet the wrong one; the next rewriting mends that.
+      return this.#watermark(message, stream.hasLostTail ? undefined : replaced);
+    }
     const place = `${incarnationOf(name, stream.created)}-${message.sequence}`;
     const digests = this.#stored.get(place) ?? new Set();
     const headers = new Map([...message.headers ?? []].map(([key, [value = ""]]) => [key, value]));

@@ -16,7 +16,7 @@ import { openTable } from "../storage/delta-table.ts";
 import { type Database, openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { createSubscriptionRegistry } from "../storage/subscription.ts";
-import { type Activity, createActivity } from "./activity.ts";
+import { createActivity } from "./activity.ts";
 import { type App, createApp } from "./app.ts";
 import { AUDIT_SERVICE, createAudit } from "./audit.ts";
 import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
@@ -35,7 +35,8 @@ import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
-import { openSubscriptions, type Subscriptions } from "./subscriptions/subscriptions.ts";
+import { openSubscriptions } from "./subscriptions/subscriptions.ts";
+import { observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
 
@@ -212,7 +213,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     hostsRoute({ executor: pages, acquire }),
     ...statusRoutes({ ready, metrics }),
   ];
-  observe(metrics, {
+  observeQuery(metrics, {
     ...{ hotTable, tails, streams, subscriptions },
     cachedBytes: () => files.cachedBytes,
   });
@@ -326,46 +327,6 @@ function readinessOf(
     parts.push({ name: "hot table", reason });
   }
   return { ready: parts.length === 0, parts };
-}
-
-function observe(
-  metrics: Metrics,
-  { hotTable, tails, streams, subscriptions, cachedBytes }: {
-    readonly hotTable: HotTable;
-    readonly tails: Activity;
-    readonly streams: Activity;
-    readonly subscriptions: Subscriptions;
-    readonly cachedBytes: () => number;
-  },
-): void {
-  const gauges: readonly [string, string, () => number][] = [
-    ["probity_hot_json_bytes", "JSON held in the hot table.", () => hotTable.figures().jsonBytes],
-    [
-      "probity_hot_messages_total",
-      "Messages loaded into the hot table.",
-      () => hotTable.figures().loadedMessages,
-    ],
-    [
-      "probity_hot_unreadable_messages_total",
-      "Messages loaded as a gap because they could not be read.",
-      () => hotTable.figures().unreadableMessages,
-    ],
-    ["probity_table_version", "Table version in use.", () => hotTable.version],
-    ["probity_tail_clients", "Clients that follow the record.", () => tails.count],
-    ["probity_event_streams", "Answers that are being streamed.", () => streams.count],
-    [
-      "probity_subscription_readers",
-      "Readers of subscriptions.",
-      () => subscriptions.figures.readers,
-    ],
-    [
-      "probity_subscription_events_total",
-      "Events handed out to readers of subscriptions.",
-      () => subscriptions.figures.delivered,
-    ],
-    ["probity_cache_bytes", "Copies of data files.", cachedBytes],
-  ];
-  for (const [name, help, value] of gauges) metrics.observed(name, { help }, value);
 }
 
 /** Where the audit's events go: into the log of events, or without a broker into the log of the process. */

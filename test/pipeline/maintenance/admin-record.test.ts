@@ -97,7 +97,7 @@ describe("a deed", () => {
       return await new Promise<object>(() => undefined);
     });
     void killed;
-    await expect.poll(() => hasRecords(context)).toBe(true);
+    await expect.poll(() => hasRecords(context), { timeout: 10_000 }).toBe(true);
     expect(await tellRecords(context, tell)).toBe(0);
     const clock = clockAt("2026-03-10T00:00:00Z");
     const nowUs = () => clock.nowUs() + CUT_SHORT_AFTER_MS * 1000;

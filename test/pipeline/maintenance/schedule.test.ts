@@ -96,7 +96,7 @@ describe("the schedule", () => {
   test("leaves a task to the worker that claimed it, for a while", async () => {
     await addRounds("2026-03-02");
     const claim = { by: "b", untilMs: startMs + 60_000, doneAtMs: 0 };
-    const content = { mark: "1", after: "", at: "2026-03-05T00:00:00Z", value: claim };
+    const content = { mark: "1", past: [], at: "2026-03-05T00:00:00Z", value: claim };
     await data.store.put(
       registryKey("maintenance", "compact"),
       Buffer.from(JSON.stringify(content)),

@@ -96,23 +96,11 @@ export const MUTATIONS: readonly Mutation[] = [
     becomes: "return Math.max(1, Math.min(committed + 1, young ?? Infinity, needed ?? Infinity));",
   },
   {
-    name: "a stream that was made again is purged",
-    file: "pipeline/truncation.ts",
-    line: "if (status?.created !== created) return undefined;",
-    becomes: "if (status === undefined) return undefined;",
-  },
-  {
     name: "a stream that was made again goes on under the old incarnation",
     file: "pipeline/stream-start.ts",
     line:
       "state: known.incarnation === incarnation ? known : startIncarnation(known, incarnation),",
     becomes: "state: known,",
-  },
-  {
-    name: "an older watermark replaces a newer one",
-    file: "pipeline/watermarks.ts",
-    line: "if (theirs !== undefined && (isOther ? isAgain : theirs.sequence > ours.sequence)) {",
-    becomes: "if (theirs !== undefined && isOther && isAgain) {",
   },
   {
     name: "a delivery that was lost on its way is not missed",
@@ -132,12 +120,6 @@ export const MUTATIONS: readonly Mutation[] = [
     line:
       "applies: (state, watermark) => isPassedOver(state, watermark) && isRested(state, watermark),",
     becomes: "applies: () => false,",
-  },
-  {
-    name: "a batch that was refused as a fork is sent for ever",
-    file: "producer/resend-rules.ts",
-    line: "batches.get(fork.number)?.digest === fork.digest,",
-    becomes: "false,",
   },
   {
     name: "a batch travels before it is durable",

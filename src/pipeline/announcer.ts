@@ -13,15 +13,11 @@ import { truncateLog } from "./truncation.ts";
 import { OvertakenError, type WatermarkWriter } from "./watermarks.ts";
 
 export interface Announcer {
-  /** Begins to tell every agent; what comes after waits for it. */
-  begin(): void;
-  /** Resolves when what was begun is done. Throws as {@link Announcer.keep}. */
-  settled(): Promise<void>;
   /** After a commit. Throws {@link OvertakenError} and {@link StreamChangedError} only. */
   announce(commit: { readonly version: number; readonly agents: Iterable<string> }): Promise<void>;
   /**
-   * Begins to rewrite all watermarks, and to truncate what has become old enough, when it is time; milliseconds until
-   * the next time. Of what was begun before, throws {@link OvertakenError} and {@link StreamChangedError} only.
+   * Rewrites all watermarks, and truncates what has become old enough, when it is time; milliseconds until the next
+   * time. Throws {@link OvertakenError} and {@link StreamChangedError} only.
    */
   keep(): Promise<number>;
 }
@@ -77,26 +73,6 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
     }
   };
 
-  let keeping: Promise<void> | undefined;
-  let failure: { readonly error: unknown } | undefined;
-
-  /** Of a hundred thousand agents this takes a while; nothing waits for it but later watermarks. */
-  const begin = (steps: readonly (() => Promise<unknown>)[]): void => {
-    keeping = inOrder(steps, (error) => log.warn("the watermarks are not rewritten", { error }))
-      .catch((error: unknown) => {
-        failure = { error };
-      })
-      .finally(() => {
-        keeping = undefined;
-        keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
-      });
-  };
-
-  const settled = async (): Promise<void> => {
-    await keeping;
-    if (failure !== undefined) throw failure.error;
-  };
-
   return {
     announce({ version, agents }) {
       // deno-lint-ignore require-await -- a step fails by rejecting
@@ -106,16 +82,15 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
         (error) => log.warn("the commit is not announced yet", { version, error }),
       );
     },
-    begin: () => begin([() => write()]),
-    settled,
     async keep() {
-      if (failure !== undefined) await settled();
-      if (keeping === undefined && clock.elapsedMs() >= keepAtMs) {
-        begin([() => write(), truncate]);
+      if (clock.elapsedMs() >= keepAtMs) {
+        await inOrder(
+          [() => write(), truncate],
+          (error) => log.warn("the watermarks are not rewritten", { error }),
+        );
+        keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
       }
-      return keeping === undefined
-        ? Math.max(1, keepAtMs - clock.elapsedMs())
-        : WATERMARK_INTERVAL_MS;
+      return Math.max(1, keepAtMs - clock.elapsedMs());
     },
   };
 }

@@ -8,8 +8,7 @@
  * ends of the round are still those that were read.
  */
 import { streamOf } from "../event/wire.ts";
-import { WATERMARK_BUCKET, watermarkKeyOf } from "../event/watermark.ts";
-import { readBucket } from "../runtime/bucket-reader.ts";
+import { WATERMARK_BUCKET } from "../event/watermark.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { ensureBucket, type NatsConnection } from "../runtime/nats.ts";
@@ -94,18 +93,10 @@ export async function runSession(
   options: SessionOptions,
 ): Promise<SessionSummary> {
   const { connection, shard, clock, position, log } = context;
-  const ending = new AbortController();
-  const signal = AbortSignal.any([ending.signal, options.signal]);
   const bucket = await ensureBucket(connection, WATERMARK_BUCKET);
-  const watermarks = createWatermarkWriter({
-    bucket,
-    shard,
-    clock,
-    readAll: () =>
-      readBucket(connection, { bucket: WATERMARK_BUCKET, prefix: watermarkKeyOf(shard, "") }),
-    signal,
-  });
+  const watermarks = createWatermarkWriter({ bucket, shard, clock });
   const start = await findStart({ ...context, watermarks, signal: options.signal });
+  await watermarks.write(start.state);
   position.committedSequence = start.state.sequence;
   position.lastSequence = start.lastSequence;
   log.debug("reading on", { sequence: start.state.sequence, incarnation: start.state.incarnation });
@@ -116,24 +107,20 @@ export async function runSession(
     : { created, sequence: lastSequence };
   options.onTarget?.(target);
   const session = new Session(context, { ...options, watermarks, start, rows, target });
-  if (options.isOnce && target.sequence <= start.state.sequence) {
-    await session.settled();
-    return session.summary();
-  }
+  if (options.isOnce && target.sequence <= start.state.sequence) return session.summary();
+  const reading = new AbortController();
   await using source = createMessageSource(readStream({
     connection,
     stream: streamOf(shard),
     fromSequence: start.state.sequence + 1,
     created,
-    signal,
+    signal: AbortSignal.any([reading.signal, options.signal]),
   }));
   try {
     await session.run(source);
-    await session.settled();
   } finally {
-    ending.abort();
+    reading.abort();
     position.oldestUs = undefined;
-    await Promise.allSettled([session.settled()]);
   }
   return session.summary();
 }
@@ -183,7 +170,6 @@ class Session {
     this.#startedFrom = options.start.startedFrom;
     const { watermarks, start: { created } } = options;
     this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#state });
-    this.#announcer.begin();
   }
 
   summary(): SessionSummary {
@@ -193,11 +179,6 @@ class Session {
       rows: this.#rows,
       sequence: this.#state.sequence,
     };
-  }
-
-  /** Resolves when every agent that was to be told was. Throws {@link OvertakenError}. */
-  settled(): Promise<void> {
-    return this.#announcer.settled();
   }
 
   async run(source: MessageSource): Promise<void> {

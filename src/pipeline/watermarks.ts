@@ -13,7 +13,7 @@ import {
   watermarkKeyOf,
 } from "../event/watermark.ts";
 import type { Clock } from "../runtime/clock.ts";
-import type { Bucket, BucketEntry } from "../runtime/nats.ts";
+import type { Bucket } from "../runtime/nats.ts";
 
 /** One per session: its state must have been compared with the stream when it is made. */
 export interface WatermarkWriter {
@@ -32,10 +32,6 @@ export interface WatermarkWriterOptions {
   readonly bucket: Bucket;
   readonly shard: string;
   readonly clock: Clock;
-  /** Every entry of the shard in the bucket, by key. */
-  readonly readAll: () => Promise<ReadonlyMap<string, BucketEntry>>;
-  /** Ends the writing of all watermarks at the next one. */
-  readonly signal?: AbortSignal;
 }
 
 /** Another roll-up has come further with this shard: its state has to be read anew. */
@@ -49,20 +45,16 @@ const CONCURRENT_WRITES = 32;
 const WRITE_ATTEMPTS_MAX = 5;
 
 export function createWatermarkWriter(options: WatermarkWriterOptions): WatermarkWriter {
-  const { bucket, shard, clock, signal } = options;
+  const { bucket, shard, clock } = options;
   /** Revisions of our own last writes. */
   const revisions = new Map<string, number>();
-  /** What stood there when all of it was read, of keys not written since; undefined before. */
-  let standing: Map<string, BucketEntry> | undefined;
 
   const writeOne = async (agent: string, watermark: Watermark): Promise<void> => {
     const key = watermarkKeyOf(shard, agent);
     const text = encodeWatermark(watermark);
     const isAgain = revisions.has(key);
     for (let attempt = 1; attempt <= WRITE_ATTEMPTS_MAX; attempt++) {
-      // What was read may be old: a write that names it is refused then, and the next look is a new one.
-      const isFirst = attempt === 1 && !isAgain;
-      const revision = revisions.get(key) ?? await lookAt(key, watermark, { isAgain, isFirst });
+      const revision = revisions.get(key) ?? await lookAt(key, watermark, { isAgain });
       const written = await bucket.update(key, text, revision);
       if (written !== undefined) {
         revisions.set(key, written);
@@ -80,9 +72,9 @@ export function createWatermarkWriter(options: WatermarkWriterOptions): Watermar
   const lookAt = async (
     key: string,
     ours: Watermark,
-    { isAgain, isFirst }: { readonly isAgain: boolean; readonly isFirst: boolean },
+    { isAgain }: { readonly isAgain: boolean },
   ): Promise<number> => {
-    const entry = isFirst && standing !== undefined ? standing.get(key) : await bucket.entry(key);
+    const entry = await bucket.entry(key);
     const theirs = entry?.text === undefined ? undefined : parseWatermark(entry.text);
     const isOther = theirs !== undefined && theirs.incarnation !== ours.incarnation;
     if (theirs !== undefined && (isOther ? isAgain : theirs.sequence > ours.sequence)) {
@@ -94,37 +86,29 @@ export function createWatermarkWriter(options: WatermarkWriterOptions): Watermar
   };
 
   return {
-    async write(state, some) {
-      const isAll = some === undefined;
-      const agents = some ?? Object.keys(state.agents);
+    async write(state, agents = Object.keys(state.agents)) {
       const atUs = clock.nowUs();
       const due = [...agents].flatMap((agent) => {
         const watermark = watermarkOf(state, agent, atUs);
         return watermark === undefined ? [] : [{ agent, watermark }];
       });
-      await inParallel(due, ({ agent, watermark }) => {
-        if (isAll) signal?.throwIfAborted();
-        return writeOne(agent, watermark);
-      });
+      await inParallel(due, ({ agent, watermark }) => writeOne(agent, watermark));
     },
     async read() {
       const found = new Map<string, Watermark>();
       const prefix = watermarkKeyOf(shard, "");
-      standing = new Map(await options.readAll());
-      for (const [key, { text }] of standing) {
+      await inParallel(await bucket.keys(watermarkKeyOf(shard, "*")), async (key) => {
+        const text = await bucket.get(key);
         const watermark = text === undefined ? undefined : parseWatermark(text);
         if (watermark !== undefined) found.set(key.slice(prefix.length), watermark);
-      }
+      });
       return found;
     },
     async reset(state) {
       revisions.clear();
-      const all = await this.read();
-      // They are written without naming a revision: what was read is not what stands there.
-      standing = undefined;
       const atUs = clock.nowUs();
       const { incarnation, sequence } = state;
-      await inParallel([...all], async ([agent, { epoch }]) => {
+      await inParallel([...await this.read()], async ([agent, { epoch }]) => {
         const nothing = { incarnation, sequence, epoch, number: 0, digest: "", fork: undefined };
         const watermark = watermarkOf(state, agent, atUs) ?? { ...nothing, atUs };
         const key = watermarkKeyOf(shard, agent);

@@ -17,28 +17,22 @@ const statusCommand = defineCommand({
     withTable({ settings: store, global, log }, async (context) => {
       const { pointedVersion } = await import("../storage/delta-checkpoint-write.ts");
       const { SMALL_FILE_BYTES } = await import("../pipeline/maintenance/plan-compaction.ts");
-      const { version, files, shards } = context.table.current();
-      const all = [...files.values()];
-      const days = all.map(({ eventDate }) => eventDate).toSorted();
+      const { summarizeTable } = await import("../storage/table-summary.ts");
+      const snapshot = context.table.current();
       const pointer = await context.store.get(LAST_CHECKPOINT_KEY);
-      const sum = (numbers: readonly number[]) => numbers.reduce((total, each) => total + each, 0);
+      const small = [...snapshot.files.values()].filter(({ sizeBytes }) =>
+        sizeBytes < SMALL_FILE_BYTES
+      );
+      const { version, shards, ...summary } = summarizeTable(snapshot);
       const status = {
         url: context.store.url,
         version,
         checkpoint: pointer === undefined ? undefined : pointedVersion(pointer.body),
-        files: all.length,
-        small_files: all.filter(({ sizeBytes }) => sizeBytes < SMALL_FILE_BYTES).length,
-        rows: sum(all.map(({ rows }) => rows)),
-        bytes: sum(all.map(({ sizeBytes }) => sizeBytes)),
-        days: new Set(days).size,
-        first_day: days[0],
-        last_day: days.at(-1),
+        small_files: small.length,
+        ...summary,
         removed_files: context.table.removed().size,
         holds: (await context.holds.list()).length,
-        shards: [...shards.values()].map(({ shard, incarnation, sequence, version: at }) => ({
-          ...{ shard, incarnation, sequence },
-          version: at,
-        })),
+        shards,
       };
       if (!output.isForPeople) {
         await output.json(status);

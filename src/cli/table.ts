@@ -165,12 +165,13 @@ const holdCommand = defineCommand({
       throw usageError("Cannot hold: --from is not before --to");
     }
     return withTable({ settings: store, global, log }, async (context) => {
-      const { releaseHold, setHold } = await import("../pipeline/maintenance/deeds.ts");
+      const { isFileHeld, releaseHold, setHold } = await import("../storage/hold.ts");
       const deed = { by: operatorName(), name: name ?? "" };
-      const { isFileHeld } = await import("../storage/hold.ts");
       if (reason !== undefined) {
         const hold = { reason, hosts, fromMs, toMs };
-        if (!own.dryRun) await setHold(context, { ...deed, hold });
+        if (!own.dryRun && !await setHold(context, { ...deed, hold })) {
+          throw new Error(`Cannot set hold "${name}": one of that name stands`);
+        }
         const { files } = await context.table.refresh();
         const held = [...files.values()].filter((file) => isFileHeld(file, [hold]));
         await output.json({
@@ -181,8 +182,12 @@ const holdCommand = defineCommand({
         return EXIT.ok;
       }
       if (own.release) {
-        if (!own.dryRun) await releaseHold(context, deed);
-        else await output.json({ name, stands: await context.holds.get(deed.name) !== undefined });
+        if (own.dryRun) {
+          const standing = await context.holds.get(deed.name);
+          await output.json({ name, stands: standing !== undefined });
+        } else if (!await releaseHold(context, deed)) {
+          throw new Error(`Cannot release hold "${name}": there is none`);
+        }
         return EXIT.ok;
       }
       const all = await context.holds.list();

@@ -29,6 +29,14 @@ export function jsonResponse(text: string, headers: Readonly<Record<string, stri
   return new Response(`${text}\n`, { headers: { ...headers, "Content-Type": JSON_TYPE } });
 }
 
+/** What is no read of the record, but about it. */
+export function jsonAnswer(value: unknown, status = 200): Response {
+  return new Response(`${JSON.stringify(value)}\n`, {
+    status,
+    headers: { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" },
+  });
+}
+
 export interface StreamedBody {
   readonly chunks: AsyncIterable<string | Uint8Array>;
   /** Called once, when all was sent, the client left, or something failed. */

@@ -30,10 +30,12 @@ import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
 import { hostsRoute, topicsRoute } from "./routes/figures.ts";
+import { holdRoutes } from "./routes/holds.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
+import { tableRoutes } from "./routes/table.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
 import { observeQuery } from "./query-metrics.ts";
@@ -134,9 +136,10 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
   );
   await database.lock({ directories: [files.directory, folders.scratch, payloads.path] });
+  const table = openTable({ store, clock, log });
   const watch = stack.use(
     startTableWatch({
-      table: openTable({ store, clock, log }),
+      table,
       onSnapshot: (snapshot) => hotTable.adopt(snapshot),
       clock,
       log,
@@ -211,6 +214,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     sqlRoute({ executor: pages, acquire, limits: SQL_LIMITS }),
     topicsRoute({ executor: pages, acquire }),
     hostsRoute({ executor: pages, acquire }),
+    ...tableRoutes({ store, current: () => table.current() }),
+    ...holdRoutes({ store, clock, log }),
     ...statusRoutes({ ready, metrics }),
   ];
   observeQuery(metrics, {

@@ -3,8 +3,11 @@
  * filter of theirs does.
  */
 
-/** `read` events and what is derived from them, `sql` statements of one's own, `operate` figures of the process. */
-export type Action = "read" | "sql" | "operate";
+/**
+ * `read` events and what is derived from them, `sql` statements of one's own, `operate` figures of the process and the
+ * table, `hold` to set and release legal holds.
+ */
+export type Action = "read" | "sql" | "operate" | "hold";
 
 export interface Scopes {
   readonly actions: ReadonlySet<Action>;
@@ -20,7 +23,7 @@ export interface Principal {
 }
 
 export const ADMIN_SCOPES: Scopes = {
-  actions: new Set<Action>(["read", "sql", "operate"]),
+  actions: new Set<Action>(["read", "sql", "operate", "hold"]),
   topics: "all",
   hosts: "all",
 };

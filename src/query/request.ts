@@ -133,6 +133,33 @@ export function single(parameters: Parameters, name: string): string | undefined
   return value;
 }
 
+/** A whole number from 1; undefined when it is not given. */
+export function countOf(
+  name: string,
+  text: string | undefined,
+  greatest: number,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && value <= greatest) return value;
+  throw new ProblemError(400, `The number "${text.slice(0, 100)}" cannot be used`, {
+    parameter: name,
+    accepted: `an integer from 1 to ${greatest}`,
+  });
+}
+
+/** What is asked for stands in the address; a body would be ignored without a word. */
+export async function refuseBody({ body }: Request): Promise<void> {
+  if (body === null) return;
+  const reader = body.getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  if (value === undefined || value.length === 0) return;
+  throw new ProblemError(400, "The request has a body, which has no meaning here", {
+    accepted: "parameters of the address, and no body",
+  });
+}
+
 function parseRange(
   parameters: Parameters,
   context: TimeContext,
@@ -150,7 +177,8 @@ function parseRange(
   return { fromUs, toUs };
 }
 
-function timeOf(
+/** The time that a parameter's text names, µs since the Unix epoch. Throws 400 for any other text. */
+export function timeOf(
   name: string,
   text: string,
   context: TimeContext,

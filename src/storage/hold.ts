@@ -1,9 +1,11 @@
 /**
- * Legal holds: what must stay in the archive as it is, whatever its age. A hold is a small object in the registry.
+ * Legal holds: what must stay in the archive as it is, whatever its age. A hold is a small object in the registry, set
+ * and released with a record.
  *
  * Invariant: a file is held when it may hold a row that the hold speaks of. A bound that is unknown, and a file of which
  * only the day is known, count as held: a hold may keep too much, never too little.
  */
+import { type Deed, type RecordPlace, withRecord } from "./admin-record.ts";
 import { compareText } from "./delta-statistics.ts";
 import { isRecord } from "./json-text.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -32,6 +34,42 @@ export function openHolds(store: ObjectStore): Registry<Hold> {
   return createRegistry({ store, kind: "holds", parse: parseHold });
 }
 
+export interface HoldChange {
+  readonly name: string;
+  /** Who changes it, for the record. */
+  readonly by: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Sets a hold, recorded before it stands; false when one of that name stands. */
+export async function setHold(
+  place: RecordPlace,
+  { name, by, hold, signal }: HoldChange & { readonly hold: Hold },
+): Promise<boolean> {
+  const holds = openHolds(place.store);
+  const request = signal === undefined ? {} : { signal };
+  if (await holds.get(name, request) !== undefined) return false;
+  const deed = { kind: "hold", by, parameters: { name, ...hold } } as const;
+  return await recorded(place, deed, async () => {
+    if (await holds.create(name, hold, request) === undefined) throw new ChangedMeanwhile(name);
+  });
+}
+
+/** Releases a hold, recorded before it goes; false when there is none of that name. */
+export async function releaseHold(
+  place: RecordPlace,
+  { name, by, signal }: HoldChange,
+): Promise<boolean> {
+  const holds = openHolds(place.store);
+  const request = signal === undefined ? {} : { signal };
+  const standing = await holds.get(name, request);
+  if (standing === undefined) return false;
+  const deed = { kind: "release", by, parameters: { name, ...standing.value } } as const;
+  return await recorded(place, deed, async () => {
+    if (!await holds.remove(standing, request)) throw new ChangedMeanwhile(name);
+  });
+}
+
 /** Whether one of the holds may speak of a row of the file. */
 export function isFileHeld(file: DataFile, holds: readonly Hold[]): boolean {
   const { minimum, maximum } = file;
@@ -58,6 +96,32 @@ export function parseHold(value: unknown): Hold {
     throw new SyntaxError(`"hosts" is no list of at most ${HOLD_HOSTS_MAX} names`);
   }
   return { reason, hosts, fromMs: timeField(fromMs, "fromMs"), toMs: timeField(toMs, "toMs") };
+}
+
+/** Another was faster, between the look and the change. */
+class ChangedMeanwhile extends Error {
+  constructor(name: string) {
+    super(`another changed hold "${name}" at the same moment`);
+    this.name = "ChangedMeanwhile";
+  }
+}
+
+async function recorded(
+  place: RecordPlace,
+  deed: Deed,
+  change: () => Promise<void>,
+): Promise<boolean> {
+  try {
+    await withRecord(place, deed, async (begin) => {
+      await begin();
+      await change();
+      return {};
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof ChangedMeanwhile) return false;
+    throw error;
+  }
 }
 
 function timeOf(bound: string | number | undefined, unknown: number): number {

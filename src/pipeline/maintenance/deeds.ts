@@ -1,10 +1,9 @@
 /**
- * Compaction, retention, vacuum and holds as they are asked for, by a command or by the schedule: each with its record,
+ * Compaction, retention and vacuum as they are asked for, by a command or by the schedule: each with its record,
  * which begins before the first change.
  */
-import type { Hold } from "../../storage/hold.ts";
+import { withRecord } from "../../storage/admin-record.ts";
 import { isSettledBy, type Settled } from "./settled.ts";
-import { withRecord } from "./admin-record.ts";
 import { type CompactionSummary, compactTable } from "./compaction.ts";
 import type { MaintenanceContext } from "./context.ts";
 import { retainTable, type RetentionSummary } from "./retention.ts";
@@ -57,36 +56,4 @@ export function vacuumAsAsked(
     { kind: "vacuum", by, parameters: { graceMs } },
     (begin) => vacuumBucket(context, { graceMs, onStart: begin, signal }),
   );
-}
-
-/** Sets a hold; throws RangeError when one of that name stands. */
-export async function setHold(
-  context: MaintenanceContext,
-  { by, name, hold }: DeedOptions & { readonly name: string; readonly hold: Hold },
-): Promise<void> {
-  await withRecord(context, { kind: "hold", by, parameters: { name, ...hold } }, async (begin) => {
-    await begin();
-    const made = await context.holds.create(name, hold);
-    if (made === undefined) {
-      throw new RangeError(`Cannot set hold "${name}": one of that name stands`);
-    }
-    return {};
-  });
-}
-
-/** Releases a hold; throws RangeError when there is none. */
-export async function releaseHold(
-  context: MaintenanceContext,
-  { by, name }: DeedOptions & { readonly name: string },
-): Promise<void> {
-  const standing = await context.holds.get(name);
-  if (standing === undefined) throw new RangeError(`Cannot release hold "${name}": there is none`);
-  const parameters = { name, ...standing.value };
-  await withRecord(context, { kind: "release", by, parameters }, async (begin) => {
-    await begin();
-    if (!await context.holds.remove(standing)) {
-      throw new Error(`Cannot release hold "${name}": another changed it`);
-    }
-    return {};
-  });
 }

@@ -7,9 +7,9 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Producer } from "../../producer/producer.ts";
+import { hasRecords, tellRecords } from "../../storage/admin-record.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { createRegistry, type Registry } from "../../storage/registry.ts";
-import { hasRecords, tellRecords } from "./admin-record.ts";
 import { type MaintenanceContext, nowMsOf } from "./context.ts";
 import { compactAsAsked, retainAsAsked, vacuumAsAsked } from "./deeds.ts";
 import type { KeepRule } from "./retention-policy.ts";

@@ -1,5 +1,5 @@
 /** Routes about the service itself: health, readiness, figures, description. */
-import { JSON_TYPE } from "../answer.ts";
+import { JSON_TYPE, jsonAnswer } from "../answer.ts";
 import { describeApi } from "../openapi.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { Route } from "../route.ts";
@@ -25,7 +25,7 @@ export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
       summary: "Whether the process works",
       action: undefined,
       answers: { [JSON_TYPE]: OBJECT },
-      handle: () => Promise.resolve(json({ healthy: true }, 200)),
+      handle: () => Promise.resolve(jsonAnswer({ healthy: true })),
     },
     {
       method: "GET",
@@ -35,7 +35,7 @@ export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
       answers: { [JSON_TYPE]: OBJECT },
       handle: () => {
         const readiness = ready();
-        return Promise.resolve(json(readiness, readiness.ready ? 200 : 503));
+        return Promise.resolve(jsonAnswer(readiness, readiness.ready ? 200 : 503));
       },
     },
     {
@@ -60,14 +60,7 @@ export function openApiRoute(others: readonly Route[], version: string): Route {
     summary: "This description",
     action: "read",
     answers: { [JSON_TYPE]: OBJECT },
-    handle: () => Promise.resolve(json(describeApi([...others, route], version), 200)),
+    handle: () => Promise.resolve(jsonAnswer(describeApi([...others, route], version))),
   };
   return route;
-}
-
-function json(value: unknown, status: number): Response {
-  return new Response(`${JSON.stringify(value)}\n`, {
-    status,
-    headers: { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" },
-  });
 }

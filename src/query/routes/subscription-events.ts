@@ -9,12 +9,12 @@ import { JSON_TYPE, NDJSON_TYPE, readHeaders, streamedBody } from "../answer.ts"
 import { formatEventId, parseEventId } from "../../event/event-id.ts";
 import type { HotTable } from "../hot/table.ts";
 import { ProblemError } from "../problem.ts";
-import { single } from "../request.ts";
+import { countOf, single } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA } from "../schemas.ts";
 import { BLOCK_EVENTS_MAX, type Delivery } from "../subscriptions/deliver.ts";
 import { GAP_SCHEMA, NAME_PARAMETER } from "../subscriptions/describe.ts";
-import { countOf, flagOf, spanOf } from "../subscriptions/request.ts";
+import { flagOf, spanOf } from "../subscriptions/request.ts";
 import { TurnLostError } from "../subscriptions/session.ts";
 import type { OpenReading, Subscriptions } from "../subscriptions/subscriptions.ts";
 

@@ -1,8 +1,8 @@
 /** `/v1/subscriptions`: durable places in the record, each with a filter; made, listed, read, skipped forward, removed. */
-import { JSON_TYPE } from "../answer.ts";
+import { JSON_TYPE, jsonAnswer } from "../answer.ts";
 import type { HotTable } from "../hot/table.ts";
 import { ProblemError } from "../problem.ts";
-import { parseSince, single } from "../request.ts";
+import { countOf, parseSince, refuseBody, single } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { BLOCK_EVENTS_MAX } from "../subscriptions/deliver.ts";
 import {
@@ -12,7 +12,6 @@ import {
   SUBSCRIPTION_SCHEMA,
 } from "../subscriptions/describe.ts";
 import {
-  countOf,
   filterTextsOf,
   POLICY_PARAMETERS,
   policyRequestOf,
@@ -48,7 +47,7 @@ function keepingRoutes(parts: SubscriptionParts): readonly Route[] {
       },
       async handle(call) {
         const all = await subscriptions.list(call);
-        return answer({ subscriptions: all.map((each) => described(each, parts)) });
+        return jsonAnswer({ subscriptions: all.map((each) => described(each, parts)) });
       },
     },
     {
@@ -58,7 +57,7 @@ function keepingRoutes(parts: SubscriptionParts): readonly Route[] {
       ...shared,
       answers: { [JSON_TYPE]: SUBSCRIPTION_SCHEMA },
       handle: async (call) =>
-        answer(described(await subscriptions.get(call.pathValue, call), parts)),
+        jsonAnswer(described(await subscriptions.get(call.pathValue, call), parts)),
     },
     {
       method: "PUT",
@@ -77,7 +76,7 @@ function keepingRoutes(parts: SubscriptionParts): readonly Route[] {
           policy: policyRequestOf(call.parameters),
         }, call);
         reportChange(call, isNew ? "made" : "changed");
-        return answer(described(entry, parts), isNew ? 201 : 200);
+        return jsonAnswer(described(entry, parts), isNew ? 201 : 200);
       },
     },
     {
@@ -126,7 +125,7 @@ function skipRoute(parts: SubscriptionParts): Route {
       const { count, from, to } = await skip(call, parts).catch(naming("to"));
       reportChange(call, "skipped events of", { skipped: count });
       const entry = await parts.subscriptions.get(name, call);
-      return answer({ skipped: { count, from, to }, subscription: described(entry, parts) });
+      return jsonAnswer({ skipped: { count, from, to }, subscription: described(entry, parts) });
     },
   };
 }
@@ -179,23 +178,4 @@ function reportChange(
 ): void {
   const { pathValue: name } = call;
   call.reportChange({ what: `${verb} subscription "${name}"`, more: { name, ...more } });
-}
-
-function answer(value: unknown, status = 200): Response {
-  return new Response(`${JSON.stringify(value)}\n`, {
-    status,
-    headers: { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" },
-  });
-}
-
-/** What is asked for stands in the address; a body would be ignored without a word. */
-async function refuseBody({ body }: Request): Promise<void> {
-  if (body === null) return;
-  const reader = body.getReader();
-  const { value } = await reader.read();
-  await reader.cancel();
-  if (value === undefined || value.length === 0) return;
-  throw new ProblemError(400, "The request has a body, which has no meaning here", {
-    accepted: "filters and policy as parameters of the address, and no body",
-  });
 }

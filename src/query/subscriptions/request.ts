@@ -95,21 +95,6 @@ export function spanOf(
   });
 }
 
-/** A whole number from 1; undefined when it is not given. */
-export function countOf(
-  name: string,
-  text: string | undefined,
-  greatest: number,
-): number | undefined {
-  if (text === undefined) return undefined;
-  const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
-  if (value >= 1 && value <= greatest) return value;
-  throw new ProblemError(400, `The number "${text.slice(0, 100)}" cannot be used`, {
-    parameter: name,
-    accepted: `an integer from 1 to ${greatest}`,
-  });
-}
-
 export function flagOf(name: string, text: string | undefined): boolean {
   if (text === undefined || text === "false") return false;
   if (text === "true") return true;

@@ -1,16 +1,24 @@
 /**
- * What was done to the table, on its way into the log: a small object in the bucket for each deed, from before it begins
- * until a roll-up has told of it as an `audit/admin` event. Whoever keeps the table in order needs no broker for that.
+ * What was done to the table or about it, on its way into the log: a small object in the bucket for each deed, from
+ * before it begins until a roll-up has told of it as an `audit/admin` event. Whoever does it needs no broker for that.
  *
  * Invariant: no deed without a record, written before it; a record goes only once its event is on the teller's disk. So a
  * deed that was cut short is told as well, and one may be told twice, with the same `record`.
  */
 import { randomUUID } from "node:crypto";
-import type { AuditEvent } from "../../event/event.ts";
-import { isRecord } from "../../storage/json-text.ts";
-import { registryKey } from "../../storage/layout.ts";
-import type { ObjectStore } from "../../storage/object-store.ts";
-import { type MaintenanceContext, nowMsOf } from "./context.ts";
+import type { AuditEvent } from "../event/event.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { Log } from "../runtime/log.ts";
+import { isRecord } from "./json-text.ts";
+import { registryKey } from "./layout.ts";
+import type { ObjectStore } from "./object-store.ts";
+
+/** Where records lie, and by which clock they are written. */
+export interface RecordPlace {
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly log: Log;
+}
 
 export type DeedKind = "compact" | "retain" | "vacuum" | "hold" | "release";
 
@@ -48,17 +56,17 @@ const VERBS: Readonly<Record<DeedKind, string>> = {
  * finds nothing to do leaves no record. Throws what the deed throws.
  */
 export async function withRecord<T extends object>(
-  context: MaintenanceContext,
+  place: RecordPlace,
   deed: Deed,
   act: (begin: () => Promise<void>) => Promise<T>,
 ): Promise<T> {
   const key = registryKey(KIND, randomUUID());
   let begun: AdminRecord | undefined;
   const write = (record: AdminRecord): Promise<void> =>
-    context.store.put(key, new TextEncoder().encode(`${JSON.stringify(record)}\n`));
+    place.store.put(key, new TextEncoder().encode(`${JSON.stringify(record)}\n`));
   const begin = async (): Promise<void> => {
     if (begun !== undefined) return;
-    const begunAtMs = nowMsOf(context);
+    const begunAtMs = nowMsOf(place);
     const record = {
       ...deed,
       state: "begun",
@@ -70,7 +78,7 @@ export async function withRecord<T extends object>(
     begun = record;
   };
   const end = async (state: "done" | "failed", outcome: AdminRecord["outcome"]): Promise<void> => {
-    if (begun !== undefined) await write({ ...begun, state, endedAtMs: nowMsOf(context), outcome });
+    if (begun !== undefined) await write({ ...begun, state, endedAtMs: nowMsOf(place), outcome });
   };
   let result: T;
   try {
@@ -90,7 +98,7 @@ export async function withRecord<T extends object>(
 
 /** Whether there is anything to tell, or may be soon; false also when the store does not say. */
 export async function hasRecords(
-  { store, log }: MaintenanceContext,
+  { store, log }: RecordPlace,
   signal?: AbortSignal,
 ): Promise<boolean> {
   try {
@@ -104,7 +112,7 @@ export async function hasRecords(
 
 /** Gives each ended or cut-short deed to `tell` as an event, and forgets it once that resolves. Resolves to how many. */
 export async function tellRecords(
-  { store, log, clock }: MaintenanceContext,
+  { store, log, clock }: RecordPlace,
   tell: (event: AuditEvent) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<number> {
@@ -180,6 +188,10 @@ function parseRecord(value: unknown): AdminRecord | undefined {
   }
   const ended = typeof endedAtMs === "number" ? endedAtMs : undefined;
   return { kind, by, parameters, state, begunAtMs, endedAtMs: ended, outcome };
+}
+
+function nowMsOf({ clock }: RecordPlace): number {
+  return Math.floor(clock.nowUs() / 1000);
 }
 
 function isKind(value: unknown): value is DeedKind {

@@ -75,6 +75,24 @@ describe.runIf(canRunNats())("up", () => {
     expect(await isReady(system)).toBe(true);
   });
 
+  it("spreads the log over shards, of which the agent uses the one it is told", async () => {
+    const shards = ["--rollup-shards", "3"];
+    await using system = await openProbitySystem("node", [...shards, "--agent-shard", "2"]);
+    const data = system.dataDirectory;
+    const logged = async () => {
+      const { stdout } = await runProbity(["rollup", "status", "--data", data, ...shards]);
+      const lines = stdout.split("\n").filter((line) => line !== "");
+      return lines.map((line): number => JSON.parse(line).lastSequence);
+    };
+    await until(async () => {
+      const [, second, third] = await logged();
+      return second === 0 && third !== undefined && third > 0;
+    });
+    const sql = "SELECT count(DISTINCT incarnation) AS streams FROM events " +
+      "WHERE topic = 'agent/start' OR topic = 'audit/query'";
+    await until(async () => (await runProbity(["sql", sql, "--data", data])).stdout.includes("2"));
+  });
+
   it("uses a broker that it is given, and starts none", async () => {
     await using server = await openNatsServer();
     await using system = await openProbitySystem("node", ["--nats", server.url]);

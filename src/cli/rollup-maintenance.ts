@@ -43,6 +43,9 @@ export async function openRollupMaintenance(
   if (settings.graceMs < GRACE_MS_MIN) {
     throw usageError("Cannot use [maintenance] grace: it is 24h at least");
   }
+  const { createMaintenanceMetrics } = await import(
+    "../pipeline/maintenance/maintenance-metrics.ts"
+  );
   const rules = keepRulesOf(options.keep);
   await using stack = new AsyncDisposableStack();
   const context = stack.use(
@@ -52,12 +55,19 @@ export async function openRollupMaintenance(
       log: log.with({ task: "maintenance" }),
     }),
   );
+  const metrics = createMaintenanceMetrics({
+    metrics: options.metrics,
+    nowUs: () => context.clock.nowUs(),
+    current: () => context.table.current(),
+  });
   const producer = await openTeller(options);
   if (producer !== undefined) stack.use(producer);
   const resources = stack.move();
   return {
-    run: (signal) =>
-      runSchedule(context, { ...settings, rules, by: `rollup@${hostname()}`, producer }, signal),
+    run: (signal) => {
+      const by = `rollup@${hostname()}`;
+      return runSchedule(context, { ...settings, rules, by, producer, metrics }, signal);
+    },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -11,6 +11,7 @@ import { hasRecords, tellRecords } from "../../storage/admin-record.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { createRegistry, type Registry } from "../../storage/registry.ts";
 import { type MaintenanceContext, nowMsOf } from "./context.ts";
+import type { MaintenanceMetrics } from "./maintenance-metrics.ts";
 import { compactAsAsked, retainAsAsked, vacuumAsAsked } from "./deeds.ts";
 import type { KeepRule } from "./retention-policy.ts";
 import { parseSettled, type Settled, settledBy } from "./settled.ts";
@@ -27,6 +28,7 @@ export interface ScheduleOptions {
   readonly by: string;
   /** Tells of what was done; nothing is told, and the records stay, without one. */
   readonly producer?: Producer | undefined;
+  readonly metrics?: MaintenanceMetrics | undefined;
 }
 
 type Task = "compact" | "retain" | "vacuum" | "tell";
@@ -93,13 +95,17 @@ export async function doWhatIsDue(
     attempt(task, async () => {
       const claimed = await claim(context, { tasks, task, intervalMs, worker });
       if (claimed === undefined) return;
+      const startedMs = performance.now();
+      let isDone = false;
       // One that fails is tried again sooner, by whoever comes first.
       let doneAtMs = nowMsOf(context) - intervalMs + Math.min(intervalMs, RETRY_MS);
       let result: Partial<TaskState> | void = undefined;
       try {
         result = await act(claimed);
         doneAtMs = nowMsOf(context);
+        isDone = true;
       } finally {
+        options.metrics?.ran(task, { isDone, seconds: (performance.now() - startedMs) / 1000 });
         await tasks.change(task, (standing) =>
           standing?.by === worker
             ? { ...standing, ...result, by: "", untilMs: 0, doneAtMs }

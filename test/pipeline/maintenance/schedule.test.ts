@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
+import { createMaintenanceMetrics } from "../../../src/pipeline/maintenance/maintenance-metrics.ts";
 import { parseKeepRules } from "../../../src/pipeline/maintenance/retention-policy.ts";
 import {
   doWhatIsDue,
@@ -11,6 +12,7 @@ import { DEFAULT_GRACE_MS } from "../../../src/pipeline/maintenance/vacuum.ts";
 import { openProducer } from "../../../src/producer/open-producer.ts";
 import { systemClock } from "../../../src/runtime/clock.ts";
 import { createLog } from "../../../src/runtime/log.ts";
+import { createMetrics } from "../../../src/runtime/metrics.ts";
 import { CHECKPOINT_VERSIONS_MIN } from "../../../src/storage/delta-checkpoint-write.ts";
 import { LAST_CHECKPOINT_KEY, registryKey } from "../../../src/storage/layout.ts";
 import { clockAt, type DataTable, openDataTable, quietLog } from "../../support/data-table.ts";
@@ -123,6 +125,33 @@ describe("the schedule", () => {
     }
     await doWhatIsDue(context, { ...OPTIONS, compactMs: 0 }, never);
     expect(await data.store.get(LAST_CHECKPOINT_KEY)).toBeDefined();
+  });
+
+  test("counts what it did, what failed, and how large the table is", async () => {
+    await addRounds("2026-03-02");
+    await data.store.put("registry/holds/unreadable", Buffer.from("{"));
+    const all = createMetrics();
+    const metrics = createMaintenanceMetrics({
+      metrics: all,
+      nowUs: () => context.clock.nowUs(),
+      current: () => context.table.current(),
+    });
+    await doWhatIsDue(context, { ...OPTIONS, metrics, rules: [], vacuum: "never" }, never);
+    expect(await all.text()).toContain(
+      'probity_maintenance_runs_total{task="compact",outcome="failed"} 1',
+    );
+    await data.store.delete("registry/holds/unreadable");
+    offsetMs = 3_600_000;
+    await doWhatIsDue(context, { ...OPTIONS, metrics, rules: [], vacuum: "never" }, never);
+    const text = await all.text();
+    expect(text).toContain('probity_maintenance_runs_total{task="compact",outcome="done"} 1');
+    const doneAt = /last_done_timestamp_seconds\{task="compact"\} ([0-9.e+]+)/.exec(text)?.[1];
+    expect(Number(doneAt) - (startMs + offsetMs) / 1000).toBeLessThan(60);
+    expect(Number(doneAt) - (startMs + offsetMs) / 1000).toBeGreaterThanOrEqual(0);
+    expect(text).toMatch(/probity_maintenance_seconds_total\{task="compact"\} 0\.\d+/);
+    expect(text).toContain("probity_table_files 1\n");
+    expect(text).toContain("probity_table_rows 20\n");
+    expect(text).toMatch(/probity_table_bytes \d{3,}/);
   });
 
   test("goes on with the others when one task fails, and tries it again soon", async () => {

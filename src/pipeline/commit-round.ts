@@ -61,6 +61,7 @@ export async function commitRound(options: CommitRoundOptions): Promise<CommitRe
     firstSequence: round.range.first,
     evidence: [evidence],
     files,
+    preparedAtMs: nowMs,
     counts: countsOf(round, rows),
   };
   return await table.commit(work, signal);

@@ -52,6 +52,8 @@ export interface ShardCommit {
   readonly firstSequence: number;
   readonly evidence: readonly string[];
   readonly files: readonly DataFile[];
+  /** When it was certain that all it names stands and is young, ms since the Unix epoch. */
+  readonly preparedAtMs: number;
   /** Figures for `commitInfo`: messages, rows, duplicates and so on. */
   readonly counts: Readonly<Record<string, number>>;
 }
@@ -69,7 +71,8 @@ export interface Table {
   /**
    * Makes one round's work visible, whole or not at all. Safe to call again with the same work after any failure: work
    * that became visible after all is found and reported as committed. Throws RangeError when the work's sequences
-   * begin at or before the shard's committed one.
+   * begin at or before the shard's committed one, and an Error when it was prepared so long ago that what it names may
+   * be vacuumed: prepare it again.
    */
   commit(commit: ShardCommit, signal?: AbortSignal): Promise<CommitResult>;
 }
@@ -81,6 +84,8 @@ export interface Replacement {
   readonly isDataChange: boolean;
   readonly removed: readonly DataFile[];
   readonly added: readonly DataFile[];
+  /** As in a {@link ShardCommit}; counts when files are added. */
+  readonly preparedAtMs?: number;
   /** For `commitInfo`. */
   readonly detail: Readonly<Record<string, unknown>>;
   /** Asked right before each attempt; on false nothing is changed. */

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deltaSchema } from "../../src/storage/delta-schema.ts";
+import { REUSE_AGE_MAX_MS } from "../../src/storage/content-object.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import type { ShardPosition } from "../../src/storage/table.ts";
 import { keysOf } from "../support/object-store-conformance.ts";
@@ -104,6 +105,21 @@ describe("a commit", () => {
     const zombie = shardWork({ startedFrom: 7, first: 8, last: 9 });
     expect(await table.commit(zombie)).toEqual({ kind: "superseded" });
     expect((await table.refresh()).version).toBe(1);
+  });
+
+  test("refuses work that stood still until a vacuum may have taken what it names", async () => {
+    const table = folder.open();
+    const preparedAtMs = Date.now() - REUSE_AGE_MAX_MS - 1_000;
+    await expect(table.commit(shardWork({ ...FIRST, preparedAtMs }))).rejects.toThrow(
+      "what it names may be vacuumed",
+    );
+    expect((await table.refresh()).shards.size).toBe(0);
+    const work = shardWork({ ...FIRST, preparedAtMs: preparedAtMs + 60_000 });
+    expect(await table.commit(work)).toMatchObject({ kind: "committed" });
+    // What is committed already is found, however old.
+    expect(await folder.open().commit({ ...work, preparedAtMs })).toMatchObject({
+      kind: "committed",
+    });
   });
 
   test("goes to the next version when another shard took the one before", async () => {

@@ -101,6 +101,7 @@ async function compactGroup(
 ): Promise<{ readonly result: CommitResult; readonly file: DataFile | undefined }> {
   const { files } = group;
   await onGroup?.(group);
+  const preparedAtMs = nowMsOf(context);
   const { file } = await rewriteFiles(context, { files, where: undefined, signal });
   if (file === undefined) return { result: { kind: "superseded" }, file };
   const result = await context.table.replace({
@@ -108,6 +109,7 @@ async function compactGroup(
     isDataChange: false,
     removed: files,
     added: [file],
+    preparedAtMs,
     detail: { kind: "compact", rows: file.rows, files: files.length },
     confirm: async () => {
       const holds = await readHolds(context, signal);

@@ -94,6 +94,12 @@ export async function retainTable(
   return run.summary(rules, nowMs);
 }
 
+/** What stays of a file; undefined when nothing does. */
+interface RewrittenFile {
+  readonly added: DataFile | undefined;
+  readonly preparedAtMs: number;
+}
+
 class RetentionRun {
   readonly #context: MaintenanceContext;
   readonly #options: RetainOptions;
@@ -135,7 +141,7 @@ class RetentionRun {
   /** Takes whole files out of the table, unread. */
   async remove(files: readonly DataFile[]): Promise<void> {
     await this.#options.onChange?.(files);
-    if (!await this.#commit(files, undefined)) return;
+    if (!await this.#commit(files)) return;
     const rows = files.reduce((sum, file) => sum + file.rows, 0);
     this.#filesRemoved += files.length;
     this.#rowsRemoved += rows;
@@ -147,6 +153,7 @@ class RetentionRun {
   async rewrite({ file, due }: ExpiredFile): Promise<void> {
     const { rules, signal, onChange } = this.#options;
     const where = keptRows(rules, due);
+    const preparedAtMs = nowMsOf(this.#context);
     try {
       const rewritten = await rewriteFiles(this.#context, { files: [file], where, signal });
       if (rewritten.rowsKept === file.rows) {
@@ -154,7 +161,7 @@ class RetentionRun {
         return;
       }
       await onChange?.([file]);
-      if (!await this.#commit([file], rewritten.file)) {
+      if (!await this.#commit([file], { added: rewritten.file, preparedAtMs })) {
         await discardFile(this.#context, rewritten.file);
         return;
       }
@@ -176,7 +183,10 @@ class RetentionRun {
     }
   }
 
-  async #commit(removed: readonly DataFile[], added: DataFile | undefined): Promise<boolean> {
+  async #commit(
+    removed: readonly DataFile[],
+    { added, preparedAtMs }: Partial<RewrittenFile> = {},
+  ): Promise<boolean> {
     const { table } = this.#context;
     const { rules, signal } = this.#options;
     const result = await table.replace({
@@ -184,6 +194,7 @@ class RetentionRun {
       isDataChange: true,
       removed,
       added: added === undefined ? [] : [added],
+      ...(preparedAtMs === undefined ? {} : { preparedAtMs }),
       detail: {
         kind: "retain",
         rows: removed.reduce((sum, { rows }) => sum + rows, 0) - (added?.rows ?? 0),

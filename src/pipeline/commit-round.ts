@@ -7,7 +7,7 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
-import { putContent, putForCommit } from "../storage/content-object.ts";
+import { putContent, putForCommit, REUSE_AGE_MAX_MS } from "../storage/content-object.ts";
 import { dataFileKey, evidenceKey, otherFilePath, quarantineKey } from "../storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../storage/object-store.ts";
 import { putState } from "../storage/state-object.ts";
@@ -61,7 +61,7 @@ export async function commitRound(options: CommitRoundOptions): Promise<CommitRe
     firstSequence: round.range.first,
     evidence: [evidence],
     files,
-    preparedAtMs: nowMs,
+    notAfterMs: nowMs + REUSE_AGE_MAX_MS,
     counts: countsOf(round, rows),
   };
   return await table.commit(work, signal);

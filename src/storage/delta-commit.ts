@@ -26,7 +26,7 @@ import type { Replacement, ShardCommit } from "./table.ts";
 
 const ENGINE = "Probity/0.1.0";
 
-export function commitIdOf({ preparedAtMs: _, ...work }: ShardCommit): string {
+export function commitIdOf({ notAfterMs: _, ...work }: ShardCommit): string {
   return createHash("sha256").update(canonicalJson(work)).digest("hex").slice(0, 32);
 }
 

@@ -10,7 +10,6 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Backoff, backoffMs } from "../runtime/retry.ts";
 import { isShardName } from "../event/wire.ts";
-import { REUSE_AGE_MAX_MS } from "./content-object.ts";
 import { checkpointDistance, pointedVersion, writeCheckpoint } from "./delta-checkpoint-write.ts";
 import {
   commitIdOf,
@@ -87,7 +86,7 @@ class DeltaTable implements MaintainedTable {
       }
       if (tip?.position.version !== work.startedFrom) return { kind: "superseded" };
       const nowMs = Math.floor(this.#clock.nowUs() / 1000);
-      requireFresh(work.preparedAtMs, nowMs);
+      requireInTime(work, nowMs);
       const entry = entryOf(state, work, nowMs);
       const outcome = await this.#putEntry(entry, commitId, signal);
       if (outcome === "written" && entry.isWork) {
@@ -127,7 +126,7 @@ class DeltaTable implements MaintainedTable {
       requireWritable(protocol);
       const version = state.version + 1;
       const nowMs = Math.floor(this.#clock.nowUs() / 1000);
-      if (work.added.length > 0) requireFresh(work.preparedAtMs, nowMs);
+      if (work.added.length > 0) requireInTime(work, nowMs);
       const body = encodeReplacement(work, { commitId, nowMs, metadata });
       const outcome = await this.#putEntry({ version, body, isWork: true }, commitId, signal);
       if (outcome === "written") return { kind: "committed", version };
@@ -218,10 +217,12 @@ function entryOf(state: LogState, work: ShardCommit, nowMs: number): Entry {
  * Who stood still for a day between its puts and its commit must not name what a vacuum took meanwhile. A store takes no
  * request that is signed minutes ago, so that none can stand still after this.
  */
-function requireFresh(preparedAtMs: number | undefined, nowMs: number): void {
-  if (preparedAtMs === undefined || nowMs - preparedAtMs <= REUSE_AGE_MAX_MS) return;
+function requireInTime({ notAfterMs = Infinity }: { readonly notAfterMs?: number }, nowMs: number) {
+  if (nowMs <= notAfterMs) return;
   throw new Error(
-    `Cannot commit work of ${new Date(preparedAtMs).toISOString()}: what it names may be vacuumed`,
+    `Cannot commit after ${
+      new Date(notAfterMs).toISOString()
+    }: what the work names may be vacuumed`,
   );
 }
 

@@ -52,8 +52,8 @@ export interface ShardCommit {
   readonly firstSequence: number;
   readonly evidence: readonly string[];
   readonly files: readonly DataFile[];
-  /** When it was certain that all it names stands and is young, ms since the Unix epoch. */
-  readonly preparedAtMs: number;
+  /** After this time, ms since the Unix epoch, what it names may be vacuumed, and it must not be committed. */
+  readonly notAfterMs: number;
   /** Figures for `commitInfo`: messages, rows, duplicates and so on. */
   readonly counts: Readonly<Record<string, number>>;
 }
@@ -71,8 +71,8 @@ export interface Table {
   /**
    * Makes one round's work visible, whole or not at all. Safe to call again with the same work after any failure: work
    * that became visible after all is found and reported as committed. Throws RangeError when the work's sequences
-   * begin at or before the shard's committed one, and an Error when it was prepared so long ago that what it names may
-   * be vacuumed: prepare it again.
+   * begin at or before the shard's committed one, and an Error past its `notAfterMs`: what it names has to be put
+   * again.
    */
   commit(commit: ShardCommit, signal?: AbortSignal): Promise<CommitResult>;
 }
@@ -85,7 +85,7 @@ export interface Replacement {
   readonly removed: readonly DataFile[];
   readonly added: readonly DataFile[];
   /** As in a {@link ShardCommit}; counts when files are added. */
-  readonly preparedAtMs?: number;
+  readonly notAfterMs?: number;
   /** For `commitInfo`. */
   readonly detail: Readonly<Record<string, unknown>>;
   /** Asked right before each attempt; on false nothing is changed. */

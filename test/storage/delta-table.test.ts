@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { deltaSchema } from "../../src/storage/delta-schema.ts";
-import { REUSE_AGE_MAX_MS } from "../../src/storage/content-object.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import type { ShardPosition } from "../../src/storage/table.ts";
 import { keysOf } from "../support/object-store-conformance.ts";
@@ -109,15 +108,15 @@ describe("a commit", () => {
 
   test("refuses work that stood still until a vacuum may have taken what it names", async () => {
     const table = folder.open();
-    const preparedAtMs = Date.now() - REUSE_AGE_MAX_MS - 1_000;
-    await expect(table.commit(shardWork({ ...FIRST, preparedAtMs }))).rejects.toThrow(
-      "what it names may be vacuumed",
+    const notAfterMs = Date.now() - 1;
+    await expect(table.commit(shardWork({ ...FIRST, notAfterMs }))).rejects.toThrow(
+      "what the work names may be vacuumed",
     );
     expect((await table.refresh()).shards.size).toBe(0);
-    const work = shardWork({ ...FIRST, preparedAtMs: preparedAtMs + 60_000 });
+    const work = shardWork({ ...FIRST, notAfterMs: notAfterMs + 60_000 });
     expect(await table.commit(work)).toMatchObject({ kind: "committed" });
     // What is committed already is found, however old.
-    expect(await folder.open().commit({ ...work, preparedAtMs })).toMatchObject({
+    expect(await folder.open().commit({ ...work, notAfterMs })).toMatchObject({
       kind: "committed",
     });
   });

@@ -8,8 +8,8 @@ export interface WorkOptions {
   readonly last: number;
   readonly incarnation?: string;
   readonly files?: readonly DataFile[];
-  /** The present by default. */
-  readonly preparedAtMs?: number;
+  /** In an hour by default. */
+  readonly notAfterMs?: number;
 }
 
 export function shardWork(options: WorkOptions): ShardCommit {
@@ -22,7 +22,7 @@ export function shardWork(options: WorkOptions): ShardCommit {
     firstSequence: first,
     evidence: [`evidence/${incarnation}/${first}-${last}-${digest.slice(0, 12)}.segment`],
     files: options.files ?? [dataFile(`event_date=2026-01-02/${shard}-${first}-${last}.parquet`)],
-    preparedAtMs: options.preparedAtMs ?? Date.now(),
+    notAfterMs: options.notAfterMs ?? Date.now() + 3_600_000,
     counts: { messages: last - first + 1, rows: 10 },
   };
 }

@@ -84,7 +84,7 @@ export async function commitMessages(options: CommitMessagesOptions): Promise<nu
       state: await putState(store, state, { shard, nowMs: Date.now() }),
     },
     firstSequence: first,
-    preparedAtMs: Date.now(),
+    notAfterMs: Date.now() + 3_600_000,
     evidence: [],
     files: written.map(({ file }) => file),
     counts: { messages: messages.length },

@@ -4,6 +4,7 @@
  * Invariant: the table has the same rows before and after every commit. Roll-ups never stand in its way; when another
  * compaction, a retention or a hold took one of a group's files, the group's work is thrown away and planned anew.
  */
+import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { isFileHeld } from "../../storage/hold.ts";
 import type { CommitResult, DataFile } from "../../storage/table.ts";
 import { type MaintenanceContext, nowMsOf, readHolds, readTable } from "./context.ts";
@@ -101,7 +102,7 @@ async function compactGroup(
 ): Promise<{ readonly result: CommitResult; readonly file: DataFile | undefined }> {
   const { files } = group;
   await onGroup?.(group);
-  const preparedAtMs = nowMsOf(context);
+  const notAfterMs = nowMsOf(context) + REUSE_AGE_MAX_MS;
   const { file } = await rewriteFiles(context, { files, where: undefined, signal });
   if (file === undefined) return { result: { kind: "superseded" }, file };
   const result = await context.table.replace({
@@ -109,7 +110,7 @@ async function compactGroup(
     isDataChange: false,
     removed: files,
     added: [file],
-    preparedAtMs,
+    notAfterMs,
     detail: { kind: "compact", rows: file.rows, files: files.length },
     confirm: async () => {
       const holds = await readHolds(context, signal);

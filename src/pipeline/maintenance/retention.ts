@@ -5,6 +5,7 @@
  * Invariant: no row leaves before its time, none of a file that a hold may speak of, and none from a file that is not
  * what was committed. What remains is proven to be the very rows that should.
  */
+import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { fingerprintRows, rowsOfFiles } from "../../storage/data-rows.ts";
 import { isFileHeld } from "../../storage/hold.ts";
 import type { DataFile } from "../../storage/table.ts";
@@ -97,7 +98,7 @@ export async function retainTable(
 /** What stays of a file; undefined when nothing does. */
 interface RewrittenFile {
   readonly added: DataFile | undefined;
-  readonly preparedAtMs: number;
+  readonly notAfterMs: number;
 }
 
 class RetentionRun {
@@ -153,7 +154,7 @@ class RetentionRun {
   async rewrite({ file, due }: ExpiredFile): Promise<void> {
     const { rules, signal, onChange } = this.#options;
     const where = keptRows(rules, due);
-    const preparedAtMs = nowMsOf(this.#context);
+    const notAfterMs = nowMsOf(this.#context) + REUSE_AGE_MAX_MS;
     try {
       const rewritten = await rewriteFiles(this.#context, { files: [file], where, signal });
       if (rewritten.rowsKept === file.rows) {
@@ -161,7 +162,7 @@ class RetentionRun {
         return;
       }
       await onChange?.([file]);
-      if (!await this.#commit([file], { added: rewritten.file, preparedAtMs })) {
+      if (!await this.#commit([file], { added: rewritten.file, notAfterMs })) {
         await discardFile(this.#context, rewritten.file);
         return;
       }
@@ -185,7 +186,7 @@ class RetentionRun {
 
   async #commit(
     removed: readonly DataFile[],
-    { added, preparedAtMs }: Partial<RewrittenFile> = {},
+    { added, notAfterMs }: Partial<RewrittenFile> = {},
   ): Promise<boolean> {
     const { table } = this.#context;
     const { rules, signal } = this.#options;
@@ -194,7 +195,7 @@ class RetentionRun {
       isDataChange: true,
       removed,
       added: added === undefined ? [] : [added],
-      ...(preparedAtMs === undefined ? {} : { preparedAtMs }),
+      ...(notAfterMs === undefined ? {} : { notAfterMs }),
       detail: {
         kind: "retain",
         rows: removed.reduce((sum, { rows }) => sum + rows, 0) - (added?.rows ?? 0),

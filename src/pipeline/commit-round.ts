@@ -73,6 +73,7 @@ export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string,
     messages: round.messages.length,
     rows: rows.rows,
     gapRows: rows.gapRows,
+    holes: round.holes,
     unreadable: round.messages.filter(({ unreadable }) => unreadable !== undefined).length +
       rows.quarantined.length,
     quarantined: round.quarantined.length + rows.quarantined.length,

@@ -42,6 +42,7 @@ const COUNTED: Readonly<Record<string, readonly [name: string, help: string]>> =
   messages: ["messages", "Messages of the stream that were decided on and committed."],
   rows: ["rows", "Rows committed, gap rows among them."],
   gapRows: ["gap_rows", "Gap rows committed."],
+  holes: ["holes", "Times that sequences of the stream were missing: a broker lost messages."],
   contentBytes: ["json_bytes", "JSON of committed payloads, in bytes."],
   evidenceBytes: ["evidence_bytes", "Evidence segments committed, in bytes."],
   duplicate: ["duplicates", "Batches that were part of the record already."],

@@ -288,6 +288,13 @@ class Session {
     metrics.committed(counts, seconds);
     metrics.written(rows.files.length, fileBytes);
     log.info("committed", { version: result.version, seconds, fileBytes, ...shown(counts) });
+    if (round.holes > 0) {
+      log.warn("the stream lacks messages; agents send what is not in the record again", {
+        holes: round.holes,
+        firstSequence: round.range.first,
+        lastSequence: round.range.last,
+      });
+    }
     onCommit?.();
     await this.#announcer.announce({ version: result.version, agents: round.agents });
   }

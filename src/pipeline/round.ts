@@ -68,6 +68,8 @@ export interface Round {
   readonly quarantined: readonly Quarantined[];
   readonly segment: { readonly path: string; readonly sha256: string; readonly sizeBytes: number };
   readonly verdicts: Readonly<Record<Verdict, number>>;
+  /** Times that sequences of the stream itself were missing. */
+  readonly holes: number;
   /** JSON of the accepted payloads, in bytes. */
   readonly contentBytes: number;
   /** Agents that something arrived of. */
@@ -132,6 +134,7 @@ class ScratchRound implements OpenRound {
   #segmentBytes = 0;
   #contentBytes = 0;
   #storedBytes = 0;
+  #holes = 0;
 
   constructor(options: ScratchRoundOptions) {
     this.#options = options;
@@ -169,6 +172,7 @@ class ScratchRound implements OpenRound {
       gaps,
     };
     this.#verdicts[verdict] += 1;
+    this.#holes += gaps.filter((gap) => gap.class === "stream").length;
     if (agent !== undefined) this.#agents.add(agent);
     this.#storedBytes += payload.length;
     for (const part of this.#encoder.message(message)) this.#keep(part);
@@ -202,6 +206,7 @@ class ScratchRound implements OpenRound {
         sizeBytes: this.#segmentBytes,
       },
       verdicts: this.#verdicts,
+      holes: this.#holes,
       contentBytes: this.#contentBytes,
       agents: this.#agents,
       firstStoredAtUs: first.loggedAtUs,

@@ -243,6 +243,8 @@ describe("of a message that is not accepted there are no rows but its gaps:", ()
       [5, 2, "agent/gap"],
     ]);
     expect(events[2]?.message).toContain("2 to 4");
+    expect(round.holes).toBe(1);
+    expect(first.round.holes).toBe(0);
   });
 });
 

@@ -142,6 +142,7 @@ function eventOf(
   { key, nowMs }: { readonly key: string; readonly nowMs: number },
 ): AuditEvent {
   const { kind, by, parameters, state, begunAtMs, endedAtMs, outcome } = record;
+  const hasDamage = Array.isArray(outcome["damaged"]) && outcome["damaged"].length > 0;
   const how = state === "done"
     ? VERBS[kind]
     : state === "failed"
@@ -150,11 +151,11 @@ function eventOf(
   return {
     timeUs: (endedAtMs ?? nowMs) * 1000,
     topic: "audit/admin",
-    severity: state === "done" ? "info" : "medium",
-    outcome: state === "done" ? "success" : "failure",
+    severity: hasDamage ? "high" : state === "done" ? "info" : "medium",
+    outcome: state === "done" && !hasDamage ? "success" : "failure",
     user: by,
     service: "probity-maintenance",
-    message: `${by} ${how}.`,
+    message: `${by} ${how}${hasDamage ? ", and found damaged files" : ""}.`,
     detail: {
       principal: by,
       action: `table ${kind}`,

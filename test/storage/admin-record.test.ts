@@ -87,6 +87,20 @@ describe("a deed", () => {
     }]);
   });
 
+  test("that found damage is no success, and looked at at once", async () => {
+    await withRecord(context, deed, async (begin) => {
+      await begin();
+      return { rows: 3, damaged: ["event_date=2026-03-02/a.parquet"] };
+    });
+    await tellRecords(context, tell);
+    expect(told).toMatchObject([{
+      outcome: "failure",
+      severity: "high",
+      message: "ada@desk compacted files of the table, and found damaged files.",
+      detail: { damaged: ["event_date=2026-03-02/a.parquet"], rows: 3 },
+    }]);
+  });
+
   test("that was cut short is told after a while", async () => {
     const killed = withRecord(context, deed, async (begin) => {
       await begin();

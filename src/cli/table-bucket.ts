@@ -26,11 +26,13 @@ export interface TableBucketOptions {
   readonly settings: Values<typeof STORE_OPTIONS>;
   readonly global: GlobalSettings;
   readonly log: Log;
+  /** Whether the work changes the table or its holds: it is proven then that the store keeps its conditions. */
+  readonly isWriting?: boolean;
 }
 
 /** Runs work on the table of the bucket that the settings name. Throws when there is no table in it. */
 export async function withTable<T>(
-  { settings, global, log }: TableBucketOptions,
+  { settings, global, log, isWriting = false }: TableBucketOptions,
   work: (context: MaintenanceContext) => Promise<T>,
 ): Promise<T> {
   const folder = dataFolderAt(global.data);
@@ -38,6 +40,7 @@ export async function withTable<T>(
   becomeOwnerOf(options.url);
   const { openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
   await using store = await openStore({ ...options, log });
+  if (isWriting) await store.verifyConditionalPut();
   await using context = await openMaintenanceContext({
     store,
     scratchDirectory: join(folder.cache, "table"),

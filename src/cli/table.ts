@@ -27,7 +27,7 @@ const compactCommand = defineCommand({
   examples: [["probity table compact --dry-run", "which files would become one"]],
   options: { own: DRY_RUN, store: STORE_OPTIONS },
   run: ({ settings: { own, store }, global, log, output, signal }) =>
-    withTable({ settings: store, global, log }, async (context) => {
+    withTable({ settings: store, global, log, isWriting: !own.dryRun }, async (context) => {
       if (own.dryRun) {
         const { findCompactions } = await import("../pipeline/maintenance/compaction.ts");
         const groups = await findCompactions(context, { signal });
@@ -62,7 +62,7 @@ const retainCommand = defineCommand({
         'Cannot remove rows: no --config FILE with [maintenance] keep = {"**" = "400d"} or the like',
       );
     }
-    return withTable({ settings: store, global, log }, async (context) => {
+    return withTable({ settings: store, global, log, isWriting: !own.dryRun }, async (context) => {
       if (own.dryRun) {
         const { findExpired } = await import("../pipeline/maintenance/retention.ts");
         await printRows(
@@ -99,7 +99,7 @@ const vacuumCommand = defineCommand({
     maintenance: { grace: MAINTENANCE_OPTIONS.graceMs },
   },
   run: ({ settings: { own, store, maintenance }, global, log, output, signal }) =>
-    withTable({ settings: store, global, log }, async (context) => {
+    withTable({ settings: store, global, log, isWriting: !own.dryRun }, async (context) => {
       const { findGarbage, GRACE_MS_MIN } = await import("../pipeline/maintenance/vacuum.ts");
       const graceMs = maintenance.grace;
       if (graceMs < GRACE_MS_MIN) throw usageError("Cannot vacuum: the grace is 24h at least");
@@ -164,7 +164,8 @@ const holdCommand = defineCommand({
     if (fromMs !== undefined && toMs !== undefined && fromMs >= toMs) {
       throw usageError("Cannot hold: --from is not before --to");
     }
-    return withTable({ settings: store, global, log }, async (context) => {
+    const isWriting = !own.dryRun && (reason !== undefined || own.release);
+    return withTable({ settings: store, global, log, isWriting }, async (context) => {
       const { isFileHeld, releaseHold, setHold } = await import("../storage/hold.ts");
       const deed = { by: operatorName(), name: name ?? "" };
       if (reason !== undefined) {

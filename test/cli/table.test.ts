@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runProbity } from "../support/command-line.ts";
 import { type DataTable, openDataTable } from "../support/data-table.ts";
+import { openSmallS3 } from "../support/small-s3.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 /** A user that owns nothing else. */
@@ -36,6 +37,19 @@ async function table(...words: readonly string[]) {
 }
 
 describe("probity table", () => {
+  it.each([
+    [["compact"]],
+    [["hold", "a", "--reason", "b"]],
+  ])("does not %j in a store that ignores conditions", async (words) => {
+    await using server = await openSmallS3({ put: "ignored" });
+    const { code, stderr } = await runProbity([
+      ...["table", ...words, "--data", join(folder.path, "data")],
+      ...["--store-url", "s3://bucket", "--store-endpoint", server.endpoint, "--store-path-style"],
+    ], { environment: { AWS_ACCESS_KEY_ID: "a", AWS_SECRET_ACCESS_KEY: "b", AWS_REGION: "c" } });
+    expect(stderr).toContain("it does not refuse a conditional put");
+    expect(code).toBe(1);
+  });
+
   it("says what the table is made of", async () => {
     const { code, rows } = await table("status");
     expect(code).toBe(0);

@@ -27,6 +27,7 @@ import { parseBrokerTime } from "./broker-time.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { Log } from "./log.ts";
 import { readCredentials } from "./nats-credentials.ts";
+import { createReconnectPace } from "./reconnect-pace.ts";
 import { retry } from "./retry.ts";
 import type { StreamMessage } from "./stream-message.ts";
 
@@ -95,7 +96,6 @@ export interface BucketEntry {
 
 const REQUEST_TIMEOUT_MS = 5_000;
 const PING_INTERVAL_MS = 10_000;
-const RECONNECT_WAIT_MS = 250;
 const CLOSE_LIMIT_MS = 2_000;
 const DUPLICATE_WINDOW_MS = 120_000;
 const STREAM_NOT_FOUND = 10059;
@@ -117,7 +117,7 @@ export async function connectNats(options: ConnectNatsOptions): Promise<NatsConn
       name,
       timeout: REQUEST_TIMEOUT_MS,
       maxReconnectAttempts: -1,
-      reconnectTimeWait: RECONNECT_WAIT_MS,
+      ...createReconnectPace(clock),
       ignoreAuthErrorAbort: true,
       pingInterval: PING_INTERVAL_MS,
       noAsyncTraces: true,

@@ -2,9 +2,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { jetstream } from "@nats-io/jetstream";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { createLog } from "../../src/runtime/log.ts";
 import {
+  type ConnectionEvent,
   connectNats,
   createNatsKey,
   deleteStream,
@@ -15,6 +16,7 @@ import {
   openStream,
   purgeStream,
   readMessage,
+  watchConnection,
 } from "../../src/runtime/nats.ts";
 import { parseBrokerTime } from "../../src/runtime/broker-time.ts";
 import { readStream, StreamChangedError } from "../../src/runtime/stream-reader.ts";
@@ -252,6 +254,22 @@ describe.runIf(canRunNats())("reading through crashes of the broker", () => {
     const created = "2020-01-01T00:00:00Z";
     const other = readStream({ connection, stream: "LOG", fromSequence: 1, created });
     await expect(other.next()).rejects.toThrow("made again");
+  });
+});
+
+describe.runIf(canRunNats())("a connection", () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it("comes back although the clock was set back meanwhile", async () => {
+    await using server = await openNatsServer();
+    await using connection = await connected(server);
+    const events: ConnectionEvent[] = [];
+    watchConnection(connection, (event) => events.push(event));
+    await server.kill();
+    await expect.poll(() => events).toEqual(["disconnected"]);
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 7_200_000 });
+    await server.start();
+    await expect.poll(() => events, { timeout: 10_000 }).toEqual(["disconnected", "connected"]);
   });
 });
 

@@ -1,6 +1,6 @@
 /**
  * Another time for one process: libfaketime moves what its C library answers when it is asked for the time of day.
- * Clocks that count from a start are left alone, and so is what a process asks of the kernel by itself.
+ * Clocks that count from a start are left alone, and so is what a process asks of the kernel without that library.
  */
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

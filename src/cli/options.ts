@@ -293,10 +293,17 @@ export const SUPERVISED_VARIABLE = "PROBITY_SUPERVISED";
  */
 export const CHILD_COMMAND_VARIABLE = "PROBITY_CHILD_COMMAND";
 
+/**
+ * How long a day is to the maintenance of a roll-up, as a duration: for trials, in which nobody can wait for real days.
+ * All times of `[maintenance]`, and the least ones, shrink with it. Every roll-up of a bucket needs the same.
+ */
+export const DAY_VARIABLE = "PROBITY_DAY";
+
 /** Variables that are ours without being options. */
 export const OTHER_VARIABLES: readonly string[] = [
   SUPERVISED_VARIABLE,
   CHILD_COMMAND_VARIABLE,
+  DAY_VARIABLE,
   "PROBITY_LOG",
   "PROBITY_REQUIRE",
 ];

@@ -18,6 +18,10 @@ import type { DataFolder } from "./up/data-folder.ts";
 export interface RollupMaintenanceOptions {
   readonly store: ObjectStore;
   readonly settings: Values<typeof MAINTENANCE_OPTIONS>;
+  /** How long a day is, in milliseconds; the times of `settings` and `keep` are shortened alike. */
+  readonly dayMs: number;
+  /** As the roll-ups have it. */
+  readonly reuseAgeMaxMs: number | undefined;
   /** `[maintenance] keep`. */
   readonly keep: Readonly<Record<string, string>>;
   readonly folder: DataFolder;
@@ -36,8 +40,8 @@ export interface RollupMaintenance extends AsyncDisposable {
 export async function openRollupMaintenance(
   options: RollupMaintenanceOptions,
 ): Promise<RollupMaintenance> {
-  const { store, settings, folder, log } = options;
-  const { openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
+  const { store, settings, folder, dayMs, reuseAgeMaxMs, log } = options;
+  const { DAY_MS, openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
   const { runSchedule } = await import("../pipeline/maintenance/schedule.ts");
   const { GRACE_MS_MIN } = await import("../pipeline/maintenance/vacuum.ts");
   if (settings.graceMs < GRACE_MS_MIN) {
@@ -46,12 +50,22 @@ export async function openRollupMaintenance(
   const { createMaintenanceMetrics } = await import(
     "../pipeline/maintenance/maintenance-metrics.ts"
   );
-  const rules = keepRulesOf(options.keep);
+  const speed = DAY_MS / dayMs;
+  const rules = keepRulesOf(options.keep).map((rule) => ({ ...rule, keepMs: rule.keepMs / speed }));
+  const schedule = {
+    ...settings,
+    compactMs: settings.compactMs / speed,
+    graceMs: settings.graceMs / speed,
+    rules,
+    by: `rollup@${hostname()}`,
+  };
   await using stack = new AsyncDisposableStack();
   const context = stack.use(
     await openMaintenanceContext({
       store,
       scratchDirectory: join(folder.cache, "maintenance"),
+      dayMs,
+      reuseAgeMaxMs,
       log: log.with({ task: "maintenance" }),
     }),
   );
@@ -64,10 +78,7 @@ export async function openRollupMaintenance(
   if (producer !== undefined) stack.use(producer);
   const resources = stack.move();
   return {
-    run: (signal) => {
-      const by = `rollup@${hostname()}`;
-      return runSchedule(context, { ...settings, rules, by, producer, metrics }, signal);
-    },
+    run: (signal) => runSchedule(context, { ...schedule, producer, metrics }, signal),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

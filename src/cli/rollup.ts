@@ -9,11 +9,12 @@ import { createMetrics, type Metrics } from "../runtime/metrics.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { openStore } from "../storage/open-store.ts";
 import { defineCommand, type Invocation } from "./command.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit.ts";
+import { CommandError, EXIT, type ExitCode, usageError } from "./exit.ts";
 import type { HttpServer } from "./http-server.ts";
 import { natsAccessOf } from "./nats-access.ts";
-import { type Address, flag } from "./option-type.ts";
+import { type Address, duration, flag } from "./option-type.ts";
 import {
+  DAY_VARIABLE,
   MAINTENANCE_OPTIONS,
   NATS_OPTIONS,
   option,
@@ -24,6 +25,9 @@ import { shardNames } from "./shards.ts";
 import { storeOptionsOf } from "./store-options.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
 
+const DAY_MS = 86_400_000;
+/** Of a trial, in milliseconds. */
+const DAY_MS_LEAST = 1_000;
 /** How long one round waits for the broker, in milliseconds. */
 const CONNECT_LIMIT_MS = 30_000;
 
@@ -126,7 +130,8 @@ async function openBucket(
   return await openStore({ ...storeOptionsOf(settings.store, folder), log });
 }
 
-async function optionsOf({ settings, global, log }: RollupInvocation, store: ObjectStore) {
+async function optionsOf(invocation: RollupInvocation, store: ObjectStore) {
+  const { settings, global, log } = invocation;
   const { createSubscriptionReaders } = await import("../pipeline/subscription-readers.ts");
   const folder = dataFolderAt(global.data);
   const { intervalMs, segmentMaxBytes, keepMs, keepUnread } = settings.rollup;
@@ -138,9 +143,24 @@ async function optionsOf({ settings, global, log }: RollupInvocation, store: Obj
     truncation: { keepMs, ...(keepUnread ? { readers } : {}) },
     scratchDirectory: join(folder.cache, "rollup"),
     acceptNewStream: settings.own.acceptNewStream,
+    ...daysOf(invocation),
     log,
     metrics: createMetrics(),
   };
+}
+
+/**
+ * How long a day is to maintenance, and up to which age the roll-up takes objects into a commit, where that follows from
+ * it: half of the grace, since nothing of a trial is 24 h old.
+ */
+function daysOf({ environment, settings: { maintenance } }: RollupInvocation) {
+  const text = environment[DAY_VARIABLE];
+  if (text === undefined) return { dayMs: DAY_MS, reuseAgeMaxMs: undefined };
+  const dayMs = duration.parse(text) ?? 0;
+  if (dayMs < DAY_MS_LEAST || dayMs > DAY_MS) {
+    throw usageError(`Cannot use ${DAY_VARIABLE}: it is "${text}", not a duration of 1s to 24h`);
+  }
+  return { dayMs, reuseAgeMaxMs: maintenance.graceMs / DAY_MS * dayMs / 2 };
 }
 
 async function reached<T>(

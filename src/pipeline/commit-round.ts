@@ -7,7 +7,12 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Log } from "../runtime/log.ts";
-import { putContent, putForCommit, REUSE_AGE_MAX_MS } from "../storage/content-object.ts";
+import {
+  putContent,
+  putForCommit,
+  REUSE_AGE_MAX_MS,
+  type ReuseRule,
+} from "../storage/content-object.ts";
 import { dataFileKey, evidenceKey, otherFilePath, quarantineKey } from "../storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../storage/object-store.ts";
 import { putState } from "../storage/state-object.ts";
@@ -16,7 +21,7 @@ import type { CommitResult, DataFile, ShardCommit, Table } from "../storage/tabl
 import type { Quarantined, Round } from "./round.ts";
 import type { RoundRows } from "./round-rows.ts";
 
-export interface CommitRoundOptions {
+export interface CommitRoundOptions extends ReuseRule {
   readonly store: ObjectStore;
   readonly table: Table;
   readonly shard: string;
@@ -26,8 +31,6 @@ export interface CommitRoundOptions {
   readonly rows: RoundRows;
   /** What {@link putEvidence} made of the round. */
   readonly evidence: string;
-  /** Now, ms since the Unix epoch, by which the age of objects is judged. */
-  readonly nowMs: number;
   readonly log: Log;
   readonly signal?: AbortSignal;
 }
@@ -47,12 +50,18 @@ export async function putEvidence(
 
 /** Puts the rest and commits. Throws when the store does; safe to call again with the same work. */
 export async function commitRound(options: CommitRoundOptions): Promise<CommitResult> {
-  const { store, table, shard, startedFrom, round, rows, evidence, nowMs, signal } = options;
+  const { store, table, shard, startedFrom, round, rows, evidence, signal } = options;
+  const { nowMs, reuseAgeMaxMs = REUSE_AGE_MAX_MS } = options;
   const request = signal === undefined ? {} : { signal };
   await putQuarantined(options, [...round.quarantined, ...rows.quarantined]);
   const files: DataFile[] = [];
   for (const each of rows.files) files.push(await putDataFile(options, each));
-  const state = await putState(store, round.state, { shard, nowMs, ...request });
+  const state = await putState(store, round.state, {
+    shard,
+    nowMs,
+    reuseAgeMaxMs,
+    ...request,
+  });
   const { incarnation, sequence, digest } = round.state;
   const work: ShardCommit = {
     shard,
@@ -61,7 +70,7 @@ export async function commitRound(options: CommitRoundOptions): Promise<CommitRe
     firstSequence: round.range.first,
     evidence: [evidence],
     files,
-    notAfterMs: nowMs + REUSE_AGE_MAX_MS,
+    notAfterMs: nowMs + reuseAgeMaxMs,
     counts: countsOf(round, rows),
   };
   return await table.commit(work, signal);
@@ -85,7 +94,9 @@ export function countsOf(round: Round, rows: RoundRows): Readonly<Record<string,
 
 /** Puts a data file; what it is called in the table. */
 async function putDataFile(
-  { store, nowMs, signal }: Pick<CommitRoundOptions, "store" | "nowMs" | "signal">,
+  { store, nowMs, reuseAgeMaxMs, signal }:
+    & Pick<CommitRoundOptions, "store" | "signal">
+    & ReuseRule,
   { file, path }: LocalDataFile,
 ): Promise<DataFile> {
   const request = signal === undefined ? {} : { signal };
@@ -93,7 +104,7 @@ async function putDataFile(
     nameAt: (place) => otherFilePath(file.path, place),
     keyOf: dataFileKey,
     write: (key) => store.putFileIfAbsent(key, path, request),
-  }, { ...request, nowMs });
+  }, { ...request, nowMs, reuseAgeMaxMs });
   return { ...file, path: name };
 }
 

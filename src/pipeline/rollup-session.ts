@@ -40,6 +40,7 @@ export interface RollupContext {
   readonly segmentMaxBytes: number;
   readonly acceptNewStream: boolean;
   readonly truncation: TruncationPolicy;
+  readonly reuseAgeMaxMs: number | undefined;
   readonly log: Log;
   readonly clock: Clock;
   readonly metrics: RollupMetrics;
@@ -260,6 +261,7 @@ class Session {
   /** Makes a round part of the archive, then tells everyone. */
   async #finish(round: Round): Promise<void> {
     const { table, store, shard, clock, metrics, log, position } = this.#context;
+    const { reuseAgeMaxMs } = this.#context;
     const { signal, onCommit } = this.#options;
     const startedMs = clock.elapsedMs();
     const { rows, evidence } = await this.#write(round);
@@ -267,7 +269,7 @@ class Session {
     const startedFrom = this.#startedFrom;
     const work = { store, table, shard, startedFrom, round, rows, evidence, log, signal };
     const nowMs = () => Math.floor(clock.nowUs() / 1000);
-    const result = await this.#retry(() => commitRound({ ...work, nowMs: nowMs() }));
+    const result = await this.#retry(() => commitRound({ ...work, reuseAgeMaxMs, nowMs: nowMs() }));
     if (result.kind === "superseded") {
       throw new OvertakenError("Cannot commit the round: another roll-up came first");
     }

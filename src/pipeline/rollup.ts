@@ -37,6 +37,8 @@ export interface RollupOptions extends RollupPartsOptions {
   readonly segmentMaxBytes?: number;
   /** What leaves the log after a commit; all that is committed, by default. */
   readonly truncation?: TruncationPolicy;
+  /** Objects up to this age may become part of a commit; 12 h by default, half of vacuum's least grace. */
+  readonly reuseAgeMaxMs?: number | undefined;
   /** Make the stream again where it does not fit the bucket, instead of stopping with an error. */
   readonly acceptNewStream?: boolean;
   /** Spool of the roll-up's own events (start, heartbeat, stop of a run); none are made without one. */
@@ -103,6 +105,7 @@ export async function openRollup(options: RollupOptions): Promise<Rollup> {
     segmentMaxBytes: options.segmentMaxBytes ?? DEFAULT_SEGMENT_MAX_BYTES,
     acceptNewStream: options.acceptNewStream ?? false,
     truncation: options.truncation ?? DEFAULT_TRUNCATION,
+    reuseAgeMaxMs: options.reuseAgeMaxMs,
     log: log.with({ shard }),
     clock,
     position,

@@ -14,6 +14,15 @@ export const CONTENT_ATTEMPTS_MAX = 4;
  * be vacuumed any moment, whose least grace is twice this.
  */
 export const REUSE_AGE_MAX_MS = 12 * 3_600_000;
+
+/** Which objects that stand there already may become part of a commit. */
+export interface ReuseRule {
+  /** Now, ms since the Unix epoch. */
+  readonly nowMs: number;
+  /** {@link REUSE_AGE_MAX_MS} by default; half of the least grace in any case. */
+  readonly reuseAgeMaxMs?: number | undefined;
+}
+
 /** Names that one content may have. */
 const NAMES_MAX = 1_000;
 
@@ -47,17 +56,18 @@ export async function putForCommit<N>(
     readonly keyOf: (name: N) => string;
     readonly write: (key: string) => Promise<"created" | "exists">;
   },
-  options: RequestOptions & { readonly nowMs: number },
+  options: RequestOptions & ReuseRule,
 ): Promise<N> {
+  const { nowMs, reuseAgeMaxMs = REUSE_AGE_MAX_MS, ...request } = options;
   for (let place = 0; place < NAMES_MAX; place++) {
     const name = object.nameAt(place);
     const key = object.keyOf(name);
     for (let attempt = 1; attempt <= CONTENT_ATTEMPTS_MAX; attempt++) {
       if (await untilKnown(() => object.write(key)) === "created") return name;
-      const standing = await store.head(key, options);
+      const standing = await store.head(key, request);
       // Vacuumed in this moment: there is room for ours.
       if (standing === undefined) continue;
-      if (options.nowMs - standing.modifiedAtMs <= REUSE_AGE_MAX_MS) return name;
+      if (nowMs - standing.modifiedAtMs <= reuseAgeMaxMs) return name;
       break;
     }
   }

@@ -9,7 +9,7 @@ import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptan
 import type { Fork } from "../event/watermark.ts";
 import { digestOf } from "../event/wire.ts";
 import { compressFrame, decompressFrame } from "../runtime/zstd.ts";
-import { putForCommit } from "./content-object.ts";
+import { putForCommit, type ReuseRule } from "./content-object.ts";
 import { canonicalJson, isRecord } from "./json-text.ts";
 import { stateKey } from "./layout.ts";
 import type { ObjectStore, RequestOptions } from "./object-store.ts";
@@ -21,9 +21,9 @@ const STATE_BYTES_MAX = 512 * 1024 * 1024;
 export async function putState(
   store: ObjectStore,
   state: AcceptanceState,
-  options: RequestOptions & { readonly shard: string; readonly nowMs: number },
+  options: RequestOptions & ReuseRule & { readonly shard: string },
 ): Promise<string> {
-  const { shard, nowMs, ...request } = options;
+  const { shard, nowMs, reuseAgeMaxMs, ...request } = options;
   const text = new TextEncoder().encode(canonicalJson(state));
   const sha256 = digestOf(text);
   const body = await compressFrame(text);
@@ -31,7 +31,7 @@ export async function putState(
     nameAt: (place) => stateKey(shard, sha256, place),
     keyOf: (key) => key,
     write: (key) => store.putIfAbsent(key, body, request),
-  }, { ...request, nowMs });
+  }, { ...request, nowMs, reuseAgeMaxMs });
 }
 
 /** Reads the state a commit names. Throws when it is missing, is not what its key says, or is no state. */

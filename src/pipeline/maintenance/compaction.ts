@@ -4,7 +4,6 @@
  * Invariant: the table has the same rows before and after every commit. Roll-ups never stand in its way; when another
  * compaction, a retention or a hold took one of a group's files, the group's work is thrown away and planned anew.
  */
-import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { isFileHeld } from "../../storage/hold.ts";
 import type { CommitResult, DataFile } from "../../storage/table.ts";
 import { type MaintenanceContext, nowMsOf, readHolds, readTable } from "./context.ts";
@@ -102,7 +101,7 @@ async function compactGroup(
 ): Promise<{ readonly result: CommitResult; readonly file: DataFile | undefined }> {
   const { files } = group;
   await onGroup?.(group);
-  const notAfterMs = nowMsOf(context) + REUSE_AGE_MAX_MS;
+  const notAfterMs = nowMsOf(context) + context.reuseAgeMaxMs;
   const { file } = await rewriteFiles(context, { files, where: undefined, signal });
   if (file === undefined) return { result: { kind: "superseded" }, file };
   const result = await context.table.replace({

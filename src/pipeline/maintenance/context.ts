@@ -2,6 +2,7 @@
 import type { Clock } from "../../runtime/clock.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
+import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { openTable } from "../../storage/delta-table.ts";
 import { type Database, openDatabase } from "../../storage/duckdb.ts";
 import { type Hold, openHolds } from "../../storage/hold.ts";
@@ -20,6 +21,10 @@ export interface MaintenanceOptions {
   /** Threads of DuckDB; 1 by default, since roll-ups go on meanwhile. */
   readonly threads?: number;
   readonly clock?: Clock;
+  /** How long a day is, in milliseconds; a real one by default. Trials have shorter ones. */
+  readonly dayMs?: number;
+  /** {@link REUSE_AGE_MAX_MS} by default; what the roll-ups have. */
+  readonly reuseAgeMaxMs?: number | undefined;
   readonly log: Log;
 }
 
@@ -34,9 +39,14 @@ export interface MaintenanceContext extends AsyncDisposable {
   rest(): Promise<void>;
   readonly memoryLimitBytes: number;
   readonly clock: Clock;
+  /** The unit of retention, and of what is done daily. */
+  readonly dayMs: number;
+  /** Work is committed at most so long after it was begun; half of the least grace. */
+  readonly reuseAgeMaxMs: number;
   readonly log: Log;
 }
 
+export const DAY_MS = 86_400_000;
 export const DEFAULT_MAINTENANCE_MEMORY_BYTES = 256 * 1024 * 1024;
 const SPILL_BYTES_MAX = 8 * 1024 * 1024 * 1024;
 
@@ -44,6 +54,7 @@ export async function openMaintenanceContext(
   options: MaintenanceOptions,
 ): Promise<MaintenanceContext> {
   const { store, scratchDirectory, clock = systemClock, log, threads = 1 } = options;
+  const { dayMs = DAY_MS, reuseAgeMaxMs = REUSE_AGE_MAX_MS } = options;
   const { memoryLimitBytes = DEFAULT_MAINTENANCE_MEMORY_BYTES } = options;
   await using stack = new AsyncDisposableStack();
   const scratch = stack.use(await openScratch(scratchDirectory));
@@ -70,6 +81,8 @@ export async function openMaintenanceContext(
     rest,
     memoryLimitBytes,
     clock,
+    dayMs,
+    reuseAgeMaxMs,
     log,
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };

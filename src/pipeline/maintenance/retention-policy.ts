@@ -57,9 +57,9 @@ export function parseKeepRules(keep: Readonly<Record<string, number>>): readonly
   );
 }
 
-/** Time up to which, exclusive, a rule's rows have gone: the start of a UTC day. */
-export function cutoffMs({ keepMs }: KeepRule, nowMs: number): number {
-  return Math.floor((nowMs - keepMs) / DAY_MS) * DAY_MS;
+/** Time up to which, exclusive, a rule's rows have gone: the start of a UTC day, or of a trial's. */
+export function cutoffMs({ keepMs }: KeepRule, nowMs: number, { dayMs = DAY_MS } = {}): number {
+  return Math.floor((nowMs - keepMs) / dayMs) * dayMs;
 }
 
 /** When the youngest row of a file was stored or happened; Infinity when the log does not say. */
@@ -88,18 +88,20 @@ export interface FindExpiredOptions {
   readonly rules: readonly KeepRule[];
   readonly settled: SettledCutoffs;
   readonly nowMs: number;
+  /** A real day by default. */
+  readonly dayMs?: number;
 }
 
 /** Files that hold, or may hold, rows past their time. */
 export function expiredFiles(
   files: Iterable<DataFile>,
-  { rules, settled, nowMs }: FindExpiredOptions,
+  { rules, settled, nowMs, dayMs = DAY_MS }: FindExpiredOptions,
 ): ExpiredFile[] {
   const hasRuleForAll = rules.some(({ topic, host }) => topic === undefined && host === undefined);
   const found: ExpiredFile[] = [];
   for (const file of files) {
     const youngest = youngestMs(file);
-    const due = rules.filter((rule) => youngest < cutoffMs(rule, nowMs));
+    const due = rules.filter((rule) => youngest < cutoffMs(rule, nowMs, { dayMs }));
     const isNew = due.some(({ pattern }) => youngest >= (settled[pattern] ?? -Infinity));
     if (!isNew) continue;
     found.push({ file, due, isWhole: hasRuleForAll && due.length === rules.length });

@@ -5,7 +5,6 @@
  * Invariant: no row leaves before its time, none of a file that a hold may speak of, and none from a file that is not
  * what was committed. What remains is proven to be the very rows that should.
  */
-import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { fingerprintRows, rowsOfFiles } from "../../storage/data-rows.ts";
 import { isFileHeld } from "../../storage/hold.ts";
 import type { DataFile } from "../../storage/table.ts";
@@ -61,8 +60,10 @@ export async function findExpired(
 ): Promise<readonly ExpiredRows[]> {
   const { files } = await readTable(context, signal);
   const holds = await readHolds(context, signal);
+  const { dayMs } = context;
   const found: ExpiredRows[] = [];
-  for (const each of expiredFiles(files.values(), { rules, settled, nowMs: nowMsOf(context) })) {
+  const nowMs = nowMsOf(context);
+  for (const each of expiredFiles(files.values(), { rules, settled, nowMs, dayMs })) {
     const { file, due, isWhole } = each;
     const rows = isWhole ? file.rows : await countExpired(context, { ...each, rules, signal });
     if (rows === 0) continue;
@@ -78,12 +79,13 @@ export async function retainTable(
   options: RetainOptions,
 ): Promise<RetentionSummary> {
   const { rules, settled = {}, signal } = options;
+  const { dayMs } = context;
   const nowMs = nowMsOf(context);
   const run = new RetentionRun(context, options);
   while (run.conflicts <= RETENTION_CONFLICTS_MAX) {
     const { files } = await readTable(context, signal);
     const holds = await readHolds(context, signal);
-    const expired = expiredFiles(files.values(), { rules, settled, nowMs });
+    const expired = expiredFiles(files.values(), { rules, settled, nowMs, dayMs });
     const free = expired.filter(({ file }) => !isFileHeld(file, holds) && !run.isDone(file));
     run.filesHeld = expired.filter(({ file }) => isFileHeld(file, holds)).length;
     const whole = free.filter(({ isWhole }) => isWhole).slice(0, FILES_PER_COMMIT_MAX);
@@ -126,7 +128,8 @@ class RetentionRun {
   summary(rules: readonly KeepRule[], nowMs: number): RetentionSummary {
     const isSettled = this.filesHeld === 0 && this.#damaged.size === 0 &&
       this.conflicts <= RETENTION_CONFLICTS_MAX;
-    const settled = rules.map((rule) => [rule.pattern, cutoffMs(rule, nowMs)] as const);
+    const { dayMs } = this.#context;
+    const settled = rules.map((rule) => [rule.pattern, cutoffMs(rule, nowMs, { dayMs })] as const);
     return {
       filesRemoved: this.#filesRemoved,
       filesRewritten: this.#filesRewritten,
@@ -154,7 +157,7 @@ class RetentionRun {
   async rewrite({ file, due }: ExpiredFile): Promise<void> {
     const { rules, signal, onChange } = this.#options;
     const where = keptRows(rules, due);
-    const notAfterMs = nowMsOf(this.#context) + REUSE_AGE_MAX_MS;
+    const notAfterMs = nowMsOf(this.#context) + this.#context.reuseAgeMaxMs;
     try {
       const rewritten = await rewriteFiles(this.#context, { files: [file], where, signal });
       if (rewritten.rowsKept === file.rows) {

@@ -48,7 +48,6 @@ interface TaskState {
 export const LOOK_INTERVAL_MS = 30_000;
 /** A task is left to the worker that claimed it for so long. */
 export const CLAIM_MS = 30 * 60_000;
-const DAY_MS = 86_400_000;
 const RETRY_MS = 5 * 60_000;
 const TELL_INTERVAL_MS = 60_000;
 
@@ -61,7 +60,8 @@ export async function runSchedule(
   const worker = randomUUID();
   while (!signal.aborted) {
     // The signal ends the pause as well as the loop.
-    await Promise.allSettled([context.clock.sleep(LOOK_INTERVAL_MS, signal)]);
+    const { lookMs } = pauses(context);
+    await Promise.allSettled([context.clock.sleep(lookMs, signal)]);
     if (!signal.aborted) await doWhatIsDue(context, { ...options, worker }, signal);
   }
 }
@@ -72,7 +72,8 @@ export async function doWhatIsDue(
   options: ScheduleOptions & { readonly worker: string },
   signal: AbortSignal,
 ): Promise<void> {
-  const { table, log } = context;
+  const { table, log, dayMs } = context;
+  const { retryMs, tellMs } = pauses(context);
   const { by, compactMs, rules, graceMs, producer, worker } = options;
   const tasks = createRegistry({
     store: context.store,
@@ -98,7 +99,7 @@ export async function doWhatIsDue(
       const startedMs = performance.now();
       let isDone = false;
       // One that fails is tried again sooner, by whoever comes first.
-      let doneAtMs = nowMsOf(context) - intervalMs + Math.min(intervalMs, RETRY_MS);
+      let doneAtMs = nowMsOf(context) - intervalMs + Math.min(intervalMs, retryMs);
       let result: Partial<TaskState> | void = undefined;
       try {
         result = await act(claimed);
@@ -122,7 +123,7 @@ export async function doWhatIsDue(
     });
   }
   if (options.retain === "daily" && rules.length > 0) {
-    await whenDue("retain", DAY_MS, async ({ settled }) => {
+    await whenDue("retain", dayMs, async ({ settled }) => {
       const done = await retainAsAsked(context, {
         ...{ by, rules, signal },
         ...(settled === undefined ? {} : { settled }),
@@ -131,12 +132,12 @@ export async function doWhatIsDue(
     });
   }
   if (options.vacuum === "daily") {
-    await whenDue("vacuum", DAY_MS, async () => {
+    await whenDue("vacuum", dayMs, async () => {
       await vacuumAsAsked(context, { by, graceMs, signal });
     });
   }
   if (producer !== undefined && await hasRecords(context, signal)) {
-    await whenDue("tell", TELL_INTERVAL_MS, async () => {
+    await whenDue("tell", tellMs, async () => {
       await tellRecords(context, async (event) => {
         producer.emit(event);
         await producer.flush();
@@ -144,6 +145,16 @@ export async function doWhatIsDue(
     });
   }
   await context.rest();
+}
+
+/** How long is waited for what, in a trial whose days are short, too. */
+function pauses({ dayMs }: MaintenanceContext) {
+  return {
+    lookMs: Math.min(LOOK_INTERVAL_MS, dayMs / 10),
+    retryMs: Math.min(RETRY_MS, dayMs / 10),
+    tellMs: Math.min(TELL_INTERVAL_MS, dayMs / 2),
+    claimMs: Math.min(CLAIM_MS, dayMs),
+  };
 }
 
 /** Takes a task that is due and nobody is at; undefined when it is not. */
@@ -157,12 +168,13 @@ async function claim(
   },
 ): Promise<TaskState | undefined> {
   const nowMs = nowMsOf(context);
+  const { claimMs } = pauses(context);
   let claimed: TaskState | undefined;
   await tasks.change(task, (standing) => {
     const state = standing ?? { by: "", untilMs: 0, doneAtMs: 0, settled: undefined };
     const isTaken = state.by !== worker && state.untilMs > nowMs;
     const isDue = nowMs - state.doneAtMs >= intervalMs || state.doneAtMs > nowMs;
-    claimed = isTaken || !isDue ? undefined : { ...state, by: worker, untilMs: nowMs + CLAIM_MS };
+    claimed = isTaken || !isDue ? undefined : { ...state, by: worker, untilMs: nowMs + claimMs };
     return claimed;
   });
   return claimed;

@@ -60,10 +60,9 @@ export async function findGarbage(
   context: MaintenanceContext,
   { graceMs = DEFAULT_GRACE_MS, signal }: VacuumOptions = {},
 ): Promise<readonly Garbage[]> {
-  if (!(graceMs >= GRACE_MS_MIN)) {
-    throw new RangeError(
-      `Cannot vacuum with a grace of ${graceMs} ms: less than ${GRACE_MS_MIN} ms`,
-    );
+  const leastMs = 2 * context.reuseAgeMaxMs;
+  if (!(graceMs >= leastMs)) {
+    throw new RangeError(`Cannot vacuum with a grace of ${graceMs} ms: less than ${leastMs} ms`);
   }
   const request = signal === undefined ? {} : { signal };
   const beforeMs = nowMsOf(context) - graceMs;

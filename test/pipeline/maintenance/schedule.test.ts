@@ -79,6 +79,27 @@ describe("the schedule", () => {
     expect(errors).toEqual([]);
   });
 
+  test("has days as short as it is told", async () => {
+    const minute = 60_000;
+    await using hasty = await data.context({
+      clock: context.clock,
+      dayMs: minute,
+      reuseAgeMaxMs: minute / 2,
+    });
+    const rules = OPTIONS.rules.map((rule) => ({ ...rule, keepMs: minute }));
+    const rowsAfter = async (offset: number): Promise<number> => {
+      offsetMs = offset;
+      await doWhatIsDue(hasty, { ...OPTIONS, rules, compactMs: 0, graceMs: minute }, never);
+      return [...(await data.snapshot()).files.values()].reduce((sum, { rows }) => sum + rows, 0);
+    };
+    await data.addRound({ rows: 10, start: "2026-03-05T11:57:00Z" });
+    expect(await rowsAfter(0)).toBe(0);
+    await data.addRound({ rows: 10, start: "2026-03-05T11:59:10Z" });
+    expect(await rowsAfter(50_000)).toBe(10);
+    expect(await rowsAfter(90_000)).toBe(0);
+    expect(errors).toEqual([]);
+  });
+
   test("deletes after the grace what was compacted", async () => {
     await addRounds("2026-03-02");
     const rules = { ...OPTIONS, rules: [] };

@@ -178,16 +178,19 @@ describe("a vacuum", () => {
   test("needs a grace that roll-ups can count on", async () => {
     await expect(findGarbage(context, { graceMs: GRACE_MS_MIN - 1 })).rejects.toThrow(RangeError);
     expect(GRACE_MS_MIN).toBeGreaterThanOrEqual(2 * REUSE_AGE_MAX_MS);
+    await using hasty = await data.context({ reuseAgeMaxMs: 5_000 });
+    await expect(findGarbage(hasty, { graceMs: 9_999 })).rejects.toThrow(RangeError);
+    await expect(findGarbage(hasty, { graceMs: 10_000 })).resolves.toBeDefined();
   });
 });
 
 describe("an object that is to be committed", () => {
-  const put = (nowMs = Date.now()) =>
+  const put = (reuseAgeMaxMs?: number) =>
     putForCommit(data.store, {
       nameAt: (place) => `table/event_date=2026-03-02/a-${place}.parquet`,
       keyOf: (key) => key,
       write: (key) => data.store.putIfAbsent(key, Buffer.from("x")),
-    }, { nowMs });
+    }, { nowMs: Date.now(), reuseAgeMaxMs });
 
   test("is used again while it is young, else it gets another name", async () => {
     const first = await put();
@@ -197,5 +200,7 @@ describe("an object that is to be committed", () => {
     expect(second).not.toBe(first);
     expect(await put()).toBe(second);
     expect(await keys("table/event_date=")).toEqual([first, second]);
+    await age(second, 6_000);
+    expect(await put(5_000)).not.toBe(second);
   });
 });

@@ -1,9 +1,10 @@
 /**
- * A long-running command of Probity as a service manager would run it: it is started again when it is killed, and also
- * when it ends by itself, which is noted.
+ * A command of Probity as a service manager would run it: it is started again when it is killed, and also when it ends by
+ * itself, which is noted; or as a scheduler would, again and again.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { appendFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -20,9 +21,17 @@ const RESTART_MS = 500;
 /** Characters of its last words that are kept. */
 const WORDS_MAX = 4_000;
 
+export interface ProgramOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Where it is to end by itself and be run again: so long after, in milliseconds. */
+  readonly againAfterMs?: number;
+  /** A file that gets all it says; none by default. */
+  readonly log?: string | undefined;
+}
+
 export function startProgram(
   args: readonly string[],
-  environment: Readonly<Record<string, string>> = {},
+  { environment = {}, againAfterMs, log }: ProgramOptions = {},
 ): ProgramProcess {
   const failures: string[] = [];
   const end = new AbortController();
@@ -36,13 +45,20 @@ export function startProgram(
       env: { ...process.env, ...environment },
     });
     for (const stream of [started.stdout, started.stderr]) {
-      stream.on("data", (bytes) => (words = `${words}${String(bytes)}`.slice(-WORDS_MAX)));
+      stream.on("data", (bytes) => {
+        words = `${words}${String(bytes)}`.slice(-WORDS_MAX);
+        if (log !== undefined) appendFileSync(log, String(bytes));
+      });
     }
     child = started;
     await once(started, "close");
     if (isKilled || end.signal.aborted) return;
-    failures.push(`${args[0]} ended with ${started.exitCode ?? started.signalCode}: ${words}`);
-    await Promise.allSettled([delay(RESTART_MS, undefined, { signal: end.signal })]);
+    if (againAfterMs === undefined || started.exitCode !== 0) {
+      failures.push(`${args[0]} ended with ${started.exitCode ?? started.signalCode}: ${words}`);
+    }
+    await Promise.allSettled([
+      delay(againAfterMs ?? RESTART_MS, undefined, { signal: end.signal }),
+    ]);
   };
   const running = (async () => {
     while (!end.signal.aborted) {

@@ -22,7 +22,7 @@ export function planOfCommits(commits: readonly CommittedEvidence[]): readonly S
   const shards = new Map<string, EvidenceSegment[]>();
   for (const { shard, segments } of commits) {
     const known = shards.get(shard) ?? [];
-    known.push(...segments);
+    for (const segment of segments) known.push(segment);
     shards.set(shard, known);
   }
   return plansOf(shards);
@@ -45,7 +45,9 @@ export function planOfSegments(
   );
   for (const segment of inOrder) {
     const { shard } = startOf(segment.range.incarnation);
-    shards.set(shard, [...shards.get(shard) ?? [], segment]);
+    const known = shards.get(shard);
+    if (known === undefined) shards.set(shard, [segment]);
+    else known.push(segment);
   }
   return plansOf(shards);
 }

@@ -50,6 +50,19 @@ describe("a plan of all segments", () => {
     expect(firstSegments(all).map(({ range }) => range.incarnation)).toEqual([NEW, OTHER, OLD]);
   });
 
+  test("of very many segments takes as long as so many do", () => {
+    const count = 200_000;
+    const all = Array.from({ length: count }, (_, at) => ({
+      key: String(at),
+      range: { incarnation: OLD, first: at + 1, last: at + 1 },
+    }));
+    const startedMs = performance.now();
+    const [plan] = planOfSegments(all, starts);
+    expect(plan?.segments).toHaveLength(count);
+    // A list that is copied for each segment takes minutes.
+    expect(performance.now() - startedMs).toBeLessThan(5_000);
+  }, 30_000);
+
   test("cannot be made when nobody knows where an incarnation belongs", () => {
     expect(() => planOfSegments([segment("cccccccc", 1, 1)], starts)).toThrow("cccccccc");
   });

@@ -11,7 +11,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { isRecord } from "./json-text.ts";
 import { registryKey } from "./layout.ts";
-import type { ObjectStore } from "./object-store.ts";
+import { AmbiguousWriteError, type ObjectStore } from "./object-store.ts";
 
 /** Where records lie, and by which clock they are written. */
 export interface RecordPlace {
@@ -84,8 +84,10 @@ export async function withRecord<T extends object>(
   try {
     result = await act(begin);
   } catch (error) {
+    // What may have been done after all is no failure: the record stays as it is, and is told as cut short.
+    if (error instanceof AmbiguousWriteError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
-    // The deed's own failure is what counts; without this record it is told as cut short.
+    // The deed's own failure is what counts; without this record it is told as cut short as well.
     await Promise.allSettled([end("failed", { error: reason })]);
     throw error;
   }

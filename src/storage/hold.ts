@@ -41,32 +41,33 @@ export interface HoldChange {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Sets a hold, recorded before it stands; false when one of that name stands. */
+/**
+ * Sets a hold, recorded before it stands; false when one of that name stands. The signal ends it only before the record
+ * begins: what is begun is brought to its end, so that the record says what became of it.
+ */
 export async function setHold(
   place: RecordPlace,
   { name, by, hold, signal }: HoldChange & { readonly hold: Hold },
 ): Promise<boolean> {
   const holds = openHolds(place.store);
-  const request = signal === undefined ? {} : { signal };
-  if (await holds.get(name, request) !== undefined) return false;
+  if (await holds.get(name, signal === undefined ? {} : { signal }) !== undefined) return false;
   const deed = { kind: "hold", by, parameters: { name, ...hold } } as const;
   return await recorded(place, deed, async () => {
-    if (await holds.create(name, hold, request) === undefined) throw new ChangedMeanwhile(name);
+    if (await holds.create(name, hold) === undefined) throw new ChangedMeanwhile(name);
   });
 }
 
-/** Releases a hold, recorded before it goes; false when there is none of that name. */
+/** Releases a hold, recorded before it goes; false when there is none of that name. The signal as in {@link setHold}. */
 export async function releaseHold(
   place: RecordPlace,
   { name, by, signal }: HoldChange,
 ): Promise<boolean> {
   const holds = openHolds(place.store);
-  const request = signal === undefined ? {} : { signal };
-  const standing = await holds.get(name, request);
+  const standing = await holds.get(name, signal === undefined ? {} : { signal });
   if (standing === undefined) return false;
   const deed = { kind: "release", by, parameters: { name, ...standing.value } } as const;
   return await recorded(place, deed, async () => {
-    if (!await holds.remove(standing, request)) throw new ChangedMeanwhile(name);
+    if (!await holds.remove(standing)) throw new ChangedMeanwhile(name);
   });
 }
 

@@ -11,7 +11,9 @@ import { compactAsAsked, vacuumAsAsked } from "../../src/pipeline/maintenance/de
 import { DEFAULT_GRACE_MS } from "../../src/pipeline/maintenance/vacuum.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { releaseHold, setHold } from "../../src/storage/hold.ts";
+import { AmbiguousWriteError } from "../../src/storage/object-store.ts";
 import { clockAt, type DataTable, openDataTable } from "../support/data-table.ts";
+import { unreliable } from "../support/unreliable-store.ts";
 
 const by = "ada@desk";
 const deed = { kind: "compact", by, parameters: { a: 1 } } as const;
@@ -149,5 +151,34 @@ describe("a hold", () => {
       "ada@desk set a hold.",
     ]);
     expect(told.every(({ detail }) => JSON.stringify(detail).includes("court"))).toBe(true);
+  });
+
+  test("whose change is under way is told as what it became, though its caller left", async () => {
+    await setHold(context, { by, name: "case-7", hold });
+    const caller = new AbortController();
+    const { store } = context;
+    const leaving = unreliable(store);
+    leaving.replace = async (key, body, etag, options) => {
+      const outcome = await store.replace(key, body, etag, options);
+      caller.abort(new Error("the caller left"));
+      return outcome;
+    };
+    const place = { ...context, store: leaving };
+    expect(await releaseHold(place, { by, name: "case-7", signal: caller.signal })).toBe(true);
+    expect(await context.holds.list()).toEqual([]);
+    await tellRecords(context, tell);
+    expect(told.map(({ message }) => message).toSorted()).toEqual([
+      "ada@desk released a hold.",
+      "ada@desk set a hold.",
+    ]);
+  });
+
+  test("whose fate is unknown is not told as failed", async () => {
+    const losing = unreliable(context.store);
+    losing.faults.push(...Array.from({ length: 100 }, () => "lost before" as const));
+    const setting = setHold({ ...context, store: losing }, { by, name: "case-8", hold });
+    await expect(setting).rejects.toThrow(AmbiguousWriteError);
+    expect(await tellRecords(context, tell)).toBe(0);
+    expect(await hasRecords(context)).toBe(true);
   });
 });

@@ -190,7 +190,12 @@ class Session {
     try {
       while (!isOnce || this.#collected.sequence < this.#target.sequence) {
         const apart = await this.#collectApart(source, either);
-        await finishing;
+        try {
+          await finishing;
+        } catch (error) {
+          await apart?.folder[Symbol.asyncDispose]();
+          throw error;
+        }
         if (apart === undefined) continue;
         this.#collected = apart.round.state;
         finishing = this.#finishApart(apart);

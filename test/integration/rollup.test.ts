@@ -156,6 +156,32 @@ describe.runIf(canRunNats())("one run over what is there", () => {
     expect(await readdir(join(rig.folder, "scratch"))).toEqual([]);
   });
 
+  test("leaves nothing of a round that was collected while the one before it failed", async () => {
+    await using rig = await openRollupRig();
+    const agent = createBatchAgent("a");
+    for (const number of [1, 2, 3]) await publishNumbers(rig, agent, [number]);
+    const store = unreliable(rig.store);
+    const collected = Promise.withResolvers<void>();
+    store.putFileIfAbsent = async (key, path, options) => {
+      if (!key.startsWith("table/")) return await rig.store.putFileIfAbsent(key, path, options);
+      await collected.promise;
+      throw new RangeError("as asked");
+    };
+    await using rollup = await rig.open({ store, segmentMaxBytes: 1 });
+    const scratch = join(rig.folder, "scratch");
+    const folders = async () => {
+      const [own = ""] = await readdir(scratch);
+      const paths = await readdir(join(scratch, own), { recursive: true });
+      return paths.filter((path) => basename(path) === "evidence.segment");
+    };
+    const running = rollup.runOnce();
+    void Promise.allSettled([running]);
+    await expect.poll(folders, { timeout: 20_000 }).toHaveLength(2);
+    collected.resolve();
+    await expect(running).rejects.toThrow("as asked");
+    expect(await folders()).toEqual([]);
+  });
+
   test("stops when it is told to", async () => {
     await using rig = await openRollupRig();
     await publishNumbers(rig, createBatchAgent("a"), [1]);

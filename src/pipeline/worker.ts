@@ -8,6 +8,7 @@ import { LEASE_BUCKET } from "../event/wire.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { ensureBucket } from "../runtime/nats.ts";
+import { outcomeOf } from "../runtime/outcome.ts";
 import { createLeaseKeeper, type LeaseKeeper } from "./lease-keeper.ts";
 import { openRollup, type RollupOptions } from "./rollup.ts";
 import { openRollupParts, type RollupParts } from "./rollup-parts.ts";
@@ -123,19 +124,4 @@ function start(
   };
   const ended = work().catch(onFailure).finally(() => serving.delete(shard));
   serving.set(shard, { stop, ended });
-}
-
-/** What came of the work, or the error that it failed with; an error as well once the signal is aborted. */
-async function outcomeOf<T>(work: Promise<T>, signal: AbortSignal): Promise<T | Error> {
-  const aborted = Promise.withResolvers<Error>();
-  const abort = (): void => aborted.resolve(new Error("aborted", { cause: signal.reason }));
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

@@ -7,6 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Producer } from "../../producer/producer.ts";
+import { outcomeOf } from "../../runtime/outcome.ts";
 import { hasRecords, tellRecords } from "../../storage/admin-record.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { createRegistry, type Registry } from "../../storage/registry.ts";
@@ -27,7 +28,7 @@ export interface ScheduleOptions {
   /** Who does all this, for the record. */
   readonly by: string;
   /** Tells of what was done; nothing is told, and the records stay, without one. */
-  readonly producer?: Producer | undefined;
+  readonly producer?: Pick<Producer, "emit" | "flush"> | undefined;
   readonly metrics?: MaintenanceMetrics | undefined;
 }
 
@@ -50,6 +51,8 @@ export const LOOK_INTERVAL_MS = 30_000;
 export const CLAIM_MS = 30 * 60_000;
 const RETRY_MS = 5 * 60_000;
 const TELL_INTERVAL_MS = 60_000;
+/** What is told must be on the disk within so long. */
+const TELL_LIMIT_MS = 10_000;
 
 /** Looks again and again until the signal is aborted; resolves then. */
 export async function runSchedule(
@@ -140,7 +143,10 @@ export async function doWhatIsDue(
     await whenDue("tell", tellMs, async () => {
       await tellRecords(context, async (event) => {
         producer.emit(event);
-        await producer.flush();
+        // A spool whose disk takes nothing holds up neither the other tasks nor the end.
+        const limit = AbortSignal.any([signal, AbortSignal.timeout(TELL_LIMIT_MS)]);
+        const flushed = await outcomeOf(producer.flush(), limit);
+        if (flushed instanceof Error) throw flushed;
       }, signal);
     });
   }
@@ -172,7 +178,9 @@ async function claim(
   let claimed: TaskState | undefined;
   await tasks.change(task, (standing) => {
     const state = standing ?? { by: "", untilMs: 0, doneAtMs: 0, settled: undefined };
-    const isTaken = state.by !== worker && state.untilMs > nowMs;
+    // A claim that ends later than one of now would is by a wrong clock.
+    const isTaken = state.by !== worker && state.untilMs > nowMs &&
+      state.untilMs <= nowMs + claimMs;
     const isDue = nowMs - state.doneAtMs >= intervalMs || state.doneAtMs > nowMs;
     claimed = isTaken || !isDue ? undefined : { ...state, by: worker, untilMs: nowMs + claimMs };
     return claimed;

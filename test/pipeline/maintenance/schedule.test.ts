@@ -13,6 +13,7 @@ import { openProducer } from "../../../src/producer/open-producer.ts";
 import { systemClock } from "../../../src/runtime/clock.ts";
 import { createLog } from "../../../src/runtime/log.ts";
 import { createMetrics } from "../../../src/runtime/metrics.ts";
+import { hasRecords } from "../../../src/storage/admin-record.ts";
 import { CHECKPOINT_VERSIONS_MIN } from "../../../src/storage/delta-checkpoint-write.ts";
 import { LAST_CHECKPOINT_KEY, registryKey } from "../../../src/storage/layout.ts";
 import { clockAt, type DataTable, openDataTable, quietLog } from "../../support/data-table.ts";
@@ -129,6 +130,29 @@ describe("the schedule", () => {
     offsetMs = 61_000;
     await doWhatIsDue(context, OPTIONS, never);
     expect(await filesOf("2026-03-02")).toBe(1);
+  });
+
+  test("does not believe a claim that a wrong clock made", async () => {
+    await addRounds("2026-03-02");
+    const claim = { by: "b", untilMs: startMs + 365 * DAY, doneAtMs: 0 };
+    const content = { mark: "1", past: [], at: "2026-03-05T00:00:00Z", value: claim };
+    await data.store.put(
+      registryKey("maintenance", "compact"),
+      Buffer.from(JSON.stringify(content)),
+    );
+    await doWhatIsDue(context, OPTIONS, never);
+    expect(await filesOf("2026-03-02")).toBe(1);
+  });
+
+  test("ends when it is told to, whatever the disk of its teller does", async () => {
+    await addRounds("2026-03-02");
+    const stuck = { emit: () => undefined, flush: () => new Promise<void>(() => undefined) };
+    const stop = new AbortController();
+    const telling = doWhatIsDue(context, { ...OPTIONS, producer: stuck }, stop.signal);
+    await expect.poll(() => filesOf("2026-03-02"), { timeout: 10_000 }).toBe(1);
+    stop.abort();
+    await telling;
+    expect(await hasRecords(context)).toBe(true);
   });
 
   test("does nothing that is turned off", async () => {

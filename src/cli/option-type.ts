@@ -75,6 +75,15 @@ export const duration: OptionType<number> = textual(
   (value) => sumOfParts(value, /([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)/y, DURATION_UNITS_MS),
 );
 
+/** Milliseconds, with bounds such as "24h". */
+export function durationBetween(least: string, most: string): OptionType<number> {
+  const [leastMs = NaN, mostMs = NaN] = [duration.parse(least), duration.parse(most)];
+  return textual("duration", `a duration from "${least}" to "${most}"`, (value) => {
+    const ms = duration.parse(value);
+    return ms !== undefined && ms >= leastMs && ms <= mostMs ? ms : undefined;
+  });
+}
+
 /** Bytes. */
 export const size: OptionType<number> = textual(
   "size",

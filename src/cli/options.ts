@@ -5,7 +5,16 @@
  * Invariant: key `[a] b_c` is the flag `--a-b-c` and the variable `PROBITY_A_B_C`; the order is flag, variable,
  * file, default.
  */
-import { address, choiceOf, duration, file, flag, folder, hostName } from "./option-type.ts";
+import {
+  address,
+  choiceOf,
+  duration,
+  durationBetween,
+  file,
+  flag,
+  folder,
+  hostName,
+} from "./option-type.ts";
 import { integerBetween, type OptionType, shardName, size, text, urlOf } from "./option-type.ts";
 
 /**
@@ -226,9 +235,9 @@ export const MAINTENANCE_OPTIONS = {
     default: "daily",
     text: "when files that no version needs are removed",
   }),
-  graceMs: option("maintenance.grace", duration, {
+  graceMs: option("maintenance.grace", durationBetween("24h", "13d"), {
     default: "7d",
-    text: "how long a file stays that the table no longer needs; at least 24h",
+    text: "how long a file stays that the table no longer needs; 24h to 13d",
   }),
 } as const;
 

@@ -43,10 +43,6 @@ export async function openRollupMaintenance(
   const { store, settings, folder, dayMs, reuseAgeMaxMs, log } = options;
   const { DAY_MS, openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
   const { runSchedule } = await import("../pipeline/maintenance/schedule.ts");
-  const { GRACE_MS_MIN } = await import("../pipeline/maintenance/vacuum.ts");
-  if (settings.graceMs < GRACE_MS_MIN) {
-    throw usageError("Cannot use [maintenance] grace: it is 24h at least");
-  }
   const { createMaintenanceMetrics } = await import(
     "../pipeline/maintenance/maintenance-metrics.ts"
   );

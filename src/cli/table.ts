@@ -100,9 +100,8 @@ const vacuumCommand = defineCommand({
   },
   run: ({ settings: { own, store, maintenance }, global, log, output, signal }) =>
     withTable({ settings: store, global, log, isWriting: !own.dryRun }, async (context) => {
-      const { findGarbage, GRACE_MS_MIN } = await import("../pipeline/maintenance/vacuum.ts");
+      const { findGarbage } = await import("../pipeline/maintenance/vacuum.ts");
       const graceMs = maintenance.grace;
-      if (graceMs < GRACE_MS_MIN) throw usageError("Cannot vacuum: the grace is 24h at least");
       if (own.dryRun) {
         await printRows(
           (await findGarbage(context, { graceMs, signal })).map((each) => ({

@@ -148,7 +148,7 @@ describe("probity table", () => {
 
   it.each([
     [["retain"], 2, "[maintenance] keep"],
-    [["vacuum", "--maintenance-grace", "1h"], 2, "24h at least"],
+    [["vacuum", "--maintenance-grace", "1h"], 2, 'from "24h" to "13d"'],
     [["hold", "a/b", "--reason", "x"], 2, 'Cannot use "a/b"'],
     [["hold", "--reason", "x"], 2, "without its name"],
     [["hold", "none", "--release"], 1, "there is none"],

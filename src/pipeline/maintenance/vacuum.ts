@@ -8,7 +8,7 @@
  * quarantine, the registry, and whatever has a name that is not ours stay.
  */
 import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
-import { pointedVersion } from "../../storage/delta-checkpoint-write.ts";
+import { pointedVersion, REMOVED_KEPT_MS } from "../../storage/delta-checkpoint-write.ts";
 import { type Hold, isDayHeld } from "../../storage/hold.ts";
 import {
   dataFileOfKey,
@@ -22,11 +22,14 @@ import {
 } from "../../storage/layout.ts";
 import type { ObjectEntry } from "../../storage/object-store.ts";
 import { type MaintenanceContext, nowMsOf, readHolds } from "./context.ts";
+import { requireStoreClock } from "./store-clock.ts";
 
 /** How long an object must have been unneeded. */
 export const DEFAULT_GRACE_MS = 7 * 24 * 3_600_000;
 /** The least grace: roll-ups count on it. */
 export const GRACE_MS_MIN = 2 * REUSE_AGE_MAX_MS;
+/** The longest: what left the table is remembered for a day more. */
+export const GRACE_MS_MAX = REMOVED_KEPT_MS - 86_400_000;
 /** Objects between two looks at the table and the holds. */
 const DELETED_PER_LOOK = 100;
 const DELETES_AT_ONCE = 8;
@@ -61,22 +64,33 @@ export async function findGarbage(
   { graceMs = DEFAULT_GRACE_MS, signal }: VacuumOptions = {},
 ): Promise<readonly Garbage[]> {
   const leastMs = 2 * context.reuseAgeMaxMs;
-  if (!(graceMs >= leastMs)) {
-    throw new RangeError(`Cannot vacuum with a grace of ${graceMs} ms: less than ${leastMs} ms`);
+  if (!(graceMs >= leastMs && graceMs <= GRACE_MS_MAX)) {
+    const accepted = `${leastMs} to ${GRACE_MS_MAX} ms`;
+    throw new RangeError(`Cannot vacuum with a grace of ${graceMs} ms: accepted: ${accepted}`);
   }
   const request = signal === undefined ? {} : { signal };
   const beforeMs = nowMsOf(context) - graceMs;
   const old: ObjectEntry[] = [];
+  /** Of states and checkpoints that are old, the last of each shard: what followed it is younger. */
+  const last = new Map<string, ObjectEntry>();
   for (const prefix of [TABLE_PREFIX, STATE_PREFIX, PROBE_PREFIX]) {
     for await (const entry of context.store.list(prefix, request)) {
-      if (entry.modifiedAtMs < beforeMs) old.push(entry);
+      if (entry.modifiedAtMs >= beforeMs) continue;
+      old.push(entry);
+      const line = lineOf(entry.key);
+      const before = line === undefined ? undefined : last.get(line);
+      if (line === undefined || (before?.modifiedAtMs ?? -Infinity) > entry.modifiedAtMs) continue;
+      last.set(line, entry);
     }
   }
   // The table is read after the bucket: what was committed meanwhile is needed.
   const needs = await readNeeds(context, signal);
+  const lately = new Set([...last.values()].map(({ key }) => key));
   return old.flatMap((entry) => {
     const kind = kindOf(entry.key);
-    return kind === undefined || isNeeded(entry.key, needs, beforeMs) ? [] : [{ ...entry, kind }];
+    return kind === undefined || lately.has(entry.key) || isNeeded(entry.key, needs, beforeMs)
+      ? []
+      : [{ ...entry, kind }];
   });
 }
 
@@ -87,7 +101,10 @@ export async function vacuumBucket(
 ): Promise<VacuumSummary> {
   const { graceMs = DEFAULT_GRACE_MS, signal, onStart } = options;
   const garbage = await findGarbage(context, options);
-  if (garbage.length > 0) await onStart?.(garbage);
+  if (garbage.length > 0) {
+    await requireStoreClock(context, signal);
+    await onStart?.(garbage);
+  }
   const sum = { objects: 0, bytes: 0, spared: 0 };
   for (let from = 0; from < garbage.length; from += DELETED_PER_LOOK) {
     const needs = await readNeeds(context, signal);
@@ -144,6 +161,13 @@ function kindOf(key: string): GarbageKind | undefined {
     return versionOfCheckpointKey(key) === undefined ? undefined : "checkpoint";
   }
   return key.startsWith(PROBE_PREFIX) ? "probe" : undefined;
+}
+
+/** Objects of which each takes the place of the one before: the states of a shard, the checkpoints. */
+function lineOf(key: string): string | undefined {
+  const shard = shardOfStateKey(key);
+  if (shard !== undefined) return `state of ${shard}`;
+  return versionOfCheckpointKey(key) === undefined ? undefined : "checkpoint";
 }
 
 function isNeeded(key: string, needs: Needs, beforeMs: number): boolean {

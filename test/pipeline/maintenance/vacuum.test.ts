@@ -5,16 +5,18 @@ import type { MaintenanceContext } from "../../../src/pipeline/maintenance/conte
 import {
   DEFAULT_GRACE_MS,
   findGarbage,
+  GRACE_MS_MAX,
   GRACE_MS_MIN,
   vacuumBucket,
 } from "../../../src/pipeline/maintenance/vacuum.ts";
 import { systemClock } from "../../../src/runtime/clock.ts";
 import { putForCommit, REUSE_AGE_MAX_MS } from "../../../src/storage/content-object.ts";
-import { writeCheckpoint } from "../../../src/storage/delta-checkpoint-write.ts";
+import { REMOVED_KEPT_MS, writeCheckpoint } from "../../../src/storage/delta-checkpoint-write.ts";
 import { readLog } from "../../../src/storage/delta-log.ts";
 import { EMPTY_LOG } from "../../../src/storage/delta-replay.ts";
 import { dataFileKey, stateKey } from "../../../src/storage/layout.ts";
 import { type DataTable, openDataTable, quietLog } from "../../support/data-table.ts";
+import { unreliable } from "../../support/unreliable-store.ts";
 
 const DAY = 86_400_000;
 
@@ -104,7 +106,7 @@ describe("a vacuum", () => {
     const whole = await read();
     await writeCheckpoint(data.store, { ...whole, version: 2 }, { nowMs: Date.now() });
     await writeCheckpoint(data.store, whole, { nowMs: Date.now() });
-    for (const key of await keys()) await age(key, 30 * DAY);
+    for (const key of await keys()) await age(key, key === old ? 31 * DAY : 30 * DAY);
     await data.store.put("table/event_date=2026-03-02/compact-new.parquet", body);
     const before = await keys();
     const garbage = (await findGarbage(context)).map(({ key, kind }) => [kind, key]);
@@ -173,6 +175,42 @@ describe("a vacuum", () => {
     expect(one.objects + two.objects).toBeGreaterThanOrEqual(3);
     expect(await keys("table/event_date=")).toHaveLength(1);
     expect(await data.content()).toEqual(before);
+  });
+
+  test("keeps a state for the grace after another took its place, however old it is", async () => {
+    const [first, second] = ["1", "2"].map((digit) => `state/0/${digit.repeat(64)}`);
+    if (first === undefined || second === undefined) throw new Error("no keys");
+    for (const key of [first, second]) await data.store.put(key, Buffer.from("x"));
+    await age(first, 60 * DAY);
+    await age(second, 50 * DAY);
+    const keysOfGarbage = async () => (await findGarbage(context)).map(({ key }) => key);
+    expect(await keysOfGarbage()).toEqual([first]);
+    await data.store.put(`state/0/${"3".repeat(64)}`, Buffer.from("x"));
+    expect(await keysOfGarbage()).toEqual([first]);
+    await age(`state/0/${"3".repeat(64)}`, DEFAULT_GRACE_MS + DAY);
+    expect(await keysOfGarbage()).toEqual([first, second]);
+  });
+
+  test("deletes nothing by a clock that is far from the store's", async () => {
+    await addRounds();
+    await compactTable(context);
+    await using late = await data.context({ clock: later(2 * DEFAULT_GRACE_MS) });
+    const remote = { ...late, store: unreliable(data.store) };
+    remote.store.localPath = () => undefined;
+    await expect(vacuumBucket(remote)).rejects.toThrow("our clock is 12");
+    expect(await keys("table/event_date=")).toHaveLength(4);
+    expect(await keys("probe/")).toEqual([]);
+    remote.store.head = async (key, options) => {
+      const found = await data.store.head(key, options);
+      const laterMs = key.startsWith("probe/") ? 2 * DEFAULT_GRACE_MS : 0;
+      return found && { ...found, modifiedAtMs: found.modifiedAtMs + laterMs };
+    };
+    expect(await vacuumBucket(remote)).toMatchObject({ objects: 3 });
+  });
+
+  test("takes no grace that is longer than what is remembered of removed files", async () => {
+    await expect(findGarbage(context, { graceMs: GRACE_MS_MAX + 1 })).rejects.toThrow(RangeError);
+    expect(GRACE_MS_MAX).toBeLessThan(REMOVED_KEPT_MS);
   });
 
   test("needs a grace that roll-ups can count on", async () => {

@@ -152,6 +152,10 @@ class DeltaTable implements MaintainedTable {
     return this.#state.removed;
   }
 
+  addedAtMs(path: string): number | undefined {
+    return this.#state.marks.get(path)?.modifiedAtMs;
+  }
+
   knowsAllColumns(): boolean {
     const { metadata } = this.#state;
     return metadata === undefined || compareSchema(metadata.schemaString) !== "newer";

@@ -103,6 +103,8 @@ export interface MaintainedTable extends Table {
   checkpoint(signal?: AbortSignal): Promise<number | undefined>;
   /** Files that were removed from the table lately, by path; of the snapshot last read. */
   removed(): ReadonlyMap<string, RemovedDataFile>;
+  /** When a file of the snapshot last read was added, by the clock of who did; undefined when the log does not say. */
+  addedAtMs(path: string): number | undefined;
   /** Whether this version of the software knows every column of the table; of the snapshot last read. */
   knowsAllColumns(): boolean;
 }

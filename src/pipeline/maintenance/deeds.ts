@@ -40,7 +40,7 @@ export function retainAsAsked(
     (begin) =>
       retainTable(context, {
         rules,
-        settled: isSettledBy(settled, rules) ? settled.cutoffs : {},
+        settled: isSettledBy(settled, rules) ? settled : undefined,
         onChange: begin,
         signal,
       }),

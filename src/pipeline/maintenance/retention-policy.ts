@@ -81,12 +81,22 @@ export interface ExpiredFile {
   readonly isWhole: boolean;
 }
 
-/** Up to where a rule's rows were removed by an earlier run, by pattern; files wholly before need no second look. */
-export type SettledCutoffs = Readonly<Record<string, number>>;
+/** What an earlier run removed: files that it saw, and that lie wholly before its cut-offs, need no second look. */
+export interface SettledRun {
+  /** When it began, ms since the Unix epoch. */
+  readonly atMs: number;
+  /** Up to where each rule's rows were removed, by pattern. */
+  readonly cutoffs: Readonly<Record<string, number>>;
+}
+
+/** Files that were added so shortly before a run may have been added after it, by another machine's clock. */
+export const CLOCKS_APART_MS = DAY_MS;
 
 export interface FindExpiredOptions {
   readonly rules: readonly KeepRule[];
-  readonly settled: SettledCutoffs;
+  readonly settled: SettledRun | undefined;
+  /** When a file became part of the table, by the clock of who added it; Infinity when the log does not say. */
+  readonly addedAtMs: (file: DataFile) => number;
   readonly nowMs: number;
   /** A real day by default. */
   readonly dayMs?: number;
@@ -95,15 +105,16 @@ export interface FindExpiredOptions {
 /** Files that hold, or may hold, rows past their time. */
 export function expiredFiles(
   files: Iterable<DataFile>,
-  { rules, settled, nowMs, dayMs = DAY_MS }: FindExpiredOptions,
+  { rules, settled, addedAtMs, nowMs, dayMs = DAY_MS }: FindExpiredOptions,
 ): ExpiredFile[] {
   const hasRuleForAll = rules.some(({ topic, host }) => topic === undefined && host === undefined);
   const found: ExpiredFile[] = [];
   for (const file of files) {
     const youngest = youngestMs(file);
     const due = rules.filter((rule) => youngest < cutoffMs(rule, nowMs, { dayMs }));
-    const isNew = due.some(({ pattern }) => youngest >= (settled[pattern] ?? -Infinity));
-    if (!isNew) continue;
+    const isSeen = settled !== undefined && addedAtMs(file) < settled.atMs - CLOCKS_APART_MS &&
+      due.every(({ pattern }) => youngest < (settled.cutoffs[pattern] ?? -Infinity));
+    if (isSeen || due.length === 0) continue;
     found.push({ file, due, isWhole: hasRuleForAll && due.length === rules.length });
   }
   return found;

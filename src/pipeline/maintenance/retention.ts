@@ -15,7 +15,7 @@ import {
   expiredFiles,
   type KeepRule,
   keptRows,
-  type SettledCutoffs,
+  type SettledRun,
 } from "./retention-policy.ts";
 import { DamagedFileError, discardFile, fetchSources, rewriteFiles } from "./rewrite-files.ts";
 
@@ -23,11 +23,12 @@ import { DamagedFileError, discardFile, fetchSources, rewriteFiles } from "./rew
 export const FILES_PER_COMMIT_MAX = 1_000;
 /** A run leaves the rest to the next when others changed its files so often. */
 export const RETENTION_CONFLICTS_MAX = 16;
+import { requireStoreClock } from "./store-clock.ts";
 
 export interface RetainOptions {
   readonly rules: readonly KeepRule[];
   /** What earlier runs by the same rules have settled. */
-  readonly settled?: SettledCutoffs;
+  readonly settled?: SettledRun | undefined;
   /** Called before each commit. */
   readonly onChange?: (files: readonly DataFile[]) => Promise<void>;
   readonly signal?: AbortSignal | undefined;
@@ -43,7 +44,7 @@ export interface RetentionSummary {
   readonly conflicts: number;
   readonly damaged: readonly string[];
   /** For the next run; undefined when something is left that has to be looked at again. */
-  readonly settled: SettledCutoffs | undefined;
+  readonly settled: SettledRun | undefined;
 }
 
 export interface ExpiredRows {
@@ -56,14 +57,15 @@ export interface ExpiredRows {
 /** What a run would remove now; reads the files of which only a part would go. */
 export async function findExpired(
   context: MaintenanceContext,
-  { rules, settled = {}, signal }: RetainOptions,
+  { rules, settled, signal }: RetainOptions,
 ): Promise<readonly ExpiredRows[]> {
   const { files } = await readTable(context, signal);
   const holds = await readHolds(context, signal);
   const { dayMs } = context;
   const found: ExpiredRows[] = [];
   const nowMs = nowMsOf(context);
-  for (const each of expiredFiles(files.values(), { rules, settled, nowMs, dayMs })) {
+  const addedAtMs = additionTimes(context);
+  for (const each of expiredFiles(files.values(), { rules, settled, addedAtMs, nowMs, dayMs })) {
     const { file, due, isWhole } = each;
     const rows = isWhole ? file.rows : await countExpired(context, { ...each, rules, signal });
     if (rows === 0) continue;
@@ -78,19 +80,23 @@ export async function retainTable(
   context: MaintenanceContext,
   options: RetainOptions,
 ): Promise<RetentionSummary> {
-  const { rules, settled = {}, signal } = options;
+  const { rules, settled, signal } = options;
   const { dayMs } = context;
   const nowMs = nowMsOf(context);
   const run = new RetentionRun(context, options);
+  let isClockProven = false;
   while (run.conflicts <= RETENTION_CONFLICTS_MAX) {
     const { files } = await readTable(context, signal);
     const holds = await readHolds(context, signal);
-    const expired = expiredFiles(files.values(), { rules, settled, nowMs, dayMs });
+    const find = { rules, settled, addedAtMs: additionTimes(context), nowMs, dayMs };
+    const expired = expiredFiles(files.values(), find);
     const free = expired.filter(({ file }) => !isFileHeld(file, holds) && !run.isDone(file));
     run.filesHeld = expired.filter(({ file }) => isFileHeld(file, holds)).length;
     const whole = free.filter(({ isWhole }) => isWhole).slice(0, FILES_PER_COMMIT_MAX);
     const [part] = free;
     if (part === undefined) return run.summary(rules, nowMs);
+    if (!isClockProven) await requireStoreClock(context, signal);
+    isClockProven = true;
     if (whole.length > 0) await run.remove(whole.map(({ file }) => file));
     else await run.rewrite(part);
   }
@@ -138,7 +144,7 @@ class RetentionRun {
       filesHeld: this.filesHeld,
       conflicts: this.conflicts,
       damaged: [...this.#damaged],
-      settled: isSettled ? Object.fromEntries(settled) : undefined,
+      settled: isSettled ? { atMs: nowMs, cutoffs: Object.fromEntries(settled) } : undefined,
     };
   }
 
@@ -212,6 +218,10 @@ class RetentionRun {
     if (result.kind === "superseded") this.conflicts += 1;
     return result.kind === "committed";
   }
+}
+
+function additionTimes({ table }: MaintenanceContext): (file: DataFile) => number {
+  return ({ path }) => table.addedAtMs(path) ?? Infinity;
 }
 
 async function countExpired(

@@ -1,15 +1,14 @@
-/** What retention has settled: up to where the rows of each rule were removed, and by which rules. */
+/** What a run of retention has settled, at rest: for which rules, and so what a later run need not look at again. */
 import { canonicalJson, isRecord } from "../../storage/json-text.ts";
-import type { KeepRule, SettledCutoffs } from "./retention-policy.ts";
+import type { KeepRule, SettledRun } from "./retention-policy.ts";
 
-export interface Settled {
+export interface Settled extends SettledRun {
   /** Text of the rules; what they settled says nothing of others. */
   readonly rules: string;
-  readonly cutoffs: SettledCutoffs;
 }
 
-export function settledBy(rules: readonly KeepRule[], cutoffs: SettledCutoffs): Settled {
-  return { rules: textOf(rules), cutoffs };
+export function settledBy(rules: readonly KeepRule[], run: SettledRun): Settled {
+  return { rules: textOf(rules), ...run };
 }
 
 export function isSettledBy(
@@ -24,10 +23,11 @@ export function parseSettled(value: unknown): Settled | undefined {
   if (!isRecord(value) || typeof value.rules !== "string" || !isRecord(value.cutoffs)) {
     return undefined;
   }
+  if (typeof value.atMs !== "number") return undefined;
   const cutoffs = Object.entries(value.cutoffs).filter(
     (entry): entry is [string, number] => typeof entry[1] === "number",
   );
-  return { rules: value.rules, cutoffs: Object.fromEntries(cutoffs) };
+  return { rules: value.rules, atMs: value.atMs, cutoffs: Object.fromEntries(cutoffs) };
 }
 
 function textOf(rules: readonly KeepRule[]): string {

@@ -52,7 +52,16 @@ describe("rules", () => {
 
 describe("a file is past its time", () => {
   const rules = parseKeepRules({ "**": 3 * DAY, "auth/**": 5 * DAY });
-  const find = (of: DataFile, settled = {}) => expiredFiles([of], { rules, settled, nowMs: NOW });
+  const find = (
+    of: DataFile,
+    { cutoffs, addedAtMs = 0 }: {
+      readonly cutoffs?: Readonly<Record<string, number>>;
+      readonly addedAtMs?: number;
+    } = {},
+  ) => {
+    const settled = cutoffs === undefined ? undefined : { cutoffs, atMs: NOW - DAY };
+    return expiredFiles([of], { rules, settled, addedAtMs: () => addedAtMs, nowMs: NOW });
+  };
 
   test("when its youngest row is, by time and by when it was stored", () => {
     expect(find(file("2026-03-06T23:59:59.999Z"))).toMatchObject([{ isWhole: false }]);
@@ -71,18 +80,27 @@ describe("a file is past its time", () => {
   });
 
   test("and is looked at once for each rule", () => {
-    const settled = { "**": Date.parse("2026-03-07"), "auth/**": Date.parse("2026-03-05") };
-    expect(find(file("2026-03-06T01:00:00.000Z"), settled)).toEqual([]);
-    expect(find(file("2026-03-06T01:00:00.000Z"), { "auth/**": 0 })).toHaveLength(1);
-    const before = { ...settled, "auth/**": Date.parse("2026-03-04") };
-    expect(find(file("2026-03-04T01:00:00.000Z"), before)).toHaveLength(1);
+    const cutoffs = { "**": Date.parse("2026-03-07"), "auth/**": Date.parse("2026-03-05") };
+    expect(find(file("2026-03-06T01:00:00.000Z"), { cutoffs })).toEqual([]);
+    expect(find(file("2026-03-06T01:00:00.000Z"), { cutoffs: { "auth/**": 0 } })).toHaveLength(1);
+    const before = { ...cutoffs, "auth/**": Date.parse("2026-03-04") };
+    expect(find(file("2026-03-04T01:00:00.000Z"), { cutoffs: before })).toHaveLength(1);
+  });
+
+  test("and is looked at when it came late, whatever was settled before", () => {
+    const cutoffs = { "**": Date.parse("2026-03-07"), "auth/**": Date.parse("2026-03-05") };
+    const late = file("2026-03-02T01:00:00.000Z");
+    expect(find(late, { cutoffs, addedAtMs: NOW - 2 * DAY - 1 })).toEqual([]);
+    expect(find(late, { cutoffs, addedAtMs: NOW - DAY })).toHaveLength(1);
+    expect(find(late, { cutoffs, addedAtMs: NOW - 2 * DAY })).toHaveLength(1);
   });
 
   test("never whole when a row may have no rule", () => {
     const some = parseKeepRules({ "file/**": DAY });
     const found = expiredFiles([file("2026-03-01T00:00:00.000Z")], {
       rules: some,
-      settled: {},
+      settled: undefined,
+      addedAtMs: () => 0,
       nowMs: NOW,
     });
     expect(found).toMatchObject([{ isWhole: false }]);

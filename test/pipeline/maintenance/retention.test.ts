@@ -52,6 +52,14 @@ const after = [
 ];
 
 describe("retention", () => {
+  test("removes nothing by a clock that is far from the store's", async () => {
+    const remote = { ...context, store: unreliable(context.store) };
+    remote.store.localPath = () => undefined;
+    const { version } = await data.snapshot();
+    await expect(retainTable(remote, { rules: RULES })).rejects.toThrow("Cannot remove anything");
+    expect((await data.snapshot()).version).toBe(version);
+  });
+
   test("removes what is past its time by topic and host, and nothing else", async () => {
     const untouched = (await counts()).filter(({ day }) => day === "2026-03-18");
     const summary = await retainTable(context, { rules: RULES });
@@ -59,7 +67,7 @@ describe("retention", () => {
     expect(await counts()).toEqual([...after, ...untouched]);
     const { version, files } = await data.snapshot();
     expect(files.size).toBe(2);
-    expect(await retainTable(context, { rules: RULES, settled: summary.settled ?? {} }))
+    expect(await retainTable(context, { rules: RULES, settled: summary.settled }))
       .toMatchObject({ filesRemoved: 0, filesRewritten: 0, rowsRemoved: 0 });
     expect(await retainTable(context, { rules: RULES })).toMatchObject({ rowsRemoved: 0 });
     expect((await data.snapshot()).version).toBe(version);

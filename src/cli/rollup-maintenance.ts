@@ -9,7 +9,6 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Producer } from "../producer/producer.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
-import { usageError } from "./exit.ts";
 import { keepRulesOf } from "./keep-rules.ts";
 import type { NatsAccess } from "./nats-access.ts";
 import type { MAINTENANCE_OPTIONS, Values } from "./options.ts";

@@ -128,13 +128,23 @@ export function isBeyond(watermark: Watermark, agent: string, state: AcceptanceS
   return number === standing.number && digest !== standing.digest;
 }
 
+/** Nothing of it goes on once it is settled: what is still under way after a failure is waited for. */
 async function inParallel<T>(
   all: readonly T[],
   work: (each: T) => Promise<void>,
 ): Promise<void> {
   const left = all.values();
+  let failure: { readonly error: unknown } | undefined;
   const worker = async (): Promise<void> => {
-    for (const each of left) await work(each);
+    for (const each of left) {
+      try {
+        await work(each);
+      } catch (error) {
+        failure ??= { error };
+      }
+      if (failure !== undefined) return;
+    }
   };
   await Promise.all(Array.from({ length: Math.min(CONCURRENT_WRITES, all.length) }, worker));
+  if (failure !== undefined) throw failure.error;
 }

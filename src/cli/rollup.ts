@@ -135,7 +135,7 @@ async function optionsOf(invocation: RollupInvocation, store: ObjectStore) {
   const { createSubscriptionReaders } = await import("../pipeline/subscription-readers.ts");
   const folder = dataFolderAt(global.data);
   const { intervalMs, segmentMaxBytes, keepMs, keepUnread } = settings.rollup;
-  const readers = createSubscriptionReaders({ store, clock: systemClock });
+  const readers = createSubscriptionReaders({ store, clock: systemClock, log });
   return {
     nats: natsAccessOf(settings.nats, { folder, role: "rollup" }),
     intervalMs,

@@ -123,8 +123,10 @@ export function quarantineKey(incarnation: string, sequence: number): string {
   return `quarantine/${incarnation}/${sequence}`;
 }
 
+export const REGISTRY_PREFIX = "registry/";
+
 export function registryKey(kind: string, name: string): string {
-  return `registry/${kind}/${name}`;
+  return `${REGISTRY_PREFIX}${kind}/${name}`;
 }
 
 function rangeName({ incarnation, first, last }: SequenceRange): string {

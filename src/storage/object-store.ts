@@ -21,6 +21,11 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface DeleteOptions extends RequestOptions {
+  /** The request is not sent again when its answer is lost, so that it deletes nothing that is written later. */
+  readonly isSentOnce?: boolean;
+}
+
 export interface ObjectStore extends AsyncDisposable {
   /** `file:///…` or `s3://bucket/prefix`. */
   readonly url: string;
@@ -53,7 +58,7 @@ export interface ObjectStore extends AsyncDisposable {
     options?: RequestOptions,
   ): Promise<"replaced" | "changed">;
   /** Deletes; an absent object is no error. */
-  delete(key: string, options?: RequestOptions): Promise<void>;
+  delete(key: string, options?: DeleteOptions): Promise<void>;
   /** Objects below a prefix in key order, optionally only those after a key. */
   list(prefix: string, options?: RequestOptions & { readonly startAfter?: string }): AsyncIterable<
     ObjectEntry

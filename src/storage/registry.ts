@@ -5,12 +5,18 @@
  * Invariant: of two writers that saw the same value exactly one succeeds, and each knows which it was, also when an
  * answer is lost: every write carries a random mark of its own and those of the writes before it, so what is read back
  * tells whose it is and whom it followed. A name that was removed leaves its mark, since stores cannot delete under a
- * condition.
+ * condition; what `registry-sweep.ts` has sealed to delete it is not written over until it is gone.
  */
 import { randomBytes } from "node:crypto";
-import { isRecord } from "./json-text.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { registryKey } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
+import {
+  encodeRegistryContent,
+  parseRegistryContent,
+  PAST_MAX,
+  type RegistryContent,
+} from "./registry-content.ts";
 
 /** A value as it stood when it was read. */
 export interface RegistryEntry<T> {
@@ -66,31 +72,25 @@ export interface RegistryOptions<T> {
 
 /** Longest name, in characters. */
 export const REGISTRY_NAME_LENGTH_MAX = 64;
-/** Largest value as JSON, in bytes. */
-export const REGISTRY_VALUE_BYTES_MAX = 256 * 1024;
-/** Names of one kind, removed ones among them. */
+/** Names of one kind that stand at the same time; those that were removed do not count. */
 export const REGISTRY_NAMES_MAX = 10_000;
 /** One write is sent at most so often when answers are lost; one change is decided on at most so often. */
 export const WRITE_ATTEMPTS_MAX = 4;
 export const CHANGE_ATTEMPTS_MAX = 32;
-/** Marks of earlier writes that a write carries. */
-export const PAST_MAX = 16;
 /** Objects read at the same time. */
 const READS_AT_ONCE = 16;
+/** A seal that is older was left behind by who made it, in milliseconds; clocks of writers differ by less. */
+export const SEAL_MS = 10 * 60_000;
+/** So long is waited for a sealed object to go, in milliseconds. */
+const SEALED_WAIT_MS = 10_000;
+const SEALED_LOOK_MS = 50;
 
 export function isRegistryName(name: string): boolean {
   return name.length <= REGISTRY_NAME_LENGTH_MAX && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name);
 }
 
-/** What an object holds: a value, or that the name was removed. */
-interface Content<T> {
-  readonly mark: string;
-  /** Marks of the writes before this one, the latest first; "" is the time when nothing stood there. */
-  readonly past: readonly string[];
-  readonly writtenAtMs: number;
+interface Content<T> extends RegistryContent<T> {
   readonly etag: string;
-  /** Undefined when the name was removed. */
-  readonly value: T | undefined;
 }
 
 type Seen = Pick<RegistryEntry<unknown>, "etag" | "mark" | "past">;
@@ -106,10 +106,26 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
     const found = await store.get(key, request);
     if (found === undefined) return undefined;
     try {
-      return { ...parseContent(found.body, options.parse), etag: found.etag };
+      return { ...parseRegistryContent(found.body, options.parse), etag: found.etag };
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new Error(`Cannot read "${key}" in ${store.url}: ${reason}`, { cause });
+    }
+  };
+
+  /** What stands there once it may be written over. */
+  const readWritable = async (
+    name: string,
+    request: RequestOptions,
+  ): Promise<Content<T> | undefined> => {
+    const untilMs = performance.now() + SEALED_WAIT_MS;
+    for (;;) {
+      const found = await read(name, request);
+      if (!found?.isSealed || Math.abs(nowMs() - found.writtenAtMs) > SEAL_MS) return found;
+      if (performance.now() > untilMs) {
+        throw new Error(`Cannot write "${keyOf(kind, name)}": what was removed is being deleted`);
+      }
+      await delay(SEALED_LOOK_MS, undefined, request);
     }
   };
 
@@ -123,8 +139,8 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
     const mark = randomBytes(8).toString("hex");
     const after = seen?.mark ?? "";
     const past = [after, ...seen?.past ?? []].slice(0, PAST_MAX);
-    const at = new Date(nowMs()).toISOString();
-    const body = bodyOf(key, { mark, past, at, value: value ?? null });
+    const content = { mark, past, writtenAtMs: nowMs(), value, isSealed: false };
+    const body = encodeRegistryContent(key, content);
     for (let attempt = 1;; attempt++) {
       let lost: AmbiguousWriteError | undefined;
       let hasWritten = false;
@@ -140,7 +156,7 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
       const found = await read(name, request);
       if (found?.mark === mark) return found;
       if (hasWritten || found?.past.includes(mark)) {
-        return { mark, past, writtenAtMs: Date.parse(at), etag: OVERWRITTEN, value };
+        return { ...content, etag: OVERWRITTEN };
       }
       if (found?.etag === seen?.etag) {
         if (attempt < WRITE_ATTEMPTS_MAX) continue;
@@ -163,21 +179,30 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
       return entryOf(name, await read(name, request));
     },
     async list(request = {}) {
-      const names: string[] = [];
       const prefix = registryKey(kind, "");
+      const entries: RegistryEntry<T>[] = [];
+      const take = async (names: readonly string[]): Promise<void> => {
+        const contents = await Promise.all(names.map((name) => read(name, request)));
+        entries.push(...names.flatMap((name, at) => entryOf(name, contents[at]) ?? []));
+        if (entries.length <= REGISTRY_NAMES_MAX) return;
+        throw new RangeError(
+          `Cannot list "${prefix}": more than ${REGISTRY_NAMES_MAX} names stand`,
+        );
+      };
+      let names: string[] = [];
       for await (const { key } of store.list(prefix, request)) {
         const name = key.slice(prefix.length);
         if (isRegistryName(name)) names.push(name);
-        if (names.length > REGISTRY_NAMES_MAX) {
-          throw new RangeError(`Cannot list "${prefix}": more than ${REGISTRY_NAMES_MAX} names`);
-        }
+        if (names.length < READS_AT_ONCE) continue;
+        await take(names);
+        names = [];
       }
-      const contents = await readAll(names, (name) => read(name, request));
-      return names.flatMap((name, at) => entryOf(name, contents[at]) ?? []);
+      await take(names);
+      return entries;
     },
     async create(name, value, request = {}) {
       for (let attempt = 1; attempt <= CHANGE_ATTEMPTS_MAX; attempt++) {
-        const found = await read(name, request);
+        const found = await readWritable(name, request);
         if (found?.value !== undefined) return undefined;
         const written = await write(name, { value, seen: found }, request);
         if (written !== undefined) return entryOf(name, written);
@@ -192,7 +217,7 @@ export function createRegistry<T>(options: RegistryOptions<T>): Registry<T> {
     },
     async change(name, decide, request = {}) {
       for (let attempt = 1; attempt <= CHANGE_ATTEMPTS_MAX; attempt++) {
-        const found = await read(name, request);
+        const found = await readWritable(name, request);
         const value = decide(found?.value);
         if (value === undefined) return entryOf(name, found);
         const written = await write(name, { value, seen: found }, request);
@@ -209,42 +234,4 @@ function keyOf(kind: string, name: string): string {
     `Cannot use ${JSON.stringify(name)} as a name: expected 1 to ${REGISTRY_NAME_LENGTH_MAX} of ` +
       `letters, digits, ".", "_" and "-", beginning with a letter or digit`,
   );
-}
-
-function bodyOf(key: string, content: unknown): Uint8Array {
-  const body = new TextEncoder().encode(`${JSON.stringify(content)}\n`);
-  if (body.length <= REGISTRY_VALUE_BYTES_MAX) return body;
-  throw new RangeError(
-    `Cannot write "${key}": ${body.length} bytes are more than ${REGISTRY_VALUE_BYTES_MAX}`,
-  );
-}
-
-function parseContent<T>(
-  body: Uint8Array,
-  parse: (value: unknown) => T,
-): Omit<Content<T>, "etag"> {
-  const content: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  if (!isRecord(content)) throw new SyntaxError("it is no object");
-  const { mark, past, at, value } = content;
-  const writtenAtMs = typeof at === "string" ? Date.parse(at) : NaN;
-  if (typeof mark !== "string" || !areTexts(past) || Number.isNaN(writtenAtMs)) {
-    throw new SyntaxError(`"mark", "past" or "at" is missing`);
-  }
-  if (value === undefined) throw new SyntaxError(`"value" is missing`);
-  return { mark, past, writtenAtMs, value: value === null ? undefined : parse(value) };
-}
-
-function areTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((each) => typeof each === "string");
-}
-
-async function readAll<T>(
-  names: readonly string[],
-  read: (name: string) => Promise<T>,
-): Promise<readonly T[]> {
-  const results: T[] = [];
-  for (let from = 0; from < names.length; from += READS_AT_ONCE) {
-    results.push(...await Promise.all(names.slice(from, from + READS_AT_ONCE).map(read)));
-  }
-  return results;
 }

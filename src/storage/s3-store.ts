@@ -28,7 +28,7 @@ import { moveOver, removeIfPresent, writeStream } from "./fs-write.ts";
 import { probeKey } from "./layout.ts";
 import { checkKeyPrefix, checkObjectKey, isObjectKey } from "./object-key.ts";
 import { AmbiguousWriteError, type ObjectEntry, type ObjectStore } from "./object-store.ts";
-import type { RequestOptions, StoredObject } from "./object-store.ts";
+import type { DeleteOptions, RequestOptions, StoredObject } from "./object-store.ts";
 import {
   attempt,
   attemptConditional,
@@ -170,10 +170,10 @@ class S3Store implements ObjectStore {
     });
   }
 
-  delete(key: string, options: RequestOptions = {}): Promise<void> {
+  delete(key: string, options: DeleteOptions = {}): Promise<void> {
     return this.#run("delete", key, options, async (target) => {
-      const command = new DeleteObjectCommand(target);
-      await attempt(() => this.#client.send(command, abortOf(options)), options.signal);
+      const send = () => this.#client.send(new DeleteObjectCommand(target), abortOf(options));
+      await (options.isSentOnce ? send() : attempt(send, options.signal));
     });
   }
 

@@ -16,6 +16,7 @@ import {
   makeStream,
   openRollupRig,
   publishNumbers,
+  quietLog,
   range,
   type RollupRig,
   until,
@@ -115,7 +116,7 @@ describe.runIf(canRunNats())("the log after a commit", () => {
     if (made === undefined) throw new Error("not made");
     const truncation = () => ({
       keepMs: 0,
-      readers: createSubscriptionReaders({ store: rig.store, clock: systemClock }),
+      readers: createSubscriptionReaders({ store: rig.store, clock: systemClock, log: quietLog }),
     });
     await publish(rig, "a", range(0, 5));
     await rig.once({ truncation: truncation() });

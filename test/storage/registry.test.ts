@@ -3,10 +3,10 @@ import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../src/storage/object-store.ts";
 import {
   createRegistry,
-  PAST_MAX,
-  REGISTRY_VALUE_BYTES_MAX,
+  REGISTRY_NAMES_MAX,
   WRITE_ATTEMPTS_MAX,
 } from "../../src/storage/registry.ts";
+import { PAST_MAX, REGISTRY_VALUE_BYTES_MAX } from "../../src/storage/registry-content.ts";
 import { describeRegistry, numberRegistry } from "../support/registry-conformance.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -127,5 +127,48 @@ describe("a registry whose store loses answers", () => {
     const long = "b".repeat(REGISTRY_VALUE_BYTES_MAX);
     await expect(registry.create("a", long)).rejects.toThrow("are more than");
     expect(await registry.get("a")).toBeUndefined();
+  });
+});
+
+describe("a registry in which very many names were used", () => {
+  /** Names as they stand in a bucket; reading one that is not in the store gives `body`. */
+  function crowded(body: string): ObjectStore {
+    const listed = Array.from({ length: REGISTRY_NAMES_MAX + 50 }, (_, at) => ({
+      key: `registry/crowd/n${String(at).padStart(6, "0")}`,
+      sizeBytes: body.length,
+      modifiedAtMs: 0,
+    }));
+    return new Proxy(store, {
+      get(target, name) {
+        if (name === "get") {
+          return async (key: string) =>
+            key.endsWith("/z")
+              ? await target.get(key)
+              : { body: new TextEncoder().encode(body), etag: key };
+        }
+        if (name === "list") {
+          return async function* (prefix: string) {
+            yield* listed;
+            yield* target.list(prefix);
+          };
+        }
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  }
+  const objectOf = (value: number | null) =>
+    JSON.stringify({ mark: "m", past: [""], at: "2026-01-01T00:00:00Z", value });
+
+  test("lists what stands, however many were removed", async () => {
+    await numberRegistry(store, "crowd").create("z", 7);
+    const listed = await numberRegistry(crowded(objectOf(null)), "crowd").list();
+    expect(listed.map(({ name, value }) => [name, value])).toEqual([["z", 7]]);
+  });
+
+  test("refuses to list more than may stand", async () => {
+    await expect(numberRegistry(crowded(objectOf(1)), "crowd").list()).rejects.toThrow(
+      `more than ${REGISTRY_NAMES_MAX} names`,
+    );
   });
 });

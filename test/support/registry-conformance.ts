@@ -1,8 +1,12 @@
 /** What the registry must do over every kind of store. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createLog } from "../../src/runtime/log.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { registryKey } from "../../src/storage/layout.ts";
 import { createRegistry, type Registry } from "../../src/storage/registry.ts";
+import { sweepRegistry } from "../../src/storage/registry-sweep.ts";
+
+const quietLog = createLog({ level: "error", write: () => undefined });
 
 export interface RegistrySubject {
   readonly name: string;
@@ -70,6 +74,20 @@ export function describeRegistry(subject: RegistrySubject): void {
         ["d", 4],
       ]);
       expect(await numberRegistry(store, "nothing").list()).toEqual([]);
+    });
+
+    test("what was removed leaves the bucket, and its name can be used again", async () => {
+      const registry = numberRegistry(store, "swept");
+      const gone = await registry.create("gone", 1);
+      const stays = await registry.create("stays", 2);
+      if (gone === undefined || !await registry.remove(gone)) throw new Error("not removed");
+      // As if it were later: stores tell their time in seconds.
+      const swept = await sweepRegistry({ store, log: quietLog, ageMs: -5_000 });
+      expect(swept).toBeGreaterThanOrEqual(1);
+      expect(await store.head(registryKey("swept", "gone"))).toBeUndefined();
+      expect(await registry.list()).toEqual([stays]);
+      expect((await registry.create("gone", 3))?.value).toBe(3);
+      expect(await registry.replace(gone, 4)).toBeUndefined();
     });
 
     test("of many who change a value at once none is lost", async () => {

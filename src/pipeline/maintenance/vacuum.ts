@@ -1,11 +1,11 @@
 /**
  * Vacuum: objects that nothing refers to leave the bucket: data files that left the table or never came into it, states
- * that are no shard's any more, checkpoints before the newest, trial objects.
+ * that are no shard's any more, checkpoints before the newest, trial objects. So do names removed from the registry.
  *
  * Invariant: an object goes only when it has been unneeded for the whole grace, so that whoever read an older version
  * can finish, and only when no hold may speak of it. Roll-ups take up an object that stands there already only while it
  * is younger than half of the least grace, so nothing is vacuumed that is about to be committed. Log entries, evidence,
- * quarantine, the registry, and whatever has a name that is not ours stay.
+ * quarantine, what stands in the registry, and whatever has a name that is not ours stay.
  */
 import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
 import { pointedVersion, REMOVED_KEPT_MS } from "../../storage/delta-checkpoint-write.ts";
@@ -21,6 +21,7 @@ import {
   versionOfCheckpointKey,
 } from "../../storage/layout.ts";
 import type { ObjectEntry } from "../../storage/object-store.ts";
+import { sweepRegistry } from "../../storage/registry-sweep.ts";
 import { type MaintenanceContext, nowMsOf, readHolds } from "./context.ts";
 import { requireStoreClock } from "./store-clock.ts";
 
@@ -56,6 +57,8 @@ export interface VacuumSummary {
   readonly bytes: number;
   /** Found, but needed, held or written again by the time they should have gone. */
   readonly spared: number;
+  /** Removed names that left the registry. */
+  readonly names: number;
 }
 
 /** What a vacuum would delete now. Throws RangeError for too short a grace. */
@@ -94,7 +97,7 @@ export async function findGarbage(
   });
 }
 
-/** Deletes what nothing refers to. Throws what the store throws; what is deleted stays so. */
+/** Deletes what nothing refers to. Throws what the store throws; what is deleted stays so. The registry may wait. */
 export async function vacuumBucket(
   context: MaintenanceContext,
   options: VacuumOptions = {},
@@ -125,7 +128,21 @@ export async function vacuumBucket(
       );
     }
   }
-  return sum;
+  return { ...sum, names: await sweepNames(context, signal) };
+}
+
+/** Names are small: that they stay is no failure of the vacuum. */
+async function sweepNames(
+  { store, log }: MaintenanceContext,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  try {
+    return await sweepRegistry({ store, log, signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    log.warn("removed names stay in the registry", { error: String(error) });
+    return 0;
+  }
 }
 
 interface Needs {

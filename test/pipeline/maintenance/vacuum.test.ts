@@ -72,6 +72,22 @@ describe("a vacuum", () => {
     expect(await vacuumBucket(late)).toMatchObject({ objects: 0 });
   });
 
+  test("takes names that were removed from the registry a day ago", async () => {
+    await addRounds();
+    for (const name of ["gone", "stays"]) {
+      await context.holds.create(name, {
+        ...{ reason: "case 7", hosts: [] },
+        ...{ fromMs: undefined, toMs: undefined },
+      });
+    }
+    const gone = await context.holds.get("gone");
+    if (gone === undefined || !await context.holds.remove(gone)) throw new Error("not removed");
+    expect(await vacuumBucket(context)).toMatchObject({ names: 0 });
+    for (const key of await keys("registry/")) await age(key, 2 * DAY);
+    expect(await vacuumBucket(context)).toMatchObject({ objects: 0, names: 1 });
+    expect(await keys("registry/")).toEqual(["registry/holds/stays"]);
+  });
+
   test("lets a reader of an older version finish within the grace", async () => {
     await addRounds();
     const old = await data.snapshot();
@@ -137,7 +153,7 @@ describe("a vacuum", () => {
     const summary = await vacuumBucket(late, {
       onStart: async () => void await late.holds.create("case-8", held.value),
     });
-    expect(summary).toEqual({ objects: 0, bytes: 0, spared: 3 });
+    expect(summary).toEqual({ objects: 0, bytes: 0, spared: 3, names: 0 });
     expect(await keys("table/event_date=")).toHaveLength(4);
   });
 
@@ -160,7 +176,7 @@ describe("a vacuum", () => {
         await data.store.putIfAbsent(key, body);
       },
     });
-    expect(summary).toEqual({ objects: 0, bytes: 0, spared: 2 });
+    expect(summary).toEqual({ objects: 0, bytes: 0, spared: 2, names: 0 });
   });
 
   test("killed halfway and rivals end where one would", async () => {

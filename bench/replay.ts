@@ -30,6 +30,7 @@ async function main([megabytes = "500"]: readonly string[]): Promise<void> {
     const replay = await replayEvidence({
       ...{ source, target, scratchDirectory, log },
       evidenceOnly: false,
+      isKept: false,
     });
     const replayed = performance.now();
     const proof = await proveReplay({ source, target, replay, scratchDirectory });

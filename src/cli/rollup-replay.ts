@@ -53,7 +53,8 @@ export const rollupReplayCommand = defineCommand({
       throw usageError(`Cannot replay into ${target.url}: it is the bucket that is replayed`);
     }
     const { evidenceOnly } = settings.own;
-    const work = { source, target, scratchDirectory, evidenceOnly, log, signal };
+    const isKept = settings.own.into !== undefined;
+    const work = { source, target, scratchDirectory, evidenceOnly, isKept, log, signal };
     const replay = await replayEvidence(work).catch((cause: unknown) => {
       if (!(cause instanceof EvidenceError)) throw cause;
       throw new CommandError(EXIT.evidenceBroken, cause.message, { cause });

@@ -1,7 +1,7 @@
 /**
  * Makes the table again from the evidence: every message of every segment goes through acceptance, typed read and commit
  * as it did at first, into another bucket. Nothing else of the old bucket is used but the names of the segments that its
- * commits were made from, where there are any.
+ * commits were made from, where there are any, and for a bucket that is kept its holds and subscriptions.
  *
  * Invariants: the old bucket is only read; a segment that is not what its key says ends the replay; of messages that
  * several segments hold at one place all are the same, or the replay ends.
@@ -31,6 +31,7 @@ import { commitRound, putEvidence } from "./commit-round.ts";
 import { type IncarnationStart, planOfCommits, planOfSegments } from "./replay-plan.ts";
 import { firstSegments, type ShardPlan } from "./replay-plan.ts";
 import { DEFAULT_MEMORY_LIMIT_BYTES } from "./rollup-parts.ts";
+import { copyRegistry } from "./replay-registry.ts";
 import { openRound } from "./round.ts";
 import { writeRoundRows } from "./round-rows.ts";
 import { openScratch, type Scratch } from "./scratch.ts";
@@ -45,6 +46,8 @@ export interface ReplayOptions {
   readonly scratchDirectory: string;
   /** Take every segment there is instead of those that commits name; what one does when there is no log. */
   readonly evidenceOnly: boolean;
+  /** The target is there to stay: it takes holds and subscriptions along. */
+  readonly isKept: boolean;
   readonly log: Log;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
@@ -97,6 +100,8 @@ export async function replayEvidence(options: ReplayOptions): Promise<Replay> {
   const { plans, removals } = options.evidenceOnly
     ? { plans: await planAll(source, signal), removals: [] }
     : await planCommitted(source, before, signal);
+  // Before the first commit: there is no table there that retention might find without its holds.
+  const copied = options.isKept ? await copyRegistry(options) : undefined;
   await using bench = await openBench(options);
   const { scratch, connection } = bench;
   const shards: ReplayedShard[] = [];
@@ -104,6 +109,7 @@ export async function replayEvidence(options: ReplayOptions): Promise<Replay> {
     const context = { source, target, table, scratch, connection, log, clock, signal };
     shards.push(await replayShard(context, plan));
   }
+  if (copied !== undefined) await copyRegistry(options, copied);
   return { before, after: table.current(), shards, removals };
 }
 

@@ -2,6 +2,9 @@ import { appendFile, cp, readdir, readFile, rename, rm, writeFile } from "node:f
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HEADER, streamOf } from "../../src/event/wire.ts";
+import { openMaintenanceContext } from "../../src/pipeline/maintenance/context.ts";
+import { retainTable } from "../../src/pipeline/maintenance/retention.ts";
+import { parseKeepRules } from "../../src/pipeline/maintenance/retention-policy.ts";
 import { createSegmentEncoder, parseSegment } from "../../src/pipeline/segment.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { deleteStream } from "../../src/runtime/nats.ts";
@@ -9,6 +12,8 @@ import { openTable } from "../../src/storage/delta-table.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { dataFileKey, evidenceKey, parseEvidenceKey } from "../../src/storage/layout.ts";
+import { openHolds } from "../../src/storage/hold.ts";
+import { createSubscriptionRegistry } from "../../src/storage/subscription.ts";
 import { createHash } from "node:crypto";
 import {
   createBatchAgent,
@@ -27,6 +32,7 @@ import {
   range,
   type RollupRig,
 } from "../support/rollup-rig.ts";
+import { subscriptionAt } from "../support/subscriptions.ts";
 
 interface Said {
   readonly shard: string;
@@ -155,6 +161,43 @@ describe.runIf(canRunNats())("rollup replay", () => {
     await publishNumbers(rig, createBatchAgent("z"), [60]);
     expect(await rig.once()).toMatchObject({ commits: 1, messages: 1 });
     expect(await rig.numbers()).toEqual([...numbers, 60]);
+  });
+
+  test("takes holds and subscriptions along, so that retention leaves there what it left here", async () => {
+    await using rig = await openRollupRig();
+    await fill(rig);
+    const holds = openHolds(rig.store);
+    await holds.create("case-7", {
+      ...{ reason: "court order", hosts: [] },
+      ...{ fromMs: undefined, toMs: undefined },
+    });
+    const subscriptions = createSubscriptionRegistry({ store: rig.store });
+    await subscriptions.create("reader", subscriptionAt(systemClock.nowUs(), { lastId: "x" }));
+    await using target = await openDirectoryStore({ directory: join(rig.folder, "rebuilt") });
+    // It cannot be known what a hold speaks of that cannot be read.
+    await rig.store.put("registry/holds/broken", new TextEncoder().encode("{}"));
+    const refused = await replay(rig, ["--into", target.url]);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain("registry/holds/broken");
+    expect(await Array.fromAsync(target.list("table/"))).toEqual([]);
+    await rig.store.delete("registry/holds/broken");
+    const { code, stderr } = await replay(rig, ["--into", target.url]);
+    expect(code, stderr).toBe(0);
+    expect(await openHolds(target).list()).toEqual(await holds.list());
+    expect(await createSubscriptionRegistry({ store: target }).list())
+      .toEqual(await subscriptions.list());
+    const aYearLater = systemClock.nowUs() + 365 * 86_400_000_000;
+    await using context = await openMaintenanceContext({
+      store: target,
+      scratchDirectory: join(rig.folder, "scratch"),
+      clock: { ...systemClock, nowUs: () => aYearLater },
+      log: quietLog,
+    });
+    const rules = parseKeepRules({ "**": 86_400_000 });
+    expect(await retainTable(context, { rules })).toMatchObject({ rowsRemoved: 0 });
+    const hold = await context.holds.get("case-7");
+    if (hold === undefined || !await context.holds.remove(hold)) throw new Error("not released");
+    expect((await retainTable(context, { rules })).rowsRemoved).toBeGreaterThan(0);
   });
 
   test("finds a row that was changed in the table, and one that no evidence has", async () => {

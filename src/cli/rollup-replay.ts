@@ -2,7 +2,7 @@
  * `rollup replay`: makes the table again from the evidence, in another bucket, and says whether it is the same. Ends
  * in 4 where it is not, or where the evidence is not what it should be.
  */
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ShardProof } from "../pipeline/replay-proof.ts";
 import type { Replay, ReplayedShard } from "../pipeline/replay.ts";
@@ -73,11 +73,11 @@ export const rollupReplayCommand = defineCommand({
   },
 });
 
-/** A bucket that is gone when the command ends. */
+/** A bucket that is gone when the command ends, and if that is killed, when the next one begins. */
 async function openTrial(directory: string, kept: AsyncDisposableStack): Promise<ObjectStore> {
-  const path = await mkdtemp(join(directory, "bucket-"));
-  kept.defer(() => rm(path, { recursive: true, force: true }));
-  return kept.use(await openDirectoryStore({ directory: path }));
+  const { openScratch } = await import("../pipeline/scratch.ts");
+  const { path } = kept.use(await openScratch(directory));
+  return kept.use(await openDirectoryStore({ directory: join(path, "bucket") }));
 }
 
 /**

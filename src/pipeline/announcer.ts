@@ -12,14 +12,17 @@ import type { RollupContext } from "./rollup-session.ts";
 import { truncateLog } from "./truncation.ts";
 import { OvertakenError, type WatermarkWriter } from "./watermarks.ts";
 
-export interface Announcer {
+/** Disposing ends what {@link Announcer.keep} began, and waits for it. */
+export interface Announcer extends AsyncDisposable {
   /** After a commit. Throws {@link OvertakenError} and {@link StreamChangedError} only. */
   announce(commit: { readonly version: number; readonly agents: Iterable<string> }): Promise<void>;
   /**
-   * Rewrites all watermarks, and truncates what has become old enough, when it is time; milliseconds until the next
-   * time. Throws {@link OvertakenError} and {@link StreamChangedError} only.
+   * Begins to rewrite all watermarks, and to truncate what has become old enough, when it is time, which it is at
+   * first; milliseconds until the next time.
    */
-  keep(): Promise<number>;
+  keep(): number;
+  /** Rewrites all watermarks now. Throws whatever keeps it from doing so, the signal's reason too. */
+  tellAll(): Promise<void>;
 }
 
 export interface AnnouncerOptions {
@@ -28,20 +31,45 @@ export interface AnnouncerOptions {
   readonly created: string;
   /** As of the last commit. */
   readonly state: () => AcceptanceState;
+  /** Told when what was begun ends with {@link OvertakenError} or {@link StreamChangedError}. */
+  readonly onFailure: (error: unknown) => void;
+  /** Ends the rewriting of all watermarks. */
+  readonly signal: AbortSignal;
 }
 
-export function createAnnouncer(context: RollupContext, options: AnnouncerOptions): Announcer {
+/** All watermarks are rewritten so many at a time, so that a commit's agents need not wait for all others. */
+const AGENTS_AT_ONCE = 256;
+
+export function createAnnouncer(
+  context: Pick<
+    RollupContext,
+    "connection" | "shard" | "clock" | "log" | "position" | "truncation"
+  >,
+  options: AnnouncerOptions,
+): Announcer {
   const { connection, shard, clock, log, position, truncation: policy } = context;
-  const { watermarks, created, state } = options;
+  const { watermarks, created, state, onFailure } = options;
+  const ending = new AbortController();
+  const either = AbortSignal.any([ending.signal, options.signal]);
   let writing: Promise<unknown> = Promise.resolve();
-  let keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
+  /** What was begun and is not done. */
+  let keeping: Promise<void> | undefined;
+  let keepAtMs = clock.elapsedMs();
 
   /** Watermarks are written one time after the other, so that an older one never comes after a newer. */
-  const write = async (agents?: Iterable<string>): Promise<void> => {
+  const write = async (agents: Iterable<string>): Promise<void> => {
     const before = writing;
     const mine = before.then(() => watermarks.write(state(), agents));
     writing = Promise.allSettled([mine]);
     await mine;
+  };
+
+  const tellAll = async (): Promise<void> => {
+    const agents = Object.keys(state().agents);
+    for (let at = 0; at < agents.length; at += AGENTS_AT_ONCE) {
+      either.throwIfAborted();
+      await write(agents.slice(at, at + AGENTS_AT_ONCE));
+    }
   };
 
   const truncate = async (): Promise<void> => {
@@ -60,7 +88,7 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
   /** One after the other until one fails. */
   const inOrder = async (
     steps: readonly (() => Promise<unknown>)[],
-    onFailure: (error: string) => void,
+    onFailure: (error: string) => unknown,
   ): Promise<void> => {
     for (const step of steps) {
       try {
@@ -82,15 +110,22 @@ export function createAnnouncer(context: RollupContext, options: AnnouncerOption
         (error) => log.warn("the commit is not announced yet", { version, error }),
       );
     },
-    async keep() {
-      if (clock.elapsedMs() >= keepAtMs) {
-        await inOrder(
-          [() => write(), truncate],
-          (error) => log.warn("the watermarks are not rewritten", { error }),
-        );
-        keepAtMs = clock.elapsedMs() + WATERMARK_INTERVAL_MS;
+    keep() {
+      const nowMs = clock.elapsedMs();
+      if (nowMs >= keepAtMs) {
+        keepAtMs = nowMs + WATERMARK_INTERVAL_MS;
+        // One that takes longer than the interval takes the place of the next.
+        keeping ??= inOrder(
+          [tellAll, truncate],
+          (error) => either.aborted || log.warn("the watermarks are not rewritten", { error }),
+        ).catch(onFailure).finally(() => keeping = undefined);
       }
-      return Math.max(1, keepAtMs - clock.elapsedMs());
+      return keepAtMs - nowMs;
+    },
+    tellAll,
+    async [Symbol.asyncDispose]() {
+      ending.abort();
+      await keeping;
     },
   };
 }

@@ -8,7 +8,8 @@
  * ends of the round are still those that were read.
  */
 import { streamOf } from "../event/wire.ts";
-import { WATERMARK_BUCKET } from "../event/watermark.ts";
+import { WATERMARK_BUCKET, watermarkKeyOf } from "../event/watermark.ts";
+import { readBucket } from "../runtime/bucket-reader.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { ensureBucket, type NatsConnection } from "../runtime/nats.ts";
@@ -95,9 +96,11 @@ export async function runSession(
 ): Promise<SessionSummary> {
   const { connection, shard, clock, position, log } = context;
   const bucket = await ensureBucket(connection, WATERMARK_BUCKET);
-  const watermarks = createWatermarkWriter({ bucket, shard, clock });
-  const start = await findStart({ ...context, watermarks, signal: options.signal });
-  await watermarks.write(start.state);
+  const { signal } = options;
+  const filter = watermarkKeyOf(shard, "*");
+  const readAll = () => readBucket(connection, { bucket: WATERMARK_BUCKET, filter, clock, signal });
+  const watermarks = createWatermarkWriter({ bucket, shard, clock, readAll });
+  const start = await findStart({ ...context, watermarks, signal });
   position.committedSequence = start.state.sequence;
   position.lastSequence = start.lastSequence;
   log.debug("reading on", { sequence: start.state.sequence, incarnation: start.state.incarnation });
@@ -107,18 +110,22 @@ export async function runSession(
     ? options.target
     : { created, sequence: lastSequence };
   options.onTarget?.(target);
-  const session = new Session(context, { ...options, watermarks, start, rows, target });
-  if (options.isOnce && target.sequence <= start.state.sequence) return session.summary();
+  await using session = new Session(context, { ...options, watermarks, start, rows, target });
+  if (options.isOnce && target.sequence <= start.state.sequence) {
+    await session.tellAll();
+    return session.summary();
+  }
   const reading = new AbortController();
   await using source = createMessageSource(readStream({
     connection,
     stream: streamOf(shard),
     fromSequence: start.state.sequence + 1,
     created,
-    signal: AbortSignal.any([reading.signal, options.signal]),
+    signal: AbortSignal.any([reading.signal, signal]),
   }));
   try {
     await session.run(source);
+    if (options.isOnce) await session.tellAll();
   } finally {
     reading.abort();
     position.oldestUs = undefined;
@@ -132,14 +139,16 @@ interface RoundApart {
   readonly folder: AsyncDisposable;
 }
 
-/** Guards that state and shard version always belong together. */
-class Session {
+/** Guards that state and shard version always belong together. Disposing ends what goes on beside its rounds. */
+class Session implements AsyncDisposable {
   readonly #context: RollupContext;
   readonly #options: SessionOptions;
   readonly #announcer: Announcer;
   readonly #start: StreamStart;
   readonly #target: OnceTarget;
   readonly #connection: Connection;
+  /** Aborted by what goes wrong beside the round that is collected. */
+  readonly #failing = new AbortController();
   /** As of the last commit. */
   #state: StreamStart["state"];
   /** As of the last collected round, which may not be committed yet. */
@@ -170,7 +179,13 @@ class Session {
     this.#collected = options.start.state;
     this.#startedFrom = options.start.startedFrom;
     const { watermarks, start: { created } } = options;
-    this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#state });
+    this.#announcer = createAnnouncer(context, {
+      watermarks,
+      created,
+      state: () => this.#state,
+      onFailure: (error) => this.#failing.abort(error),
+      signal: options.signal,
+    });
   }
 
   summary(): SessionSummary {
@@ -182,10 +197,18 @@ class Session {
     };
   }
 
+  /** Tells every agent how far the archive is. */
+  tellAll(): Promise<void> {
+    return this.#announcer.tellAll();
+  }
+
+  [Symbol.asyncDispose](): PromiseLike<void> {
+    return this.#announcer[Symbol.asyncDispose]();
+  }
+
   async run(source: MessageSource): Promise<void> {
     const { signal, isOnce } = this.#options;
-    const failing = new AbortController();
-    const either = AbortSignal.any([signal, failing.signal]);
+    const either = AbortSignal.any([signal, this.#failing.signal]);
     let finishing: Promise<void> = Promise.resolve();
     try {
       while (!isOnce || this.#collected.sequence < this.#target.sequence) {
@@ -200,7 +223,7 @@ class Session {
         this.#collected = apart.round.state;
         finishing = this.#finishApart(apart);
         // What goes wrong is thrown above or below, and soon: nothing is waited for any longer.
-        finishing.catch((error: unknown) => failing.abort(error));
+        finishing.catch((error: unknown) => this.#failing.abort(error));
       }
     } finally {
       await Promise.allSettled([finishing]);
@@ -237,7 +260,7 @@ class Session {
     try {
       let limit = isOnce ? wait(ONCE_SILENCE_MS) : undefined;
       for (;;) {
-        const next = await source.next(limit ?? wait(await this.#announcer.keep()));
+        const next = await source.next(limit ?? wait(this.#announcer.keep()));
         signal.throwIfAborted();
         if (next.kind === "end") throw new Error("Cannot read the stream: the reading has ended");
         if (next.kind === "late") {

@@ -13,9 +13,9 @@ import {
   watermarkKeyOf,
 } from "../event/watermark.ts";
 import type { Clock } from "../runtime/clock.ts";
-import type { Bucket } from "../runtime/nats.ts";
+import type { Bucket, BucketEntry } from "../runtime/nats.ts";
 
-/** One per session: its state must have been compared with the stream when it is made. */
+/** One per session: its state must be compared with the stream once the watermarks are read, before any is written. */
 export interface WatermarkWriter {
   /**
    * Writes the watermarks of these agents, all the state knows by default. Throws {@link OvertakenError} when another
@@ -32,6 +32,8 @@ export interface WatermarkWriterOptions {
   readonly bucket: Bucket;
   readonly shard: string;
   readonly clock: Clock;
+  /** The shard's entries in the bucket, by key. */
+  readonly readAll: () => Promise<ReadonlyMap<string, BucketEntry>>;
 }
 
 /** Another roll-up has come further with this shard: its state has to be read anew. */
@@ -45,8 +47,8 @@ const CONCURRENT_WRITES = 32;
 const WRITE_ATTEMPTS_MAX = 5;
 
 export function createWatermarkWriter(options: WatermarkWriterOptions): WatermarkWriter {
-  const { bucket, shard, clock } = options;
-  /** Revisions of our own last writes. */
+  const { bucket, shard, clock, readAll } = options;
+  /** Of what was read or written here last. */
   const revisions = new Map<string, number>();
 
   const writeOne = async (agent: string, watermark: Watermark): Promise<void> => {
@@ -67,7 +69,7 @@ export function createWatermarkWriter(options: WatermarkWriterOptions): Watermar
 
   /**
    * The revision that stands there, once it is sure that ours is not the older one. What another incarnation wrote is
-   * older when our state was just compared with the stream; where we have written before, it was not.
+   * older when our state was just compared with the stream; where it came after what was read, it was not.
    */
   const lookAt = async (
     key: string,
@@ -97,18 +99,21 @@ export function createWatermarkWriter(options: WatermarkWriterOptions): Watermar
     async read() {
       const found = new Map<string, Watermark>();
       const prefix = watermarkKeyOf(shard, "");
-      await inParallel(await bucket.keys(watermarkKeyOf(shard, "*")), async (key) => {
-        const text = await bucket.get(key);
+      const entries = await readAll();
+      revisions.clear();
+      for (const [key, { text, revision }] of entries) {
+        revisions.set(key, revision);
         const watermark = text === undefined ? undefined : parseWatermark(text);
         if (watermark !== undefined) found.set(key.slice(prefix.length), watermark);
-      });
+      }
       return found;
     },
     async reset(state) {
+      const all = await this.read();
       revisions.clear();
       const atUs = clock.nowUs();
       const { incarnation, sequence } = state;
-      await inParallel([...await this.read()], async ([agent, { epoch }]) => {
+      await inParallel([...all], async ([agent, { epoch }]) => {
         const nothing = { incarnation, sequence, epoch, number: 0, digest: "", fork: undefined };
         const watermark = watermarkOf(state, agent, atUs) ?? { ...nothing, atUs };
         const key = watermarkKeyOf(shard, agent);

@@ -84,8 +84,6 @@ export interface Bucket {
    * another write came first.
    */
   update(key: string, text: string, revision: number): Promise<number | undefined>;
-  /** Keys that match a filter of tokens, `*` standing for any one. */
-  keys(filter: string): Promise<readonly string[]>;
 }
 
 export interface BucketEntry {
@@ -289,7 +287,7 @@ export async function readMessage(
 /** The bucket of that name, made with one value per key when there is none. */
 export async function ensureBucket(connection: NatsConnection, name: string): Promise<Bucket> {
   const store = await new Kvm(connection).create(name, { history: 1, allow_direct: true });
-  return bucketOf(connection, name, store);
+  return bucketOf(store);
 }
 
 /** The bucket of that name, whether it exists yet or not: reading one that does not rejects. */
@@ -300,14 +298,10 @@ export async function openBucket(
 ): Promise<Bucket> {
   // Of a bucket that is not there the server says nothing (2.9): the time-out is the answer.
   const client = jetstream(connection, { timeout: options.timeoutMs ?? REQUEST_TIMEOUT_MS });
-  return bucketOf(connection, name, await new Kvm(client).open(name, { allow_direct: true }));
+  return bucketOf(await new Kvm(client).open(name, { allow_direct: true }));
 }
 
-function bucketOf(
-  connection: NatsConnection,
-  name: string,
-  store: Awaited<ReturnType<Kvm["open"]>>,
-): Bucket {
+function bucketOf(store: Awaited<ReturnType<Kvm["open"]>>): Bucket {
   return {
     async get(key) {
       const entry = await store.get(key);
@@ -331,12 +325,6 @@ function bucketOf(
         }
         throw error;
       }
-    },
-    async keys(filter) {
-      const { streams } = await jetstreamManager(connection, { checkAPI: false });
-      const prefix = `$KV.${name}.`;
-      const info = await streams.info(`KV_${name}`, { subjects_filter: `${prefix}${filter}` });
-      return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length));
     },
   };
 }

@@ -20,6 +20,10 @@ export interface ReadStreamOptions {
   readonly fromSequence: number;
   /** The creation text the stream must have; by default whatever it has at the start. */
   readonly created?: string;
+  /** Only messages of this subject, in which `*` stands for any one token; by default all. */
+  readonly subject?: string;
+  /** Ends the reading once all that the stream holds was given, instead of waiting for more. */
+  readonly isUpToNow?: boolean;
   /** Bytes that may be on their way or waiting; 8 MiB by default, at least 2 MiB. */
   readonly maxBytes?: number;
   /** After so long without a message the broker is asked for the next one anew, in milliseconds; 30 s by default. */
@@ -51,7 +55,7 @@ const LOOK_INACTIVE_MS = 5_000;
 
 export async function* readStream(options: ReadStreamOptions): AsyncGenerator<StreamMessage, void> {
   const { connection, stream, signal, clock = systemClock } = options;
-  const { maxBytes = MAX_BYTES, pullMs = PULL_EXPIRES_MS } = options;
+  const { maxBytes = MAX_BYTES, pullMs = PULL_EXPIRES_MS, subject, isUpToNow = false } = options;
   if (maxBytes < MAX_BYTES_LEAST) {
     throw new RangeError(`Cannot read with maxBytes ${maxBytes}: less than ${MAX_BYTES_LEAST}`);
   }
@@ -62,16 +66,17 @@ export async function* readStream(options: ReadStreamOptions): AsyncGenerator<St
   while (!isStopped()) {
     try {
       created = await checkStream(options, { created, next });
-      await using pull = await openPull({ connection, stream, next, maxBytes, pullMs });
+      await using pull = await openPull({ connection, stream, subject, next, maxBytes, pullMs });
       // A reader that ends before it brought anything counts as a failure, so that none is made in a tight loop.
       failures += 1;
-      for (;;) {
+      while (!(isUpToNow && pull.left === 0)) {
         const message = await pull.next(signal);
         if (message === undefined) break;
         failures = 0;
         next = message.sequence + 1;
         yield message;
       }
+      if (isUpToNow && pull.left === 0) return;
       if (pull.isIdle) failures = 0;
     } catch (error) {
       if (error instanceof StreamChangedError || connection.isClosed()) throw error;
@@ -131,22 +136,26 @@ interface Pull extends AsyncDisposable {
   next(signal: AbortSignal | undefined): Promise<StreamMessage | undefined>;
   /** It ended because no message came. */
   readonly isIdle: boolean;
+  /** Messages that the stream held beyond the last one given, as the broker counted them when it sent that one. */
+  readonly left: number;
 }
 
 interface PullOptions {
   readonly connection: NatsConnection;
   readonly stream: string;
+  readonly subject: string | undefined;
   readonly next: number;
   readonly maxBytes: number;
   readonly pullMs: number;
 }
 
 async function openPull(options: PullOptions): Promise<Pull> {
-  const { connection, stream, next } = options;
+  const { connection, stream, subject, next } = options;
   const { consumers } = await jetstreamManager(connection, { checkAPI: false });
   const consumer = `probity-${nuid.next()}`;
-  await consumers.add(stream, {
+  const { num_pending: left } = await consumers.add(stream, {
     name: consumer,
+    ...(subject === undefined ? {} : { filter_subject: subject }),
     ack_policy: AckPolicy.None,
     deliver_policy: DeliverPolicy.StartSequence,
     opt_start_seq: next,
@@ -154,11 +163,14 @@ async function openPull(options: PullOptions): Promise<Pull> {
     num_replicas: 1,
     inactive_threshold: INACTIVE_MS * 1_000_000,
   });
-  const pull = new ConsumerPull({ ...options, consumer });
+  const pull = new ConsumerPull({ ...options, consumer, left });
   return {
     next: (signal) => pull.next(signal),
     get isIdle() {
       return pull.isIdle;
+    },
+    get left() {
+      return pull.left;
     },
     async [Symbol.asyncDispose]() {
       pull.close();
@@ -167,6 +179,13 @@ async function openPull(options: PullOptions): Promise<Pull> {
       await Promise.allSettled([consumers.delete(stream, consumer)]);
     },
   };
+}
+
+/** A message that was delivered and not given yet. */
+interface Waiting {
+  readonly message: StreamMessage;
+  readonly sizeBytes: number;
+  readonly left: number;
 }
 
 /** Deliveries of one consumer: guards that they are in order, whole, and bounded in bytes. */
@@ -178,7 +197,7 @@ class ConsumerPull {
   readonly #pullMs: number;
   readonly #subscription: Subscription;
   readonly #endWatch: () => void;
-  readonly #queue: { readonly message: StreamMessage; readonly sizeBytes: number }[] = [];
+  readonly #queue: Waiting[] = [];
   #waitingBytes = 0;
   #pulls = 0;
   /** Messages the open pull may still bring; 0 when none is open. */
@@ -188,10 +207,12 @@ class ConsumerPull {
   /** Messages that the open pull has brought. */
   #brought = 0;
   isIdle = false;
+  left: number;
   #heardAtMs = performance.now();
   #wake: () => void = () => undefined;
 
-  constructor(options: PullOptions & { readonly consumer: string }) {
+  constructor(options: PullOptions & { readonly consumer: string; readonly left: number }) {
+    this.left = options.left;
     const { connection, stream, consumer, maxBytes, pullMs } = options;
     this.#connection = connection;
     this.#maxBytes = maxBytes;
@@ -209,6 +230,7 @@ class ConsumerPull {
       const first = this.#queue.shift();
       if (first !== undefined) {
         this.#waitingBytes -= first.sizeBytes;
+        this.left = first.left;
         this.#pullMore();
         return first.message;
       }
@@ -280,6 +302,7 @@ class ConsumerPull {
     this.#waitingBytes += sizeBytes;
     this.#queue.push({
       sizeBytes,
+      left: place.left,
       message: {
         sequence: place.sequence,
         storedAtUs: place.storedAtUs,
@@ -316,10 +339,10 @@ class ConsumerPull {
  */
 function parseReply(
   reply: string,
-): { sequence: number; delivery: number; storedAtUs: number } | undefined {
+): { sequence: number; delivery: number; storedAtUs: number; left: number } | undefined {
   const tokens = reply.split(".");
   const at = tokens.length === 9 ? 5 : 7;
-  const [sequence, delivery, nanoseconds] = tokens.slice(at, at + 3);
+  const [sequence, delivery, nanoseconds, pending] = tokens.slice(at, at + 4);
   if (tokens.length < 9 || nanoseconds === undefined || !/^\d+$/.test(nanoseconds)) {
     return undefined;
   }
@@ -327,5 +350,6 @@ function parseReply(
     sequence: Number(sequence),
     delivery: Number(delivery),
     storedAtUs: Number(BigInt(nanoseconds) / 1000n),
+    left: Number(pending),
   };
 }

@@ -334,15 +334,6 @@ describe.runIf(canRunNats())("users and buckets", () => {
     expect(await bucket.update("0.a", "late", Number(first))).toBeUndefined();
     expect(await bucket.get("0.a")).toBe("two");
   });
-
-  it("list the keys that match", async () => {
-    await using server = await openNatsServer();
-    await using connection = await connected(server);
-    const bucket = await ensureBucket(connection, "marks");
-    expect(await bucket.keys("0.*")).toEqual([]);
-    for (const key of ["0.a", "0.b", "1.c"]) await bucket.put(key, "x");
-    expect([...await bucket.keys("0.*")].sort()).toEqual(["0.a", "0.b"]);
-  });
 });
 
 describe("the broker's time", () => {

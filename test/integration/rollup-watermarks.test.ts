@@ -2,6 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AcceptanceState } from "../../src/event/acceptance.ts";
 import { encodeWatermark, parseWatermark, type Watermark } from "../../src/event/watermark.ts";
 import { createWatermarkWriter, isBeyond, OvertakenError } from "../../src/pipeline/watermarks.ts";
+import { createAnnouncer } from "../../src/pipeline/announcer.ts";
+import { DEFAULT_TRUNCATION } from "../../src/pipeline/truncation.ts";
+import { readBucket } from "../../src/runtime/bucket-reader.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import {
@@ -49,8 +52,27 @@ function createBucket(): Promise<Bucket> {
   return ensureBucket(connection, `marks-${++buckets}`);
 }
 
+/** All entries of shard 0 in the bucket that was made last. */
+const readAll = () => {
+  const { signal } = new AbortController();
+  return readBucket(connection, {
+    ...{ bucket: `marks-${buckets}`, filter: "0.*" },
+    ...{ clock: systemClock, signal },
+  });
+};
+
 function writerOf(bucket: Bucket) {
-  return createWatermarkWriter({ bucket, shard: "0", clock: systemClock });
+  return createWatermarkWriter({ bucket, shard: "0", clock: systemClock, readAll });
+}
+
+function manyAgents(count: number): AcceptanceState {
+  const agents = Object.fromEntries(
+    Array.from({ length: count }, (_, place) => [
+      `agent-${place}`,
+      { current: "e", epochs: { e: { number: place, digest: digest("a") } }, fork: undefined },
+    ]),
+  );
+  return { ...stateOf(3, 1), agents };
 }
 
 const readOf = async (bucket: Bucket, agent = "a") =>
@@ -95,7 +117,7 @@ describe.runIf(canRunNats())("a watermark", () => {
     const bucket = await createBucket();
     const writer = writerOf(bucket);
     await writer.write(stateOf(10, 5), ["a", "unknown"]);
-    expect(await bucket.keys("0.*")).toEqual(["0.a"]);
+    expect([...(await readAll()).keys()]).toEqual(["0.a"]);
     expect(await writer.read()).toEqual(
       new Map([["a", expect.objectContaining({ sequence: 10, number: 5 })]]),
     );
@@ -179,14 +201,139 @@ describe.runIf(canRunNats())("a watermark", () => {
 
   test("is written for many agents at once", async () => {
     const bucket = await createBucket();
-    const agents = Object.fromEntries(
-      Array.from({ length: 500 }, (_, place) => [
-        `agent-${place}`,
-        { current: "e", epochs: { e: { number: place, digest: digest("a") } }, fork: undefined },
-      ]),
-    );
-    await writerOf(bucket).write({ ...stateOf(3, 1), agents });
-    expect(await bucket.keys("0.*")).toHaveLength(500);
+    await writerOf(bucket).write(manyAgents(500));
+    expect((await readAll()).size).toBe(500);
     expect((await readOf(bucket, "agent-321"))?.number).toBe(321);
   });
+
+  test("that was read is replaced without another look, unless others wrote since", async () => {
+    const bucket = await createBucket();
+    await writerOf(bucket).write(stateOf(10, 5));
+    let looks = 0;
+    const entry = (key: string) => {
+      looks += 1;
+      return bucket.entry(key);
+    };
+    const [one, two] = [writerOf({ ...bucket, entry }), writerOf({ ...bucket, entry })];
+    for (const writer of [one, two]) await writer.read();
+    await one.write(stateOf(11, 6));
+    expect(looks).toBe(0);
+    await expect(two.write(stateOf(10, 5))).rejects.toThrow(OvertakenError);
+    expect(looks).toBe(1);
+    expect((await readOf(bucket))?.number).toBe(6);
+  });
+
+  test("is not written any more once the write of another has failed and was reported", async () => {
+    const bucket = await createBucket();
+    let isOver = false;
+    let late = 0;
+    const update: Bucket["update"] = async (key, text, revision) => {
+      if (key === "0.agent-0") throw new Error("as in the test");
+      const written = await bucket.update(key, text, revision);
+      if (isOver) late += 1;
+      return written;
+    };
+    await expect(writerOf({ ...bucket, update }).write(manyAgents(500)))
+      .rejects.toThrow("as in the test");
+    isOver = true;
+    const { size } = await readAll();
+    expect(size).toBeLessThan(500);
+    await bucket.put("0.after", "");
+    expect([late, (await readAll()).size]).toEqual([0, size + 1]);
+  });
 });
+
+describe.runIf(canRunNats())(
+  "the watermarks of many agents are rewritten beside the rounds",
+  () => {
+    beforeAll(async () => {
+      server = await openNatsServer();
+      const log = createLog({ level: "error" });
+      connection = await connectNats({ url: server.url, name: "test", log });
+    });
+    afterAll(async () => {
+      await connection[Symbol.asyncDispose]();
+      await server[Symbol.asyncDispose]();
+    });
+
+    /** One over a bucket that is told of every write; `failure` resolves at the first that is reported. */
+    function announcerOf(
+      bucket: Bucket,
+      state: () => AcceptanceState,
+      onWrite = (_: string) => {},
+    ) {
+      const failure = Promise.withResolvers<unknown>();
+      const stop = new AbortController();
+      const position = {
+        ...{
+          committedSequence: 0,
+          lastSequence: 0,
+          oldestUs: undefined,
+          waitingSinceUs: undefined,
+        },
+      };
+      const update: Bucket["update"] = (key, text, revision) => {
+        onWrite(key);
+        return bucket.update(key, text, revision);
+      };
+      const announcer = createAnnouncer({
+        ...{ connection, shard: "0", clock: systemClock, log: createLog({ level: "error" }) },
+        ...{ position, truncation: DEFAULT_TRUNCATION },
+      }, {
+        watermarks: writerOf({ ...bucket, update }),
+        created: "",
+        state,
+        onFailure: failure.resolve,
+        signal: stop.signal,
+      });
+      return { announcer, failure: failure.promise, stop };
+    }
+
+    test("and those of a commit in between", async () => {
+      const bucket = await createBucket();
+      const written: string[] = [];
+      const { announcer } = announcerOf(
+        bucket,
+        () => manyAgents(2_000),
+        (key) => written.push(key),
+      );
+      await using _ = announcer;
+      expect(announcer.keep()).toBe(30_000);
+      // The log's stream is not there, which is found once the agents are told.
+      await expect(announcer.announce({ version: 1, agents: ["agent-1999"] })).rejects.toThrow();
+      expect(written).toContain("0.agent-1999");
+      expect(written.length).toBeLessThan(1_000);
+    });
+
+    test("until the session ends, and no longer", async () => {
+      const bucket = await createBucket();
+      const { announcer } = announcerOf(bucket, () => manyAgents(2_000));
+      announcer.keep();
+      await announcer[Symbol.asyncDispose]();
+      const { size } = await readAll();
+      expect(size).toBeLessThan(1_000);
+      await bucket.put("0.after", "");
+      expect((await readAll()).size).toBe(size + 1);
+    });
+
+    test("until the end of one run over what is there, unless it is stopped", async () => {
+      const bucket = await createBucket();
+      const { announcer, stop } = announcerOf(bucket, () => manyAgents(2_000));
+      await using _ = announcer;
+      await announcer.tellAll();
+      expect((await readAll()).size).toBe(2_000);
+      const telling = announcer.tellAll();
+      stop.abort(new Error("stopped in the test"));
+      await expect(telling).rejects.toThrow("stopped in the test");
+    });
+
+    test("and a roll-up that came further is reported", async () => {
+      const bucket = await createBucket();
+      await writerOf(bucket).write(stateOf(20, 6));
+      const { announcer, failure } = announcerOf(bucket, () => stateOf(10, 5));
+      await using _ = announcer;
+      announcer.keep();
+      expect(await failure).toBeInstanceOf(OvertakenError);
+    });
+  },
+);

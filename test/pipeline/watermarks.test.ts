@@ -22,7 +22,6 @@ function createGatedBucket() {
     gate: () => Promise.resolve(),
     get: (key) => Promise.resolve(entries.get(key)?.text),
     entry: (key) => Promise.resolve(entries.get(key)),
-    keys: () => Promise.resolve([...entries.keys()]),
     put: (key, text) => {
       entries.set(key, { text, revision: ++last });
       return Promise.resolve();
@@ -40,10 +39,7 @@ function createGatedBucket() {
 test("a rewriting that failed goes no further once it was reported, and no watermark goes back", async () => {
   const { bucket, entries } = createGatedBucket();
   const readAll = () => Promise.resolve(entries);
-  const writer = createWatermarkWriter({
-    ...{ readAll },
-    ...{ bucket, shard: "0", clock: systemClock },
-  });
+  const writer = createWatermarkWriter({ bucket, shard: "0", clock: systemClock, readAll });
   await writer.write(stateAt(1));
   // The first is refused, the others are on their way.
   const first = Promise.withResolvers<void>();

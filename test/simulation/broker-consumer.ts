@@ -23,6 +23,7 @@ const GAP_US = 2_000;
 export class Consumer {
   readonly stream: SimulatedStream;
   readonly #name: string;
+  readonly #filter: string;
   #next: number;
   #deliveries = 0;
   #pull: { readonly request: PullRequest; left: number; leftBytes: number } | undefined;
@@ -32,11 +33,17 @@ export class Consumer {
   #late: Delivery | undefined;
 
   constructor(
-    options: { readonly stream: SimulatedStream; readonly name: string; readonly from: number },
+    options: {
+      readonly stream: SimulatedStream;
+      readonly name: string;
+      readonly from: number;
+      readonly filter: string;
+    },
   ) {
     this.stream = options.stream;
     this.#name = options.name;
     this.#next = options.from;
+    this.#filter = options.filter;
   }
 
   pull(request: PullRequest): void {
@@ -53,12 +60,12 @@ export class Consumer {
   /** Gives what there is; called whenever there may be more. */
   pump(): void {
     if (this.#isPumping || this.#pull === undefined) return;
-    if (this.stream.from(this.#next) === undefined) return;
+    if (this.stream.from(this.#next, this.#filter) === undefined) return;
     this.#isPumping = true;
     const { time, random } = stage();
     time.after(random.next() * GAP_US, () => {
       this.#isPumping = false;
-      const message = this.stream.from(this.#next);
+      const message = this.stream.from(this.#next, this.#filter);
       if (message === undefined || this.#pull === undefined) return;
       if (message.data.length > this.#pull.leftBytes) {
         return this.#finish(409, "Message Size Exceeds MaxBytes");
@@ -96,7 +103,7 @@ export class Consumer {
 
   #deliveryOf({ sequence, subject, headers, data, atUs }: StoredMessage): Delivery {
     const { name } = this.stream.settings;
-    const pending = this.stream.lastSequence - sequence;
+    const pending = this.stream.countFrom(sequence + 1, this.#filter);
     const reply =
       `$JS.ACK.${name}.${this.#name}.1.${sequence}.${this.#deliveries}.${atUs}000.${pending}`;
     return { subject, reply, headers, data };

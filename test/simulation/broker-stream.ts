@@ -82,11 +82,23 @@ export class SimulatedStream {
   }
 
   /** The first message at or after a sequence. */
-  from(sequence: number): StoredMessage | undefined {
+  from(sequence: number, filter: string): StoredMessage | undefined {
+    if (sequence > this.lastSequence) return undefined;
     const exact = this.messages.get(sequence);
-    if (exact !== undefined || sequence > this.lastSequence) return exact;
-    for (const message of this.messages.values()) if (message.sequence >= sequence) return message;
+    if (exact !== undefined && isMatch(filter, exact.subject)) return exact;
+    for (const message of this.messages.values()) {
+      if (message.sequence >= sequence && isMatch(filter, message.subject)) return message;
+    }
     return undefined;
+  }
+
+  /** How many messages there are at or after a sequence. */
+  countFrom(sequence: number, filter: string): number {
+    let count = 0;
+    for (const message of this.messages.values()) {
+      if (message.sequence >= sequence && isMatch(filter, message.subject)) count += 1;
+    }
+    return count;
   }
 
   purge(before: number): number {
@@ -109,15 +121,11 @@ export class SimulatedStream {
       if (sequence > this.lastSequence) this.#ids.delete(id);
     }
   }
-
-  subjects(filter: string): readonly string[] {
-    const subjects = new Set([...this.messages.values()].map(({ subject }) => subject));
-    return [...subjects].filter((subject) => isMatch(filter, subject));
-  }
 }
 
 /** Whether a subject matches a filter of tokens with `*` and `>`. */
 export function isMatch(filter: string, subject: string): boolean {
+  if (filter === ">") return true;
   const [wanted, given] = [filter.split("."), subject.split(".")];
   for (const [at, token] of wanted.entries()) {
     if (token === ">") return given.length > at;

@@ -120,10 +120,10 @@ export class SimulatedBroker {
     const body = request.data.length === 0 ? {} : bodyOf(request);
     switch (verb) {
       case "INFO":
-        return success(infoOf(stream, String(body["subjects_filter"] ?? "")));
+        return success(infoOf(stream));
       case "UPDATE":
         stream.settings = settingsOf(body);
-        return success(infoOf(stream, ""));
+        return success(infoOf(stream));
       case "DELETE":
         this.remove(name);
         return success({ success: true });
@@ -142,14 +142,14 @@ export class SimulatedBroker {
   #create(body: Body): Answer {
     const settings = settingsOf(body);
     const known = this.streams.get(settings.name);
-    if (known !== undefined) return success(infoOf(known, ""));
+    if (known !== undefined) return success(infoOf(known));
     this.#made += 1;
     const seconds = new Date(this.#time.nowUs / 1000).toISOString().slice(0, 19);
     const fraction = String(this.#time.nowUs % 1_000_000).padStart(6, "0");
     const created = `${seconds}.${fraction}${String(this.#made % 1000).padStart(3, "0")}Z`;
     const stream = new SimulatedStream(settings, { text: created, atUs: this.#time.nowUs });
     this.streams.set(settings.name, stream);
-    return success(infoOf(stream, ""));
+    return success(infoOf(stream));
   }
 
   #direct([name = "", ...tokens]: string[]): Answer {
@@ -180,8 +180,15 @@ export class SimulatedBroker {
     if (verb === "CREATE") {
       const config = bodyOf(request)["config"];
       const from = Number(fieldOf(config, "opt_start_seq") ?? 1);
-      this.#consumers.set(key, new Consumer({ stream, name, from }));
-      return success({ stream_name: streamName, name, config, created: stream.created });
+      const filter = String(fieldOf(config, "filter_subject") ?? ">");
+      this.#consumers.set(key, new Consumer({ stream, name, from, filter }));
+      return success({
+        stream_name: streamName,
+        name,
+        config,
+        created: stream.created,
+        num_pending: stream.countFrom(from, filter),
+      });
     }
     const consumer = this.#consumers.get(key);
     if (verb === "DELETE") {
@@ -224,11 +231,8 @@ function pullOf(request: Request): PullRequest {
   };
 }
 
-function infoOf(stream: SimulatedStream, filter: string): unknown {
+function infoOf(stream: SimulatedStream): unknown {
   const { settings, created, messages, firstSequence, lastSequence } = stream;
-  const subjects = filter === ""
-    ? {}
-    : { subjects: Object.fromEntries(stream.subjects(filter).map((subject) => [subject, 1])) };
   const bytes = [...messages.values()].reduce((sum, { data }) => sum + data.length, 0);
   return {
     config: settings,
@@ -238,7 +242,6 @@ function infoOf(stream: SimulatedStream, filter: string): unknown {
       bytes,
       first_seq: firstSequence,
       last_seq: lastSequence,
-      ...subjects,
     },
   };
 }

@@ -84,10 +84,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "agents are told of what is not committed yet",
     file: "pipeline/rollup-session.ts",
-    line:
-      "this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#state });",
-    becomes:
-      "this.#announcer = createAnnouncer(context, { watermarks, created, state: () => this.#collected });",
+    line: "state: () => this.#state,",
+    becomes: "state: () => this.#collected,",
   },
   {
     name: "the message at the committed sequence is purged",

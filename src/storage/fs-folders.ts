@@ -2,7 +2,8 @@
  * Folders of the directory store: made when an object first needs them, and checked before each use.
  *
  * Invariants: a folder handed out stands below the root with no symbolic link on the way, and its own name is durable,
- * whoever made it. Temporary files that a killed process left behind go when their folder is next written to.
+ * whoever made it. Temporary files that a killed process left behind go when their folder is next written to, beside
+ * that write: a folder of a million files takes seconds to look through.
  */
 import { lstat, opendir, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -13,7 +14,8 @@ export const TEMPORARY_STALE_MS = 24 * 3_600_000;
 /** So many folders are remembered as durable; beyond that they are looked at again. */
 const KNOWN_FOLDERS_MAX = 4096;
 
-export interface Folders {
+/** Disposing waits until the folders are looked through. */
+export interface Folders extends AsyncDisposable {
   /** The folder, made if missing, ready for a durable write. */
   prepare(folder: string): Promise<void>;
   /** Whether the folder is there; throws when a symbolic link leads elsewhere. */
@@ -23,6 +25,7 @@ export interface Folders {
 /** `root` is a real path (without symbolic links). */
 export function createFolders(root: string): Folders {
   const known = new Set<string>();
+  const sweeping = new Set<Promise<unknown>>();
   const check = async (folder: string): Promise<boolean> => {
     try {
       const real = await realpath(folder);
@@ -39,14 +42,22 @@ export function createFolders(root: string): Folders {
     await ensureFolder(root, folder);
     if (!await check(folder)) throw new Error(`${JSON.stringify(folder)} is no folder`);
     for (let at = folder; at !== root; at = dirname(at)) await syncFolder(dirname(at));
-    await sweep(folder);
+    const sweep = Promise.allSettled([removeStale(folder)]).finally(() => sweeping.delete(sweep));
+    sweeping.add(sweep);
     if (known.size >= KNOWN_FOLDERS_MAX) known.clear();
     known.add(folder);
   };
-  return { prepare, check };
+  return {
+    prepare,
+    check,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(sweeping);
+    },
+  };
 }
 
-async function sweep(folder: string): Promise<void> {
+/** What it cannot do is left to whoever next opens the folder. */
+async function removeStale(folder: string): Promise<void> {
   const beforeMs = Date.now() - TEMPORARY_STALE_MS;
   for await (const { name } of await opendir(folder)) {
     if (!name.startsWith(TEMPORARY_PREFIX)) continue;

@@ -150,6 +150,7 @@ class DirectoryStore implements ObjectStore {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#folders[Symbol.asyncDispose]();
     await this.#lock[Symbol.asyncDispose]();
   }
 

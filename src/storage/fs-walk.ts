@@ -51,14 +51,15 @@ async function readLevel(root: string, level: string, options: WalkOptions): Pro
   const names: string[] = [];
   try {
     for await (const item of await opendir(join(root, level), { bufferSize: FOLDER_BUFFER })) {
-      if (!isObjectKey(level + item.name)) continue;
-      if (item.isDirectory()) {
+      // What is most often in the way is asked first: a log has a million files, and a list of it begins at the last.
+      if (item.isFile()) {
+        const key = level + item.name;
+        if (key > startAfter && key.startsWith(prefix) && isObjectKey(key)) names.push(key);
+      } else if (item.isDirectory()) {
         const key = `${level}${item.name}/`;
         const isWanted = key.startsWith(prefix) || prefix.startsWith(key);
-        if (isWanted && (key > startAfter || startAfter.startsWith(key))) names.push(key);
-      } else if (item.isFile()) {
-        const key = level + item.name;
-        if (key.startsWith(prefix) && key > startAfter) names.push(key);
+        const isAfter = key > startAfter || startAfter.startsWith(key);
+        if (isWanted && isAfter && isObjectKey(level + item.name)) names.push(key);
       }
     }
   } catch (cause) {

@@ -126,8 +126,10 @@ describe("a directory as store", () => {
       if (!name.endsWith("new")) await utimes(join(root, "a", name), past, past);
     }
     expect(await keysOf(store.list(""))).toEqual(["a/b"]);
-    await using second = await openDirectoryStore({ directory: root });
+    const second = await openDirectoryStore({ directory: root });
     await second.put("a/c", ONE);
+    // Nothing waits for it but the end.
+    await second[Symbol.asyncDispose]();
     expect((await readdir(join(root, "a"))).toSorted()).toEqual([".other", ".tmp-1-new", "b", "c"]);
   });
 

@@ -4,7 +4,7 @@
  * Invariant: an entry is understood whole or refused with its place and reason. Actions and fields that the protocol
  * lets a reader ignore are ignored. Source: delta-io/delta PROTOCOL.md, "Actions".
  */
-import { encodeStatistics, parseStatistics } from "./delta-statistics.ts";
+import { encodeStatistics, openStatistics } from "./delta-statistics.ts";
 import { isObjectKey } from "./object-key.ts";
 import { isRecord } from "./json-text.ts";
 import type { DataFile, ShardPosition } from "./table.ts";
@@ -211,18 +211,18 @@ function parseAdd(body: Fields): DataFile {
   if (eventDate === undefined) {
     throw new SyntaxError(`add of ${JSON.stringify(path)} has no ${PARTITION_COLUMN}`);
   }
-  const statistics = parseStatistics(textOf(body, "add", "stats"));
+  const statistics = openStatistics(textOf(body, "add", "stats"));
   if (statistics === undefined) {
     throw new SyntaxError(`add of ${JSON.stringify(path)} has no row count in its stats`);
   }
   const sha256 = isRecord(tags) ? tags.sha256 : undefined;
-  return {
+  // Not copied: that would read the bounds.
+  return Object.assign(statistics, {
     path,
     sizeBytes: naturalOf(body, "add", "size"),
     eventDate,
-    ...statistics,
     sha256: typeof sha256 === "string" ? sha256 : "",
-  };
+  });
 }
 
 function parseMark({ modificationTime, tags }: Fields): FileMark {

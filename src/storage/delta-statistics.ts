@@ -91,6 +91,40 @@ export function parseStatistics(
   };
 }
 
+/**
+ * As {@link parseStatistics}, but where the text begins as ours do, bounds are read when they are first asked for: a
+ * table has a hundred thousand files, and who writes to it needs the bounds of none. Where the rest of the text turns
+ * out to be damaged, they are unknown.
+ */
+export function openStatistics(
+  text: string,
+): (Pick<DataFile, "rows"> & FileStatistics) | undefined {
+  const rows = OWN_ROWS.exec(text)?.[1];
+  if (rows === undefined) return parseStatistics(text);
+  let left: string | undefined = text;
+  let bounds: FileStatistics = { minimum: {}, maximum: {}, nullCount: {} };
+  const read = (): FileStatistics => {
+    if (left !== undefined) bounds = parseStatistics(left) ?? bounds;
+    left = undefined;
+    return bounds;
+  };
+  return {
+    rows: Number(rows),
+    get minimum() {
+      return read().minimum;
+    },
+    get maximum() {
+      return read().maximum;
+    },
+    get nullCount() {
+      return read().nullCount;
+    },
+  };
+}
+
+/** How {@link encodeStatistics} begins. */
+const OWN_ROWS = /^\{"numRecords":([0-9]{1,15}),/;
+
 /** Order of text as bounds have it: by code point, which JavaScript's `<` does not keep beyond U+FFFF. */
 export function compareText(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import {
   compareText,
   encodeStatistics,
+  openStatistics,
   parseStatistics,
   statisticsOfCopy,
   TEXT_BOUND_LENGTH,
@@ -142,6 +143,22 @@ describe("the stats text", () => {
     const text = encodeStatistics(statistics);
     expect(text).toContain('"seq":9007199254740991');
     expect(parseStatistics(text)).toEqual(statistics);
+    expect(openStatistics(text)).toEqual(statistics);
+  });
+
+  test("are the same however they are read, and unknown where the rest is damaged", () => {
+    const texts = [
+      '{"numRecords":3,"minValues":{"seq":1},"maxValues":{"seq":3},"nullCount":{"seq":0}}',
+      '{"minValues":{"seq":1},"numRecords":3}',
+      '{ "numRecords": 3 }',
+      '{"numRecords":3}',
+      '{"numRecords":3,"minValues":7}',
+      '{"numRecords":-1,"minValues":{}}',
+      "rubbish",
+    ];
+    for (const text of texts) expect(openStatistics(text), text).toEqual(parseStatistics(text));
+    expect(openStatistics('{"numRecords":3,"minValues":{"seq":'))
+      .toEqual({ rows: 3, minimum: {}, maximum: {}, nullCount: {} });
   });
 
   test("without a row count is not understood", () => {

@@ -8,7 +8,7 @@
  */
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, linkSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import type { AcceptanceState } from "../src/event/acceptance.ts";
@@ -42,7 +42,7 @@ const agent = createBatchAgent("a");
 const alone = await nextCommit(rig, 1);
 const stateBytes = await prepare(rig);
 // Every agent is told of the archive once, as they all were before a restart.
-await runProgram(rig);
+await runProgram(rig).ended;
 const first = await nextCommit(rig, 2);
 printReport("restart", {
   versions: Number(values.versions),
@@ -50,29 +50,35 @@ printReport("restart", {
   agents: Number(values.agents),
   state_bytes: stateBytes,
   first_commit_ms: first.committedMs,
+  first_commit_cpu_ms: first.cpuMs,
   every_agent_told_ms: first.endedMs,
   first_commit_alone_ms: alone.committedMs,
   parts: await parts(rig),
 });
 
-/** Publishes one batch and runs the program: milliseconds from its start until the commit, and until its end. */
-async function nextCommit(
-  on: RollupRig,
-  number: number,
-): Promise<{ readonly committedMs: number; readonly endedMs: number }> {
+interface Started {
+  /** Milliseconds from the start of the program until its commit. */
+  readonly committedMs: number;
+  /** How long its threads computed until then. */
+  readonly cpuMs: number;
+  /** Until its end. */
+  readonly endedMs: number;
+}
+
+/** Publishes one batch and runs the program. */
+async function nextCommit(on: RollupRig, number: number): Promise<Started> {
   await publishAll(on.connection, [await agent.batch([numberedEvent(number)])]);
   const next = deltaLogKey((await on.snapshot()).version + 1);
   const startedMs = performance.now();
-  const ended = runProgram(on);
-  let committedMs: number | undefined;
+  const { pid, ended } = runProgram(on);
+  let committed: Omit<Started, "endedMs"> | undefined;
   const watching = setInterval(() => {
-    if (existsSync(on.store.localPath(next) ?? "")) {
-      committedMs ??= Math.round(performance.now() - startedMs);
-    }
+    if (committed !== undefined || !existsSync(on.store.localPath(next) ?? "")) return;
+    committed = { committedMs: Math.round(performance.now() - startedMs), cpuMs: cpuMsOf(pid) };
   }, LOOK_EVERY_MS);
   await ended.finally(() => clearInterval(watching));
-  if (committedMs === undefined) throw new Error("nothing was committed");
-  return { committedMs, endedMs: Math.round(performance.now() - startedMs) };
+  if (committed === undefined) throw new Error("nothing was committed");
+  return { ...committed, endedMs: Math.round(performance.now() - startedMs) };
 }
 
 /** Milliseconds of what has to be done before the first commit and by it. */
@@ -101,11 +107,18 @@ async function timed<T>(work: () => Promise<T>): Promise<readonly [number, T]> {
 }
 
 /** One run over what the log holds, in a process of its own. */
-async function runProgram({ server, store, folder }: RollupRig): Promise<void> {
-  await promisify(execFile)(process.execPath, [
+function runProgram({ server, store, folder }: RollupRig) {
+  const ended = promisify(execFile)(process.execPath, [
     ...[PROGRAM, "rollup", "--once", `--nats=${server.url}`],
     ...[`--store-url=${store.url}`, `--data=${join(folder, "data")}`],
   ]);
+  return { pid: ended.child.pid, ended };
+}
+
+/** Time of a process in user and in kernel mode, fields 14 and 15 of its `stat` in hundredths of a second (proc(5)). */
+function cpuMsOf(pid: number | undefined): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+  return 10 * (Number(fields[11]) + Number(fields[12]));
 }
 
 /** Puts the history behind the table's one commit: it becomes the newest of so many. Bytes of its state. */

@@ -63,36 +63,40 @@ function parseState(value: unknown): AcceptanceState {
     incarnation: textOf(body, "incarnation"),
     sequence: naturalOf(body, "sequence"),
     digest: textOf(body, "digest"),
-    agents: mapOf(body.agents, "agents", parseAgent),
+    agents: agentsOf(body.agents),
   };
 }
 
-function parseAgent(value: unknown): AgentStanding {
+/** Checked where they stand: a copy of a hundred thousand of them would take longer than the check. */
+function agentsOf(value: unknown): AcceptanceState["agents"] {
+  requireEach(value, "agents", requireAgent);
+  return value;
+}
+
+function requireAgent(value: unknown): asserts value is AgentStanding {
   const body = fieldsOf(value, "an agent");
-  return {
-    current: textOf(body, "current"),
-    epochs: mapOf(body.epochs, "epochs", parseStanding),
-    fork: body.fork === undefined ? undefined : parseFork(body.fork),
-  };
+  textOf(body, "current");
+  requireEach(body.epochs, "epochs", requireStanding);
+  if (body.fork !== undefined) requireFork(body.fork);
 }
 
-function parseStanding(value: unknown): Standing {
+function requireStanding(value: unknown): asserts value is Standing {
   const body = fieldsOf(value, "an epoch");
-  return { number: naturalOf(body, "number"), digest: textOf(body, "digest") };
+  naturalOf(body, "number");
+  textOf(body, "digest");
 }
 
-function parseFork(value: unknown): Fork {
-  const body = fieldsOf(value, "a fork");
-  return { epoch: textOf(body, "epoch"), ...parseStanding(value) };
+function requireFork(value: unknown): asserts value is Fork {
+  textOf(fieldsOf(value, "a fork"), "epoch");
+  requireStanding(value);
 }
 
-function mapOf<T>(
+function requireEach<T>(
   value: unknown,
   name: string,
-  parse: (each: unknown) => T,
-): Readonly<Record<string, T>> {
-  const entries = Object.entries(fieldsOf(value, name));
-  return Object.fromEntries(entries.map(([key, each]) => [key, parse(each)]));
+  require: (each: unknown) => asserts each is T,
+): asserts value is Readonly<Record<string, T>> {
+  for (const each of Object.values(fieldsOf(value, name))) require(each);
 }
 
 function fieldsOf(value: unknown, name: string): Fields {

@@ -8,15 +8,16 @@
  * seal stands; after it nobody else is left who would delete. What remains is a request that is held up on its way, or
  * repeated by a proxy, for longer than that, while somebody makes the same name again.
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Log } from "../runtime/log.ts";
-import { probeKey, REGISTRY_PREFIX } from "./layout.ts";
+import { REGISTRY_PREFIX } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
 import {
   EMPTY_CONTENT_BYTES_MAX,
   encodeRegistryContent,
   parseRegistryContent,
 } from "./registry-content.ts";
+import { readStoreTimeMs } from "./store-time.ts";
 
 export interface SweepOptions {
   readonly store: ObjectStore;
@@ -35,7 +36,9 @@ const DELETE_LIMIT_MS = 60_000;
 export async function sweepRegistry(options: SweepOptions): Promise<number> {
   const { store, log, ageMs = REMOVED_NAME_MS, signal } = options;
   const request = signal === undefined ? {} : { signal };
-  const beforeMs = await storeTimeMs(store, request) - ageMs;
+  const storeMs = await readStoreTimeMs(store, request);
+  if (storeMs === undefined) throw new Error(`Cannot tell the time of ${store.url}`);
+  const beforeMs = storeMs - ageMs;
   let count = 0;
   for await (const { key, sizeBytes, modifiedAtMs } of store.list(REGISTRY_PREFIX, request)) {
     if (modifiedAtMs >= beforeMs || sizeBytes > EMPTY_CONTENT_BYTES_MAX) continue;
@@ -85,16 +88,4 @@ function removedOf(body: Uint8Array) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
-}
-
-/** Now, by the clock that dates the store's objects. */
-async function storeTimeMs(store: ObjectStore, request: RequestOptions): Promise<number> {
-  const key = probeKey(randomUUID());
-  await store.put(key, new TextEncoder().encode("time\n"), request);
-  const found = await store.head(key, request);
-  await store.delete(key, request);
-  if (found === undefined) {
-    throw new Error(`Cannot tell the time of ${store.url}: "${key}" is gone`);
-  }
-  return found.modifiedAtMs;
 }

@@ -85,9 +85,9 @@ async function runOnce(invocation: RollupInvocation): Promise<ExitCode> {
     const done = await each.runOnce(signal);
     await output.json({ shard, ...done });
   }
-  const { openTable } = await import("../storage/delta-table.ts");
+  const { openMaintainedTable } = await import("../storage/delta-table.ts");
   const { systemClock } = await import("../runtime/clock.ts");
-  const table = openTable({ store, clock: systemClock, log: invocation.log });
+  const table = openMaintainedTable({ store, clock: systemClock, log: invocation.log });
   if ((await table.refresh(signal)).version >= 0) await table.checkpoint(signal);
   return EXIT.ok;
 }

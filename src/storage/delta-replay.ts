@@ -47,6 +47,17 @@ export const EMPTY_LOG: LogState = {
   transactions: new Map(),
 };
 
+/**
+ * The state without the files that were taken out more than `keptMs` before the last one that was: a table that lives
+ * long takes out more than it ever holds.
+ */
+export function forgetRemoved(state: LogState, keptMs: number): LogState {
+  let lastMs = -Infinity;
+  for (const { removedAtMs } of state.removed.values()) lastMs = Math.max(lastMs, removedAtMs);
+  const kept = [...state.removed].filter(([, { removedAtMs }]) => removedAtMs > lastMs - keptMs);
+  return kept.length === state.removed.size ? state : { ...state, removed: new Map(kept) };
+}
+
 /** `appId` of a shard's `txn` actions. */
 export function shardAppId(shard: string): string {
   return `${SHARD_APP}${shard}`;

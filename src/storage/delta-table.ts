@@ -10,7 +10,12 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { type Backoff, backoffMs } from "../runtime/retry.ts";
 import { isShardName } from "../event/wire.ts";
-import { checkpointDistance, pointedVersion, writeCheckpoint } from "./delta-checkpoint-write.ts";
+import {
+  checkpointDistance,
+  pointedVersion,
+  REMOVED_KEPT_MS,
+  writeCheckpoint,
+} from "./delta-checkpoint-write.ts";
 import {
   commitIdOf,
   encodeFirstVersion,
@@ -19,7 +24,7 @@ import {
 } from "./delta-commit.ts";
 import { readVersion } from "./delta-entry.ts";
 import { readLog } from "./delta-log.ts";
-import { EMPTY_LOG, type LogState, requireWritable } from "./delta-replay.ts";
+import { EMPTY_LOG, forgetRemoved, type LogState, requireWritable } from "./delta-replay.ts";
 import { compareSchema } from "./delta-schema.ts";
 import { deltaLogKey, LAST_CHECKPOINT_KEY } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
@@ -29,6 +34,7 @@ import type {
   RemovedDataFile,
   Replacement,
   ShardCommit,
+  Table,
   TableSnapshot,
 } from "./table.ts";
 
@@ -45,18 +51,25 @@ export interface TableOptions {
 }
 
 /** The table in a store; reads nothing yet. The store stays the caller's to close. */
-export function openTable(options: TableOptions): MaintainedTable {
-  return new DeltaTable(options);
+export function openTable(options: TableOptions): Table {
+  return new DeltaTable(options, 0);
+}
+
+/** The table to those who keep it in order: it remembers for a while which files were taken out. */
+export function openMaintainedTable(options: TableOptions): MaintainedTable {
+  return new DeltaTable(options, REMOVED_KEPT_MS);
 }
 
 class DeltaTable implements MaintainedTable {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #removedKeptMs: number;
   #state: LogState = EMPTY_LOG;
   #snapshot: TableSnapshot = snapshotOf(EMPTY_LOG);
 
-  constructor({ store, clock, log }: TableOptions) {
+  constructor({ store, clock, log }: TableOptions, removedKeptMs: number) {
+    this.#removedKeptMs = removedKeptMs;
     this.#store = store;
     this.#clock = clock;
     this.#log = log;
@@ -191,8 +204,8 @@ class DeltaTable implements MaintainedTable {
   async #readOn(signal: AbortSignal | undefined): Promise<LogState> {
     const state = await readLog(this.#store, this.#state, { log: this.#log, signal });
     if (state.version > this.#state.version) {
-      this.#state = state;
-      this.#snapshot = snapshotOf(state);
+      this.#state = forgetRemoved(state, this.#removedKeptMs);
+      this.#snapshot = snapshotOf(this.#state);
     }
     return this.#state;
   }

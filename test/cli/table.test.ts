@@ -11,6 +11,8 @@ import { type DataTable, openDataTable } from "../support/data-table.ts";
 import { openSmallS3 } from "../support/small-s3.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
+/** For a dozen commands one after the other, each a process of its own. */
+const LONG_MS = 120_000;
 /** A user that owns nothing else. */
 const NOBODY = 65_534;
 
@@ -119,7 +121,7 @@ describe("probity table", () => {
     let records = 0;
     for await (const _ of data.store.list("registry/admin/")) records += 1;
     expect(records).toBe(4);
-  });
+  }, LONG_MS);
 
   it.runIf(process.getuid?.() === 0)("as root works as the owner of the folder", async () => {
     await using theirs = await openDataTable();

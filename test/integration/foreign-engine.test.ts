@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COLUMNS } from "../../src/event/columns.ts";
 import type { AuditEvent } from "../../src/event/event.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
-import { openTable } from "../../src/storage/delta-table.ts";
+import { openMaintainedTable } from "../../src/storage/delta-table.ts";
 import { CHECKPOINT_VERSIONS_MIN } from "../../src/storage/delta-checkpoint-write.ts";
 import { checkpointKey, TABLE_PREFIX } from "../../src/storage/layout.ts";
 import { createBatchAgent, NOON_US, numberedEvent, publishAll } from "../support/batches.ts";
@@ -70,7 +70,7 @@ describe.runIf(canRunNats())("another engine", () => {
   });
 
   it("reads old versions, and goes on after a checkpoint", async () => {
-    const deltaTable = openTable({ store: rig.store, clock: systemClock, log: quietLog });
+    const deltaTable = openMaintainedTable({ store: rig.store, clock: systemClock, log: quietLog });
     const { version, shards } = await deltaTable.refresh();
     const counts: number[] = [];
     for (let at = 0; at <= version; at++) counts.push(await countAt(at));

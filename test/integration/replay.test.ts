@@ -8,7 +8,7 @@ import { parseKeepRules } from "../../src/pipeline/maintenance/retention-policy.
 import { createSegmentEncoder, parseSegment } from "../../src/pipeline/segment.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { deleteStream } from "../../src/runtime/nats.ts";
-import { openTable } from "../../src/storage/delta-table.ts";
+import { openMaintainedTable } from "../../src/storage/delta-table.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { dataFileKey, evidenceKey, parseEvidenceKey } from "../../src/storage/layout.ts";
@@ -249,7 +249,7 @@ describe.runIf(canRunNats())("rollup replay", () => {
   test("says how many rows were removed since, where the log says that some were", async () => {
     await using rig = await openRollupRig();
     await fill(rig);
-    const table = openTable({ store: rig.store, clock: systemClock, log: quietLog });
+    const table = openMaintainedTable({ store: rig.store, clock: systemClock, log: quietLog });
     const [file] = (await table.refresh()).files.values();
     if (file === undefined) throw new Error("no file");
     const work = { operation: "DELETE", isDataChange: true, added: [], detail: {} } as const;

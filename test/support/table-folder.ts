@@ -1,7 +1,7 @@
 /** A table in a directory store of its own, and ways to look at and to forge its log. */
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
-import { openTable } from "../../src/storage/delta-table.ts";
+import { openMaintainedTable } from "../../src/storage/delta-table.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { deltaLogKey } from "../../src/storage/layout.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -25,7 +25,7 @@ export async function openTableFolder(): Promise<TableFolder> {
   const folder = await openTemporaryFolder("table");
   const store = await openDirectoryStore({ directory: folder.path });
   const open = (over: ObjectStore = store): MaintainedTable =>
-    openTable({ store: over, clock: systemClock, log: createLog({ level: "error" }) });
+    openMaintainedTable({ store: over, clock: systemClock, log: createLog({ level: "error" }) });
   return {
     store,
     open,

@@ -3,7 +3,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { REUSE_AGE_MAX_MS } from "../../storage/content-object.ts";
-import { openTable } from "../../storage/delta-table.ts";
+import { openMaintainedTable } from "../../storage/delta-table.ts";
 import { type Database, openDatabase } from "../../storage/duckdb.ts";
 import { type Hold, openHolds } from "../../storage/hold.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
@@ -68,7 +68,7 @@ export async function openMaintenanceContext(
   const resources = stack.move();
   return {
     store,
-    table: openTable({ store, clock, log }),
+    table: openMaintainedTable({ store, clock, log }),
     holds: openHolds(store),
     scratch,
     database: () =>

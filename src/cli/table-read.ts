@@ -16,12 +16,12 @@ const statusCommand = defineCommand({
   run: ({ settings: { store }, global, log, output }) =>
     withTable({ settings: store, global, log }, async (context) => {
       const { pointedVersion } = await import("../storage/delta-checkpoint-write.ts");
-      const { SMALL_FILE_BYTES } = await import("../pipeline/maintenance/plan-compaction.ts");
+      const { COMPACTION_SIZES } = await import("../pipeline/maintenance/plan-compaction.ts");
       const { summarizeTable } = await import("../storage/table-summary.ts");
       const snapshot = context.table.current();
       const pointer = await context.store.get(LAST_CHECKPOINT_KEY);
       const small = [...snapshot.files.values()].filter(({ sizeBytes }) =>
-        sizeBytes < SMALL_FILE_BYTES
+        sizeBytes < COMPACTION_SIZES.smallFileBytes
       );
       const { version, shards, ...summary } = summarizeTable(snapshot);
       const status = {

@@ -1,7 +1,8 @@
-/** A table with real rows in a directory, filled without a stream, and what keeps it in order. */
+/** A table with real rows in a directory or another store, filled without a stream, and what keeps it in order. */
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { COLUMNS, fieldIdOf, PARTITION_COLUMN } from "../../src/event/columns.ts";
 import {
   type MaintenanceContext,
@@ -55,10 +56,12 @@ export function clockAt(time: string): Clock {
   return { ...systemClock, nowUs: () => systemClock.nowUs() + offsetUs };
 }
 
-export async function openDataTable(): Promise<DataTable> {
+/** A table in a directory of its own, or in an empty store that stays the caller's. */
+export async function openDataTable(given?: ObjectStore): Promise<DataTable> {
   await using stack = new AsyncDisposableStack();
   const folder = stack.use(await openTemporaryFolder("data-table")).path;
-  const store = stack.use(await openDirectoryStore({ directory: join(folder, "bucket") }));
+  const store = given ??
+    stack.use(await openDirectoryStore({ directory: join(folder, "bucket") }));
   const database = stack.use(
     await openDatabase({
       memoryLimitBytes: 300_000_000,
@@ -72,9 +75,15 @@ export async function openDataTable(): Promise<DataTable> {
   let sequence = 0;
   let folders = 0;
   const snapshot = () => openTable({ store, clock: systemClock, log: quietLog }).refresh();
+  const localPath = async (path: string): Promise<string> => {
+    const standing = store.localPath(dataFileKey(path));
+    const copy = join(folder, basename(path));
+    if (standing === undefined && !existsSync(copy)) await store.download(dataFileKey(path), copy);
+    return standing ?? copy;
+  };
   const query = async (sql: string, of?: TableSnapshot): Promise<readonly SqlRow[]> => {
     const { files } = of ?? await snapshot();
-    const paths = [...files.keys()].map((path) => store.localPath(dataFileKey(path)) ?? "");
+    const paths = await Promise.all([...files.keys()].map(localPath));
     const from = files.size === 0 ? "(SELECT NULL::VARCHAR AS host LIMIT 0)" : rowsOfFiles(paths);
     return (await connection.query(`WITH events AS (SELECT * FROM ${from}) ${sql}`)).rows;
   };

@@ -42,7 +42,7 @@ export async function findCompactions(
   const { files } = await readTable(context, signal);
   const holds = await readHolds(context, signal);
   const candidates = [...files.values()].filter(({ path }) => !without.has(path));
-  return planCompaction(candidates, { holds, nowMs: nowMsOf(context) });
+  return planCompaction(candidates, { holds, nowMs: nowMsOf(context), sizes: context.sizes });
 }
 
 /** Compacts until nothing is left to do. Throws what the store, the disk and DuckDB throw; what is committed stays. */

@@ -10,6 +10,7 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import type { Registry } from "../../storage/registry.ts";
 import type { MaintainedTable, TableSnapshot } from "../../storage/table.ts";
 import { openScratch, type Scratch } from "../scratch.ts";
+import { COMPACTION_SIZES, type CompactionSizes } from "./plan-compaction.ts";
 
 export interface MaintenanceOptions {
   /** The bucket; stays the caller's to close. */
@@ -20,6 +21,8 @@ export interface MaintenanceOptions {
   readonly memoryLimitBytes?: number;
   /** Threads of DuckDB; 1 by default, since roll-ups go on meanwhile. */
   readonly threads?: number;
+  /** Sizes of files that a compaction makes; {@link COMPACTION_SIZES} by default. */
+  readonly sizes?: CompactionSizes;
   readonly clock?: Clock;
   /** How long a day is, in milliseconds; a real one by default. Trials have shorter ones. */
   readonly dayMs?: number;
@@ -38,6 +41,7 @@ export interface MaintenanceContext extends AsyncDisposable {
   /** Closes DuckDB, whose memory others can use, until it is asked for again; not while a connection is open. */
   rest(): Promise<void>;
   readonly memoryLimitBytes: number;
+  readonly sizes: CompactionSizes;
   readonly clock: Clock;
   /** The unit of retention, and of what is done daily. */
   readonly dayMs: number;
@@ -55,7 +59,7 @@ export async function openMaintenanceContext(
 ): Promise<MaintenanceContext> {
   const { store, scratchDirectory, clock = systemClock, log, threads = 1 } = options;
   const { dayMs = DAY_MS, reuseAgeMaxMs = REUSE_AGE_MAX_MS } = options;
-  const { memoryLimitBytes = DEFAULT_MAINTENANCE_MEMORY_BYTES } = options;
+  const { memoryLimitBytes = DEFAULT_MAINTENANCE_MEMORY_BYTES, sizes = COMPACTION_SIZES } = options;
   await using stack = new AsyncDisposableStack();
   const scratch = stack.use(await openScratch(scratchDirectory));
   let opening: Promise<Database> | undefined;
@@ -80,6 +84,7 @@ export async function openMaintenanceContext(
       }),
     rest,
     memoryLimitBytes,
+    sizes,
     clock,
     dayMs,
     reuseAgeMaxMs,

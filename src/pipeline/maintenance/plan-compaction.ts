@@ -9,12 +9,25 @@ import { type Hold, isFileHeld } from "../../storage/hold.ts";
 import { isCompactedPath } from "../../storage/layout.ts";
 import type { DataFile } from "../../storage/table.ts";
 
-/** Files of at least this size, in bytes, stay as they are. */
-export const SMALL_FILE_BYTES = 128_000_000;
-/** A group is full at so many bytes … */
-const GROUP_BYTES = 256_000_000;
-/** … and takes what is left of the day up to so many. */
-export const GROUP_BYTES_MAX = 512_000_000;
+/** What a compaction makes of files, in bytes. */
+export interface CompactionSizes {
+  /** Files of at least this size stay as they are. */
+  readonly smallFileBytes: number;
+  /** A group is full at so many bytes … */
+  readonly groupBytes: number;
+  /** … and takes what is left of the day up to so many. */
+  readonly groupBytesMax: number;
+}
+
+/**
+ * Sorted, files take about half of what they took before: a full group gives a file of 128 to 512 MB whether all of it
+ * is new or all of it was sorted already.
+ */
+export const COMPACTION_SIZES: CompactionSizes = {
+  smallFileBytes: 128_000_000,
+  groupBytes: 384_000_000,
+  groupBytesMax: 512_000_000,
+};
 /** Files of one group. */
 export const GROUP_FILES_MAX = 2_000;
 /** Of a day that still grows, so many small files are worth a new one. */
@@ -34,22 +47,24 @@ export interface CompactionGroup {
 export interface PlanCompactionOptions {
   readonly holds: readonly Hold[];
   readonly nowMs: number;
+  /** {@link COMPACTION_SIZES} by default. */
+  readonly sizes?: CompactionSizes;
 }
 
 export function planCompaction(
   files: Iterable<DataFile>,
-  { holds, nowMs }: PlanCompactionOptions,
+  { holds, nowMs, sizes = COMPACTION_SIZES }: PlanCompactionOptions,
 ): CompactionGroup[] {
   const days = new Map<string, DataFile[]>();
   for (const file of files) {
-    if (file.sizeBytes >= SMALL_FILE_BYTES || isFileHeld(file, holds)) continue;
+    if (file.sizeBytes >= sizes.smallFileBytes || isFileHeld(file, holds)) continue;
     const day = days.get(file.eventDate);
     if (day === undefined) days.set(file.eventDate, [file]);
     else day.push(file);
   }
   return [...days].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([eventDate, small]) => {
     const isOpen = nowMs < Date.parse(`${eventDate}T00:00:00Z`) + DAY_MS + DAY_CLOSES_AFTER_MS;
-    return groupsOf(isOpen ? worthwhile(small) : small).map((group) => ({
+    return groupsOf(isOpen ? worthwhile(small) : small, sizes).map((group) => ({
       eventDate,
       files: group,
     }));
@@ -69,7 +84,7 @@ function worthwhile(files: readonly DataFile[]): readonly DataFile[] {
   return taken.length < OPEN_DAY_FILES_MIN ? [] : taken;
 }
 
-function groupsOf(files: readonly DataFile[]): DataFile[][] {
+function groupsOf(files: readonly DataFile[], sizes: CompactionSizes): DataFile[][] {
   const groups: { readonly files: DataFile[]; bytes: number }[] = [];
   let open: { readonly files: DataFile[]; bytes: number } | undefined;
   for (const file of files.toSorted(byTime)) {
@@ -79,12 +94,12 @@ function groupsOf(files: readonly DataFile[]): DataFile[][] {
     }
     open.files.push(file);
     open.bytes += file.sizeBytes;
-    if (open.bytes >= GROUP_BYTES || open.files.length >= GROUP_FILES_MAX) open = undefined;
+    if (open.bytes >= sizes.groupBytes || open.files.length >= GROUP_FILES_MAX) open = undefined;
   }
   const [before, last] = groups.slice(-2);
   if (
-    before !== undefined && last !== undefined && last.bytes < SMALL_FILE_BYTES &&
-    before.bytes + last.bytes <= GROUP_BYTES_MAX &&
+    before !== undefined && last !== undefined && last.bytes < sizes.smallFileBytes &&
+    before.bytes + last.bytes <= sizes.groupBytesMax &&
     before.files.length + last.files.length <= GROUP_FILES_MAX
   ) {
     before.files.push(...last.files);

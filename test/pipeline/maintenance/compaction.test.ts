@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { compactTable, findCompactions } from "../../../src/pipeline/maintenance/compaction.ts";
 import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
@@ -58,6 +58,34 @@ describe("a compaction", () => {
     });
     expect(await compactTable(context)).toMatchObject({ filesAdded: 0 });
     expect((await data.snapshot()).version).toBe(version);
+  });
+
+  test("makes files of the size that is asked for, and one of what is left", async () => {
+    const sizes = { smallFileBytes: 60_000, groupBytes: 160_000, groupBytesMax: 240_000 };
+    await using sized = await data.context({ clock: clockAt("2026-03-10T00:00:00Z"), sizes });
+    await addRounds(24, 2_000);
+    const { files: sources } = await data.snapshot();
+    for (const { sizeBytes } of sources.values()) expect(sizeBytes).toBeLessThan(60_000);
+    const before = await data.content();
+    const { filesAdded, bytesAfter } = await compactTable(sized);
+    expect(await data.content()).toEqual(before);
+    const files = [...(await data.snapshot()).files.values()].toSorted((left, right) =>
+      String(left.minimum["time"]) < String(right.minimum["time"]) ? -1 : 1
+    );
+    expect(files.length).toBeGreaterThan(2);
+    expect(filesAdded).toBe(files.length);
+    expect(bytesAfter).toBe(files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    for (const [place, { path, sizeBytes, minimum }] of files.entries()) {
+      const local = data.store.localPath(dataFileKey(path)) ?? "";
+      expect((await stat(local)).size).toBe(sizeBytes);
+      expect(sizeBytes).toBeLessThanOrEqual(sizes.groupBytesMax);
+      const before = files[place - 1];
+      if (before === undefined) continue;
+      expect(before.sizeBytes).toBeGreaterThanOrEqual(sizes.smallFileBytes);
+      // Pieces of time follow each other.
+      expect(String(before.maximum["time"]) <= String(minimum["time"])).toBe(true);
+    }
+    expect(await compactTable(sized)).toMatchObject({ filesAdded: 0 });
   });
 
   test("puts the rows of each host together", async () => {

@@ -1,14 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  GROUP_BYTES_MAX,
+  COMPACTION_SIZES,
   OPEN_DAY_FILES_MIN,
   planCompaction,
-  SMALL_FILE_BYTES,
 } from "../../../src/pipeline/maintenance/plan-compaction.ts";
 import type { DataFile } from "../../../src/storage/table.ts";
 import { dataFile } from "../../support/shard-work.ts";
 
+const { smallFileBytes: SMALL_FILE_BYTES, groupBytesMax: GROUP_BYTES_MAX } = COMPACTION_SIZES;
 const DAY = "2026-03-02";
 const LATER = Date.parse("2026-03-10T00:00:00Z");
 const THAT_DAY = Date.parse("2026-03-02T18:00:00Z");

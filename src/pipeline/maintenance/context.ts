@@ -41,6 +41,7 @@ export interface MaintenanceContext extends AsyncDisposable {
   /** Closes DuckDB, whose memory others can use, until it is asked for again; not while a connection is open. */
   rest(): Promise<void>;
   readonly memoryLimitBytes: number;
+  readonly threads: number;
   readonly sizes: CompactionSizes;
   readonly clock: Clock;
   /** The unit of retention, and of what is done daily. */
@@ -84,6 +85,7 @@ export async function openMaintenanceContext(
       }),
     rest,
     memoryLimitBytes,
+    threads,
     sizes,
     clock,
     dayMs,

@@ -20,8 +20,8 @@ export interface CompactionSizes {
 }
 
 /**
- * Sorted, files take about half of what they took before: a full group gives a file of 128 to 512 MB whether all of it
- * is new or all of it was sorted already.
+ * Rows take more room in small files than in a large one, the more so the smaller they are: a full group gives a file of
+ * 128 to 512 MB whether its files are the roll-up's or large ones already.
  */
 export const COMPACTION_SIZES: CompactionSizes = {
   smallFileBytes: 128_000_000,

@@ -50,7 +50,7 @@ export async function rewriteFiles(
   context: MaintenanceContext,
   { files, where, signal }: RewriteFilesOptions,
 ): Promise<RewrittenFile> {
-  const { store, scratch, memoryLimitBytes } = context;
+  const { store, scratch, threads } = context;
   await using folder = await scratch.openFolder();
   const sources = await fetchSources(context, files, { folder: folder.path, signal });
   const database = await context.database();
@@ -64,7 +64,7 @@ export async function rewriteFiles(
     where,
     folder: folder.path,
     id: randomUUID(),
-    memoryLimitBytes,
+    threads,
     signal,
   });
   const found = written === undefined

@@ -88,10 +88,10 @@ describe("a compaction", () => {
     expect(await compactTable(sized)).toMatchObject({ filesAdded: 0 });
   });
 
-  test("puts the rows of each host together", async () => {
+  test("puts the rows of each host together, in the order in which they came", async () => {
     const hosts = Array.from({ length: 20 }, (_, place) => `web-${place}`);
     for (let round = 0; round < 4; round++) {
-      await data.addRound({ rows: 100_000, start: `2026-03-02T1${round}:00:00Z`, hosts });
+      await data.addRound({ rows: 60_000, start: `2026-03-02T1${round}:00:00Z`, hosts });
     }
     const before = await data.content();
     await compactTable(context);
@@ -107,6 +107,12 @@ describe("a compaction", () => {
     );
     expect(groups.length).toBeGreaterThan(2);
     expect(holding.length).toBeLessThan(groups.length);
+    const [order] = await data.query(
+      `SELECT count(*) FILTER (time < before) AS steps_back FROM (
+         SELECT time, lag(time) OVER (PARTITION BY host ORDER BY file_row_number) AS before
+         FROM read_parquet('${path}', file_row_number = true))`,
+    );
+    expect(order).toEqual({ steps_back: 0 });
   });
 
   test("says beforehand what it would do, and does nothing then", async () => {

@@ -4,6 +4,7 @@ import type { Command } from "./command.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
+import { rollupAdoptCommand } from "./rollup-adopt.ts";
 import { rollupReplayCommand } from "./rollup-replay.ts";
 import { rollupStatusCommand } from "./rollup-status.ts";
 import { rollupCommand } from "./rollup.ts";
@@ -22,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   rollupCommand,
   rollupStatusCommand,
   rollupReplayCommand,
+  rollupAdoptCommand,
   serveCommand,
   tailCommand,
   searchCommand,

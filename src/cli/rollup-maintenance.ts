@@ -14,6 +14,9 @@ import type { NatsAccess } from "./nats-access.ts";
 import type { MAINTENANCE_OPTIONS, Values } from "./options.ts";
 import type { DataFolder } from "./up/data-folder.ts";
 
+/** How long an adoption waits for the broker, in milliseconds; it is tried again. */
+const CONNECT_LIMIT_MS = 30_000;
+
 export interface RollupMaintenanceOptions {
   readonly store: ObjectStore;
   readonly settings: Values<typeof MAINTENANCE_OPTIONS>;
@@ -39,9 +42,11 @@ export interface RollupMaintenance extends AsyncDisposable {
 export async function openRollupMaintenance(
   options: RollupMaintenanceOptions,
 ): Promise<RollupMaintenance> {
-  const { store, settings, folder, dayMs, reuseAgeMaxMs, log } = options;
+  const { store, settings, folder, nats, dayMs, reuseAgeMaxMs, log } = options;
   const { DAY_MS, openMaintenanceContext } = await import("../pipeline/maintenance/context.ts");
   const { runSchedule } = await import("../pipeline/maintenance/schedule.ts");
+  const { adoptAll } = await import("../pipeline/adopt-all.ts");
+  const { connectNats } = await import("../runtime/nats.ts");
   const { createMaintenanceMetrics } = await import(
     "../pipeline/maintenance/maintenance-metrics.ts"
   );
@@ -73,7 +78,20 @@ export async function openRollupMaintenance(
   if (producer !== undefined) stack.use(producer);
   const resources = stack.move();
   return {
-    run: (signal) => runSchedule(context, { ...schedule, producer, metrics }, signal),
+    run: (signal) => {
+      const adopt = (ending: AbortSignal) =>
+        adoptAll(context, {
+          by: schedule.by,
+          isDryRun: false,
+          connect: () =>
+            connectNats({
+              ...{ ...nats, name: "probity adoption", log },
+              signal: AbortSignal.any([ending, AbortSignal.timeout(CONNECT_LIMIT_MS)]),
+            }),
+          signal: ending,
+        });
+      return runSchedule(context, { ...schedule, producer, metrics, adopt }, signal);
+    },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -2,16 +2,30 @@
  * Acceptance: what turns a message of the stream into part of the record. A pure function of (state, next message),
  * used alike by roll-up, hot table, live tail and subscriptions, so that all of them see the same record.
  *
- * Invariant: what is accepted of an epoch is always an unbroken prefix 1 … n whose digests form one chain. Only this
- * file and `producer/resend.ts` compare batch numbers.
+ * Invariant: what is accepted of an epoch is always an unbroken prefix 1 … n whose digests form one chain, but for the
+ * payloads of voids; that of a batch which was given up for its sender may still come, once. Only this file, its
+ * `outstanding.ts`, `adoption.ts` and `producer/resend.ts` compare batch numbers.
  */
-import type { BatchHeader } from "./wire.ts";
+import {
+  type AheadRange,
+  givenUpDigest,
+  type GivenUpRange,
+  stillAhead,
+  withAhead,
+  withGivenUp,
+  withoutGivenUp,
+} from "./outstanding.ts";
+import { type BatchHeader, isGivenUp, UNKNOWN_DIGEST } from "./wire.ts";
 import type { Fork, Watermark } from "./watermark.ts";
 
 /** Highest accepted batch of one epoch. */
 export interface Standing {
   readonly number: number;
   readonly digest: string;
+  /** Where later batches lie that could not be accepted yet; left out when there are none. */
+  readonly ahead?: readonly AheadRange[];
+  /** Batches up to `number` that were given up and may still come; left out when there are none. */
+  readonly givenUp?: readonly GivenUpRange[];
 }
 
 export interface AgentStanding {
@@ -33,6 +47,8 @@ export interface AcceptanceState {
 /** A message as acceptance sees it: its place, and its headers or why they cannot be trusted. */
 export interface Arrival {
   readonly sequence: number;
+  /** When the broker stored it, µs since the Unix epoch. */
+  readonly storedAtUs: number;
   /** The agent its subject names; undefined when that is none of the shard's. */
   readonly agent: string | undefined;
   readonly messageDigest: string;
@@ -110,7 +126,11 @@ export function createAcceptance(initial: AcceptanceState): Acceptance {
         return { verdict: "refused", gaps: holes, reason: arrival.batch.reason };
       }
       const { header } = arrival.batch;
-      const { standing, decision } = decideBatch(agents.get(header.agent), header);
+      const { standing, decision } = decideBatch(agents.get(header.agent), header, {
+        incarnation: initial.incarnation,
+        sequence,
+        lastUs: arrival.storedAtUs,
+      });
       if (standing !== undefined) agents.set(header.agent, standing);
       return { ...decision, gaps: [...holes, ...decision.gaps] };
     },
@@ -127,9 +147,12 @@ export function watermarkOf(
   const standing = named(state.agents, agent);
   if (standing === undefined) return undefined;
   const { current, epochs, fork } = standing;
-  const { number, digest } = named(epochs, current) ?? NOTHING;
+  const { number, digest, givenUp = [] } = named(epochs, current) ?? NOTHING;
   const { incarnation, sequence } = state;
-  return { incarnation, sequence, epoch: current, number, digest, fork, atUs };
+  return {
+    ...{ incarnation, sequence, epoch: current, number, digest, fork, atUs },
+    ...(givenUp.length === 0 ? {} : { givenUp: givenUp.map(({ first, last }) => [first, last]) }),
+  };
 }
 
 /** What an agent's standing is of one of its epochs; undefined when the record never heard of it. */
@@ -168,17 +191,25 @@ function streamHole(last: number, next: number): Gap[] {
   }];
 }
 
-/** The rule itself: pure in the agent's standing and the batch's header. */
-function decideBatch(agent: AgentStanding | undefined, header: BatchHeader): Outcome {
+type Place = Pick<AheadRange, "incarnation" | "lastUs"> & { readonly sequence: number };
+
+/** The rule itself: pure in the agent's standing, the batch's header and its place. */
+function decideBatch(
+  agent: AgentStanding | undefined,
+  header: BatchHeader,
+  place: Place,
+): Outcome {
   const highest = named(agent?.epochs ?? {}, header.epoch) ?? NOTHING;
   if (header.number > highest.number + 1) {
     const reason = `batch ${header.number} came after batch ${highest.number}`;
     return {
-      standing: withEpochSeen(agent, header),
+      standing: withEpochAhead(agent, header, place),
       decision: { verdict: "ahead", gaps: [], reason },
     };
   }
   if (header.number <= highest.number) {
+    const givenUp = givenUpDigest(highest.givenUp, header.number);
+    if (givenUp !== undefined) return decideLate(agent, header, { highest, givenUp });
     const isSame = header.number < highest.number || header.digest === highest.digest;
     if (!isSame) return fork(agent, header, "another batch of this number is part of the record");
     const reason = "already part of the record";
@@ -192,8 +223,38 @@ function decideBatch(agent: AgentStanding | undefined, header: BatchHeader): Out
   if (header.void === undefined) {
     return { standing, decision: { verdict: "accepted", gaps, reason: undefined } };
   }
-  const lost = gapOf(header, "void", header.void, header.count);
+  // Of a batch that never came nobody knows how much was in it.
+  const count = isGivenUp(header) ? null : header.count;
+  const lost = gapOf(header, "void", header.void, count);
   return { standing, decision: { verdict: "void", gaps: [...gaps, lost], reason: header.void } };
+}
+
+/** A batch whose place in the record a void of the roll-up has: it is taken once, or its own void in silence. */
+function decideLate(
+  agent: AgentStanding | undefined,
+  header: BatchHeader,
+  { highest, givenUp }: { readonly highest: Standing; readonly givenUp: string },
+): Outcome {
+  const { epoch, number, digest } = header;
+  const reason = "it was given up already";
+  const duplicate = { verdict: "duplicate", gaps: [], reason } as const;
+  if (isGivenUp(header)) return { standing: undefined, decision: duplicate };
+  if (givenUp !== UNKNOWN_DIGEST && givenUp !== digest) {
+    return fork(agent, header, "the batch after it continues another of this number");
+  }
+  const late = standingWith({
+    ...highest,
+    // The next batch names the true one, where only the number was known.
+    digest: number === highest.number ? digest : highest.digest,
+    givenUp: withoutGivenUp(highest.givenUp, number),
+  });
+  const known = agent ?? { current: epoch, epochs: {}, fork: undefined };
+  return {
+    standing: { ...known, epochs: { ...known.epochs, [epoch]: late } },
+    decision: header.void === undefined
+      ? { verdict: "accepted", gaps: [], reason: undefined }
+      : duplicate,
+  };
 }
 
 /** A new epoch continues the digest of one the record knows, or is the agent's first; else something may be missing. */
@@ -220,24 +281,47 @@ function fork(agent: AgentStanding | undefined, header: BatchHeader, reason: str
 
 function withStanding(agent: AgentStanding | undefined, header: BatchHeader): AgentStanding {
   const { epoch, number, digest } = header;
-  const opensEpoch = number === 1;
+  // What the roll-up gives up tells nothing of where its sender is.
+  const opensEpoch = number === 1 && !isGivenUp(header);
+  const before = named(agent?.epochs ?? {}, epoch);
+  const standing = standingWith({
+    number,
+    digest,
+    ahead: stillAhead(before?.ahead, number),
+    givenUp: isGivenUp(header) ? withGivenUp(before?.givenUp, header) : before?.givenUp ?? [],
+  });
   return {
     current: opensEpoch ? epoch : agent?.current ?? epoch,
-    epochs: { ...agent?.epochs, [epoch]: { number, digest } },
+    epochs: { ...agent?.epochs, [epoch]: standing },
     fork: opensEpoch ? undefined : agent?.fork,
   };
 }
 
-/** An agent whose first batches are missing is known by name, so that a watermark of nothing can be given to it. */
-function withEpochSeen(
+/**
+ * Where the batch lies is remembered. An agent whose first batches are missing is known by name as well, so that a
+ * watermark of nothing can be given to it.
+ */
+function withEpochAhead(
   agent: AgentStanding | undefined,
-  header: BatchHeader,
-): AgentStanding | undefined {
-  if (named(agent?.epochs ?? {}, header.epoch) !== undefined) return undefined;
+  { epoch, number }: BatchHeader,
+  place: Place,
+): AgentStanding {
+  const before = named(agent?.epochs ?? {}, epoch);
+  const ahead = withAhead(before?.ahead, { ...place, number });
   return {
-    current: header.epoch,
-    epochs: { ...agent?.epochs, [header.epoch]: NOTHING },
+    current: before === undefined ? epoch : agent?.current ?? epoch,
+    epochs: { ...agent?.epochs, [epoch]: standingWith({ ...(before ?? NOTHING), ahead }) },
     fork: agent?.fork,
+  };
+}
+
+/** Equal standings are written alike: what is empty is left out. */
+function standingWith({ number, digest, ahead = [], givenUp = [] }: Standing): Standing {
+  return {
+    number,
+    digest,
+    ...(ahead.length === 0 ? {} : { ahead }),
+    ...(givenUp.length === 0 ? {} : { givenUp }),
   };
 }
 

@@ -11,6 +11,8 @@ import { type BatchHeader, digestOf, messageDigestOf, parseHeaders, parseSubject
 /** A message of the stream as it is stored. */
 export interface StoredMessage {
   readonly sequence: number;
+  /** When the broker stored it, µs since the Unix epoch. */
+  readonly storedAtUs: number;
   readonly subject: string;
   readonly headers: ReadonlyMap<string, string>;
   readonly payload: Uint8Array;
@@ -25,7 +27,7 @@ export interface ArrivedMessage {
 }
 
 export function readArrival(message: StoredMessage, shard: string): ArrivedMessage {
-  const { sequence, subject } = message;
+  const { sequence, storedAtUs, subject } = message;
   const named = parseSubject(subject);
   const agent = named?.shard === shard ? named.agent : undefined;
   const batch = agent === undefined
@@ -34,7 +36,7 @@ export function readArrival(message: StoredMessage, shard: string): ArrivedMessa
   return {
     agent,
     header: batch.ok ? batch.header : undefined,
-    arrival: { sequence, messageDigest: messageDigestOf(message), agent, batch },
+    arrival: { sequence, storedAtUs, messageDigest: messageDigestOf(message), agent, batch },
   };
 }
 

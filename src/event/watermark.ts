@@ -23,6 +23,11 @@ export interface Watermark {
   readonly number: number;
   readonly digest: string;
   readonly fork: Fork | undefined;
+  /**
+   * First and last of batches up to `number` that the archive gave up for their agent; whoever has one may send it. Left
+   * out when there are none.
+   */
+  readonly givenUp?: readonly (readonly [first: number, last: number])[];
   /** When the roll-up wrote it, µs since the Unix epoch. */
   readonly atUs: number;
 }
@@ -50,7 +55,11 @@ export function parseWatermark(text: string): Watermark | undefined {
     typeof incarnation !== "string" || !isNatural(sequence) || typeof epoch !== "string" ||
     !isNatural(number) || typeof digest !== "string" || !isNatural(atUs)
   ) return undefined;
-  return { incarnation, sequence, epoch, number, digest, fork: parseFork(fork), atUs };
+  const givenUp = Array.isArray(value.givenUp) ? value.givenUp.filter(isRange) : [];
+  return {
+    ...{ incarnation, sequence, epoch, number, digest, fork: parseFork(fork), atUs },
+    ...(givenUp.length === 0 ? {} : { givenUp }),
+  };
 }
 
 function parseFork(value: unknown): Fork | undefined {
@@ -64,6 +73,10 @@ function parseFork(value: unknown): Fork | undefined {
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null;
+}
+
+function isRange(value: unknown): value is readonly [number, number] {
+  return Array.isArray(value) && value.length === 2 && value.every(isNatural);
 }
 
 function isNatural(value: unknown): value is number {

@@ -23,6 +23,11 @@ export const BATCH_SPAN_US = 64 * 86_400_000_000;
 
 export const SCHEMA_VERSION = "1";
 
+/** Reason of a void that the roll-up made: of all voids only the batch of such a one may still come. */
+export const GIVEN_UP = "it did not come before its sender was given up";
+/** Digest of a batch of which nothing but the number is known; only on a void that the roll-up made. */
+export const UNKNOWN_DIGEST = "0".repeat(64);
+
 export const HEADER = {
   messageId: "Nats-Msg-Id",
   expectedLastSubjectSequence: "Nats-Expected-Last-Subject-Sequence",
@@ -120,6 +125,19 @@ export function resendIdOf(
   watermark: { readonly incarnation: string; readonly sequence: number },
 ): string {
   return `${batchIdOf(header)}/${watermark.incarnation}-${watermark.sequence}`;
+}
+
+/** Message id of what the roll-up publishes in a sender's place, so that it never takes the place of the sender's own. */
+export function adoptionIdOf(
+  header: Pick<BatchHeader, "agent" | "epoch" | "number">,
+  place: { readonly incarnation: string; readonly sequence: number },
+): string {
+  return `${resendIdOf(header, place)}/adopted`;
+}
+
+/** Whether a void was made by the roll-up for a batch that its sender may still have. */
+export function isGivenUp(header: Pick<BatchHeader, "void">): boolean {
+  return header.void === GIVEN_UP;
 }
 
 /** SHA-256, lower-case hex. */

@@ -12,6 +12,7 @@ import {
   type Watermark,
   watermarkKeyOf,
 } from "../event/watermark.ts";
+import { UNKNOWN_DIGEST } from "../event/wire.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Bucket, BucketEntry } from "../runtime/nats.ts";
 
@@ -130,6 +131,8 @@ export function isBeyond(watermark: Watermark, agent: string, state: AcceptanceS
   if (number === 0) return false;
   const standing = standingOf(state, { agent, epoch });
   if (standing === undefined || number > standing.number) return true;
+  // What was given up by its number alone has come since.
+  if (digest === UNKNOWN_DIGEST) return false;
   return number === standing.number && digest !== standing.digest;
 }
 

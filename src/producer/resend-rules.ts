@@ -6,6 +6,7 @@
  * never an event; waiting is only for where the answer cannot be had otherwise.
  */
 import type { Watermark } from "../event/watermark.ts";
+import { UNKNOWN_DIGEST } from "../event/wire.ts";
 import type { SenderState } from "./resend.ts";
 
 /** The broker's last sequence of our subject is `reported`, and the stream ends at `lastSequence`. */
@@ -95,7 +96,7 @@ const STANDING: readonly Rule<Watermark>[] = [
     name: "the record holds another batch",
     applies: (state, { epoch, number, digest }) =>
       epoch === state.epoch && number >= state.released.number &&
-      digestAt(state, number) !== digest,
+      digest !== UNKNOWN_DIGEST && digestAt(state, number) !== digest,
     act(state, { number }) {
       state.conflict = `the record holds another batch ${number} than this spool`;
     },
@@ -128,8 +129,12 @@ const STANDING: readonly Rule<Watermark>[] = [
   },
   {
     name: "covered",
-    applies: (state, { epoch, number }) => epoch === state.epoch && number > state.released.number,
-    act(state, { number, digest }) {
+    applies: (state, watermark) =>
+      watermark.epoch === state.epoch && coveredBy(state, watermark) > state.released.number,
+    act(state, watermark) {
+      const number = coveredBy(state, watermark);
+      // The same as the record's where that is the last one, unless it is known there by its number alone.
+      const digest = digestAt(state, number) ?? watermark.digest;
       release(state, { number, digest });
     },
   },
@@ -212,6 +217,15 @@ function release(
   }
   state.released = { ...through };
   state.cursor = Math.max(state.cursor, through.number + 1);
+}
+
+/** The last number up to which the record has all that this spool has: not what was given up for it and is here. */
+function coveredBy(state: SenderState, { number, givenUp = [] }: Watermark): number {
+  const here = givenUp
+    .map(([first, last]) => ({ first: Math.max(first, state.released.number + 1), last }))
+    .filter(({ first, last }) => first <= last && state.batches.has(first))
+    .map(({ first }) => first);
+  return Math.min(number, ...here.map((first) => first - 1));
 }
 
 function isStranger(state: SenderState, { epoch }: Watermark): boolean {

@@ -20,7 +20,7 @@ export interface RecordPlace {
   readonly log: Log;
 }
 
-export type DeedKind = "compact" | "retain" | "vacuum" | "hold" | "release";
+export type DeedKind = "compact" | "retain" | "vacuum" | "hold" | "release" | "adopt";
 
 export interface Deed {
   readonly kind: DeedKind;
@@ -49,6 +49,7 @@ const VERBS: Readonly<Record<DeedKind, string>> = {
   vacuum: "deleted objects that nothing needs",
   hold: "set a hold",
   release: "released a hold",
+  adopt: "took into the record what senders that are gone had left",
 };
 
 /**
@@ -160,7 +161,7 @@ function eventOf(
     message: `${by} ${how}${hasDamage ? ", and found damaged files" : ""}.`,
     detail: {
       principal: by,
-      action: `table ${kind}`,
+      action: kind === "adopt" ? "rollup adopt" : `table ${kind}`,
       parameters,
       ...outcome,
       record: key.slice(registryKey(KIND, "").length),

@@ -6,6 +6,7 @@
  * its key says. Keys and digests outlive processes, so the text is canonical and read strictly.
  */
 import type { AcceptanceState, AgentStanding, Standing } from "../event/acceptance.ts";
+import type { AheadRange, GivenUpRange } from "../event/outstanding.ts";
 import type { Fork } from "../event/watermark.ts";
 import { digestOf } from "../event/wire.ts";
 import { compressFrame, decompressFrame } from "../runtime/zstd.ts";
@@ -82,13 +83,32 @@ function requireAgent(value: unknown): asserts value is AgentStanding {
 
 function requireStanding(value: unknown): asserts value is Standing {
   const body = fieldsOf(value, "an epoch");
+  requireBatch(value);
+  if (body.ahead !== undefined) requireAll(body.ahead, "ahead", requireAhead);
+  if (body.givenUp !== undefined) requireAll(body.givenUp, "givenUp", requireGivenUp);
+}
+
+function requireAhead(value: unknown): asserts value is AheadRange {
+  const body = fieldsOf(value, "a range ahead");
+  textOf(body, "incarnation");
+  for (const name of ["first", "last", "lastUs", "highest"]) naturalOf(body, name);
+}
+
+function requireGivenUp(value: unknown): asserts value is GivenUpRange {
+  const body = fieldsOf(value, "a range given up");
+  for (const name of ["first", "last"]) naturalOf(body, name);
+  textOf(body, "digest");
+}
+
+function requireBatch(value: unknown): asserts value is Pick<Standing, "number" | "digest"> {
+  const body = fieldsOf(value, "a batch");
   naturalOf(body, "number");
   textOf(body, "digest");
 }
 
 function requireFork(value: unknown): asserts value is Fork {
   textOf(fieldsOf(value, "a fork"), "epoch");
-  requireStanding(value);
+  requireBatch(value);
 }
 
 function requireEach<T>(
@@ -97,6 +117,15 @@ function requireEach<T>(
   require: (each: unknown) => asserts each is T,
 ): asserts value is Readonly<Record<string, T>> {
   for (const each of Object.values(fieldsOf(value, name))) require(each);
+}
+
+function requireAll<T>(
+  value: unknown,
+  name: string,
+  require: (each: unknown) => asserts each is T,
+): asserts value is readonly T[] {
+  if (!Array.isArray(value)) throw new SyntaxError(`"${name}" is no list`);
+  for (const each of value) require(each);
 }
 
 function fieldsOf(value: unknown, name: string): Fields {

@@ -41,6 +41,7 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
     "runtime/nats.ts",
     "runtime/nats-credentials.ts",
     "runtime/stream-reader.ts",
+    "runtime/subject-writer.ts",
     "producer/publisher.ts",
   ]],
   [/^prom-client$/, ["runtime/metrics.ts"]],

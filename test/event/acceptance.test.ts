@@ -33,7 +33,7 @@ function arrival(sequence: number, given: BatchHeader | string, agent = "a"): Ar
   const batch = typeof given === "string"
     ? { ok: false, reason: given } as const
     : { ok: true, header: given } as const;
-  return { sequence, messageDigest: `m${sequence}`, agent, batch };
+  return { sequence, storedAtUs: 1_000 + sequence, messageDigest: `m${sequence}`, agent, batch };
 }
 
 /** Verdicts on headers at sequences 1, 2, 3 … and the state after them. */

@@ -23,6 +23,7 @@ const header: BatchHeader = {
 };
 const message = {
   sequence: 9,
+  storedAtUs: 7,
   subject: "audit.0.0123456789abcdef",
   headers: encodeHeaders(header),
   payload,
@@ -36,6 +37,7 @@ describe("an arrival", () => {
       header,
       arrival: {
         sequence: 9,
+        storedAtUs: 7,
         messageDigest: messageDigestOf(message),
         agent: header.agent,
         batch: { ok: true, header },

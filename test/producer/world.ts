@@ -104,6 +104,7 @@ export class Record {
         : { ok: false, reason: "damaged" } as const;
       const { verdict } = acceptance.decide({
         sequence,
+        storedAtUs: options.nowUs,
         messageDigest,
         agent: header === undefined ? undefined : AGENT,
         batch,

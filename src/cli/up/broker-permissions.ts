@@ -5,7 +5,7 @@
  * Each role has its own prefix of reply subjects: on a shared one, any user could listen to what others are answered.
  */
 import { WATERMARK_BUCKET } from "../../event/watermark.ts";
-import { commitSubjectOf, LEASE_BUCKET, streamOf } from "../../event/wire.ts";
+import { commitSubjectOf, LEASE_BUCKET, streamOf, subjectsOf } from "../../event/wire.ts";
 import { producerPermissions } from "../../producer/publisher.ts";
 import type { Role } from "./data-folder.ts";
 
@@ -49,6 +49,8 @@ export function permissionsOf(
       ...reading(LEASE_STREAM),
       ...owns,
       ...[WATERMARK_KEYS, LEASE_KEYS],
+      // What a sender that is gone has left.
+      ...shards.map(subjectsOf),
       ...commits,
     ],
     subscribe: [...subscribe, inbox],

@@ -1,6 +1,6 @@
 /**
- * Maintenance by the clock, beside the roll-up: checkpoints, compaction, retention, vacuum, and the telling of all that
- * was done. Of several workers one does each at a time, by a claim in the bucket.
+ * Maintenance by the clock, beside the roll-up: checkpoints, compaction, retention, vacuum, adoption, and the telling of
+ * all that was done. Of several workers one does each at a time, by a claim in the bucket.
  *
  * Invariant: a claim only saves work: two that do the same at once are safe, since every change of the table is a
  * conditional commit. What fails is logged and tried again; nothing here stops the roll-up.
@@ -30,9 +30,11 @@ export interface ScheduleOptions {
   /** Tells of what was done; nothing is told, and the records stay, without one. */
   readonly producer?: Pick<Producer, "emit" | "flush"> | undefined;
   readonly metrics?: MaintenanceMetrics | undefined;
+  /** Takes into the record what senders that are gone have left; nobody does without it. */
+  readonly adopt?: ((signal: AbortSignal) => Promise<unknown>) | undefined;
 }
 
-type Task = "compact" | "retain" | "vacuum" | "tell";
+type Task = "compact" | "retain" | "vacuum" | "adopt" | "tell";
 
 /** What stands in the bucket for each task. */
 interface TaskState {
@@ -53,6 +55,7 @@ const RETRY_MS = 5 * 60_000;
 const TELL_INTERVAL_MS = 60_000;
 /** What is told must be on the disk within so long. */
 const TELL_LIMIT_MS = 10_000;
+const ADOPT_INTERVAL_MS = 60 * 60_000;
 
 /** Looks again and again until the signal is aborted; resolves then. */
 export async function runSchedule(
@@ -137,6 +140,12 @@ export async function doWhatIsDue(
   if (options.vacuum === "daily") {
     await whenDue("vacuum", dayMs, async () => {
       await vacuumAsAsked(context, { by, graceMs, signal });
+    });
+  }
+  const { adopt } = options;
+  if (adopt !== undefined) {
+    await whenDue("adopt", ADOPT_INTERVAL_MS, async () => {
+      await adopt(signal);
     });
   }
   if (producer !== undefined && await hasRecords(context, signal)) {

@@ -66,7 +66,9 @@ export function pass(
     // What is committed, and beyond all that was given, needs no look.
     const isPlain = isCommitted && !isBehind && known.size === 0;
     const origin = isPlain ? undefined : originOf(row);
-    if (origin !== undefined && isRepeated(row, { origin, known, isBehind })) {
+    const isSettled = (last: AheadBatch): boolean =>
+      !unmet.has(origin?.key ?? "") && last.sequence <= committedOf(last.incarnation);
+    if (origin !== undefined && isRepeated(row, { origin, known, isBehind, isSettled })) {
       if (moveAlong(row, origin, known)) unmet.delete(origin.key);
       continue;
     }
@@ -111,16 +113,20 @@ function originOf({ json }: TailRow): Origin {
 
 function isRepeated(
   row: TailRow,
-  { origin, known, isBehind }: {
+  { origin, known, isBehind, isSettled }: {
     readonly origin: Origin;
     readonly known: ReadonlyMap<string, AheadBatch>;
     readonly isBehind: boolean;
+    readonly isSettled: (last: AheadBatch) => boolean;
   },
 ): boolean {
   // A gap belongs to the place that revealed it, and carries the number of a batch that need not have been taken.
   if (origin.isGap) return isBehind;
   const last = known.get(origin.key);
   if (last === undefined) return isBehind && known.size >= AHEAD_MAX;
+  const isLater = row.incarnation === last.incarnation && row.sequence > last.sequence;
+  // Behind what is committed acceptance takes a lower number only of a batch that was given up before it came.
+  if (origin.batch < last.batch && isLater && isSettled(last)) return isBehind;
   return origin.batch < last.batch || origin.batch === last.batch && row.idx <= last.idx;
 }
 

@@ -20,6 +20,7 @@ describe("a watermark", () => {
   it.each<[string, Watermark]>([
     ["plain", WATERMARK],
     ["with a fork", { ...WATERMARK, fork: { epoch: "e0", number: 3, digest: "x" } }],
+    ["with what was given up", { ...WATERMARK, givenUp: [[2, 2], [4, 5]] }],
     ["of nothing", { ...WATERMARK, epoch: "", number: 0, digest: "", sequence: 0 }],
   ])("%s is read back as it was written", (_name, each) => {
     expect(parseWatermark(encodeWatermark(each))).toEqual(each);

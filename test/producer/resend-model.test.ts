@@ -21,7 +21,8 @@ type Operation =
   | { readonly kind: "forgetIds" }
   | { readonly kind: "removeStream" }
   | { readonly kind: "crash"; readonly lostReceipts: number }
-  | { readonly kind: "void" };
+  | { readonly kind: "void" }
+  | { readonly kind: "adopt"; readonly steps: number };
 
 const few = fc.integer({ min: 1, max: 4 });
 const operation: fc.Arbitrary<Operation> = fc.oneof(
@@ -116,6 +117,8 @@ function perform(world: World, agent: Agent, each: Operation): void {
       if (kept !== undefined) kept.isVoid = true;
       return;
     }
+    case "adopt":
+      return record.adopt(broker, each.steps);
   }
 }
 
@@ -156,6 +159,19 @@ function runAlone(list: readonly Operation[], rules: SenderRules): void {
   performAll(world, agent, list);
   settle(world, agent);
   expect(world.record.accepted).toEqual(agent.batches.map(({ digest }) => digest));
+  expect(agent.released).toBe(agent.batches.length);
+  expect(agent.conflicts).toBe(0);
+}
+
+/** Batches are adopted again and again from a sender that is not gone at all: each comes into the record once. */
+function runAdopted(list: readonly Operation[], rules: SenderRules): void {
+  const { world, agent } = begin(rules);
+  performAll(world, agent, list);
+  settle(world, agent);
+  const { accepted } = world.record;
+  expect(new Set(accepted).size).toBe(accepted.length);
+  const whole = agent.batches.filter(({ isVoid }) => !isVoid);
+  expect(whole.filter(({ digest }) => !accepted.includes(digest))).toEqual([]);
   expect(agent.released).toBe(agent.batches.length);
   expect(agent.conflicts).toBe(0);
 }
@@ -205,6 +221,16 @@ function runSetBack({ before, commits, after }: SetBackRun, rules: SenderRules):
 }
 
 const honest = operations;
+const adopted = fc.array(
+  fc.oneof(
+    { weight: 6, arbitrary: operation },
+    {
+      weight: 1,
+      arbitrary: fc.record({ kind: fc.constant("adopt" as const), steps: fc.nat({ max: 8 }) }),
+    },
+  ),
+  { maxLength: 80 },
+);
 const cloned: fc.Arbitrary<CloneRun> = fc.record({
   before: operations,
   both: fc.array(fc.tuple(fc.boolean(), operation), { maxLength: 80 }),
@@ -221,6 +247,10 @@ const options = { numRuns: RUNS, verbose: true };
 describe("sender and receiver", () => {
   it("bring every batch into the record once and in order, whatever fails", () => {
     fc.assert(fc.property(honest, (list) => runAlone(list, RULES)), options);
+  });
+
+  it("bring every batch into the record once when it is adopted from a sender that is there", () => {
+    fc.assert(fc.property(adopted, (list) => runAdopted(list, RULES)), options);
   });
 
   it("lose nothing of a spool whose copy runs beside it", () => {

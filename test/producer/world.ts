@@ -11,7 +11,15 @@ import {
   watermarkOf,
 } from "../../src/event/acceptance.ts";
 import type { Watermark } from "../../src/event/watermark.ts";
-import { type BatchHeader, batchIdOf, resendIdOf } from "../../src/event/wire.ts";
+import { planAdoption } from "../../src/event/adoption.ts";
+import {
+  adoptionIdOf,
+  type BatchHeader,
+  batchIdOf,
+  isGivenUp,
+  resendIdOf,
+} from "../../src/event/wire.ts";
+import { outstandingIn } from "../../src/pipeline/adoption.ts";
 import { createSender, type Sender, type SenderCommand } from "../../src/producer/resend.ts";
 import type { SenderRules } from "../../src/producer/resend-rules.ts";
 import type { StreamPlace } from "../../src/producer/spool-receipts.ts";
@@ -92,6 +100,8 @@ export class Record {
   history: { readonly state: AcceptanceState; readonly accepted: readonly string[] }[] = [];
   watermarks: Watermark[] = [];
   commits = 0;
+  /** Batches that came ahead of a hole. */
+  evidence: { readonly header: BatchHeader }[] = [];
 
   round(broker: Broker, options: { readonly nowUs: number; readonly isPurging: boolean }): void {
     this.history.push({ state: this.state, accepted: [...this.accepted] });
@@ -109,14 +119,34 @@ export class Record {
         agent: header === undefined ? undefined : AGENT,
         batch,
       });
+      if (header === undefined) continue;
       const isTaken = verdict === "accepted" || verdict === "void";
-      if (isTaken && header !== undefined) this.accepted.push(header.digest);
+      if (isTaken && !isGivenUp(header)) this.accepted.push(header.digest);
+      if (verdict === "ahead") this.evidence.push({ header });
     }
     this.state = acceptance.state();
     this.commits += 1;
     const watermark = watermarkOf(this.state, AGENT, options.nowUs);
     if (watermark !== undefined) this.watermarks.push(watermark);
     if (options.isPurging) broker.purge(this.state.sequence);
+  }
+
+  /** Publishes in the agent's place what it left behind a hole, and perhaps only the first of it. */
+  adopt(broker: Broker, steps: number): void {
+    const { incarnation, sequence } = this.state;
+    let expected = broker.messages.findLast(({ header }) => header !== undefined)?.sequence ?? 0;
+    if (broker.incarnation !== incarnation || expected > sequence) return;
+    for (const { epoch, accepted: number, digest, isCurrent } of outstandingIn("0", this.state)) {
+      if (!isCurrent) continue;
+      const kept = this.evidence.filter(({ header }) => header.epoch === epoch);
+      for (const step of planAdoption({ number, digest }, kept).steps.slice(0, steps)) {
+        const header = step.kind === "void" ? step.header : step.batch.header;
+        const id = adoptionIdOf(header, this.state);
+        const answer = broker.publish(header, { id, expected, isDamaged: false });
+        if (answer?.kind !== "stored" || answer.sequence <= expected) return;
+        expected = answer.sequence;
+      }
+    }
   }
 
   /** A stream that is not the one that was read is made anew: all in it is committed or still in a spool. */

@@ -16,7 +16,15 @@ const STATE: AcceptanceState = {
   agents: {
     "web-2": {
       current: "e2",
-      epochs: { e2: { number: 3, digest: DIGEST }, e1: { number: 0, digest: "" } },
+      epochs: {
+        e2: {
+          number: 3,
+          digest: DIGEST,
+          ahead: [{ incarnation: "0a1b2c3d", first: 5, last: 9, lastUs: 77, highest: 6 }],
+          givenUp: [{ first: 2, last: 3, digest: DIGEST }],
+        },
+        e1: { number: 0, digest: "" },
+      },
       fork: { epoch: "e2", number: 4, digest: DIGEST },
     },
     "web-1": { current: "e1", epochs: {}, fork: undefined },
@@ -120,6 +128,16 @@ describe("an acceptance state", () => {
     ["without digest", { ...STATE, digest: 5 }, '"digest" is no text'],
     ["without agents", { ...STATE, agents: null }, "agents is no object"],
     ["with an agent that is none", { ...STATE, agents: { a: 1 } }, "an agent is no object"],
+    ["with a list that is none", {
+      ...STATE,
+      agents: {
+        a: {
+          current: "e",
+          epochs: { e: { number: 1, digest: "", ahead: {} } },
+          fork: undefined,
+        },
+      },
+    }, '"ahead" is no list'],
     ["with a fork that is none", {
       ...STATE,
       agents: { a: { current: "e", epochs: {}, fork: { epoch: "e" } } },

@@ -155,6 +155,22 @@ describe("the schedule", () => {
     expect(await hasRecords(context)).toBe(true);
   });
 
+  test("adopts once an hour, and goes on when that fails", async () => {
+    await addRounds("2026-03-02");
+    let times = 0;
+    const adopt = () => {
+      times += 1;
+      return Promise.reject(new Error("no broker"));
+    };
+    for (const minutes of [0, 1, 6, 66]) {
+      offsetMs = minutes * 60_000;
+      await doWhatIsDue(context, { ...OPTIONS, adopt }, never);
+    }
+    expect(times).toBe(3);
+    expect(errors).toHaveLength(3);
+    expect(await filesOf("2026-03-02")).toBe(1);
+  });
+
   test("does nothing that is turned off", async () => {
     await addRounds("2026-02-02");
     const off = { ...OPTIONS, compactMs: 0, retain: "never", vacuum: "never" } as const;

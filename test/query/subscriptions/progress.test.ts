@@ -98,6 +98,18 @@ describe("a subscription's progress", () => {
     });
   });
 
+  test("takes a lower batch that comes behind a committed one: it was given up before", () => {
+    const first = take(AT_START, [row(3, 0, { batch: 4 })], {
+      upTo: { [OLD]: 3 },
+      committed: { [OLD]: 2 },
+    });
+    const late = row(4, 0, { batch: 2 });
+    const committed = take(first.progress, [late], { upTo: { [OLD]: 4 }, committed: { [OLD]: 3 } });
+    expect(committed.taken).toEqual([[4, 0]]);
+    const again = take(committed.progress, [late], { upTo: { [OLD]: 4 }, committed: { [OLD]: 3 } });
+    expect(again.taken).toEqual([]);
+  });
+
   test("after the broker lost its tail takes what stands there now, and what was given not again", () => {
     const [a, b] = [{ agent: "a", batch: 1 }, { agent: "b", batch: 1 }];
     const first = take(AT_START, [row(1, 0, a), row(2, 0, b)], {

@@ -30,7 +30,15 @@ const CHUNK = { fileOffset: 2, metadata: 3, offsetIndexOffset: 4, columnIndexOff
 /** Places in the file that the metadata of a column names. */
 const COLUMN_OFFSETS: readonly number[] = [9, 10, 11, 14];
 
-/** Writes `path` from the parts, of which there is at least one. Throws when a part is no Parquet file. */
+/** Parts that cannot be joined as they are, since their columns are not the same. */
+export class OtherColumnsError extends Error {
+  override readonly name = "OtherColumnsError";
+}
+
+/**
+ * Writes `path` from the parts, of which there is at least one. Throws {@link OtherColumnsError}, and TypeError when a
+ * part is no Parquet file.
+ */
 export async function joinParquet(
   parts: readonly string[],
   path: string,
@@ -48,7 +56,7 @@ export async function joinParquet(
     const { footer, dataEnd } = await readFooter(source, part);
     const text = writeThrift({ fields: [required(footer, FILE.schema)] });
     if (schema !== undefined && Buffer.compare(schema, text) !== 0) {
-      throw new TypeError(`Cannot join "${part}": its columns are others`);
+      throw new OtherColumnsError(`Cannot join "${part}": its columns are others`);
     }
     schema = text;
     whole ??= footer;

@@ -21,7 +21,7 @@ import { mergeStatistics, statisticsOfCopy } from "./delta-statistics.ts";
 import type { Connection, Database } from "./duckdb.ts";
 import { compactedFilePath, isCompactedPath } from "./layout.ts";
 import { FIELD_IDS, type LocalDataFile, ROW_GROUP_ROWS_MAX } from "./parquet.ts";
-import { joinParquet } from "./parquet-join.ts";
+import { joinParquet, OtherColumnsError } from "./parquet-join.ts";
 import { literalOf } from "./sql-text.ts";
 import type { DataFile } from "./table.ts";
 
@@ -50,6 +50,8 @@ export interface WriteSortedFileOptions {
   readonly id: string;
   /** Parts written at the same time. */
   readonly threads: number;
+  /** Whether sorted files are written anew, too, instead of joined as they are. */
+  readonly isAnew?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -79,7 +81,15 @@ export async function writeSortedFile(
   const filled = parts.filter(({ rows }) => rows > 0);
   if (filled.length === 0) return undefined;
   const path = join(folder, `${id}.parquet`);
-  await joinParquet(filled.map((part) => part.path), path, signal);
+  try {
+    await joinParquet(filled.map((part) => part.path), path, signal);
+  } catch (error) {
+    if (!(error instanceof OtherColumnsError) || options.isAnew === true) throw error;
+    // An earlier version of the software, or of DuckDB, wrote one of them.
+    await rm(path, { force: true });
+    await removeParts(parts, sources);
+    return await writeSortedFile(database, { ...options, isAnew: true });
+  }
   await removeParts(parts, sources);
   const { size } = await stat(path);
   const rows = filled.map((part) => ({ rows: part.rows, ...part.statistics }));
@@ -99,12 +109,12 @@ export async function writeSortedFile(
 /** Files that follow each other, as many as fit in a piece; those that need no sorting stand alone. */
 function* piecesOf(
   sources: readonly SourceFile[],
-  { where }: WriteSortedFileOptions,
+  options: WriteSortedFileOptions,
 ): Generator<readonly SourceFile[]> {
   let piece: SourceFile[] = [];
   let rows = 0;
   for (const source of sources) {
-    const isAlone = where === undefined && isSorted(source);
+    const isAlone = isJoined(source, options);
     if (piece.length > 0 && (isAlone || rows + source.file.rows > PIECE_ROWS)) {
       yield piece;
       piece = [];
@@ -120,8 +130,13 @@ function* piecesOf(
   if (piece.length > 0) yield piece;
 }
 
-function isSorted({ file }: SourceFile): boolean {
-  return isCompactedPath(file.path) && file.rows >= ROW_GROUP_ROWS_MAX;
+/** Whether a file becomes a part of the new one as it is. */
+function isJoined(
+  { file }: SourceFile,
+  { where, isAnew = false }: WriteSortedFileOptions,
+): boolean {
+  return where === undefined && !isAnew && isCompactedPath(file.path) &&
+    file.rows >= ROW_GROUP_ROWS_MAX;
 }
 
 /** What is still to be written, or is there already, in the order of the new file. */
@@ -135,7 +150,7 @@ async function slicesOf(
   const slices: (Slice | Part)[] = [];
   for (const piece of piecesOf(sources, options)) {
     const [only] = piece;
-    if (only !== undefined && piece.length === 1 && where === undefined && isSorted(only)) {
+    if (only !== undefined && piece.length === 1 && isJoined(only, options)) {
       slices.push({ path: only.path, rows: only.file.rows, statistics: only.file });
       continue;
     }

@@ -116,7 +116,7 @@ describe("probity table", () => {
     expect((await table("compact")).rows).toMatchObject([{ filesAdded: 1, filesRemoved: 2 }]);
     expect((await table("retain", "--config", config)).rows)
       .toMatchObject([{ filesRemoved: 1, rowsRemoved: 20 }]);
-    expect((await table("vacuum")).rows).toEqual([{ objects: 0, bytes: 0, spared: 0 }]);
+    expect((await table("vacuum")).rows).toEqual([{ objects: 0, bytes: 0, spared: 0, names: 0 }]);
     expect(await data.query("SELECT count(*) AS n FROM events")).toEqual([{ n: 10 }]);
     let records = 0;
     for await (const _ of data.store.list("registry/admin/")) records += 1;

@@ -25,6 +25,8 @@ export interface CompactionSummary {
 
 /** A run ends when others took its groups so often. */
 export const COMPACTION_CONFLICTS_MAX = 8;
+/** A run ends when the files of so many groups and one more could not be compacted. */
+export const GROUP_FAILURES_MAX = 3;
 
 export interface CompactOptions {
   /** Called before a group's work is committed, and again after every conflict. */
@@ -45,7 +47,10 @@ export async function findCompactions(
   return planCompaction(candidates, { holds, nowMs: nowMsOf(context), sizes: context.sizes });
 }
 
-/** Compacts until nothing is left to do. Throws what the store, the disk and DuckDB throw; what is committed stays. */
+/**
+ * Compacts until nothing is left to do. Throws what the store, the disk and DuckDB throw, after it has gone on with other
+ * files; what is committed stays.
+ */
 export async function compactTable(
   context: MaintenanceContext,
   options: CompactOptions = {},
@@ -54,9 +59,12 @@ export async function compactTable(
   const { signal } = options;
   const sum = { filesAdded: 0, filesRemoved: 0, rows: 0, bytesBefore: 0, bytesAfter: 0 };
   const damaged = new Set<string>();
+  /** Files that are not taken again. */
+  const left = new Set<string>();
+  const failures: unknown[] = [];
   let conflicts = 0;
   while (conflicts <= COMPACTION_CONFLICTS_MAX) {
-    const [group] = await findCompactions(context, { without: damaged, signal });
+    const [group] = await findCompactions(context, { without: left, signal });
     if (group === undefined) break;
     try {
       const { result, file } = await compactGroup(context, group, options);
@@ -80,7 +88,15 @@ export async function compactTable(
         bytesAfter: file.sizeBytes,
       });
     } catch (error) {
-      if (!(error instanceof DamagedFileError)) throw error;
+      signal?.throwIfAborted();
+      if (!(error instanceof DamagedFileError)) {
+        // What cannot be done with the files of one day must not keep the others from it.
+        failures.push(error);
+        if (failures.length > GROUP_FAILURES_MAX) break;
+        log.error("files cannot be compacted", { date: group.eventDate, error: String(error) });
+        for (const { path } of group.files) left.add(path);
+        continue;
+      }
       const { files } = await readTable(context, signal);
       if (error.paths.some((path) => !files.has(path))) {
         // Removed meanwhile, and perhaps vacuumed: not damaged.
@@ -88,9 +104,13 @@ export async function compactTable(
         continue;
       }
       log.error("a data file is damaged and stays as it is", { error: error.message });
-      for (const path of error.paths) damaged.add(path);
+      for (const path of error.paths) {
+        damaged.add(path);
+        left.add(path);
+      }
     }
   }
+  if (failures.length > 0) throw failures[0];
   return { ...sum, conflicts, damaged: [...damaged] };
 }
 

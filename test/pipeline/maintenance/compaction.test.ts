@@ -4,8 +4,10 @@ import { compactTable, findCompactions } from "../../../src/pipeline/maintenance
 import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
 import { COLUMNS } from "../../../src/event/columns.ts";
 import { deltaSchema } from "../../../src/storage/delta-schema.ts";
-import { dataFileKey, deltaLogKey } from "../../../src/storage/layout.ts";
+import { compactedFilePath, dataFileKey, deltaLogKey } from "../../../src/storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../../src/storage/object-store.ts";
+import { ROW_GROUP_ROWS_MAX } from "../../../src/storage/parquet.ts";
+import { writeSortedFile } from "../../../src/storage/sorted-file.ts";
 import { clockAt, type DataTable, openDataTable } from "../../support/data-table.ts";
 import { unreliable } from "../../support/unreliable-store.ts";
 
@@ -193,6 +195,49 @@ describe("a compaction", () => {
 });
 
 const HOLD = { reason: "case 7", hosts: ["web-1"], fromMs: undefined, toMs: undefined };
+
+test("a sorted file with fewer columns is written anew, not joined", async () => {
+  await data.addRound({
+    rows: ROW_GROUP_ROWS_MAX,
+    start: "2026-03-02T10:00:00Z",
+    without: ["epoch", "batch"],
+  });
+  await data.addRound({ rows: 10, start: "2026-03-02T11:00:00Z" });
+  const files = [...(await data.snapshot()).files.values()];
+  const sources = files.map((file, place) => ({
+    file: place === 0 ? { ...file, path: compactedFilePath(file.eventDate, "old") } : file,
+    path: data.store.localPath(dataFileKey(file.path)) ?? "",
+  }));
+  await using folder = await context.scratch.openFolder();
+  const written = await writeSortedFile(await context.database(), {
+    sources,
+    where: undefined,
+    folder: folder.path,
+    id: "new",
+    threads: 2,
+  });
+  expect(written?.file).toMatchObject({ rows: ROW_GROUP_ROWS_MAX + 10 });
+});
+
+test("files that cannot be compacted do not keep those of other days from it", async () => {
+  for (const day of ["2026-03-01", "2026-03-02"]) {
+    for (const hour of ["10", "11"]) {
+      await data.addRound({ rows: 10, start: `${day}T${hour}:00:00Z` });
+    }
+  }
+  const shaky = unreliable(data.store);
+  shaky.putFileIfAbsent = async (key, path, options) => {
+    if (key.includes("event_date=2026-03-01")) throw new Error("Cannot write: as asked");
+    return await data.store.putFileIfAbsent(key, path, options);
+  };
+  await using unsure = await data.context({
+    store: shaky,
+    clock: clockAt("2026-03-10T00:00:00Z"),
+  });
+  await expect(compactTable(unsure)).rejects.toThrow("as asked");
+  const days = [...(await data.snapshot()).files.values()].map(({ eventDate }) => eventDate);
+  expect(days.toSorted()).toEqual(["2026-03-01", "2026-03-01", "2026-03-02"]);
+});
 
 describe("a hold", () => {
   test("keeps files from being compacted", async () => {

@@ -44,7 +44,9 @@ const SHARDS = 2;
 /** The first agent's disk: the spool must hold what a minute of trouble brings, in MiB. */
 const DISK_MIB = 256;
 /** Time between two runs of the rival, in milliseconds. */
-const RIVAL_EVERY_MS = 8_000;
+const RIVAL_EVERY_MS = 12_000;
+/** Longest time that the disk is full, in seconds: the kernel's ring has to hold what happens meanwhile. */
+const FULL_S_MAX = 10;
 /** The agent's clock goes back by so much, and later forth by so much of the true time. */
 const BACK_S = -3_600;
 const FORTH_S = 20;
@@ -130,7 +132,11 @@ export function killersOf(
 /** What happens once: after which share of the time, its name, and how. */
 export type Disaster = readonly [share: number, text: string, run: () => void | Promise<void>];
 
-export function disastersOf({ broker, bucket, disk, clock }: ChaosParts): readonly Disaster[] {
+/** Of a run of so many seconds, in order. */
+export function disastersOf(
+  { broker, bucket, disk, clock }: ChaosParts,
+  seconds: number,
+): readonly Disaster[] {
   const balloon = join(disk.path, "balloon");
   return [
     [0.1, "the agent's clock goes an hour back", () => clock.moveTo(BACK_S)],
@@ -143,7 +149,11 @@ export function disastersOf({ broker, bucket, disk, clock }: ChaosParts): readon
     }],
     [0.5, "the agent's clock goes an hour and more forth", () => clock.moveTo(FORTH_S)],
     [0.6, "the agent's disk is full", () => fill(balloon)],
-    [0.7, "the agent's disk has room again", () => rmSync(balloon)],
+    [
+      0.6 + Math.min(0.1, FULL_S_MAX / seconds),
+      "the agent's disk has room again",
+      () => rmSync(balloon),
+    ],
     [0.85, "the agent's clock is right again", () => clock.moveTo(0)],
   ];
 }

@@ -27,10 +27,14 @@ export interface LogFigures {
 export interface RowFigures {
   /** Numbered events by agent and number, each once. */
   readonly found: number;
+  /** The same of each agent, the most first. */
+  readonly foundOfAgents: readonly number[];
   /** Rows of them too many. */
   readonly doubled: number;
   /** Events that `agent/gap` events count as lost by a full ring. */
   readonly countedLost: number;
+  /** What `agent/gap` events say is missing, by class; -1 where they do not know how many. */
+  readonly gaps: Readonly<Record<string, number>>;
   /** All rows, and those of them whose id is not theirs alone. */
   readonly rows: number;
   readonly rowsDoubled: number;
@@ -131,7 +135,8 @@ export async function openChaosTable(store: ObjectStore): Promise<ChaosTable> {
       await connection.query(`CREATE OR REPLACE TEMP VIEW archive AS SELECT * FROM ${from}`);
       const { rows: [row = {}] } = await connection.query(sqlOfCounts(options));
       const deeds = await connection.query(SQL_OF_DEEDS);
-      return figuresOf(row, deeds.rows);
+      const gaps = await connection.query(SQL_OF_GAPS);
+      return figuresOf(row, { deeds: deeds.rows, gaps: gaps.rows });
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
@@ -162,6 +167,8 @@ function sqlOfCounts({ target, fleeting, cutoffMs }: RowOptions): string {
       FROM archive GROUP BY filename
     )
     SELECT (SELECT count(DISTINCT (agent, number)) FROM numbered) AS found,
+      (SELECT coalesce(list(each ORDER BY each DESC), [])::VARCHAR FROM
+        (SELECT count(DISTINCT number) AS each FROM numbered GROUP BY agent)) AS found_of_agents,
       (SELECT count(*) FROM numbered) AS numbered,
       (SELECT coalesce(sum(lost), 0)::BIGINT FROM gaps) AS lost,
       (SELECT count(*) FROM archive) AS rows,
@@ -172,16 +179,31 @@ function sqlOfCounts({ target, fleeting, cutoffMs }: RowOptions): string {
         WHERE epoch_ms(youngest) < ${cutoffMs}) AS overdue`;
 }
 
+const SQL_OF_GAPS = `
+  SELECT detail ->> 'class' AS class, sum(coalesce((detail ->> 'count')::BIGINT, -1)) AS missing
+  FROM archive WHERE topic = 'agent/gap' GROUP BY ALL ORDER BY ALL`;
+
 const SQL_OF_DEEDS = `
   SELECT detail ->> 'action' AS action, count(DISTINCT detail ->> 'record') AS told
   FROM archive WHERE topic = 'audit/admin' AND outcome = 'success' GROUP BY ALL ORDER BY ALL`;
 
-function figuresOf(row: SqlRow, deeds: readonly SqlRow[]): RowFigures {
+function numbersIn(value: unknown): readonly number[] {
+  return [...String(value).matchAll(/[0-9]+/g)].map(([digits]) => Number(digits));
+}
+
+function figuresOf(
+  row: SqlRow,
+  { deeds, gaps }: { readonly deeds: readonly SqlRow[]; readonly gaps: readonly SqlRow[] },
+): RowFigures {
   const count = (name: string): number => Number(row[name]);
   return {
     found: count("found"),
+    foundOfAgents: numbersIn(row["found_of_agents"]),
     doubled: count("numbered") - count("found"),
     countedLost: count("lost"),
+    gaps: Object.fromEntries(
+      gaps.map((each) => [String(each["class"]), Number(each["missing"])]),
+    ),
     rows: count("rows"),
     rowsDoubled: count("rows") - count("ids"),
     rowsBack: count("back"),

@@ -140,7 +140,7 @@ async function ruin(
   const kills: Record<string, number> = {};
   const killers = killersOf(parts);
   const turns: Killer[] = [];
-  const ahead = disastersOf(parts).map(([share, text, run]) => ({
+  const ahead = disastersOf(parts, seconds).map(([share, text, run]) => ({
     atMs: share * seconds * 1_000,
     text,
     run,

@@ -66,9 +66,13 @@ export const rollupReplayCommand = defineCommand({
     const { proveReplay } = await import("../pipeline/replay-proof.ts");
     const proof = await proveReplay({ source, target, replay, scratchDirectory, signal });
     for (const each of proof.shards) await output.json(shownProof(each, replay));
+    const { missing, removed } = proof;
     if (proof.unplaced > 0) output.notice(`${proof.unplaced} rows are of no shard's stream`);
+    if (missing > 0 && missing !== removed) {
+      output.notice(`${missing} rows are missing; the log says that ${removed} were removed`);
+    }
     const isEqual = proof.unplaced === 0 &&
-      proof.shards.every((each) => verdictOf(each, replay) !== "different");
+      proof.shards.every(({ verdict }) => verdict !== "different");
     return isEqual ? EXIT.ok : EXIT.evidenceBroken;
   },
 });
@@ -80,21 +84,8 @@ async function openTrial(directory: string, kept: AsyncDisposableStack): Promise
   return kept.use(await openDirectoryStore({ directory: join(path, "bucket") }));
 }
 
-/**
- * `equal`; `reduced`: the evidence has rows more, and the log says that rows were removed; `different`: anything else.
- */
-function verdictOf(
-  { differences, isSameState }: ShardProof,
-  { removals }: Replay,
-): "equal" | "reduced" | "different" {
-  if (!isSameState) return "different";
-  if (differences === undefined) return "equal";
-  const { extra, changed } = differences;
-  return extra === 0 && changed === 0 && removals.length > 0 ? "reduced" : "different";
-}
-
 function shownProof(proof: ShardProof, replay: Replay): object {
-  const { shard, before, differences, isSameState } = proof;
+  const { shard, before, differences, isSameState, verdict } = proof;
   const made = replay.shards.find((each) => each.shard === shard);
   return {
     ...(made === undefined ? { shard } : madeOf(made)),
@@ -102,7 +93,7 @@ function shownProof(proof: ShardProof, replay: Replay): object {
     tableDigest: digestText(before),
     isSameState,
     ...differences,
-    verdict: verdictOf(proof, replay),
+    verdict,
   };
 }
 

@@ -1,9 +1,10 @@
 /**
  * Whether a table made again from the evidence holds the same rows as the one there was: by count and by a sum over a
- * digest of every row, for each shard; row by row only where these differ.
+ * digest of every row, for each shard; row by row only where these differ. Rows that are missing are compared with what
+ * the log says was removed.
  *
- * Invariant: every value of every row of both tables is read; what the log says of its files is believed only as to
- * which files there are.
+ * Invariant: every value of every row of both tables is read; what the log says is believed only as to which files there
+ * are, and as to how many rows retention took, when and by which rules. Each missing row has to fit that, and their sum.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -21,6 +22,7 @@ import { dataFileKey, sha256OfStateKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { identifierOf, literalOf } from "../storage/sql-text.ts";
 import type { DataFile, TableSnapshot } from "../storage/table.ts";
+import { removableRows, type RemovalRecord } from "./maintenance/removal-record.ts";
 import { openBench, type Replay, type ReplayedShard } from "./replay.ts";
 
 export interface ShardProof {
@@ -32,12 +34,21 @@ export interface ShardProof {
   readonly isSameState: boolean;
   /** Undefined where the tables are the same. */
   readonly differences: RowDifferences | undefined;
+  readonly verdict: Verdict;
 }
+
+/**
+ * `equal`; `reduced`: the table has fewer rows and nothing else differs, each missing row was past its time at a removal
+ * that the log tells of, and over all shards exactly as many are missing as were removed; `different`: anything else.
+ */
+export type Verdict = "equal" | "reduced" | "different";
 
 /** Counts of rows by what became of them. */
 export interface RowDifferences {
   /** Only in the table made again: lost, or removed since (retention). */
   readonly missing: number;
+  /** Those of the missing that were not past their time at any removal. */
+  readonly unexplained: number;
   /** Only in the table there was: no evidence has them. */
   readonly extra: number;
   /** In both, with other values. */
@@ -61,11 +72,14 @@ export interface Proof {
   readonly shards: readonly ShardProof[];
   /** Rows of the table there was that are of no shard's stream. */
   readonly unplaced: number;
+  /** Rows that are missing, and that the log says were removed, of all shards: it does not tell of which. */
+  readonly missing: number;
+  readonly removed: number;
 }
 
 /** Compares the old table, as it was when the replay began, with the one that was made. */
 export async function proveReplay(options: ProofOptions): Promise<Proof> {
-  const { source, target, signal, replay: { before, after: made, shards } } = options;
+  const { source, target, signal, replay: { before, after: made, shards, removals } } = options;
   await using bench = await openBench(options);
   const { connection } = bench;
   const folder = bench.scratch.path;
@@ -73,17 +87,35 @@ export async function proveReplay(options: ProofOptions): Promise<Proof> {
   const old = { store: source, table: before, folder, ...request };
   const now = { store: target, table: made, folder, ...request };
   const { sums: found, total } = await fingerprintShards(connection, { ...old, shards });
-  const proofs: ShardProof[] = [];
+  const proofs: Omit<ShardProof, "verdict">[] = [];
   for (const { shard, rows: after, incarnations, stateSha256 } of shards) {
     const rows = found.get(shard) ?? NO_ROWS;
     const differences = isSameRows(rows, after)
       ? undefined
-      : await findDifferences(connection, { old, now, incarnations });
+      : await findDifferences(connection, { old, now, incarnations, removals });
     const isSameState = sha256OfStateKey(before.shards.get(shard)?.state ?? "") === stateSha256;
     proofs.push({ shard, before: rows, after, isSameState, differences });
   }
   const placed = proofs.reduce((sum, proof) => sum + proof.before.rows, 0);
-  return { shards: proofs, unplaced: total - placed };
+  const missing = proofs.reduce((sum, { differences }) => sum + (differences?.missing ?? 0), 0);
+  const removed = removals.reduce((sum, { rows }) => sum + rows, 0);
+  const all = { isWholeLoss: missing === removed };
+  return {
+    shards: proofs.map((proof) => ({ ...proof, verdict: verdictOf(proof, all) })),
+    unplaced: total - placed,
+    missing,
+    removed,
+  };
+}
+
+function verdictOf(
+  { differences, isSameState }: Omit<ShardProof, "verdict">,
+  { isWholeLoss }: { readonly isWholeLoss: boolean },
+): Verdict {
+  if (!isSameState) return "different";
+  if (differences === undefined) return "equal";
+  const { extra, changed, unexplained } = differences;
+  return extra + changed + unexplained === 0 && isWholeLoss ? "reduced" : "different";
 }
 
 interface Relation {
@@ -114,20 +146,26 @@ const ALL = STORED_COLUMNS.map(({ name }) => identifierOf(name)).join(", ");
 
 async function findDifferences(
   connection: Connection,
-  { old, now, incarnations }: {
+  { old, now, incarnations, removals }: {
     readonly old: Relation;
     readonly now: Relation;
     readonly incarnations: readonly string[];
+    readonly removals: readonly RemovalRecord[];
   },
 ): Promise<RowDifferences> {
-  const sides = [["proof_before", old], ["proof_after", now]] as const;
-  for (const [name, side] of sides) {
+  const sides = [["proof_before", old, "NULL"], [
+    "proof_after",
+    now,
+    removableRows(removals),
+  ]] as const;
+  for (const [name, side, removable] of sides) {
     await connection.run(
-      `CREATE OR REPLACE TEMP TABLE ${name} (incarnation VARCHAR, seq BIGINT, idx INTEGER, digest UBIGINT)`,
+      `CREATE OR REPLACE TEMP TABLE ${name}
+         (incarnation VARCHAR, seq BIGINT, idx INTEGER, digest UBIGINT, removable BOOLEAN)`,
     );
     for await (const rows of rowsOfTable(side)) {
       await connection.query(
-        `INSERT INTO ${name} SELECT incarnation, seq, idx, hash(${ALL}) FROM ${rows}
+        `INSERT INTO ${name} SELECT incarnation, seq, idx, hash(${ALL}), ${removable} FROM ${rows}
          WHERE ${isOneOf(incarnations)}`,
         side.signal === undefined ? {} : { signal: side.signal },
       );
@@ -136,10 +174,12 @@ async function findDifferences(
   // A row that stands twice in a table is one too many of it.
   const { rows: [row] } = await connection.query(
     `SELECT count(*) FILTER (WHERE b.n IS NULL) AS missing,
+       count(*) FILTER (WHERE b.n IS NULL AND NOT a.removable) AS unexplained,
        coalesce(sum(b.n) FILTER (WHERE a.n IS NULL), 0)
          + coalesce(sum(b.n - a.n) FILTER (WHERE b.n > a.n), 0) AS extra,
        count(*) FILTER (WHERE a.n = b.n AND a.digest <> b.digest) AS changed
-     FROM (SELECT incarnation, seq, idx, count(*) AS n, sum(digest) AS digest
+     FROM (SELECT incarnation, seq, idx, count(*) AS n, sum(digest) AS digest,
+             bool_and(removable) AS removable
            FROM proof_after GROUP BY ALL) AS a
      FULL JOIN (SELECT incarnation, seq, idx, count(*) AS n, sum(digest) AS digest
            FROM proof_before GROUP BY ALL) AS b
@@ -148,6 +188,7 @@ async function findDifferences(
   for (const [name] of sides) await connection.run(`DROP TABLE ${name}`);
   return {
     missing: Number(row?.["missing"]),
+    unexplained: Number(row?.["unexplained"]),
     extra: Number(row?.["extra"]),
     changed: Number(row?.["changed"]),
   };

@@ -28,6 +28,7 @@ import { parseEvidenceKey, sha256OfStateKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Table, TableSnapshot } from "../storage/table.ts";
 import { commitRound, putEvidence } from "./commit-round.ts";
+import { parseRemoval, type RemovalRecord } from "./maintenance/removal-record.ts";
 import { type IncarnationStart, planOfCommits, planOfSegments } from "./replay-plan.ts";
 import { firstSegments, type ShardPlan } from "./replay-plan.ts";
 import { DEFAULT_MEMORY_LIMIT_BYTES } from "./rollup-parts.ts";
@@ -75,8 +76,8 @@ export interface Replay {
   readonly shards: readonly ReplayedShard[];
   /** The table that was made. */
   readonly after: TableSnapshot;
-  /** Versions of the old table that removed rows; none are looked for where only the evidence is used. */
-  readonly removals: readonly number[];
+  /** What the old table's log tells of rows that were removed; not looked for where only the evidence is used. */
+  readonly removals: readonly RemovalRecord[];
 }
 
 /** The evidence is not what it says it is, or some of it is missing. */
@@ -139,10 +140,13 @@ async function planCommitted(
   source: ObjectStore,
   { version: upTo }: TableSnapshot,
   signal: AbortSignal | undefined,
-): Promise<{ readonly plans: readonly ShardPlan[]; readonly removals: readonly number[] }> {
+): Promise<Pick<Replay, "removals"> & { readonly plans: readonly ShardPlan[] }> {
   const request = signal === undefined ? {} : { signal };
   const { commits, removals } = await readLogEvidence(source, { upTo, ...request });
-  return { plans: planOfCommits(commits), removals };
+  return {
+    plans: planOfCommits(commits),
+    removals: removals.flatMap((each) => parseRemoval(each) ?? []),
+  };
 }
 
 async function planAll(

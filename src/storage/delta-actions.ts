@@ -56,6 +56,8 @@ export interface CommitInfo {
   readonly position: Omit<ShardPosition, "version"> | undefined;
   /** Keys of the segments that a roll-up's commit was made from. */
   readonly evidence: readonly string[];
+  /** What a change of files says of itself, as it stands there. */
+  readonly maintenance: Readonly<Record<string, unknown>> | undefined;
 }
 
 export type Action =
@@ -271,7 +273,9 @@ function parseCommitInfo(body: Fields): CommitInfo {
   const detail = body[COMMIT_DETAIL];
   const commitId = typeof body.txnId === "string" ? body.txnId : undefined;
   if (!isRecord(detail) || detail.shard === undefined) {
-    return { commitId, position: undefined, evidence: [] };
+    const found = isRecord(detail) ? detail.maintenance : undefined;
+    const maintenance = isRecord(found) ? found : undefined;
+    return { commitId, position: undefined, evidence: [], maintenance };
   }
   const name = `commitInfo.${COMMIT_DETAIL}`;
   return {
@@ -284,6 +288,7 @@ function parseCommitInfo(body: Fields): CommitInfo {
       state: textOf(detail, name, "state"),
     },
     evidence: textsOf(detail.evidence ?? [], `${name}.evidence`),
+    maintenance: undefined,
   };
 }
 

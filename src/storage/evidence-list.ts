@@ -31,12 +31,12 @@ export async function* listEvidence(
   }
 }
 
-/** What the log says of where its rows came from, and whether any were taken out again. */
+/** What the log says of where its rows came from, and of those that were taken out again. */
 export interface LogEvidence {
   /** In order. */
   readonly commits: readonly CommittedEvidence[];
-  /** Versions that removed rows: retention's. */
-  readonly removals: readonly number[];
+  /** What versions that removed rows say of themselves, undefined where they say nothing; in order. */
+  readonly removals: readonly (Readonly<Record<string, unknown>> | undefined)[];
 }
 
 /** Reads every entry of the log up to a version. Throws when one is missing or names what is no segment. */
@@ -46,7 +46,7 @@ export async function readLogEvidence(
 ): Promise<LogEvidence> {
   const { upTo, signal } = options;
   const commits: CommittedEvidence[] = [];
-  const removals: number[] = [];
+  const removals: LogEvidence["removals"][number][] = [];
   for (let from = 0; from <= upTo; from += READ_AHEAD) {
     const count = Math.min(READ_AHEAD, upTo - from + 1);
     const versions = Array.from({ length: count }, (_, at) => from + at);
@@ -56,10 +56,10 @@ export async function readLogEvidence(
       if (actions === undefined) {
         throw new Error(`Cannot read the log in ${store.url}: version ${version} is missing`);
       }
-      if (actions.some((action) => action.kind === "remove" && action.removed.isDataChange)) {
-        removals.push(version);
-      }
       const info = actions.find((action) => action.kind === "commit")?.info;
+      if (actions.some((action) => action.kind === "remove" && action.removed.isDataChange)) {
+        removals.push(info?.maintenance);
+      }
       if (info?.position === undefined) continue;
       const { shard } = info.position;
       commits.push({ shard, segments: info.evidence.map((key) => segmentOf(key, version)) });

@@ -1,20 +1,22 @@
-import { appendFile, cp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { appendFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { HEADER, streamOf } from "../../src/event/wire.ts";
+import { compactTable } from "../../src/pipeline/maintenance/compaction.ts";
 import { openMaintenanceContext } from "../../src/pipeline/maintenance/context.ts";
 import { retainTable } from "../../src/pipeline/maintenance/retention.ts";
 import { parseKeepRules } from "../../src/pipeline/maintenance/retention-policy.ts";
+import { replayEvidence } from "../../src/pipeline/replay.ts";
+import { type Proof, proveReplay } from "../../src/pipeline/replay-proof.ts";
 import { createSegmentEncoder, parseSegment } from "../../src/pipeline/segment.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { deleteStream } from "../../src/runtime/nats.ts";
-import { openMaintainedTable } from "../../src/storage/delta-table.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { dataFileKey, evidenceKey, parseEvidenceKey } from "../../src/storage/layout.ts";
 import { openHolds } from "../../src/storage/hold.ts";
 import { createSubscriptionRegistry } from "../../src/storage/subscription.ts";
-import { createHash } from "node:crypto";
 import {
   createBatchAgent,
   lineOf,
@@ -43,6 +45,8 @@ interface Said {
   readonly tableRows?: number;
   readonly tableDigest?: string;
   readonly verdict?: string;
+  readonly missing?: number;
+  readonly unexplained?: number;
 }
 
 async function replay(rig: RollupRig, more: readonly string[] = []) {
@@ -53,6 +57,17 @@ async function replay(rig: RollupRig, more: readonly string[] = []) {
   const said = stdout.trim().split("\n").filter((line) => line !== "")
     .map((line): Said => JSON.parse(line));
   return { code, said, stderr };
+}
+
+/** The same without the command's process. */
+async function prove(rig: RollupRig): Promise<Proof> {
+  const scratchDirectory = join(rig.folder, "proof");
+  const directory = join(scratchDirectory, randomUUID());
+  await mkdir(directory, { recursive: true });
+  await using target = await openDirectoryStore({ directory });
+  const work = { source: rig.store, target, scratchDirectory };
+  const made = await replayEvidence({ ...work, evidenceOnly: false, isKept: false, log: quietLog });
+  return await proveReplay({ ...work, replay: made });
 }
 
 const again = (message: SentMessage, id: string): SentMessage => ({
@@ -124,6 +139,30 @@ async function putSegment(
   await rig.store.put(evidenceKey(place, sha256), body);
 }
 
+/** A way to write a data file anew, again and again, from what it held at first: `FILE` in the statement. */
+async function openRewriter(rig: RollupRig, file: { readonly path: string } | undefined) {
+  const path = rig.store.localPath(dataFileKey(file?.path ?? "")) ?? "";
+  const original = await readFile(path);
+  return async (select: string): Promise<void> => {
+    await using database = await openDatabase({
+      memoryLimitBytes: 300_000_000,
+      threads: 1,
+      tempDirectory: "/nonexistent",
+      tempLimitBytes: 0,
+    });
+    await using connection = await database.connect();
+    await writeFile(`${path}.old`, original);
+    const keep = `FIELD_IDS {${(await fieldIdsOf(connection, `${path}.old`)).join(", ")}}`;
+    const from = `read_parquet('${path}.old')`;
+    await connection.run(
+      `COPY (${select.replaceAll("FILE", from)}) TO '${path}.new' (FORMAT parquet, ${keep})`,
+    );
+    await rename(`${path}.new`, path);
+    await rm(`${path}.old`);
+  };
+}
+
+const DAY_MS = 86_400_000;
 const COUNTS = "SELECT count(*) AS n, sum(hash(COLUMNS(*))::HUGEINT)::VARCHAR AS h FROM events";
 
 describe.runIf(canRunNats())("rollup replay", () => {
@@ -204,25 +243,7 @@ describe.runIf(canRunNats())("rollup replay", () => {
     await using rig = await openRollupRig();
     await fill(rig);
     const [file] = (await rig.snapshot()).files.values();
-    const path = rig.store.localPath(dataFileKey(file?.path ?? "")) ?? "";
-    await using database = await openDatabase({
-      memoryLimitBytes: 300_000_000,
-      threads: 1,
-      tempDirectory: "/nonexistent",
-      tempLimitBytes: 0,
-    });
-    await using connection = await database.connect();
-    const original = await readFile(path);
-    const keep = `FIELD_IDS {${(await fieldIdsOf(connection, path)).join(", ")}}`;
-    const write = async (select: string): Promise<void> => {
-      await writeFile(`${path}.old`, original);
-      const from = `read_parquet('${path}.old')`;
-      await connection.run(
-        `COPY (${select.replaceAll("FILE", from)}) TO '${path}.new' (FORMAT parquet, ${keep})`,
-      );
-      await rename(`${path}.new`, path);
-      await rm(`${path}.old`);
-    };
+    const write = await openRewriter(rig, file);
     await write(
       "SELECT * REPLACE (CASE WHEN idx = 7 THEN 'Other.' ELSE message END AS message) FROM FILE",
     );
@@ -237,27 +258,64 @@ describe.runIf(canRunNats())("rollup replay", () => {
     await write(
       "SELECT * FROM FILE UNION ALL SELECT * REPLACE (999 AS idx) FROM FILE WHERE idx = 7",
     );
-    expect((await replay(rig)).said[0]).toMatchObject({ extra: 1, changed: 0, missing: 0 });
+    expect((await prove(rig)).shards[0])
+      .toMatchObject({ verdict: "different", differences: { extra: 1, changed: 0, missing: 0 } });
     await write("SELECT * FROM FILE WHERE idx <> 7 OR seq <> 1");
-    const removed = await replay(rig);
-    expect(removed.code).toBe(4);
-    expect(removed.said[0]).toMatchObject({ verdict: "different", missing: 1, extra: 0 });
+    expect((await prove(rig)).shards[0])
+      .toMatchObject({ verdict: "different", differences: { missing: 1, extra: 0 } });
     await write("SELECT * REPLACE ('ffffffff' AS incarnation) FROM FILE");
     expect((await replay(rig)).code).toBe(4);
   });
 
-  test("says how many rows were removed since, where the log says that some were", async () => {
+  test("finds a row more missing than retention removed", async () => {
     await using rig = await openRollupRig();
     await fill(rig);
-    const table = openMaintainedTable({ store: rig.store, clock: systemClock, log: quietLog });
-    const [file] = (await table.refresh()).files.values();
+    await using context = await openMaintenanceContext({
+      store: rig.store,
+      scratchDirectory: join(rig.folder, "maintenance"),
+      clock: { ...systemClock, nowUs: () => systemClock.nowUs() + 400 * DAY_MS * 1000 },
+      log: quietLog,
+    });
+    // One file of rows of both shards.
+    expect(await compactTable(context)).toMatchObject({ filesAdded: 1 });
+    const rules = parseKeepRules({ "app/**": 30 * DAY_MS });
+    const { rowsRemoved } = await retainTable(context, { rules });
+    expect(rowsRemoved).toBeGreaterThan(50);
+    const reduced = await replay(rig);
+    expect(reduced.code, reduced.stderr).toBe(0);
+    expect(reduced.said).toMatchObject([
+      { verdict: "reduced", missing: rowsRemoved - 1, unexplained: 0, extra: 0, changed: 0 },
+      { verdict: "reduced", missing: 1, unexplained: 0 },
+    ]);
+    const { files } = await rig.snapshot();
+    const [file] = files.values();
     if (file === undefined) throw new Error("no file");
-    const work = { operation: "DELETE", isDataChange: true, added: [], detail: {} } as const;
-    await table.replace({ ...work, removed: [file] });
-    const { code, said } = await replay(rig);
-    expect(code).toBe(0);
-    expect(said[0]).toMatchObject({ verdict: "reduced", missing: file.rows, extra: 0, changed: 0 });
-    expect(said[1]).toMatchObject({ verdict: "equal" });
+    const write = await openRewriter(rig, file);
+    await write("SELECT * FROM FILE ORDER BY seq LIMIT (SELECT count(*) - 1 FROM FILE)");
+    const lost = await replay(rig);
+    expect(lost.code).toBe(4);
+    expect(lost.said[0]).toMatchObject({ verdict: "different", unexplained: 1, extra: 0 });
+    await write("SELECT * FROM FILE");
+    // Entries that say of more rows that they were removed, and not by which rules, or not how many.
+    const { table } = context;
+    const work = { operation: "DELETE", isDataChange: true, removed: [file], added: [] } as const;
+    await table.replace({ ...work, detail: { kind: "retain", rows: file.rows } });
+    expect(await prove(rig)).toMatchObject({
+      removed: rowsRemoved,
+      shards: [{ verdict: "different", differences: { unexplained: file.rows } }, {}],
+    });
+    const record = { kind: "retain", before: { "**": Date.now() + DAY_MS } };
+    const back = { added: [file], removed: [], notAfterMs: Number.MAX_SAFE_INTEGER, detail: {} };
+    await table.replace({ ...work, ...back });
+    await table.replace({ ...work, detail: { ...record, rows: file.rows - 1 } });
+    expect(await prove(rig)).toMatchObject({
+      missing: rowsRemoved + file.rows,
+      removed: rowsRemoved + file.rows - 1,
+      shards: [
+        { verdict: "different", differences: { unexplained: 0 } },
+        { verdict: "different", differences: { unexplained: 0 } },
+      ],
+    });
   });
 
   test("does not mind segments of roll-ups that came second", async () => {
@@ -321,50 +379,3 @@ async function fieldIdsOf(
   );
   return rows.map((row) => "entry" in row ? String(row.entry) : "");
 }
-
-describe.runIf(canRunNats())("rollup status", () => {
-  test("says how far each shard is, and how far behind", async () => {
-    await using rig = await openRollupRig();
-    const status = async () => {
-      const words = ["rollup", "status", "--nats", rig.server.url, "--rollup-shards", "2"];
-      const bucket = ["--store-url", `file://${join(rig.folder, "bucket")}`];
-      const result = await runProbity([...words, ...bucket, "--data", rig.folder]);
-      expect(result.code, result.stderr).toBe(0);
-      return result.stdout.trim().split("\n").map((line): object => JSON.parse(line));
-    };
-    expect(await status()).toMatchObject([
-      { shard: "0", committedSequence: null, lastSequence: 0, lagMessages: 0, worker: null },
-      { shard: "1", committedSequence: null, lastSequence: null, lagMessages: null },
-    ]);
-    await publishNumbers(rig, createBatchAgent("a"), [1, 2]);
-    await rig.once();
-    const agent = createBatchAgent("b");
-    await publishNumbers(rig, agent, [3]);
-    await publishNumbers(rig, agent, [4]);
-    const [first] = await status();
-    expect(first).toMatchObject({
-      committedSequence: 1,
-      lastSequence: 3,
-      lagMessages: 2,
-      isContinued: true,
-      agents: 1,
-      forks: [],
-    });
-    await deleteStream(rig.connection, streamOf("0"));
-    await makeStream(rig.connection);
-    await publishNumbers(rig, createBatchAgent("c"), [5]);
-    const [wiped] = await status();
-    expect(wiped).toMatchObject({ committedSequence: 1, lagMessages: 1, isContinued: false });
-  });
-
-  test("ends in 3 when there is no broker", async () => {
-    await using rig = await openRollupRig();
-    const { url } = rig.server;
-    await rig.server.stop();
-    const { code, stderr } = await runProbity([
-      ...["rollup", "status", "--nats", url, "--data", rig.folder],
-    ]);
-    expect(code).toBe(3);
-    expect(stderr).toContain("Cannot reach the broker");
-  });
-});

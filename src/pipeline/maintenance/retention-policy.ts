@@ -10,13 +10,16 @@ import { isTopic } from "../../event/topic.ts";
 import { identifierOf, literalOf } from "../../storage/sql-text.ts";
 import type { DataFile } from "../../storage/table.ts";
 
-export interface KeepRule {
+export interface KeepPattern {
   /** As it was given. */
   readonly pattern: string;
   /** The topic and all below it; undefined for all. */
   readonly topic: string | undefined;
   /** A host, or with `*` at the end all that begin so; undefined for all. */
   readonly host: string | undefined;
+}
+
+export interface KeepRule extends KeepPattern {
   readonly keepMs: number;
 }
 
@@ -38,10 +41,8 @@ export function parseKeepRules(keep: Readonly<Record<string, number>>): readonly
     throw new RangeError(`Cannot use ${entries.length} rules: more than ${KEEP_RULES_MAX}`);
   }
   const rules = entries.map(([pattern, keepMs]): KeepRule => {
-    const [, topicText = "", host] = /^([^@]+)(?:@([!-~]+))?$/.exec(pattern) ?? [];
-    const topic = topicText === "**" ? undefined : topicText.replace(/\/\*\*$/, "");
-    const isKnown = topicText !== "" && (topic === undefined || isTopic(topic));
-    if (!isKnown || host?.slice(0, -1).includes("*") === true) {
+    const parsed = parseKeepPattern(pattern);
+    if (parsed === undefined) {
       throw new RangeError(
         `Cannot keep ${JSON.stringify(pattern)}: expected ${KEEP_PATTERN_FORM}`,
       );
@@ -49,12 +50,23 @@ export function parseKeepRules(keep: Readonly<Record<string, number>>): readonly
     if (!(keepMs >= KEEP_MS_MIN)) {
       throw new RangeError(`Cannot keep ${JSON.stringify(pattern)} for less than a day`);
     }
-    return { pattern, topic, host, keepMs };
+    return { ...parsed, keepMs };
   });
-  return rules.toSorted((a, b) =>
-    lengthOf(b.topic) - lengthOf(a.topic) || lengthOf(b.host) - lengthOf(a.host) ||
-    b.keepMs - a.keepMs
-  );
+  return rules.toSorted((a, b) => byDecision(a, b) || b.keepMs - a.keepMs);
+}
+
+/** Undefined when it is of no form that we know. */
+export function parseKeepPattern(pattern: string): KeepPattern | undefined {
+  const [, topicText = "", host] = /^([^@]+)(?:@([!-~]+))?$/.exec(pattern) ?? [];
+  const topic = topicText === "**" ? undefined : topicText.replace(/\/\*\*$/, "");
+  const isKnown = topicText !== "" && (topic === undefined || isTopic(topic));
+  if (!isKnown || host?.slice(0, -1).includes("*") === true) return undefined;
+  return { pattern, topic, host };
+}
+
+/** Order in which patterns are asked: of the longer topic first, then of the longer host. */
+export function byDecision(a: KeepPattern, b: KeepPattern): number {
+  return lengthOf(b.topic) - lengthOf(a.topic) || lengthOf(b.host) - lengthOf(a.host);
 }
 
 /** Time up to which, exclusive, a rule's rows have gone: the start of a UTC day, or of a trial's. */
@@ -122,6 +134,26 @@ export function expiredFiles(
 
 /** SQL of the rows that stay, when all of the due rules leave. */
 export function keptRows(rules: readonly KeepRule[], due: readonly KeepRule[]): string {
+  return byRule(rules, { of: (rule) => String(!due.includes(rule)), otherwise: "true" });
+}
+
+/** SQL of the rows that happened and were stored before the cut-off of the pattern that decides on them. */
+export function rowsBefore(
+  cutoffs: readonly (KeepPattern & { readonly beforeMs: number })[],
+): string {
+  // As with a file's bounds, a time that is not there does not count.
+  const youngest = `epoch_us(greatest(${identifierOf("time")}, ${identifierOf("logged_at")}))`;
+  return byRule(cutoffs, {
+    of: ({ beforeMs }) => `coalesce(${youngest} < ${beforeMs * 1000}, true)`,
+    otherwise: "false",
+  });
+}
+
+/** SQL of what the first pattern that a row has says of it. */
+function byRule<T extends KeepPattern>(
+  rules: readonly T[],
+  { of, otherwise }: { readonly of: (rule: T) => string; readonly otherwise: string },
+): string {
   const topic = identifierOf("topic");
   const host = identifierOf("host");
   const cases = rules.map((rule) => {
@@ -138,9 +170,9 @@ export function keptRows(rules: readonly KeepRule[], due: readonly KeepRule[]): 
       ]),
     ];
     const condition = conditions.length === 0 ? "true" : conditions.join(" AND ");
-    return `WHEN ${condition} THEN ${!due.includes(rule)}`;
+    return `WHEN ${condition} THEN ${of(rule)}`;
   });
-  return cases.length === 0 ? "true" : `(CASE ${cases.join(" ")} ELSE true END)`;
+  return cases.length === 0 ? otherwise : `(CASE ${cases.join(" ")} ELSE ${otherwise} END)`;
 }
 
 function lengthOf(text: string | undefined): number {

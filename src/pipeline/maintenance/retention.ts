@@ -17,13 +17,14 @@ import {
   keptRows,
   type SettledRun,
 } from "./retention-policy.ts";
+import { encodeRemoval } from "./removal-record.ts";
 import { DamagedFileError, discardFile, fetchSources, rewriteFiles } from "./rewrite-files.ts";
+import { requireStoreClock } from "./store-clock.ts";
 
 /** Files taken out by one commit. */
 export const FILES_PER_COMMIT_MAX = 1_000;
 /** A run leaves the rest to the next when others changed its files so often. */
 export const RETENTION_CONFLICTS_MAX = 16;
-import { requireStoreClock } from "./store-clock.ts";
 
 export interface RetainOptions {
   readonly rules: readonly KeepRule[];
@@ -83,7 +84,8 @@ export async function retainTable(
   const { rules, settled, signal } = options;
   const { dayMs } = context;
   const nowMs = nowMsOf(context);
-  const run = new RetentionRun(context, options);
+  const cutoffs = rules.map((rule) => ({ ...rule, beforeMs: cutoffMs(rule, nowMs, { dayMs }) }));
+  const run = new RetentionRun(context, { ...options, nowMs, cutoffs });
   let isClockProven = false;
   while (run.conflicts <= RETENTION_CONFLICTS_MAX) {
     const { files } = await readTable(context, signal);
@@ -94,13 +96,13 @@ export async function retainTable(
     run.filesHeld = expired.filter(({ file }) => isFileHeld(file, holds)).length;
     const whole = free.filter(({ isWhole }) => isWhole).slice(0, FILES_PER_COMMIT_MAX);
     const [part] = free;
-    if (part === undefined) return run.summary(rules, nowMs);
+    if (part === undefined) return run.summary();
     if (!isClockProven) await requireStoreClock(context, signal);
     isClockProven = true;
     if (whole.length > 0) await run.remove(whole.map(({ file }) => file));
     else await run.rewrite(part);
   }
-  return run.summary(rules, nowMs);
+  return run.summary();
 }
 
 /** What stays of a file; undefined when nothing does. */
@@ -109,9 +111,14 @@ interface RewrittenFile {
   readonly notAfterMs: number;
 }
 
+interface RunOptions extends RetainOptions {
+  readonly nowMs: number;
+  readonly cutoffs: readonly (KeepRule & { readonly beforeMs: number })[];
+}
+
 class RetentionRun {
   readonly #context: MaintenanceContext;
-  readonly #options: RetainOptions;
+  readonly #options: RunOptions;
   /** Paths that were looked at and stay, and those that were made. */
   readonly #done = new Set<string>();
   readonly #damaged = new Set<string>();
@@ -122,7 +129,7 @@ class RetentionRun {
   filesHeld = 0;
   conflicts = 0;
 
-  constructor(context: MaintenanceContext, options: RetainOptions) {
+  constructor(context: MaintenanceContext, options: RunOptions) {
     this.#context = context;
     this.#options = options;
   }
@@ -131,11 +138,11 @@ class RetentionRun {
     return this.#done.has(path);
   }
 
-  summary(rules: readonly KeepRule[], nowMs: number): RetentionSummary {
+  summary(): RetentionSummary {
     const isSettled = this.filesHeld === 0 && this.#damaged.size === 0 &&
       this.conflicts <= RETENTION_CONFLICTS_MAX;
-    const { dayMs } = this.#context;
-    const settled = rules.map((rule) => [rule.pattern, cutoffMs(rule, nowMs, { dayMs })] as const);
+    const { nowMs } = this.#options;
+    const settled = this.#options.cutoffs.map(({ pattern, beforeMs }) => [pattern, beforeMs]);
     return {
       filesRemoved: this.#filesRemoved,
       filesRewritten: this.#filesRewritten,
@@ -198,18 +205,15 @@ class RetentionRun {
     { added, notAfterMs }: Partial<RewrittenFile> = {},
   ): Promise<boolean> {
     const { table } = this.#context;
-    const { rules, signal } = this.#options;
+    const { cutoffs, signal } = this.#options;
+    const rows = removed.reduce((sum, file) => sum + file.rows, 0) - (added?.rows ?? 0);
     const result = await table.replace({
       operation: "DELETE",
       isDataChange: true,
       removed,
       added: added === undefined ? [] : [added],
       ...(notAfterMs === undefined ? {} : { notAfterMs }),
-      detail: {
-        kind: "retain",
-        rows: removed.reduce((sum, { rows }) => sum + rows, 0) - (added?.rows ?? 0),
-        keep: Object.fromEntries(rules.map(({ pattern, keepMs }) => [pattern, keepMs])),
-      },
+      detail: encodeRemoval({ rows, rules: cutoffs }),
       confirm: async () => {
         const holds = await readHolds(this.#context, signal);
         return !removed.some((file) => isFileHeld(file, holds));

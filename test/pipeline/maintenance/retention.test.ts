@@ -3,7 +3,10 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { compactTable } from "../../../src/pipeline/maintenance/compaction.ts";
 import type { MaintenanceContext } from "../../../src/pipeline/maintenance/context.ts";
 import { findExpired, retainTable } from "../../../src/pipeline/maintenance/retention.ts";
+import { parseRemoval, removableRows } from "../../../src/pipeline/maintenance/removal-record.ts";
 import { parseKeepRules } from "../../../src/pipeline/maintenance/retention-policy.ts";
+import type { TableSnapshot } from "../../../src/storage/table.ts";
+import { readLogEvidence } from "../../../src/storage/evidence-list.ts";
 import { dataFileKey } from "../../../src/storage/layout.ts";
 import type { ObjectStore } from "../../../src/storage/object-store.ts";
 import { clockAt, type DataTable, openDataTable } from "../../support/data-table.ts";
@@ -71,6 +74,37 @@ describe("retention", () => {
       .toMatchObject({ filesRemoved: 0, filesRewritten: 0, rowsRemoved: 0 });
     expect(await retainTable(context, { rules: RULES })).toMatchObject({ rowsRemoved: 0 });
     expect((await data.snapshot()).version).toBe(version);
+  });
+
+  test("says in the log what it took, so that it can be told from what was lost", async () => {
+    const all = await data.snapshot();
+    await retainTable(context, { rules: RULES });
+    const { version } = await data.snapshot();
+    const { removals } = await readLogEvidence(data.store, { upTo: version });
+    const records = removals.flatMap((each) => parseRemoval(each) ?? []);
+    expect(records.map(({ rows }) => rows)).toEqual([12, 2]);
+    const count = (of: TableSnapshot) =>
+      data.query(`SELECT count(*) AS n FROM events WHERE ${removableRows(records)}`, of);
+    expect(await count(all)).toEqual([{ n: 14 }]);
+    expect(await count(await data.snapshot())).toEqual([{ n: 0 }]);
+    const earlier = records.map((each) => ({
+      ...each,
+      cutoffs: each.cutoffs.map((cutoff) => ({ ...cutoff, beforeMs: cutoff.beforeMs - DAY })),
+    }));
+    expect(removableRows([...records, ...earlier])).toBe(removableRows(records));
+    expect(removableRows([])).toBe("false");
+  });
+
+  test.each([
+    undefined,
+    { kind: "compact" },
+    { kind: "retain", rows: 1, keep: { "**": DAY } },
+    { kind: "retain", rows: 1, before: { "*": 1 } },
+    { kind: "retain", rows: 1, before: { "**": "2026-03-01" } },
+    { kind: "retain", rows: 1, before: { "**": 1e16 } },
+    { kind: "retain", rows: -1, before: { "**": 1 } },
+  ])("explains nothing by a record that is not whole: %j", (detail) => {
+    expect(parseRemoval(detail)).toBeUndefined();
   });
 
   test("says beforehand what it would remove, and does nothing then", async () => {

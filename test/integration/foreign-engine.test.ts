@@ -11,6 +11,7 @@ import { CHECKPOINT_VERSIONS_MIN } from "../../src/storage/delta-checkpoint-writ
 import { checkpointKey, TABLE_PREFIX } from "../../src/storage/layout.ts";
 import { createBatchAgent, NOON_US, numberedEvent, publishAll } from "../support/batches.ts";
 import { missingCephGateway, openCephGateway } from "../support/ceph-gateway.ts";
+import { openDataTable } from "../support/data-table.ts";
 import { askForeignEngine, type ForeignRow } from "../support/foreign-engine.ts";
 import { canRunNats } from "../support/nats-server.ts";
 import { openStoreAt } from "../support/real-stores.ts";
@@ -89,6 +90,16 @@ describe.runIf(canRunNats())("another engine", () => {
     expect(await rig.store.head(checkpointKey(checkpoint ?? 0))).toBeDefined();
     expect(await countAt(undefined)).toBe(ROUNDS * EVENTS);
     expect(await countAt(version)).toBe(ROUNDS * EVENTS);
+  });
+
+  it("reads nulls where older files lack a column", async () => {
+    await using data = await openDataTable();
+    await data.addRound({ rows: 5, start: "2026-03-01T10:00:00Z", without: ["message", "pid"] });
+    await data.addRound({ rows: 7, start: "2026-03-01T11:00:00Z" });
+    const folder = data.store.localPath(TABLE_PREFIX.slice(0, -1)) ?? "";
+    const sql = "SELECT count() AS n, count(message) AS messages, sum(pid) AS pids FROM {table}";
+    expect(await askForeignEngine({ folder }, { sql }))
+      .toEqual([{ n: 12, messages: 7, pids: 7 * 2_000_000 + 21 }]);
   });
 
   const missing = missingCephGateway();

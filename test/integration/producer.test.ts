@@ -5,7 +5,13 @@ import { openProducer, type OpenProducerOptions } from "../../src/producer/open-
 import type { Producer, RingPositions } from "../../src/producer/producer.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
-import { connectNats, createNatsKey, type NatsConnection } from "../../src/runtime/nats.ts";
+import { streamOf } from "../../src/event/wire.ts";
+import {
+  connectNats,
+  createNatsKey,
+  type NatsConnection,
+  openStream,
+} from "../../src/runtime/nats.ts";
 import { producerPermissions } from "../../src/producer/publisher.ts";
 import { ensureAgentName } from "../../src/producer/spool-identity.ts";
 import { canRunNats, type NatsServer, openNatsServer } from "../support/nats-server.ts";
@@ -90,6 +96,37 @@ describe.runIf(canRunNats())("a producer", () => {
     expect(batchesResent).toBe(0);
     const mine = rollUp.accepted.filter(({ header }) => header.agent === producer.agent);
     expect(new Set(mine.map(({ header }) => header.host))).toEqual(new Set(["web-1"]));
+  });
+
+  it("keeps in its spool what a full stream refuses, until there is room", async () => {
+    const streamBytesMax = 100_000;
+    const small = await createRollUpStandIn(connection, "1", { streamBytesMax });
+    const warnings: string[] = [];
+    const warned = createLog({ level: "warn", write: (line) => warnings.push(line) });
+    await using producer = await open({ shard: "1", log: warned });
+    for (let number = 1; number <= 20; number++) {
+      // About 10 kB each when compressed.
+      const noise = Buffer.from(crypto.getRandomValues(new Uint8Array(10_000))).toString("hex");
+      const timeUs = Date.now() * 1000;
+      const detail = { number, noise };
+      producer.append(
+        lineFields({ timeUs, topic: "app/test", severity: "info", detail }),
+        timeUs,
+      );
+      await producer.flush();
+    }
+    await until(() => warnings.some((line) => line.includes("maximum bytes exceeded")));
+    const full = await openStream(connection, streamOf("1"));
+    expect(full?.firstSequence).toBe(1);
+    expect(full?.sizeBytes).toBeLessThanOrEqual(streamBytesMax);
+    const { batchesPublished, spoolBatches } = producer.counters();
+    expect(batchesPublished).toBe(full?.messages);
+    expect(batchesPublished).toBeLessThan(10);
+    expect(spoolBatches).toBe(20);
+    await settle(producer, small, true);
+    expect(numbersOf(await small.lines(producer.agent))).toEqual(range(20));
+    expect(small).toMatchObject({ gaps: [], duplicates: 0 });
+    expect(producer.counters()).toMatchObject({ batchesResent: 0, eventsLost: 0 });
   });
 
   it("tells of marks only once they are on disk, also of marks alone", async () => {

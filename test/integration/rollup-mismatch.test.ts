@@ -1,7 +1,10 @@
+import { jetstreamManager } from "@nats-io/jetstream";
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { streamOf } from "../../src/event/wire.ts";
 import { StreamMismatchError } from "../../src/pipeline/stream-start.ts";
+import { readMessage } from "../../src/runtime/nats.ts";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import { createBatchAgent, numberedEvent, publishAll } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
@@ -9,6 +12,7 @@ import {
   isConnected,
   openRollupRig,
   publishNumbers,
+  range,
   type RollupRig,
   until,
   watermarkOf,
@@ -130,5 +134,40 @@ describe.runIf(canRunNats())("stream and bucket that do not belong together:", (
     await publishNumbers(rig, agent, [1]);
     await rig.once();
     expect(await rig.numbers()).toEqual([0, 1]);
+  });
+
+  test("a copy of the stream that took its place doubles nothing, and what it lacks is sent again", async () => {
+    await using rig = await openRollupRig();
+    const agent = createBatchAgent("a");
+    const batches = await Promise.all(
+      range(0, 7).map((each) => agent.batch([numberedEvent(each)])),
+    );
+    const { streams } = await jetstreamManager(rig.connection);
+    const copied = async (name: string, count: number) => {
+      await until(async () => (await streams.info(name)).state.messages === count);
+    };
+    await streams.add({ name: "COPY", sources: [{ name: streamOf("0") }] });
+    await publishAll(rig.connection, batches.slice(0, 4));
+    await copied("COPY", 4);
+    await rig.once();
+    await publishAll(rig.connection, batches.slice(4, 6));
+    await copied("COPY", 6);
+    // One that is in the table, and the last, which is not.
+    for (const missing of [3, 6]) await streams.deleteMessage("COPY", missing);
+    const { config: copy } = await streams.info("COPY");
+    await streams.update("COPY", { ...copy, sources: [] });
+    const { config } = await streams.info(streamOf("0"));
+    await streams.delete(streamOf("0"));
+    await streams.add({ ...config, sources: [{ name: "COPY" }] });
+    await copied(streamOf("0"), 4);
+    const first = await readMessage(rig.connection, { stream: streamOf("0"), sequence: 1 });
+    expect(first?.headers.get("Nats-Stream-Source")).toContain("COPY");
+    expect(await rig.once()).toMatchObject({ commits: 1, messages: 4, rows: 1 });
+    expect(await rig.numbers()).toEqual([0, 1, 2, 3, 4]);
+    expect(await watermarkOf(rig, "a")).toMatchObject({ number: 5, sequence: 4 });
+    await publishAll(rig.connection, batches.slice(4));
+    await rig.once();
+    expect(await rig.numbers()).toEqual(range(0, 7));
+    expect(await rig.query("SELECT count(*) AS n FROM events")).toEqual([{ n: 7 }]);
   });
 });

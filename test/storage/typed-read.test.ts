@@ -130,6 +130,14 @@ test("what a message says stands in its rows, whatever the line claims", async (
   });
 });
 
+test("fields that are not known are passed over", async () => {
+  const newer = { topic: "app/x", colour: "red", shape: { sides: [3] }, "": 1, detail: { a: 1 } };
+  const [row = {}, ...more] = await read([{ message: placed(1), text: lineOf(0, newer) }]);
+  expect(row).toMatchObject({ topic: "app/x", detail: '{"a":1}' });
+  expect(Object.keys(row)).toEqual(COLUMNS.map(({ name }) => name));
+  expect(more).toEqual([]);
+});
+
 describe("a line's time", () => {
   const timeOf = async (time: string | undefined, detail?: unknown) => {
     const line = JSON.stringify({ idx: 0, time, detail });

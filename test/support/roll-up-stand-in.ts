@@ -22,6 +22,7 @@ import {
   deleteStream,
   ensureBucket,
   ensureStream,
+  type EnsureStreamOptions,
   type NatsConnection,
   purgeStream,
 } from "../../src/runtime/nats.ts";
@@ -48,12 +49,14 @@ export interface RollUpStandIn {
 export async function createRollUpStandIn(
   connection: NatsConnection,
   shard: string,
+  limits: Pick<EnsureStreamOptions, "streamBytesMax"> = {},
 ): Promise<RollUpStandIn> {
   const stream = streamOf(shard);
   const config = {
     name: stream,
     subjects: [`audit.${shard}.*`],
     messageBytesMax: MESSAGE_BYTES_MAX,
+    ...limits,
   };
   await ensureStream(connection, config);
   await ensureBucket(connection, WATERMARK_BUCKET);

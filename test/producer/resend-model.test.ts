@@ -221,16 +221,25 @@ function runSetBack({ before, commits, after }: SetBackRun, rules: SenderRules):
 }
 
 const honest = operations;
-const adopted = fc.array(
-  fc.oneof(
-    { weight: 6, arbitrary: operation },
-    {
-      weight: 1,
-      arbitrary: fc.record({ kind: fc.constant("adopt" as const), steps: fc.nat({ max: 8 }) }),
-    },
-  ),
-  { maxLength: 80 },
-);
+/** A batch that comes damaged, and two behind it. */
+const HOLE: readonly Operation[] = [
+  { kind: "connect", isOn: true },
+  { kind: "step", times: 40 },
+  { kind: "append" },
+  { kind: "append" },
+  { kind: "append" },
+  { kind: "fault", delivery: "damaged" },
+  { kind: "step", times: 2 },
+  { kind: "round", isPurging: false },
+];
+const fewer = fc.array(operation, { maxLength: 20 });
+const adopted: fc.Arbitrary<readonly Operation[]> = fc.array(
+  fc.tuple(fewer, fc.nat({ max: 4 }), fewer).map(([before, steps, after]): Operation[] => [
+    ...[...before, ...HOLE, { kind: "adopt" as const, steps }],
+    ...[{ kind: "round" as const, isPurging: false }, ...after],
+  ]),
+  { minLength: 1, maxLength: 3 },
+).map((parts) => parts.flat());
 const cloned: fc.Arbitrary<CloneRun> = fc.record({
   before: operations,
   both: fc.array(fc.tuple(fc.boolean(), operation), { maxLength: 80 }),

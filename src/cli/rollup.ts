@@ -153,13 +153,14 @@ async function optionsOf(invocation: RollupInvocation, store: ObjectStore) {
  * How long a day is to maintenance, and up to which age the roll-up takes objects into a commit, where that follows from
  * it: half of the grace, since nothing of a trial is 24 h old.
  */
-function daysOf({ environment, settings: { maintenance } }: RollupInvocation) {
+function daysOf({ environment, settings: { maintenance }, log }: RollupInvocation) {
   const text = environment[DAY_VARIABLE];
   if (text === undefined) return { dayMs: DAY_MS, reuseAgeMaxMs: undefined };
   const dayMs = duration.parse(text) ?? 0;
   if (dayMs < DAY_MS_LEAST || dayMs > DAY_MS) {
     throw usageError(`Cannot use ${DAY_VARIABLE}: it is "${text}", not a duration of 1s to 24h`);
   }
+  log.warn("a day of maintenance is short, which is for trials only", { day: text });
   return { dayMs, reuseAgeMaxMs: maintenance.graceMs / DAY_MS * dayMs / 2 };
 }
 

@@ -5,7 +5,7 @@
  * Invariant: what {@link encodeHeaders} writes, {@link parseHeaders} reads back; headers that do not parse are
  * reported as text, never thrown.
  */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 
 /** Largest message with headers, in bytes; checked before a batch is numbered. */
 export const MESSAGE_BYTES_MAX = 1_000_000;
@@ -142,7 +142,7 @@ export function isGivenUp(header: Pick<BatchHeader, "void">): boolean {
 
 /** SHA-256, lower-case hex. */
 export function digestOf(payload: Uint8Array): string {
-  return createHash("sha256").update(payload).digest("hex");
+  return hash("sha256", payload, "hex");
 }
 
 /**
@@ -154,11 +154,12 @@ export function messageDigestOf(message: {
   readonly headers: ReadonlyMap<string, string>;
   readonly payload: Uint8Array;
 }): string {
-  const hash = createHash("sha256").update(message.subject).update("\n");
+  // One text: handing over each line by itself takes longer than hashing it.
+  let text = `${message.subject}\n`;
   for (const [name, value] of [...message.headers].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    hash.update(`${name}: ${value}\n`);
+    text += `${name}: ${value}\n`;
   }
-  return hash.update("\n").update(message.payload).digest("hex");
+  return createHash("sha256").update(`${text}\n`).update(message.payload).digest("hex");
 }
 
 /** Headers of a message, all but `Nats-Msg-Id` and `Nats-Expected-Last-Subject-Sequence`, which its sending decides. */

@@ -33,11 +33,23 @@ export function deltaSchema(columns: readonly Column[] = COLUMNS): string {
   return JSON.stringify({ type: "struct", fields: columns.map(fieldOf) });
 }
 
+export type SchemaOrder = "same" | "older" | "newer" | "different";
+
 /**
  * How the table's schema stands to ours: `same`, `older` (ours has further columns at the end), `newer` (the table has)
  * or `different`, which no version of the software may write to.
  */
-export function compareSchema(schemaString: string): "same" | "older" | "newer" | "different" {
+export function compareSchema(schemaString: string): SchemaOrder {
+  // It is asked at every commit, and the answer is the same until the table's schema is another.
+  if (compared?.schemaString !== schemaString) {
+    compared = { schemaString, order: orderOf(schemaString) };
+  }
+  return compared.order;
+}
+
+let compared: { readonly schemaString: string; readonly order: SchemaOrder } | undefined;
+
+function orderOf(schemaString: string): SchemaOrder {
   const theirs = columnKeysOf(schemaString);
   const ours = columnKeysOf(deltaSchema());
   if (theirs === undefined || ours === undefined) return "different";

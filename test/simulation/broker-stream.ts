@@ -33,6 +33,7 @@ export class SimulatedStream {
   readonly createdAtUs: number;
   readonly messages = new Map<number, StoredMessage>();
   lastSequence = 0;
+  bytes = 0;
   /** Its sequences may mean something else than they did. */
   hasLostTail = false;
   /** What the newest message took the place of. */
@@ -68,11 +69,17 @@ export class SimulatedStream {
 
   append({ subject, headers, data, atUs }: Publishing): StoredMessage {
     this.replaced = this.settings.max_msgs_per_subject === 1 ? this.lastOf(subject) : undefined;
-    if (this.replaced !== undefined) this.messages.delete(this.replaced.sequence);
+    if (this.replaced !== undefined) this.remove(this.replaced.sequence);
     this.lastSequence += 1;
     const stored = { sequence: this.lastSequence, subject, headers, data, atUs };
     this.messages.set(stored.sequence, stored);
+    this.bytes += data.length;
     return stored;
+  }
+
+  remove(sequence: number): void {
+    this.bytes -= this.messages.get(sequence)?.data.length ?? 0;
+    this.messages.delete(sequence);
   }
 
   lastOf(subject: string): StoredMessage | undefined {
@@ -104,7 +111,7 @@ export class SimulatedStream {
   purge(before: number): number {
     const sizeBefore = this.messages.size;
     for (const sequence of this.messages.keys()) {
-      if (sequence < before) this.messages.delete(sequence);
+      if (sequence < before) this.remove(sequence);
     }
     return sizeBefore - this.messages.size;
   }
@@ -114,7 +121,7 @@ export class SimulatedStream {
     this.hasLostTail = true;
     this.lastSequence = Math.max(0, this.lastSequence - count);
     for (const sequence of this.messages.keys()) {
-      if (sequence > this.lastSequence) this.messages.delete(sequence);
+      if (sequence > this.lastSequence) this.remove(sequence);
     }
     if (!options.forgetsIds) return;
     for (const [id, { sequence }] of this.#ids) {

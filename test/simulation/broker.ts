@@ -232,8 +232,7 @@ function pullOf(request: Request): PullRequest {
 }
 
 function infoOf(stream: SimulatedStream): unknown {
-  const { settings, created, messages, firstSequence, lastSequence } = stream;
-  const bytes = [...messages.values()].reduce((sum, { data }) => sum + data.length, 0);
+  const { settings, created, messages, bytes, firstSequence, lastSequence } = stream;
   return {
     config: settings,
     created,

@@ -133,7 +133,7 @@ export class MishapMaker {
     const { random } = this.#options;
     const sequences = [...stream.messages.keys()].slice(0, -1);
     const sequence = sequences[random.between(0, sequences.length - 1)];
-    if (sequence !== undefined) stream.messages.delete(sequence);
+    if (sequence !== undefined) stream.remove(sequence);
   }
 
   /** The same message once more, behind all others. */

@@ -47,7 +47,7 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
   },
   "node:sqlite": { file: FILES, names: ["DatabaseSync"] },
   "node:crypto": { file: CHANCE, names: ["randomBytes", "randomUUID"] },
-  "node:zlib": { file: CHANCE, names: ["zstdCompress", "zstdDecompress"] },
+  "node:zlib": { file: CHANCE, names: ["zstdCompress", "zstdCompressSync", "zstdDecompress"] },
   "node:timers/promises": { file: CHANCE, names: ["setTimeout"] },
   "@nats-io/transport-node": { file: "./broker-connection.ts", names: ["connect"] },
   "@aws-sdk/client-s3": {

@@ -18,7 +18,7 @@ const RECEIPT_BYTES = 32;
 const RECEIPT_RELEASED = 2;
 
 export class SpoolWatch {
-  batches: ReadonlyMap<number, DurableBatch> = new Map();
+  batches = new Map<number, DurableBatch>();
   /** Messages of all events that ever were durable. */
   readonly durable = new Set<string>();
   released = 0;
@@ -42,9 +42,10 @@ export class SpoolWatch {
 
   /** What it knows of the disk now, to be given back when the disk is set back. */
   copy(): () => void {
-    const { batches, released } = this;
+    const { released } = this;
+    const batches = new Map(this.batches);
     return () => {
-      this.batches = batches;
+      this.batches = new Map(batches);
       this.released = released;
       this.#read.clear();
     };
@@ -55,16 +56,16 @@ export class SpoolWatch {
     // A file that was cut back is read again from its beginning: a batch is known by its number.
     const isShorter = from > node.length;
     const fresh = node.bytes.subarray(isShorter ? FILE_MAGIC.length : from);
-    const { records, goodBytes } = scanFile(Buffer.concat([FILE_MAGIC, fresh]));
-    this.#read.set(path, (isShorter ? FILE_MAGIC.length : from) + goodBytes - FILE_MAGIC.length);
     const file = Buffer.concat([FILE_MAGIC, fresh]);
+    const { records, goodBytes } = scanFile(file);
+    this.#read.set(path, (isShorter ? FILE_MAGIC.length : from) + goodBytes - FILE_MAGIC.length);
     for (const { record, payloadAt, payloadBytes } of records) {
       if (record.kind !== "batch") continue;
       const { ordinal, digest } = record;
       const events = linesOfFrame(file.subarray(payloadAt, payloadAt + payloadBytes))
         .map((line): string => JSON.parse(line).message);
       for (const event of events) this.durable.add(event);
-      this.batches = new Map(this.batches).set(ordinal, { ordinal, digest, events });
+      this.batches.set(ordinal, { ordinal, digest, events });
     }
   }
 

@@ -6,7 +6,7 @@
 import { errors, type Msg, type MsgHdrs, type NatsConnection } from "@nats-io/transport-node";
 import type { Answer, Delivery, SimulatedBroker } from "./broker.ts";
 import type { Timer } from "./simulated-time.ts";
-import { type Life, lifeAt, never, stage } from "./stage.ts";
+import { afterIn, type Life, lifeAt, never, stage } from "./stage.ts";
 
 /** The broker, and whether it can be reached. */
 export class AddressedBroker {
@@ -60,6 +60,8 @@ export function connect(
 
 const TRAVEL_US = 3_000;
 const TIMEOUT_MS = 5_000;
+/** Who sends has heard an answer at most so long before, µs, unless it waited for something else. */
+const LOOK_US = 4 * TRAVEL_US;
 /** A request that nobody waits for any more arrives within so long, µs. */
 const LATE_US = 40_000_000;
 
@@ -153,7 +155,7 @@ class SimulatedConnection {
       stage().broker.server.handle({
         subject,
         headers: options.headers,
-        sentAtUs: stage().time.nowUs,
+        lookedAtUs: stage().time.nowUs,
         data,
         reply: options.reply ?? "",
         deliver: (to, delivery) => this.#deliver(to, delivery),
@@ -169,27 +171,28 @@ class SimulatedConnection {
     const sent = subject.startsWith("audit.") && random.chance(faults.payloadDamaged)
       ? damaged(data)
       : data;
-    const sentAtUs = time.nowUs;
+    const lookedAtUs = this.#life.machine.lookedAtUs(LOOK_US);
     const isLost = random.chance(faults.requestLost);
     const isLate = random.chance(faults.requestLate);
     const isAnswerLost = random.chance(faults.answerLost);
     return new Promise((resolve, reject) => {
-      const limit: Timer = time.after(
+      const limit: Timer = afterIn(
+        this.#life,
         (options.timeout ?? TIMEOUT_MS) * 1000,
-        () => this.#life.isAlive() && reject(new errors.TimeoutError()),
+        () => reject(new errors.TimeoutError()),
       );
       const arrive = (): void => {
         const answer = stage().broker.server.handle({
           subject,
           headers: options.headers,
-          sentAtUs,
+          lookedAtUs,
           data: sent,
           reply: "",
           deliver: () => undefined,
         });
         if (answer.kind === "silence" || isAnswerLost || isLate) return;
-        time.after(random.next() * TRAVEL_US, () => {
-          if (!this.#life.isAlive() || !stage().broker.isUp) return;
+        afterIn(this.#life, random.next() * TRAVEL_US, () => {
+          if (!stage().broker.isUp) return;
           limit.cancel();
           settle(answer, { subject, resolve, reject });
         });
@@ -211,11 +214,11 @@ class SimulatedConnection {
   }
 
   #deliver(to: string, delivery: Delivery): void {
-    const { time, random } = stage();
+    const { random } = stage();
     // In order: each takes the same time but for what the reader's own turn takes.
-    time.after(1 + random.next(), () => {
+    afterIn(this.#life, 1 + random.next(), () => {
       const callback = this.#callbacks.get(to.slice(0, to.lastIndexOf(".")));
-      if (!this.#life.isAlive() || !stage().broker.isUp) return;
+      if (!stage().broker.isUp) return;
       callback?.(null, messageOf(delivery));
     });
   }

@@ -108,6 +108,12 @@ export class SimulatedStream {
     return count;
   }
 
+  /** The first sequence that was stored at a time or later; the one after the last when there is none. */
+  firstSince(atUs: number): number {
+    for (const message of this.messages.values()) if (message.atUs >= atUs) return message.sequence;
+    return this.lastSequence + 1;
+  }
+
   purge(before: number): number {
     const sizeBefore = this.messages.size;
     for (const sequence of this.messages.keys()) {

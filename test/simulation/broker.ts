@@ -16,7 +16,8 @@ export interface Request {
   readonly subject: string;
   readonly headers: MsgHdrs | undefined;
   readonly data: Uint8Array;
-  readonly sentAtUs: number;
+  /** Since when its sender may know nothing of the broker. */
+  readonly lookedAtUs: number;
   /** Where an answer goes; "" for nowhere. */
   readonly reply: string;
   /** Gives a reader what it pulls. */
@@ -43,7 +44,7 @@ export interface BrokerListener {
     message: StoredMessage,
     replaced: StoredMessage | undefined,
   ): void;
-  purged(stream: SimulatedStream, beforeSequence: number, sentAtUs: number): void;
+  purged(stream: SimulatedStream, beforeSequence: number, lookedAtUs: number): void;
 }
 
 const SILENCE: Answer = { kind: "silence" };
@@ -129,7 +130,7 @@ export class SimulatedBroker {
         return success({ success: true });
       case "PURGE": {
         const before = Number(body["seq"] ?? stream.lastSequence + 1);
-        this.listener.purged(stream, before, request.sentAtUs);
+        this.listener.purged(stream, before, request.lookedAtUs);
         return success({ success: true, purged: stream.purge(before) });
       }
       case "MSG":
@@ -179,7 +180,10 @@ export class SimulatedBroker {
     if (stream === undefined) return isNext ? SILENCE : failure(404, 10059, "stream not found");
     if (verb === "CREATE") {
       const config = bodyOf(request)["config"];
-      const from = Number(fieldOf(config, "opt_start_seq") ?? 1);
+      const startTime = fieldOf(config, "opt_start_time");
+      const from = typeof startTime === "string"
+        ? stream.firstSince(Date.parse(startTime) * 1000)
+        : Number(fieldOf(config, "opt_start_seq") ?? 1);
       const filter = String(fieldOf(config, "filter_subject") ?? ">");
       this.#consumers.set(key, new Consumer({ stream, name, from, filter }));
       return success({
@@ -188,6 +192,7 @@ export class SimulatedBroker {
         config,
         created: stream.created,
         num_pending: stream.countFrom(from, filter),
+        delivered: { consumer_seq: 0, stream_seq: from - 1 },
       });
     }
     const consumer = this.#consumers.get(key);

@@ -24,6 +24,9 @@ export class SimulatedBucket {
   /** Told of every object that was put, once it stands there. */
   onPut: (key: string, body: Uint8Array) => void = () => undefined;
 
+  /** Told of every object that goes. */
+  onDelete: (key: string) => void = () => undefined;
+
   /** The object as it was then. */
   at(key: string, atUs: number = Infinity): ObjectVersion | undefined {
     const version = this.#objects.get(key)?.findLast((each) => each.atUs <= atUs);
@@ -55,7 +58,9 @@ export class SimulatedBucket {
   }
 
   delete(key: string, atUs: number): void {
-    if (this.at(key) !== undefined) this.#add(key, { atUs, body: undefined, etag: "" });
+    if (this.at(key) === undefined) return;
+    this.#add(key, { atUs, body: undefined, etag: "" });
+    this.onDelete(key);
   }
 
   #add(key: string, version: ObjectVersion): void {

@@ -50,6 +50,9 @@ export interface Mishaps {
   /** The disk of an agent is as it was some time before. */
   diskRestored: number;
   storeDown: number;
+  /** A process stands still, and goes on as if nothing were. */
+  processFrozen: number;
+  keeperKilled: number;
 }
 
 const NO_FAULTS: Faults = {
@@ -103,6 +106,8 @@ const MOST_OFTEN: Mishaps = {
   diskFull: 30,
   diskRestored: 25,
   storeDown: 25,
+  processFrozen: 8,
+  keeperKilled: 12,
 };
 
 /** How likely a kind is part of a seed's mixture. */

@@ -8,7 +8,7 @@ import * as real from "node:fs/promises";
 import { DatabaseSync as RealDatabase } from "node:sqlite";
 import { Readable } from "node:stream";
 import { type Disk, DiskError, type FileNode } from "./disk.ts";
-import { type Life, lifeAt, never, stage } from "./stage.ts";
+import { afterIn, type Life, lifeAt, never, stage } from "./stage.ts";
 
 interface Located {
   readonly life: Life;
@@ -17,6 +17,13 @@ interface Located {
 }
 
 export const SIMULATED_ROOT = "/sim/";
+
+/** What is kept for moments only lies on a disk of its own. */
+export const TEMPORARY_MACHINE = "temporary";
+
+export function tmpdir(): string {
+  return `${SIMULATED_ROOT}${TEMPORARY_MACHINE}.1`;
+}
 
 /** Where a path of the software lies; undefined for the real file system. */
 function locate(path: string): Located | undefined {
@@ -46,11 +53,10 @@ const SLOW_SHARE = 0.01;
 /** What has an effect that outlives the process, at the end of the time it takes. */
 function effective<T>(at: Located, effect: () => T): Promise<T> {
   if (!at.life.isAlive()) return never<T>();
-  const { time, random } = stage();
+  const { random } = stage();
   const takesUs = random.chance(SLOW_SHARE) ? random.next() * SLOW_US : random.next() * ANSWER_US;
   return new Promise<T>((resolve, reject) => {
-    time.after(takesUs, () => {
-      if (!at.life.isAlive()) return;
+    afterIn(at.life, takesUs, () => {
       try {
         resolve(effect());
       } catch (error) {
@@ -297,6 +303,10 @@ export async function rm(
   await quick(path, ({ disk, path: inside }) => {
     if (!disk.remove(inside) && options.force !== true) throw new DiskError("ENOENT", inside);
   }, () => real.rm(path, options));
+}
+
+export async function unlink(path: string): Promise<void> {
+  await rm(path);
 }
 
 export function createReadStream(path: string): unknown {

@@ -13,6 +13,9 @@ export class Machine {
   isUp = false;
   /** How far its clock is off, µs. */
   skewUs = 0;
+  /** Since when, and until when, its process stands still; answers that come meanwhile wait. */
+  frozenAtUs = 0;
+  frozenUntilUs = 0;
   /** Ends what it holds elsewhere, such as connections. */
   readonly onDeath: (() => void)[] = [];
 
@@ -34,22 +37,47 @@ export class Machine {
   /** The process is killed; with it the power may go, and what was not synced. */
   kill(options: { readonly isPowerLost: boolean }): void {
     this.isUp = false;
+    this.frozenUntilUs = 0;
     for (const end of this.onDeath.splice(0)) end();
     if (options.isPowerLost) this.disk.losePower(stage().random);
+  }
+
+  /** Its process stands still for a while, as one does whose machine is moved or has no memory left. */
+  freeze(forUs: number): void {
+    const { nowUs } = stage().time;
+    if (nowUs >= this.frozenUntilUs) this.frozenAtUs = nowUs;
+    this.frozenUntilUs = Math.max(this.frozenUntilUs, nowUs + forUs);
+  }
+
+  /** When it last could have looked at what it acts upon now, having waited for nothing but this long. */
+  lookedAtUs(travelUs: number): number {
+    const { nowUs } = stage().time;
+    const isThawing = nowUs - this.frozenUntilUs <= travelUs;
+    return (isThawing ? Math.min(nowUs, this.frozenAtUs) : nowUs) - travelUs;
+  }
+
+  /** Resolves once the life goes on; never when it has ended. */
+  async thaw(life: number): Promise<void> {
+    const { time } = stage();
+    for (;;) {
+      if (!this.isUp || this.life !== life) return await never<void>();
+      const restUs = this.frozenUntilUs - time.nowUs;
+      if (restUs <= 0) return;
+      await time.sleep(restUs / 1000);
+    }
   }
 
   /** The clock of the present life. */
   clock(): Clock {
     const { time } = stage();
     const { life } = this;
-    const isAlive = (): boolean => this.isUp && this.life === life;
     const clock = {
       nowUs: () => time.nowUs + Math.round(this.skewUs),
       elapsedMs: () => time.seconds * 1_000,
       sleep: (ms: number, signal?: AbortSignal) =>
         time.sleep(ms, signal).then(
-          () => isAlive() ? undefined : never<void>(),
-          (error) => isAlive() ? Promise.reject(error) : never<void>(),
+          () => this.thaw(life),
+          (error) => this.thaw(life).then(() => Promise.reject(error)),
         ),
     };
     return clock;

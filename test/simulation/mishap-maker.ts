@@ -5,6 +5,7 @@ import type { SimulatedStream } from "./broker-stream.ts";
 import { type Mishaps, namesOf } from "./faults.ts";
 import { createNonsense, type Nonsense } from "./nonsense.ts";
 import type { Random } from "./random.ts";
+import type { KeeperActor } from "./keeper-actor.ts";
 import type { RollupActor } from "./rollup-actor.ts";
 import { stage } from "./stage.ts";
 
@@ -13,6 +14,7 @@ export interface MishapOptions {
   readonly mishaps: Mishaps;
   readonly agents: readonly AgentActor[];
   readonly rollups: readonly RollupActor[];
+  readonly keepers: readonly KeeperActor[];
   readonly note: (what: string) => void;
 }
 
@@ -21,7 +23,11 @@ const FULL_US = 10_000_000;
 const STORE_DOWN_US = 25_000_000;
 const RESTORE_US = 15_000_000;
 const TAIL_MAX = 6;
-const SKEW_US = 3_000_000;
+/** Clocks differ by at most so much: hours, as time zones taken for UTC make them. */
+const SKEW_US = 6 * 3_600_000_000;
+const SKEW_SMALL_US = 3_000_000;
+/** Longer than any lease, and than the broker waits for anybody. */
+const FROZEN_US = 20_000_000;
 
 export class MishapMaker {
   readonly #options: MishapOptions;
@@ -56,8 +62,9 @@ export class MishapMaker {
   }
 
   #happen(name: keyof Mishaps): void {
-    const { random, agents, rollups } = this.#options;
+    const { random, agents, rollups, keepers } = this.#options;
     const { time, broker, bucket } = stage();
+    const keeper = keepers[random.between(0, Math.max(0, keepers.length - 1))];
     const agent = agents[random.between(0, agents.length - 1)];
     const rollup = rollups[random.between(0, rollups.length - 1)];
     const stream = this.#anyStream();
@@ -86,10 +93,19 @@ export class MishapMaker {
         if (stream !== undefined) broker.server.inject(stream, this.#nonsense(stream));
         return;
       case "clockJumped": {
-        if (agent !== undefined) agent.machine.skewUs = (random.next() - 0.5) * SKEW_US;
-        if (rollup !== undefined) rollup.machine.skewUs = (random.next() - 0.5) * SKEW_US;
+        const skewUs = (): number =>
+          (random.next() - 0.5) * (random.chance(0.5) ? SKEW_US : SKEW_SMALL_US);
+        for (const each of [agent, rollup, keeper]) {
+          if (each !== undefined) each.machine.skewUs = skewUs();
+        }
         return;
       }
+      case "processFrozen":
+        return random.pick<AgentActor | RollupActor | KeeperActor | undefined>(
+          [agent, rollup, rollup, keeper],
+        )?.machine.freeze(random.next() * FROZEN_US);
+      case "keeperKilled":
+        return keeper?.kill({ isPowerLost: false });
       case "diskRestored":
         return this.#restoreLater(agent);
       case "storeDown":

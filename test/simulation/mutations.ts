@@ -128,7 +128,7 @@ export const MUTATIONS: readonly Mutation[] = [
 ];
 
 /** The text of a source file with the bug in it. Throws when the line does not stand there exactly once. */
-export function plant(text: string, { file, line, becomes }: Mutation): string {
+export function plant(text: string, { file, line, becomes }: Omit<Mutation, "name">): string {
   const lines = text.split("\n");
   const places = lines.flatMap((each, at) => each.trim() === line ? [at] : []);
   const [at] = places;

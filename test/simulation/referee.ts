@@ -3,17 +3,15 @@
  * every purge, every release of a spool. It reads what was written, not what the software believes.
  */
 import { incarnationOf } from "../../src/event/event-id.ts";
-import { messageDigestOf, streamOf } from "../../src/event/wire.ts";
+import { LEASE_BUCKET, messageDigestOf, streamOf } from "../../src/event/wire.ts";
 import { parseSegment, type Segment } from "../../src/pipeline/segment.ts";
 import type { SimulatedBucket } from "./bucket.ts";
 import type { SimulatedStream, StoredMessage } from "./broker-stream.ts";
 import { openFrame } from "./opened-frames.ts";
+import { stage } from "./stage.ts";
 import { Ledger, type LedgerGap, type LedgerRow } from "./ledger.ts";
-
-/** Something happened that may never happen. */
-export class ViolationError extends Error {
-  override readonly name = "ViolationError";
-}
+import { TableWatch } from "./table-watch.ts";
+import { canonical, demand, demandSame, ViolationError } from "./violation.ts";
 
 export interface RefereeOptions {
   readonly bucket: SimulatedBucket;
@@ -24,6 +22,10 @@ export interface RefereeOptions {
   readonly isRestored: (sender: string) => boolean;
   /** The rows of a data file; undefined when they are read only at the end. */
   readonly readRows: ((body: Uint8Array) => readonly LedgerRow[]) | undefined;
+  /** How long one that truncates may be at it after its look at the stream, µs. */
+  readonly truncatingUs: number;
+  /** Messages stay in the stream for so long, µs, as far as all clocks agree. */
+  readonly keepUs: number;
 }
 
 interface Tip {
@@ -54,8 +56,6 @@ interface CommitEntry {
   readonly evidence: readonly string[];
 }
 
-/** How old the answer may be by which somebody knows the stream, µs. */
-const LOOK_US = 5_000_000;
 const LOG_KEY = /^table\/_delta_log\/(\d{20})\.json$/;
 
 export class Referee {
@@ -71,6 +71,7 @@ export class Referee {
   /** Digests of the messages the broker ever stored at a place. */
   readonly #stored = new Map<string, Set<string>>();
   readonly expected: ExpectedFiles[] = [];
+  readonly table: TableWatch;
   #version = -1;
   commits = 0;
   rows = 0;
@@ -78,6 +79,7 @@ export class Referee {
 
   constructor(options: RefereeOptions) {
     this.#options = options;
+    this.table = new TableWatch(options.bucket, options.readRows);
   }
 
   get version(): number {
@@ -98,6 +100,8 @@ export class Referee {
     replaced: StoredMessage | undefined,
   ): void {
     const { name } = stream.settings;
+    // Nothing depends on leases.
+    if (name === `KV_${LEASE_BUCKET}`) return;
     if (name.startsWith("KV_")) {
       // Where revisions were given twice, a write may meet the wrong one; the next rewriting mends that.
       return this.#watermark(message, stream.hasLostTail ? undefined : replaced);
@@ -113,13 +117,18 @@ export class Referee {
    * No purge can name the incarnation it is meant for, so one that was on its way, or whose sender had just looked, may
    * meet a stream made again; spools repair that. Any other is of what the table holds.
    */
-  purged(stream: SimulatedStream, beforeSequence: number, sentAtUs: number): void {
+  purged(stream: SimulatedStream, beforeSequence: number, lookedAtUs: number): void {
     const { name } = stream.settings;
-    if (name.startsWith("KV_") || stream.createdAtUs > sentAtUs - LOOK_US) return;
+    const { truncatingUs, keepUs } = this.#options;
+    if (name.startsWith("KV_") || stream.createdAtUs > lookedAtUs - truncatingUs) return;
     const tip = this.#tips.get(name.replace("AUDIT_", ""));
     const isCommitted = tip !== undefined && beforeSequence <= tip.sequence &&
       tip.incarnation === incarnationOf(name, stream.created);
     demand(isCommitted, `"${name}" was purged before ${beforeSequence}: ${JSON.stringify(tip)}`);
+    for (const { sequence, atUs } of stream.messages.values()) {
+      const isYoung = sequence < beforeSequence && atUs > stage().time.nowUs - keepUs;
+      demand(!isYoung, `message ${sequence} of "${name}" was purged before its time`);
+    }
   }
 
   /** A spool says that it needs a batch no more. */
@@ -159,13 +168,20 @@ export class Referee {
     const keys: string[] = actions.flatMap(({ add }) =>
       add === undefined ? [] : [`table/${decodeURIComponent(add.path)}`]
     );
-    if (appId === undefined) return demand(keys.length === 0, "files came without a position");
+    const changed = (kind: "add" | "remove"): string[] =>
+      actions.flatMap((action) =>
+        action[kind] === undefined ? [] : [decodeURIComponent(action[kind].path)]
+      );
+    const files = { version, added: changed("add"), removed: changed("remove") };
+    if (appId === undefined) return this.table.add({ ...files, position: undefined });
     const shard = appId.replace("shard:", "");
     const entry: CommitEntry = actions.find(({ commitInfo }) => commitInfo !== undefined)
       .commitInfo.probity;
     const txn = actions.find(({ txn }) => txn !== undefined).txn;
     demand(txn.version === version, `txn of version ${version} names ${txn.version}`);
     this.commits += 1;
+    const { incarnation, sequence } = entry;
+    this.table.add({ ...files, position: { shard, version, incarnation, sequence } });
     this.#follow(shard, version, entry);
     this.#account(shard, entry, keys);
   }
@@ -288,32 +304,4 @@ export function compareRows(expected: ExpectedFiles, found: readonly LedgerRow[]
   });
   demandSame("rows", events, expected.rows);
   demandSame("gap rows", gaps, expected.gaps);
-}
-
-function demandSame(what: string, found: readonly unknown[], wanted: readonly unknown[]): void {
-  // Mostly they are written alike, and are the same then.
-  if (JSON.stringify(found) === JSON.stringify(wanted)) return;
-  const [ours, theirs] = [found.map(canonical).sort(), wanted.map(canonical).sort()];
-  if (ours.join("\n") === theirs.join("\n")) return;
-  const more = ours.filter((line) => !theirs.includes(line));
-  const less = theirs.filter((line) => !ours.includes(line));
-  throw new ViolationError(
-    `${what} are not those of the messages, ${ours.length} for ${theirs.length}:\n` +
-      `${more.join("\n")}\n--\n${less.join("\n")}`,
-  );
-}
-
-/** Text that is equal for equal values, whatever the order of their fields. */
-export function canonical(value: unknown): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
-  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined);
-  const inOrder = fields.sort(([a], [b]) => a < b ? -1 : 1);
-  return `{${
-    inOrder.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field)}`).join()
-  }}`;
-}
-
-export function demand(holds: boolean, violation: string): asserts holds {
-  if (!holds) throw new ViolationError(violation);
 }

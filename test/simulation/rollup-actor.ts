@@ -4,9 +4,11 @@
  */
 import type { Log } from "../../src/runtime/log.ts";
 import type { Metrics } from "../../src/runtime/metrics.ts";
-import { openRollup } from "../../src/pipeline/rollup.ts";
+import { openRollup, type RollupOptions } from "../../src/pipeline/rollup.ts";
 import type { RowMaker } from "../../src/pipeline/round-rows.ts";
 import { StreamMismatchError } from "../../src/pipeline/stream-start.ts";
+import { openWorker } from "../../src/pipeline/worker.ts";
+import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { openS3Store } from "../../src/storage/s3-store.ts";
 import { SIMULATED_ROOT } from "./file-modules.ts";
 import { Machine } from "./machine.ts";
@@ -15,17 +17,21 @@ import { stage } from "./stage.ts";
 
 export interface RollupActorOptions {
   readonly name: string;
-  readonly shard: string;
+  /** One; or all there are, of which it serves those it has a lease for. */
+  readonly shards: readonly [string] | { readonly leased: readonly string[] };
   readonly random: Random;
   readonly log: Log;
   readonly intervalMs: number;
   readonly segmentMaxBytes: number;
   readonly rows: RowMaker;
+  /** How long messages stay in the stream, ms. */
+  readonly keepMs: number;
   /** Whether it tells of itself by a producer of its own. */
   readonly isTelling: boolean;
 }
 
 const DOWN_US = 6_000_000;
+const LEASE_MS = 3_000;
 /** What a read may show that is older; only after twice as long somebody believes that something is wrong. */
 const DOUBT_US = 10_000_000;
 
@@ -72,38 +78,16 @@ export class RollupActor {
   }
 
   async #live(life: number): Promise<void> {
-    const { shard, log, intervalMs, segmentMaxBytes, rows, isTelling } = this.#options;
     const { machine } = this;
     const { address } = machine;
-    const own = log.with({ at: address });
-    const isAccepted = this.#isAccepted();
-    const producer = {
-      directory: `${SIMULATED_ROOT}${address}/spool`,
-      host: machine.name,
-      version: "simulated",
-    };
+    const own = this.#options.log.with({ at: address });
     try {
       await using store = openS3Store({
         url: "s3://bucket",
         endpoint: `sim://${address}`,
         log: own,
       });
-      await using rollup = await openRollup({
-        store,
-        nats: { url: `nats://${address}` },
-        shard,
-        intervalMs,
-        segmentMaxBytes,
-        scratchDirectory: `${SIMULATED_ROOT}${address}/scratch`,
-        acceptNewStream: isAccepted,
-        ...(isTelling ? { producer } : {}),
-        rows,
-        log: own,
-        metrics: NO_METRICS,
-        clock: machine.clock(),
-        signal: this.#stop.signal,
-      });
-      await rollup.run(this.#stop.signal);
+      await this.#serve(this.#work(store, own));
       this.#mismatchUs = undefined;
     } catch (error) {
       own.error("roll-up ended", { error: String(error) });
@@ -115,6 +99,41 @@ export class RollupActor {
     if (!machine.isUp || machine.life !== life) return;
     machine.kill({ isPowerLost: false });
     this.#startLater();
+  }
+
+  async #serve(work: Omit<RollupOptions, "shard">): Promise<void> {
+    const { shards, isTelling } = this.#options;
+    const { signal } = this.#stop;
+    if ("leased" in shards) {
+      await using worker = await openWorker({ ...work, shards: shards.leased, leaseMs: LEASE_MS });
+      return await worker.run(signal);
+    }
+    const { name, address } = this.machine;
+    const directory = `${SIMULATED_ROOT}${address}/spool`;
+    const producer = { directory, host: name, version: "simulated" };
+    const [shard] = shards;
+    const own = isTelling ? { producer } : {};
+    await using rollup = await openRollup({ ...work, shard, ...own });
+    await rollup.run(signal);
+  }
+
+  #work(store: ObjectStore, log: Log): Omit<RollupOptions, "shard"> {
+    const { intervalMs, segmentMaxBytes, rows, keepMs } = this.#options;
+    const { address } = this.machine;
+    return {
+      store,
+      nats: { url: `nats://${address}` },
+      intervalMs,
+      segmentMaxBytes,
+      truncation: { keepMs },
+      scratchDirectory: `${SIMULATED_ROOT}${address}/scratch`,
+      acceptNewStream: this.#isAccepted(),
+      rows,
+      log,
+      metrics: NO_METRICS,
+      clock: this.machine.clock(),
+      signal: this.#stop.signal,
+    };
   }
 
   /** The operator says yes once it is sure that the bucket is the right one and not seen through a stale cache. */

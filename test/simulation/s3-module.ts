@@ -4,7 +4,7 @@
  */
 import type { Condition } from "./bucket.ts";
 import type { Random } from "./random.ts";
-import { type Life, lifeAt, never, stage } from "./stage.ts";
+import { afterIn, type Life, lifeAt, never, stage } from "./stage.ts";
 
 interface Input {
   readonly Key?: string;
@@ -87,8 +87,7 @@ export class S3Client {
       if (abortSignal?.aborted === true) return abort();
       abortSignal?.addEventListener("abort", abort, { once: true });
       const answer = (delayUs: number, reply: () => void): void => {
-        stage().time.after(delayUs, () => {
-          if (!this.#life.isAlive()) return;
+        afterIn(this.#life, delayUs, () => {
           abortSignal?.removeEventListener("abort", abort);
           reply();
         });
@@ -221,6 +220,12 @@ function writing(input: Input): { readonly condition: Condition; readonly atUs: 
 function bodyOf(bytes: Uint8Array) {
   return {
     transformToByteArray: () => Promise.resolve(bytes.slice()),
-    transformToWebStream: () => new Blob([bytes.slice()]).stream(),
+    transformToWebStream: () =>
+      new ReadableStream({
+        start(controller) {
+          controller.enqueue(bytes.slice());
+          controller.close();
+        },
+      }),
   };
 }

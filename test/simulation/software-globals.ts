@@ -41,6 +41,11 @@ export function replaceGlobals(): void {
   // A part of what a process tells of itself.
   replace(process, "pid", 1);
   replace(Math, "random", () => stage().softwareRandom.next());
+  replace(AbortSignal, "timeout", (ms: number): AbortSignal => {
+    const limit = new AbortController();
+    stage().time.after(ms * 1000, () => limit.abort(new Error("as simulated: too late")));
+    return limit.signal;
+  });
   replace(globalThis, "clearTimeout", clear);
   replace(globalThis, "clearInterval", clear);
   replace(

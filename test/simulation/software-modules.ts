@@ -42,9 +42,11 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
       "rename",
       "rm",
       "stat",
+      "unlink",
       "writeFile",
     ],
   },
+  "node:os": { file: FILES, names: ["tmpdir"] },
   "node:sqlite": { file: FILES, names: ["DatabaseSync"] },
   "node:crypto": { file: CHANCE, names: ["randomBytes", "randomUUID"] },
   "node:zlib": { file: CHANCE, names: ["zstdCompress", "zstdCompressSync", "zstdDecompress"] },
@@ -67,6 +69,34 @@ const STAND_INS: Readonly<Record<string, StandIn>> = {
   },
 };
 
+/** Files of the software itself that are replaced, for those of its files that are named. */
+const OWN_STAND_INS: Readonly<Record<string, StandIn & { readonly importers: RegExp }>> = {
+  "storage/duckdb.ts": {
+    file: "./database-stand-in.ts",
+    names: ["openDatabase"],
+    importers: /delta-checkpoint(-write)?\.ts$/,
+  },
+  "pipeline/maintenance/rewrite-files.ts": {
+    file: "./rewrite-stand-in.ts",
+    names: ["rewriteFiles"],
+    importers: /maintenance\/compaction\.ts$/,
+  },
+};
+
+/** Limits that no run of a minute would reach, as they are in one. */
+const LIMITS: readonly Omit<Mutation, "name">[] = [
+  {
+    file: "storage/delta-checkpoint-write.ts",
+    line: "export const CHECKPOINT_VERSIONS_MIN = 100;",
+    becomes: "export const CHECKPOINT_VERSIONS_MIN = 3;",
+  },
+  {
+    file: "pipeline/maintenance/plan-compaction.ts",
+    line: "export const OPEN_DAY_FILES_MIN = 8;",
+    becomes: "export const OPEN_DAY_FILES_MIN = 3;",
+  },
+];
+
 let planted: Mutation | undefined;
 
 /** From now on the software is loaded with this bug in it. */
@@ -77,9 +107,19 @@ export function plantInSoftware(mutation: Mutation): void {
 const SOFTWARE = new URL("../../src/", import.meta.url).href;
 const SCHEME = "simulated:";
 
+/** The file of the software that one of its files imports, if it is one that is replaced for it. */
+function ownStandIn(specifier: string, importer: string): string | undefined {
+  if (!specifier.startsWith(".")) return undefined;
+  const name = new URL(specifier, importer).href.replace(SOFTWARE, "");
+  return OWN_STAND_INS[name]?.importers.test(importer) === true ? name : undefined;
+}
+
 registerHooks({
   resolve(specifier, context, next) {
-    const isSoftware = context.parentURL?.startsWith(SOFTWARE) === true;
+    const importer = context.parentURL ?? "";
+    const isSoftware = importer.startsWith(SOFTWARE);
+    const own = isSoftware ? ownStandIn(specifier, importer) : undefined;
+    if (own !== undefined) return { url: `${SCHEME}${own}`, format: "module", shortCircuit: true };
     if (!isSoftware || STAND_INS[specifier] === undefined) {
       // What a stand-in leaves as it is comes from the real module, found from here.
       const isRest = context.parentURL?.startsWith(SCHEME) === true;
@@ -89,19 +129,23 @@ registerHooks({
   },
   load(url, context, next) {
     const specifier = url.startsWith(SCHEME) ? url.slice(SCHEME.length) : "";
-    const standIn = STAND_INS[specifier];
+    const standIn = STAND_INS[specifier] ?? OWN_STAND_INS[specifier];
     if (standIn === undefined) {
       const loaded = next(url, context);
-      if (planted === undefined || url !== new URL(planted.file, SOFTWARE).href) return loaded;
+      const changes = [...LIMITS, ...planted === undefined ? [] : [planted]]
+        .filter(({ file }) => url === new URL(file, SOFTWARE).href);
+      if (changes.length === 0) return loaded;
       const { source } = loaded;
       const text = typeof source === "string"
         ? source
         : new TextDecoder().decode(source ?? undefined);
-      return { ...loaded, source: plant(text, planted) };
+      return { ...loaded, source: changes.reduce(plant, text) };
     }
     const file = new URL(standIn.file, import.meta.url).href;
     const isSdk = specifier.startsWith("@aws-sdk/");
-    const rest = isSdk ? "" : `export * from ${JSON.stringify(specifier)};\n`;
+    const isOwn = OWN_STAND_INS[specifier] !== undefined;
+    const original = isOwn ? new URL(specifier, SOFTWARE).href : specifier;
+    const rest = isSdk ? "" : `export * from ${JSON.stringify(original)};\n`;
     const source = `${rest}export { ${standIn.names.join(", ")} } from ${JSON.stringify(file)};\n`;
     return { format: "module", source, shortCircuit: true };
   },

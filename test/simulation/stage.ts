@@ -7,7 +7,7 @@ import type { Faults } from "./faults.ts";
 import type { Machine } from "./machine.ts";
 import type { Random } from "./random.ts";
 import type { SimulatedBucket } from "./bucket.ts";
-import type { SimulatedTime } from "./simulated-time.ts";
+import type { SimulatedTime, Timer } from "./simulated-time.ts";
 
 export interface Stage {
   readonly time: SimulatedTime;
@@ -44,6 +44,19 @@ export function lifeAt(address: string): Life {
   if (machine === undefined) throw new Error(`Cannot simulate: there is no machine "${address}"`);
   const life = Number(number);
   return { machine, number: life, isAlive: () => machine.isUp && machine.life === life };
+}
+
+/** What comes to a life after a delay: later when it stands still then, never when it has ended. */
+export function afterIn(life: Life, delayUs: number, fire: () => void): Timer {
+  const { time } = stage();
+  const arrive = (): void => {
+    if (!life.isAlive()) return;
+    const restUs = life.machine.frozenUntilUs - time.nowUs;
+    if (restUs > 0) timer = time.after(restUs, arrive);
+    else fire();
+  };
+  let timer = time.after(delayUs, arrive);
+  return { cancel: () => timer.cancel() };
 }
 
 /** A promise of the dead: nothing follows from it. */

@@ -8,16 +8,19 @@ import { AgentActor } from "./agent-actor.ts";
 import { AddressedBroker } from "./broker-connection.ts";
 import { SimulatedBroker } from "./broker.ts";
 import { SimulatedBucket } from "./bucket.ts";
-import { drawFaults, drawMishaps, endFaults } from "./faults.ts";
+import { drawFaults, drawMishaps, endFaults, type Mishaps } from "./faults.ts";
+import { TEMPORARY_MACHINE } from "./file-modules.ts";
+import { KeeperActor } from "./keeper-actor.ts";
 import type { LedgerRow } from "./ledger.ts";
-import type { Machine } from "./machine.ts";
+import { Machine } from "./machine.ts";
 import { MishapMaker } from "./mishap-maker.ts";
 import { createRandom, type Random } from "./random.ts";
-import { Referee, ViolationError } from "./referee.ts";
-import { RollupActor } from "./rollup-actor.ts";
+import { Referee } from "./referee.ts";
+import { RollupActor, type RollupActorOptions } from "./rollup-actor.ts";
 import { SimulatedTime } from "./simulated-time.ts";
 import { SpoolWatch } from "./spool-watch.ts";
 import { enterStage } from "./stage.ts";
+import { ViolationError } from "./violation.ts";
 
 export interface RunOptions {
   readonly seed: number;
@@ -38,6 +41,9 @@ export interface RunSummary {
   readonly rows: number;
   readonly versions: number;
   readonly mismatches: number;
+  /** Files whose rows moved to others; and times that somebody's picture of the table was compared. */
+  readonly replaced: number;
+  readonly views: number;
   readonly verdicts: Readonly<Record<string, number>>;
 }
 
@@ -47,6 +53,11 @@ const TROUBLE_MAX_S = 45;
 const TROUBLE_LEAST_S = 10;
 const PEACE_MAX_S = 4 * 3600;
 const EVENTS_MAX = 600_000;
+/** How much of it there is, in a part of the seeds. */
+const SHARDS_MAX = 3;
+const KEEP_MS_MAX = 15_000;
+/** Between its look at the stream and its purge, one that keeps messages for a time asks for that time's sequence, µs. */
+const TRUNCATING_US = 12_000_000;
 
 export class World {
   readonly #options: RunOptions;
@@ -57,12 +68,16 @@ export class World {
   readonly #broker: SimulatedBroker;
   readonly #agents: readonly AgentActor[];
   readonly #rollups: readonly RollupActor[];
+  readonly #keepers: readonly KeeperActor[];
+  readonly #mishaps: Mishaps;
   #violation: unknown;
 
   constructor(options: RunOptions) {
     this.#options = options;
     this.#random = createRandom(options.seed);
     this.#broker = new SimulatedBroker(this.time);
+    this.#mishaps = drawMishaps(this.#random);
+    const keepMs = this.#random.chance(0.25) ? this.#random.between(1_000, KEEP_MS_MAX) : 0;
     this.referee = new Referee({
       bucket: this.bucket,
       streams: this.#broker.streams,
@@ -73,6 +88,8 @@ export class World {
       isRestored: (sender) =>
         this.#agents.some(({ machine, isRestored }) => machine.name === sender && isRestored),
       readRows: options.readRows,
+      truncatingUs: keepMs === 0 ? 0 : TRUNCATING_US,
+      keepUs: Number.isFinite(this.#mishaps.clockJumped) ? 0 : keepMs * 1000,
     });
     const machines = new Map<string, Machine>();
     const faults = drawFaults(this.#random);
@@ -83,12 +100,17 @@ export class World {
     enterStage({ time, random, softwareRandom, machines, faults, broker, bucket });
     this.#faults = faults;
     const log = this.#log({});
-    const shards = this.#random.chance(0.3) ? ["0", "1"] as const : ["0"] as const;
+    const count = this.#random.chance(0.35) ? this.#random.between(2, SHARDS_MAX) : 1;
+    const shards = Array.from({ length: count }, (_, shard) => String(shard));
     this.#agents = this.#openAgents(shards, log);
-    this.#rollups = this.#openRollups(shards, log);
-    for (const { machine } of [...this.#agents, ...this.#rollups]) {
+    this.#rollups = this.#openRollups(shards, { log, keepMs });
+    this.#keepers = this.#openKeepers(log);
+    const temporary = new Machine(TEMPORARY_MACHINE);
+    temporary.start();
+    for (const { machine } of [...this.#agents, ...this.#rollups, ...this.#keepers]) {
       machines.set(machine.name, machine);
     }
+    machines.set(temporary.name, temporary);
     this.#listen();
   }
 
@@ -96,13 +118,14 @@ export class World {
 
   async run(): Promise<RunSummary> {
     const { time } = this;
-    const actors = [...this.#rollups, ...this.#agents];
+    const actors = [...this.#rollups, ...this.#agents, ...this.#keepers];
     for (const actor of actors) time.after(this.#random.next() * 2_000_000, () => actor.start());
     const mishaps = new MishapMaker({
       random: this.#random.fork(),
-      mishaps: drawMishaps(this.#random),
+      mishaps: this.#mishaps,
       agents: this.#agents,
       rollups: this.#rollups,
+      keepers: this.#keepers,
       note: (what) => this.#trace(`-- ${what}`),
     });
     const troubleS = this.#random.between(TROUBLE_LEAST_S, TROUBLE_MAX_S);
@@ -147,34 +170,55 @@ export class World {
     });
   }
 
-  #openRollups(shards: readonly string[], log: Log): readonly RollupActor[] {
+  /** Two rivals for each shard, or workers that share them out. */
+  #openRollups(
+    shards: readonly string[],
+    { log, keepMs }: { readonly log: Log; readonly keepMs: number },
+  ): readonly RollupActor[] {
     const isTelling = this.#random.chance(0.2);
+    const isLeased = this.#random.chance(0.25);
     const intervalMs = this.#random.between(200, 3_000);
     const segmentMaxBytes = this.#random.chance(0.3) ? 2_000 : 1_000_000;
-    return shards.flatMap((shard) =>
-      ["a", "b"].map((rival) =>
-        new RollupActor({
-          name: `rollup-${shard}${rival}`,
-          shard,
-          random: this.#random.fork(),
-          log,
-          intervalMs,
-          segmentMaxBytes,
-          rows: this.#options.rows,
-          isTelling: isTelling && rival === "a",
-        })
-      )
+    const open = (name: string, served: RollupActorOptions["shards"]) =>
+      new RollupActor({
+        name: `rollup-${name}`,
+        shards: served,
+        random: this.#random.fork(),
+        log,
+        intervalMs: this.#random.chance(0.7) ? intervalMs : this.#random.between(200, 6_000),
+        segmentMaxBytes,
+        rows: this.#options.rows,
+        keepMs,
+        isTelling: isTelling && name.endsWith("a"),
+      });
+    return isLeased
+      ? ["a", "b", "c"].map((name) => open(name, { leased: shards }))
+      : shards.flatMap((shard) => ["a", "b"].map((rival) => open(`${shard}${rival}`, [shard])));
+  }
+
+  /** None where rows are made by a real database: they would have to be read by it. */
+  #openKeepers(log: Log): readonly KeeperActor[] {
+    const isKept = this.#random.chance(0.4) && this.#options.readRows !== undefined;
+    const names = isKept ? ["keeper-1", "keeper-2"].slice(0, this.#random.between(1, 2)) : [];
+    return names.map((name) =>
+      new KeeperActor({
+        name,
+        random: this.#random.fork(),
+        log,
+        onView: (snapshot) => this.#guard(() => this.referee.table.viewed(snapshot)),
+      })
     );
   }
 
   #listen(): void {
     const { referee, bucket } = this;
     bucket.onPut = (key, body) => this.#guard(() => referee.put(key, body));
+    bucket.onDelete = (key) => this.#guard(() => referee.table.deleted(key));
     this.#broker.listener = {
       stored: (stream, message, replaced) =>
         this.#guard(() => referee.stored(stream, message, replaced)),
-      purged: (stream, before, sentAtUs) =>
-        this.#guard(() => referee.purged(stream, before, sentAtUs)),
+      purged: (stream, before, lookedAtUs) =>
+        this.#guard(() => referee.purged(stream, before, lookedAtUs)),
     };
   }
 
@@ -223,6 +267,8 @@ export class World {
       rows: referee.rows,
       versions: referee.version + 1,
       mismatches: this.#rollups.reduce((sum, { mismatches }) => sum + mismatches, 0),
+      replaced: referee.table.replaced,
+      views: referee.table.views,
       verdicts: Object.fromEntries(referee.verdicts),
     };
   }

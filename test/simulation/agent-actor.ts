@@ -46,7 +46,7 @@ export class AgentActor {
   }
 
   start(): void {
-    if (this.machine.isUp) return;
+    if (this.machine.isUp || stage().isNight) return;
     this.machine.start();
     void this.#live(this.machine.life);
     this.#makeLater();

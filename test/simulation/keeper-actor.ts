@@ -1,9 +1,10 @@
 /**
- * Keeps the table in order while roll-ups write it: the real compaction and the real checkpoints. It also reads the
+ * Keeps the table in order while roll-ups write it: the real compaction, checkpoints and vacuum. It also reads the
  * table as others do, sometimes from nothing, and has what it read compared.
  */
 import { compactTable } from "../../src/pipeline/maintenance/compaction.ts";
 import { openMaintenanceContext } from "../../src/pipeline/maintenance/context.ts";
+import { GRACE_MS_MIN, vacuumBucket } from "../../src/pipeline/maintenance/vacuum.ts";
 import type { Log } from "../../src/runtime/log.ts";
 import { openTable } from "../../src/storage/delta-table.ts";
 import { openS3Store } from "../../src/storage/s3-store.ts";
@@ -36,7 +37,7 @@ export class KeeperActor {
   }
 
   start(): void {
-    if (this.machine.isUp) return;
+    if (this.machine.isUp || stage().isNight) return;
     this.machine.start();
     void this.#live(this.machine.life);
   }
@@ -77,6 +78,8 @@ export class KeeperActor {
       const version = await table.checkpoint();
       if (version !== undefined) log.info("wrote a checkpoint", { version });
       await compactTable(context);
+      // Before the first night nothing is old enough.
+      if (stage().hasSlept) await vacuumBucket(context, { graceMs: GRACE_MS_MIN });
       if (random.chance(FRESH_SHARE)) onView(await openTable({ store, clock, log }).refresh());
     }
   }

@@ -32,6 +32,7 @@ interface Tip {
   readonly version: number;
   readonly incarnation: string;
   readonly sequence: number;
+  readonly state: string;
 }
 
 /** What a commit must have written, for readers at the end. */
@@ -56,6 +57,7 @@ interface CommitEntry {
   readonly evidence: readonly string[];
 }
 
+const KEPT_FOR_GOOD = /^(evidence|quarantine|registry)\/|^table\/_delta_log\/\d{20}\.json$/;
 const LOG_KEY = /^table\/_delta_log\/(\d{20})\.json$/;
 
 export class Referee {
@@ -74,6 +76,8 @@ export class Referee {
   readonly table: TableWatch;
   #version = -1;
   commits = 0;
+  /** Objects that left the bucket. */
+  deletions = 0;
   rows = 0;
   readonly verdicts = new Map<string, number>();
 
@@ -141,6 +145,14 @@ export class Referee {
     if (version !== undefined) this.#logEntry(Number(version), new TextDecoder().decode(body));
   }
 
+  deleted(key: string): void {
+    if (!key.startsWith("probe/")) this.deletions += 1;
+    demand(!KEPT_FOR_GOOD.test(key), `"${key}" was deleted, which stays for good`);
+    this.table.deleted(key, stage().time.nowUs);
+    const isState = [...this.#tips.values()].some(({ state }) => state === key);
+    demand(!isState, `"${key}" was deleted, and a shard goes on from it`);
+  }
+
   #watermark({ subject, data }: StoredMessage, replaced: StoredMessage | undefined): void {
     const [, , shard = "", agent = ""] = subject.split(".");
     const mark = JSON.parse(new TextDecoder().decode(data));
@@ -172,7 +184,8 @@ export class Referee {
       actions.flatMap((action) =>
         action[kind] === undefined ? [] : [decodeURIComponent(action[kind].path)]
       );
-    const files = { version, added: changed("add"), removed: changed("remove") };
+    const atUs = stage().time.nowUs;
+    const files = { version, atUs, added: changed("add"), removed: changed("remove") };
     if (appId === undefined) return this.table.add({ ...files, position: undefined });
     const shard = appId.replace("shard:", "");
     const entry: CommitEntry = actions.find(({ commitInfo }) => commitInfo !== undefined)
@@ -200,7 +213,7 @@ export class Referee {
     } else if (tip !== undefined) this.#pastIncarnations.add(tip.incarnation);
     const isPast = this.#pastIncarnations.has(incarnation);
     demand(!isPast, `${what} goes back to incarnation ${incarnation}`);
-    this.#tips.set(shard, { version, incarnation, sequence });
+    this.#tips.set(shard, { version, incarnation, sequence, state: entry.state });
     this.#committed.set(incarnation, Math.max(sequence, this.#committed.get(incarnation) ?? 0));
   }
 

@@ -60,7 +60,7 @@ export class RollupActor {
   }
 
   start(): void {
-    if (this.machine.isUp) return;
+    if (this.machine.isUp || stage().isNight) return;
     this.machine.start();
     this.#stop = new AbortController();
     void this.#live(this.machine.life);

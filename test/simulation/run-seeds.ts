@@ -4,7 +4,7 @@
  *
  *     node test/simulation/run-seeds.ts --seed 1 --count 100
  *
- * `--step` leaves seeds to others that run beside it, `--trace` tells what happens, `--each` prints every seed's figures,
+ * After seed `--wrap` comes seed 1. `--step` leaves seeds to others that run beside it, `--trace` tells what happens, `--each` prints every seed's figures,
  * `--real` lets DuckDB make the rows, `--mutation` plants a bug first.
  */
 import { parseArgs } from "node:util";
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     count: { type: "string", default: "1" },
     step: { type: "string", default: "1" },
+    wrap: { type: "string", default: "4294967295" },
     trace: { type: "boolean", default: false },
     /** Rows made by DuckDB. */
     real: { type: "boolean", default: false },
@@ -53,7 +54,7 @@ const first = Number(values.seed);
 const step = Number(values.step);
 const verdicts: Record<string, number> = {};
 for (let at = 0; at < Number(values.count); at++) {
-  const seed = (first + at * step) >>> 0;
+  const seed = (first + at * step - 1) % Number(values.wrap) + 1;
   const trace = values.trace ? { trace: (line: string) => process.stderr.write(`${line}\n`) } : {};
   const world = new World({ seed, ...making, ...trace });
   try {
@@ -80,6 +81,7 @@ for (let at = 0; at < Number(values.count); at++) {
 }
 await real?.[Symbol.asyncDispose]();
 const ms = realNow() - startedMs;
+const perSecond = Math.round(Number(values.count) / ms * 10_000) / 10;
 process.stdout.write(
-  `${JSON.stringify({ seeds: Number(values.count), ms, ...totals, verdicts })}\n`,
+  `${JSON.stringify({ seeds: Number(values.count), ms, perSecond, ...totals, verdicts })}\n`,
 );

@@ -11,9 +11,15 @@ export interface Timer {
 }
 
 interface Due {
-  readonly atUs: number;
+  atUs: number;
   readonly order: number;
   fire: (() => void) | undefined;
+}
+
+export interface RunLimits {
+  /** Throws to end the run. */
+  readonly afterEach: () => void;
+  readonly eventsMax: number;
 }
 
 /** Ends a run in which events follow each other without end. */
@@ -72,6 +78,12 @@ export class SimulatedTime {
     });
   }
 
+  /** Much time passes in which nothing happens; what was due later is as much later. */
+  skip(us: number): void {
+    this.nowUs += us;
+    for (const due of this.#heap) due.atUs += us;
+  }
+
   /** Work of the real world: time stands still until it is done. */
   async hold<T>(work: Promise<T>): Promise<T> {
     this.#held += 1;
@@ -83,10 +95,10 @@ export class SimulatedTime {
     }
   }
 
-  /** Runs what is due until `isDone`, or nothing is due. `afterEach` throws to end the run. */
+  /** Runs what is due until `isDone`, or nothing is due. */
   async run(
     isDone: () => boolean,
-    options: { readonly afterEach: () => void; readonly eventsMax: number },
+    options: RunLimits,
   ): Promise<void> {
     await this.#settle();
     options.afterEach();

@@ -3,10 +3,12 @@
  * it; a failure names the command that repeats it.
  */
 import { spawn } from "node:child_process";
-import { availableParallelism } from "node:os";
+import { mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MUTATIONS } from "./mutations.ts";
 
 /** From the first on; `PROBITY_SIMULATION_SEEDS=<first>+<count>` runs others. */
@@ -27,12 +29,17 @@ interface Outcome {
   readonly commits?: number;
 }
 
+/** Each process compiles the same files: the first one leaves them to the others. */
+const compiled = mkdtempSync(join(tmpdir(), "probity-compiled-"));
+afterAll(() => rmSync(compiled, { recursive: true, force: true }));
+
 const PROGRAM = fileURLToPath(new URL("run-seeds.ts", import.meta.url));
 
 function start(options: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [PROGRAM, ...options], {
       stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, NODE_COMPILE_CACHE: compiled },
     });
     let text = "";
     child.stdout.setEncoding("utf8").on("data", (part: string) => text += part);
@@ -69,7 +76,11 @@ function inTurns<Key, Value>(keys: readonly Key[], work: (key: Key) => Promise<V
 
 describe("the pipeline in a simulation", () => {
   it(`keeps its promises under ${SEEDS} seeds`, { timeout: TEST_MS }, async () => {
+    const startedMs = performance.now();
     const outcomes = await runSeeds(FIRST, SEEDS);
+    const seconds = (performance.now() - startedMs) / 1_000;
+    const rate = (SEEDS / seconds).toFixed(1);
+    process.stdout.write(`${SEEDS} seeds in ${seconds.toFixed(0)} s, ${rate} per second\n`);
     expect(outcomes.filter(({ failed }) => failed !== undefined)).toEqual([]);
     expect(outcomes.reduce((sum, { seeds = 0 }) => sum + seeds, 0)).toBe(SEEDS);
     expect(outcomes.reduce((sum, { commits = 0 }) => sum + commits, 0)).toBeGreaterThan(SEEDS);
@@ -94,16 +105,19 @@ describe("a planted bug is found:", () => {
   let outcomeOf: ReturnType<typeof inTurns<string, Outcome>>;
 
   beforeAll(() => {
-    const names = MUTATIONS.map(({ name }) => name);
-    outcomeOf = inTurns(
-      names,
-      (name) => run(["--mutation", name, "--count", String(MUTATION_SEEDS)]),
-    );
+    const seedOf = new Map(MUTATIONS.map(({ name, seed }) => [name, seed]));
+    const among = ["--count", MUTATION_SEEDS, "--wrap", MUTATION_SEEDS].map(String);
+    outcomeOf = inTurns([...seedOf.keys()], (name) => {
+      const seed = String(seedOf.get(name));
+      return run(["--mutation", name, "--seed", seed, ...among]);
+    });
   });
 
-  it.each(MUTATIONS)("$name", { timeout: TEST_MS }, async ({ name }) => {
+  it.each(MUTATIONS)("$name", { timeout: TEST_MS }, async ({ name, seed }) => {
     const outcome = await outcomeOf(name);
     expect(outcome?.reason).toMatch(/^(ViolationError|EndlessRunError): /);
-    process.stdout.write(`found after ${outcome?.tried} seeds: ${name}\n`);
+    expect(outcome?.failed).toBeLessThanOrEqual(MUTATION_SEEDS);
+    const late = outcome?.failed === seed ? "" : `, no longer by seed ${seed}`;
+    process.stdout.write(`found by seed ${outcome?.failed}${late}: ${name}\n`);
   });
 });

@@ -4,7 +4,7 @@
  * runs in production.
  */
 import { registerHooks } from "node:module";
-import { type Mutation, plant } from "./mutations.ts";
+import { type Change, type Mutation, plant } from "./mutations.ts";
 
 /** What of a module is replaced; the rest of it stays. */
 interface StandIn {
@@ -84,7 +84,7 @@ const OWN_STAND_INS: Readonly<Record<string, StandIn & { readonly importers: Reg
 };
 
 /** Limits that no run of a minute would reach, as they are in one. */
-const LIMITS: readonly Omit<Mutation, "name">[] = [
+const LIMITS: readonly Change[] = [
   {
     file: "storage/delta-checkpoint-write.ts",
     line: "export const CHECKPOINT_VERSIONS_MIN = 100;",

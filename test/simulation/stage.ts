@@ -18,6 +18,9 @@ export interface Stage {
   readonly faults: Faults;
   readonly broker: AddressedBroker;
   readonly bucket: SimulatedBucket;
+  /** Nothing starts at night; and the first night makes things old. */
+  isNight: boolean;
+  hasSlept: boolean;
 }
 
 let present: Stage | undefined;

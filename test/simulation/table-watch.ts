@@ -9,6 +9,7 @@ import { demand, demandSame } from "./violation.ts";
 
 export interface LogEntry {
   readonly version: number;
+  readonly atUs: number;
   readonly added: readonly string[];
   readonly removed: readonly string[];
   /** The shard that it moves, if any. */
@@ -22,12 +23,15 @@ interface Version {
 }
 
 const PREFIX = "table/";
+/** How long a file stays that left the table: the least grace, less what two clocks may differ. */
+const GRACE_US = 16 * 3_600_000_000;
 
 export class TableWatch {
   readonly #bucket: SimulatedBucket;
   readonly #readRows: ((body: Uint8Array) => readonly LedgerRow[]) | undefined;
   readonly #versions: Version[] = [];
   readonly #everAdded = new Set<string>();
+  readonly #removedAtUs = new Map<string, number>();
   /** Files that others took the place of. */
   replaced = 0;
   /** Snapshots that were compared. */
@@ -46,11 +50,12 @@ export class TableWatch {
     return [...this.#versions.at(-1)?.files ?? []].map((path) => `${PREFIX}${path}`);
   }
 
-  add({ version, added, removed, position }: LogEntry): void {
+  add({ version, added, removed, position, atUs }: LogEntry): void {
     const before = this.#versions.at(-1);
     const files = new Set(before?.files);
     for (const path of removed) {
       demand(files.delete(path), `version ${version} removes "${path}", which is not there`);
+      this.#removedAtUs.set(path, atUs);
     }
     for (const path of added) {
       demand(!this.#everAdded.has(path), `version ${version} adds "${path}" again`);
@@ -65,10 +70,13 @@ export class TableWatch {
     this.#versions.push({ files, shards });
   }
 
-  /** No object goes that the table needs. */
-  deleted(key: string): void {
-    const isNeeded = this.#versions.at(-1)?.files.has(key.slice(PREFIX.length)) === true;
+  /** No object goes that the table needs, or needed lately. */
+  deleted(key: string, nowUs: number): void {
+    const path = key.slice(PREFIX.length);
+    const isNeeded = this.#versions.at(-1)?.files.has(path) === true;
     demand(!isNeeded, `"${key}" was deleted, and the table needs it`);
+    const unneededUs = nowUs - (this.#removedAtUs.get(path) ?? 0);
+    demand(unneededUs >= GRACE_US, `"${key}" was deleted, and readers may still need it`);
   }
 
   /** What somebody read is what the log says of that version. */

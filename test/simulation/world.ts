@@ -17,9 +17,9 @@ import { MishapMaker } from "./mishap-maker.ts";
 import { createRandom, type Random } from "./random.ts";
 import { Referee } from "./referee.ts";
 import { RollupActor, type RollupActorOptions } from "./rollup-actor.ts";
-import { SimulatedTime } from "./simulated-time.ts";
+import { type RunLimits, SimulatedTime } from "./simulated-time.ts";
 import { SpoolWatch } from "./spool-watch.ts";
-import { enterStage } from "./stage.ts";
+import { enterStage, type Stage } from "./stage.ts";
 import { ViolationError } from "./violation.ts";
 
 export interface RunOptions {
@@ -44,6 +44,7 @@ export interface RunSummary {
   /** Files whose rows moved to others; and times that somebody's picture of the table was compared. */
   readonly replaced: number;
   readonly views: number;
+  readonly deletions: number;
   readonly verdicts: Readonly<Record<string, number>>;
 }
 
@@ -51,8 +52,14 @@ const START_US = Date.UTC(2026, 4, 17, 23, 58) * 1000;
 /** Most simulated time of trouble, and of the peace after it, s. */
 const TROUBLE_MAX_S = 45;
 const TROUBLE_LEAST_S = 10;
-const PEACE_MAX_S = 4 * 3600;
-const EVENTS_MAX = 600_000;
+const PEACE_MAX_S = 3600;
+const EVENTS_MAX = 200_000;
+/** How likely a night is where somebody keeps the table; longer than the grace after which objects may be removed. */
+const NIGHT_SHARE = 0.3;
+const NIGHT_US = 30 * 3_600_000_000;
+/** Until all that was sent has arrived; and what follows the night. */
+const EVENING_S = 60;
+const MORNING_S = 15;
 /** How much of it there is, in a part of the seeds. */
 const SHARDS_MAX = 3;
 const KEEP_MS_MAX = 15_000;
@@ -97,7 +104,9 @@ export class World {
     const broker = new AddressedBroker(this.#broker);
     const { time, bucket } = this;
     const softwareRandom = this.#random.fork();
-    enterStage({ time, random, softwareRandom, machines, faults, broker, bucket });
+    const day = { isNight: false, hasSlept: false };
+    this.#stage = { time, random, softwareRandom, machines, faults, broker, bucket, ...day };
+    enterStage(this.#stage);
     this.#faults = faults;
     const log = this.#log({});
     const count = this.#random.chance(0.35) ? this.#random.between(2, SHARDS_MAX) : 1;
@@ -115,11 +124,11 @@ export class World {
   }
 
   readonly #faults;
+  readonly #stage: Stage;
 
   async run(): Promise<RunSummary> {
     const { time } = this;
-    const actors = [...this.#rollups, ...this.#agents, ...this.#keepers];
-    for (const actor of actors) time.after(this.#random.next() * 2_000_000, () => actor.start());
+    this.#startAll();
     const mishaps = new MishapMaker({
       random: this.#random.fork(),
       mishaps: this.#mishaps,
@@ -129,8 +138,9 @@ export class World {
       note: (what) => this.#trace(`-- ${what}`),
     });
     const troubleS = this.#random.between(TROUBLE_LEAST_S, TROUBLE_MAX_S);
-    const limits = { afterEach: () => this.#check(), eventsMax: EVENTS_MAX };
+    const limits: RunLimits = { afterEach: () => this.#check(), eventsMax: EVENTS_MAX };
     await time.run(() => time.seconds >= troubleS, limits);
+    if (this.#keepers.length > 0 && this.#random.chance(NIGHT_SHARE)) await this.#sleep(limits);
     this.#trace("-- peace");
     endFaults(this.#faults);
     mishaps.end();
@@ -146,6 +156,31 @@ export class World {
     await time.run(() => !isLeft || time.seconds > peaceS, limits);
     this.#finish();
     return this.#summary();
+  }
+
+  #startAll(): void {
+    for (const actor of [...this.#rollups, ...this.#agents, ...this.#keepers]) {
+      this.time.after(this.#random.next() * 2_000_000, () => actor.start());
+    }
+  }
+
+  /** All go down, what is under way arrives, a day and more goes by, and trouble goes on. */
+  async #sleep(limits: RunLimits): Promise<void> {
+    const { time } = this;
+    this.#trace("-- night");
+    this.#stage.isNight = true;
+    for (const { machine } of [...this.#rollups, ...this.#agents, ...this.#keepers]) {
+      if (machine.isUp) machine.kill({ isPowerLost: false });
+    }
+    const eveningS = time.seconds + EVENING_S;
+    await time.run(() => time.seconds >= eveningS, limits);
+    time.skip(NIGHT_US);
+    this.#trace("-- morning");
+    this.#stage.isNight = false;
+    this.#stage.hasSlept = true;
+    this.#startAll();
+    const morningS = time.seconds + MORNING_S;
+    await time.run(() => time.seconds >= morningS, limits);
   }
 
   #openAgents(shards: readonly string[], log: Log): readonly AgentActor[] {
@@ -213,7 +248,7 @@ export class World {
   #listen(): void {
     const { referee, bucket } = this;
     bucket.onPut = (key, body) => this.#guard(() => referee.put(key, body));
-    bucket.onDelete = (key) => this.#guard(() => referee.table.deleted(key));
+    bucket.onDelete = (key) => this.#guard(() => referee.deleted(key));
     this.#broker.listener = {
       stored: (stream, message, replaced) =>
         this.#guard(() => referee.stored(stream, message, replaced)),
@@ -269,6 +304,7 @@ export class World {
       mismatches: this.#rollups.reduce((sum, { mismatches }) => sum + mismatches, 0),
       replaced: referee.table.replaced,
       views: referee.table.views,
+      deletions: referee.deletions,
       verdicts: Object.fromEntries(referee.verdicts),
     };
   }

@@ -52,7 +52,7 @@ const START_US = Date.UTC(2026, 4, 17, 23, 58) * 1000;
 /** Most simulated time of trouble, and of the peace after it, s. */
 const TROUBLE_MAX_S = 45;
 const TROUBLE_LEAST_S = 10;
-const PEACE_MAX_S = 3600;
+const PEACE_MAX_S = 1200;
 const EVENTS_MAX = 200_000;
 /** How likely a night is where somebody keeps the table; longer than the grace after which objects may be removed. */
 const NIGHT_SHARE = 0.3;

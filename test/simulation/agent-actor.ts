@@ -45,6 +45,17 @@ export class AgentActor {
     this.machine = new Machine(options.name);
   }
 
+  /** A machine like it, on a copy of its disk. */
+  clone(random: Random): AgentActor {
+    const twin = new AgentActor({ ...this.#options, name: `${this.machine.name}-twin`, random });
+    const { disk } = this.copyDisk();
+    twin.machine.disk.restore(disk);
+    // Whichever of the two comes second sends what both have once more, in an epoch of its own.
+    this.isRestored = true;
+    twin.isRestored = true;
+    return twin;
+  }
+
   start(): void {
     if (this.machine.isUp || stage().isNight) return;
     this.machine.start();

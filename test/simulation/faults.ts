@@ -49,6 +49,8 @@ export interface Mishaps {
   diskFull: number;
   /** The disk of an agent is as it was some time before. */
   diskRestored: number;
+  /** Another machine goes on from a copy of an agent's disk, beside it. */
+  diskCloned: number;
   storeDown: number;
   /** A process stands still, and goes on as if nothing were. */
   processFrozen: number;
@@ -105,6 +107,7 @@ const MOST_OFTEN: Mishaps = {
   clockJumped: 10,
   diskFull: 30,
   diskRestored: 25,
+  diskCloned: 30,
   storeDown: 25,
   processFrozen: 8,
   keeperKilled: 12,

@@ -15,6 +15,7 @@ export interface MishapOptions {
   readonly agents: readonly AgentActor[];
   readonly rollups: readonly RollupActor[];
   readonly keepers: readonly KeeperActor[];
+  readonly clone: (agent: AgentActor) => void;
   readonly note: (what: string) => void;
 }
 
@@ -108,6 +109,9 @@ export class MishapMaker {
         return keeper?.kill({ isPowerLost: false });
       case "diskRestored":
         return this.#restoreLater(agent);
+      case "diskCloned":
+        if (agent !== undefined) this.#options.clone(agent);
+        return;
       case "storeDown":
         bucket.isDown = true;
         time.after(random.next() * STORE_DOWN_US, () => bucket.isDown = false);

@@ -16,8 +16,8 @@ import { canonical, demand, demandSame, ViolationError } from "./violation.ts";
 export interface RefereeOptions {
   readonly bucket: SimulatedBucket;
   readonly streams: ReadonlyMap<string, SimulatedStream>;
-  /** Whether an event is, or was, on the disk of its agent for good. */
-  readonly isDurable: (event: string, sender: string) => boolean;
+  /** Whether an event is, or was, on the disk of an agent for good. */
+  readonly isDurable: (event: string) => boolean;
   /** Whether the disk of a sender was set back: it may send anew, in a new epoch, what the record has. */
   readonly isRestored: (sender: string) => boolean;
   /** The rows of a data file; undefined when they are read only at the end. */
@@ -288,7 +288,7 @@ export class Referee {
     const event = `${String(message)}${within}`;
     demand(!this.#eventsSeen.has(event), `event ${event} is in the table twice`);
     this.#eventsSeen.add(event).add(String(message));
-    const isDurable = this.#options.isDurable(String(message), sender);
+    const isDurable = this.#options.isDurable(String(message));
     demand(isDurable, `event ${String(message)} travelled before it was durable`);
     const line = `${sender}${within}`;
     const before = this.#lastOfSender.get(line) ?? 0;

@@ -51,6 +51,12 @@ export class SpoolWatch {
     };
   }
 
+  /** The disk that it watches was made from a copy of the other's. */
+  follow({ batches, released }: SpoolWatch): void {
+    this.batches = new Map(batches);
+    this.released = released;
+  }
+
   #readSegment(path: string, node: FileNode): void {
     const from = this.#read.get(path) ?? FILE_MAGIC.length;
     // A file that was cut back is read again from its beginning: a batch is known by its number.

@@ -73,7 +73,7 @@ export class World {
   readonly bucket = new SimulatedBucket();
   readonly referee: Referee;
   readonly #broker: SimulatedBroker;
-  readonly #agents: readonly AgentActor[];
+  readonly #agents: AgentActor[];
   readonly #rollups: readonly RollupActor[];
   readonly #keepers: readonly KeeperActor[];
   readonly #mishaps: Mishaps;
@@ -88,10 +88,7 @@ export class World {
     this.referee = new Referee({
       bucket: this.bucket,
       streams: this.#broker.streams,
-      isDurable: (event, sender) =>
-        this.#agents.some(({ machine, watch }) =>
-          machine.name === sender && watch?.durable.has(event) === true
-        ),
+      isDurable: (event) => this.#agents.some(({ watch }) => watch?.durable.has(event) === true),
       isRestored: (sender) =>
         this.#agents.some(({ machine, isRestored }) => machine.name === sender && isRestored),
       readRows: options.readRows,
@@ -135,6 +132,7 @@ export class World {
       agents: this.#agents,
       rollups: this.#rollups,
       keepers: this.#keepers,
+      clone: (agent) => this.#clone(agent),
       note: (what) => this.#trace(`-- ${what}`),
     });
     const troubleS = this.#random.between(TROUBLE_LEAST_S, TROUBLE_MAX_S);
@@ -183,7 +181,27 @@ export class World {
     await time.run(() => time.seconds >= morningS, limits);
   }
 
-  #openAgents(shards: readonly string[], log: Log): readonly AgentActor[] {
+  /** One copy is enough. */
+  #clone(agent: AgentActor): void {
+    if (this.#agents.some(({ isRestored }) => isRestored)) return;
+    const twin = agent.clone(this.#random.fork());
+    this.#watch(twin);
+    if (agent.watch !== undefined) twin.watch?.follow(agent.watch);
+    this.#agents.push(twin);
+    this.#stage.machines.set(twin.machine.name, twin.machine);
+    twin.start();
+  }
+
+  #watch(agent: AgentActor): void {
+    const { disk, name } = agent.machine;
+    agent.watch = new SpoolWatch(
+      disk,
+      ({ ordinal, digest }) =>
+        this.#guard(() => this.referee.released(`${name}'s batch ${ordinal}`, digest)),
+    );
+  }
+
+  #openAgents(shards: readonly string[], log: Log): AgentActor[] {
     const count = this.#random.between(1, 3);
     return Array.from({ length: count }, (_, at) => {
       const agent = new AgentActor({
@@ -194,13 +212,7 @@ export class World {
         flushMs: this.#random.between(100, 1_000),
         pauseUs: this.#random.between(300, 3_000) * 1_000,
       });
-      agent.watch = new SpoolWatch(
-        agent.machine.disk,
-        ({ ordinal, digest }) =>
-          this.#guard(() =>
-            this.referee.released(`${agent.machine.name}'s batch ${ordinal}`, digest)
-          ),
-      );
+      this.#watch(agent);
       return agent;
     });
   }

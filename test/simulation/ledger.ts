@@ -32,6 +32,15 @@ interface Standing {
   digest: string;
 }
 
+/** A batch that came before one that is missing. */
+export interface AheadBatch {
+  readonly agent: string;
+  readonly epoch: string;
+  readonly number: number;
+  readonly incarnation: string;
+  readonly sequence: number;
+}
+
 interface Known {
   current: string;
   readonly epochs: Map<string, Standing>;
@@ -55,6 +64,7 @@ export class Ledger {
   readonly agents = new Map<string, Known>();
   /** `<agent>/<epoch>/<number>` of everything taken, with its digest. */
   readonly taken = new Map<string, string>();
+  #ahead: AheadBatch[] = [];
 
   constructor(shard: string) {
     this.shard = shard;
@@ -85,6 +95,14 @@ export class Ledger {
     return { incarnation, sequence, agents: Object.fromEntries(agents) };
   }
 
+  /** What came ahead of a hole that is not closed yet. */
+  ahead(): readonly AheadBatch[] {
+    this.#ahead = this.#ahead.filter(({ agent, epoch, number }) =>
+      number > (this.agents.get(agent)?.epochs.get(epoch)?.number ?? 0)
+    );
+    return this.#ahead;
+  }
+
   #judge(message: StreamMessage): Judged {
     const agent = /^audit\.[a-z0-9]+\.([a-z0-9-]+)$/.exec(message.subject)?.[1] ?? "";
     const header = headerOf(message, agent);
@@ -100,6 +118,8 @@ export class Ledger {
     const batches = [number, number];
     const mine = { agent, epoch, batches };
     if (number > before.number + 1) {
+      const { incarnation, sequence } = this;
+      this.#ahead.push({ agent, epoch, number, incarnation, sequence });
       if (known === undefined || !known.epochs.has(epoch)) {
         const fresh = known ?? { current: "", epochs: new Map(), fork: undefined };
         fresh.current = epoch;

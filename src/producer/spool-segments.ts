@@ -90,21 +90,25 @@ interface LoadOptions extends Pick<OpenSegmentsOptions, "directory" | "onLoad"> 
   readonly isNewest: boolean;
 }
 
-/** Size of the file once a torn tail is cut off it. */
+/**
+ * Size of the file once a torn tail is cut off it. The newest may end in records of a killed process that were written
+ * and not fsynced: they are before they count.
+ */
 async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Promise<number> {
   const path = pathOf(directory, segment);
   const bytes = await readFile(path);
   const scanned = scanFile(bytes);
   const { records, goodBytes } = isNewest ? withoutTornBatches(scanned) : scanned;
   onLoad({ segment, records, badBytes: bytes.length - goodBytes });
-  if (!isNewest || goodBytes === bytes.length) return bytes.length;
+  if (!isNewest) return bytes.length;
   const file = await open(path, "r+");
   try {
-    await file.truncate(goodBytes);
+    if (goodBytes < bytes.length) await file.truncate(goodBytes);
     await file.sync();
   } finally {
     await file.close();
   }
+  await syncFolder(directory);
   return goodBytes;
 }
 

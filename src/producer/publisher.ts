@@ -300,6 +300,8 @@ class SpoolPublisher {
     if (trouble === this.#trouble) return;
     const { log, spool } = this.#options;
     const waiting = spool.unpublished;
+    // Nothing waits yet: whoever starts before the stream is made need not alarm anybody.
+    if (trouble !== "" && waiting === 0) return;
     if (trouble === "") log.info("publishing again", { waiting });
     else log.warn("cannot publish; batches wait in the spool", { trouble, waiting });
     this.#trouble = trouble;

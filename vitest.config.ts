@@ -3,6 +3,15 @@ import { defineConfig } from "vitest/config";
 
 const serverTests = ["test/integration/**/*.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
+/** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
+const longTests = [
+  "test/cli/{replay-trial,rollup,search,subscription,supervisor,table,unusable-folder}.test.ts",
+  "test/pipeline/maintenance/{compaction,retention,schedule,vacuum}.test.ts",
+  "test/producer/{resend-model,spool-torn}.test.ts",
+  "test/storage/{fs-store,unreadable}.test.ts",
+];
+/** Many wait for a disk or a child: one more worker than there are processors uses the time. */
+const maxWorkers = availableParallelism() + 1;
 
 export default defineConfig({
   test: {
@@ -11,11 +20,18 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: [...serverTests, ...simulationTests],
+          exclude: [...serverTests, ...simulationTests, ...longTests],
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
-          // Many wait for a disk or a child: one more worker than there are processors uses the time.
-          maxWorkers: availableParallelism() + 1,
+          maxWorkers,
+        },
+      },
+      {
+        test: {
+          name: "long",
+          include: longTests,
+          testTimeout: 60_000,
+          maxWorkers,
         },
       },
       {

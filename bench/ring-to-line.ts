@@ -57,6 +57,7 @@ let jsonBytes = 0;
 let linesOut = 0;
 const encoder = new TextEncoder();
 const batcher = createBatcher({
+  lane: "bulk",
   isBacklog: () => false,
   onFull: takeBatch,
   onOpen: () => undefined,

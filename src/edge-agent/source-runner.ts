@@ -65,7 +65,7 @@ async function runOnce(
 ): Promise<unknown> {
   try {
     for await (const chunk of source.start(signal)) {
-      append(producer, source.name, chunk);
+      append(producer, source, chunk);
       if (!signal.aborted) await writableOrAbort(producer, signal);
     }
     return undefined;
@@ -74,9 +74,12 @@ async function runOnce(
   }
 }
 
-function append(producer: Producer, name: string, chunk: SourceChunk): void {
+function append(producer: Producer, { name, lane }: Source, chunk: SourceChunk): void {
   const { position } = chunk;
-  producer.appendAll(chunk, position === undefined ? undefined : { name, position });
+  producer.appendAll(chunk, {
+    lane,
+    ...(position === undefined ? {} : { mark: { name, position } }),
+  });
 }
 
 /** An abort only ends the waiting: the source still has its end to tell. */

@@ -2,7 +2,7 @@
  * The one interface of event sources: process, network, file and filesystem now; one folder per family below
  * `sources/`. A source proves that it works, then yields chunks of lines; the agent only wires.
  */
-import type { RingPosition } from "../producer/producer.ts";
+import type { Lane, RingPosition } from "../producer/producer.ts";
 
 /** What a probe found: on, or off with the reason and what would turn it on. */
 export type SourceStatus =
@@ -45,6 +45,8 @@ export interface SourceCounters {
 export interface Source extends AsyncDisposable {
   /** `process`, `network`, `file` or `filesystem`. */
   readonly name: string;
+  /** Whether its lines go first when room runs out: bulk does. */
+  readonly lane: Lane;
   /** Tries for real (load, attach, trigger); never throws for a missing capability. */
   probe(): Promise<SourceStatus>;
   /** Reads until the signal is aborted. A ring moves on only by {@link Source.release}. */

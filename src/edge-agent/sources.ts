@@ -175,6 +175,7 @@ function createPlainLookup(ownPids: readonly number[]): ProcessLookup {
 function createMissingSource(name: string, status: SourceStatus): Source {
   return {
     name,
+    lane: "bulk",
     probe: () => Promise.resolve(status),
     start() {
       throw new Error(`Cannot start source "${name}": it is off`);

@@ -6,10 +6,11 @@
  * once; what is refused is counted, never dropped in silence.
  */
 import { BACKLOG_JSON_BYTES, BATCH_JSON_BYTES } from "../event/wire.ts";
-import type { Lines, Mark, RingPosition, RingPositions } from "./producer.ts";
+import type { Lane, Lines, Mark, RingPosition, RingPositions } from "./producer.ts";
 
 /** Lines of one batch that is closed but not yet encoded. */
 export interface ClosedLines {
+  readonly lane: Lane;
   /** Text of each line after its opening brace, without `idx`. */
   readonly fields: readonly string[];
   /** Time of each line, µs since the Unix epoch. */
@@ -21,6 +22,8 @@ export interface ClosedLines {
 }
 
 export interface BatcherOptions {
+  /** Of all its batches. */
+  readonly lane: Lane;
   /** Whether so many batches wait that new ones close at 4 MiB instead of 256 KiB. */
   readonly isBacklog: () => boolean;
   /** Takes a batch that closed because it is full. */
@@ -46,7 +49,7 @@ const LINE_OVERHEAD = 16;
 export const LINE_LENGTH_MAX = BACKLOG_JSON_BYTES - LINE_OVERHEAD;
 
 export function createBatcher(options: BatcherOptions): Batcher {
-  const { isBacklog, onFull, onOpen, onRefused } = options;
+  const { lane, isBacklog, onFull, onOpen, onRefused } = options;
   let fields: string[] = [];
   let timesUs: number[] = [];
   let weight = 0;
@@ -54,7 +57,7 @@ export function createBatcher(options: BatcherOptions): Batcher {
 
   const close = (): ClosedLines | undefined => {
     if (fields.length === 0 && positions === undefined) return undefined;
-    const closed = { fields, timesUs, positions, weight };
+    const closed = { lane, fields, timesUs, positions, weight };
     fields = [];
     timesUs = [];
     weight = 0;

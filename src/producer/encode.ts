@@ -13,9 +13,11 @@ import {
 } from "../event/wire.ts";
 import { compressFrame } from "../runtime/zstd.ts";
 import type { ClosedLines } from "./batcher.ts";
+import type { Lane } from "./producer.ts";
 
 /** A batch that has no number yet. */
 export interface EncodedBatch {
+  readonly lane: Lane;
   /** One zstd frame of NDJSON. */
   readonly payload: Uint8Array;
   /** SHA-256 of the payload, hex. */
@@ -38,17 +40,17 @@ export const PAYLOAD_BYTES_MAX = MESSAGE_BYTES_MAX - HEADER_BYTES_MAX;
 
 /** One batch, or several where one message cannot hold the lines; none when all were refused. */
 export async function encodeLines(
-  lines: Pick<ClosedLines, "fields" | "timesUs">,
+  lines: Pick<ClosedLines, "lane" | "fields" | "timesUs">,
   options: EncodeOptions,
 ): Promise<readonly EncodedBatch[]> {
-  const { fields, timesUs } = lines;
+  const { lane, fields, timesUs } = lines;
   if (fields.length === 0) return [];
   const json = ndjsonOf(fields);
   // What compresses well may fit a message, and still be more than a receiver opens.
   const payload = json.length <= PAYLOAD_JSON_BYTES_MAX ? await compressFrame(json) : undefined;
   if (payload !== undefined && payload.length <= PAYLOAD_BYTES_MAX) {
     const digest = digestOf(payload);
-    return [{ payload, digest, count: fields.length, ...spanOf(timesUs, options.nowUs) }];
+    return [{ lane, payload, digest, count: fields.length, ...spanOf(timesUs, options.nowUs) }];
   }
   if (fields.length === 1) {
     options.onRefused(fields[0] ?? "", timesUs[0] ?? options.nowUs);
@@ -56,8 +58,8 @@ export async function encodeLines(
   }
   const middle = fields.length >> 1;
   const halves = [
-    { fields: fields.slice(0, middle), timesUs: timesUs.slice(0, middle) },
-    { fields: fields.slice(middle), timesUs: timesUs.slice(middle) },
+    { lane, fields: fields.slice(0, middle), timesUs: timesUs.slice(0, middle) },
+    { lane, fields: fields.slice(middle), timesUs: timesUs.slice(middle) },
   ];
   const batches: EncodedBatch[] = [];
   for (const half of halves) batches.push(...await encodeLines(half, options));

@@ -17,8 +17,9 @@ import { type Batcher, type ClosedLines, createBatcher } from "./batcher.ts";
 import { encodeLines } from "./encode.ts";
 import { createLosses } from "./losses.ts";
 import type {
+  Lane,
   Lines,
-  Mark,
+  LinesOptions,
   Producer,
   ProducerCounters,
   RingPosition,
@@ -53,8 +54,11 @@ const LONG_BACKLOG_BATCHES = 1_000;
 const FLUSH_MS_MAX = 10_000;
 /** Above so much JSON that is not on disk yet, in UTF-16 units, `writable` waits. */
 const WRITABLE_WEIGHT_MAX = 16 * 1024 * 1024;
-/** Above so much, lines are lost. */
-const WEIGHT_MAX = 64 * 1024 * 1024;
+/** Above so much, lines are lost: those of the bulk lane first. */
+const WEIGHT_MAX: Readonly<Record<Lane, number>> = {
+  bulk: 48 * 1024 * 1024,
+  critical: 64 * 1024 * 1024,
+};
 /** At closing, what is on disk is published for so long. */
 const DRAIN_MS = 2_000;
 const DRAIN_STEP_MS = 20;
@@ -82,6 +86,13 @@ export async function openProducer(options: OpenProducerOptions): Promise<Produc
   return producer;
 }
 
+/** The open batch of a lane. */
+interface OpenLane {
+  readonly batcher: Batcher;
+  /** Batches closed so far; the open one has this number. */
+  closed: number;
+}
+
 interface SpooledProducerOptions extends OpenProducerOptions {
   readonly clock: Clock;
   readonly spool: Spool;
@@ -91,15 +102,13 @@ class SpooledProducer implements Producer {
   readonly host: string;
   readonly #options: SpooledProducerOptions;
   readonly #spool: Spool;
-  readonly #batcher: Batcher;
+  readonly #lanes: Readonly<Record<Lane, OpenLane>>;
   readonly #losses = createLosses();
   readonly #stop = new AbortController();
   readonly #listeners = new Set<(positions: RingPositions) => void>();
   #waiters: (() => void)[] = [];
   #publisher: Publisher | undefined;
   readonly #connected: Promise<NatsConnection | undefined>;
-  /** Batches closed so far; the open one has this number. */
-  #closed = 0;
   #appended = 0;
   #encodedBatches = 0;
   /** UTF-16 units of lines that are closed and not durable. */
@@ -113,12 +122,7 @@ class SpooledProducer implements Producer {
     this.#options = options;
     this.#spool = options.spool;
     this.host = options.host;
-    this.#batcher = createBatcher({
-      isBacklog: () => this.#spool.unpublished > BACKLOG_BATCHES,
-      onFull: (lines) => this.#seal(lines),
-      onOpen: () => this.#startInterval(),
-      onRefused: (_weight, timeUs) => this.#lose("line_too_large", timeUs),
-    });
+    this.#lanes = { critical: this.#openLane("critical"), bulk: this.#openLane("bulk") };
     for (const { base } of this.#spool.breaks) this.#tellBreak(base);
     this.#connected = this.#connect();
   }
@@ -137,25 +141,26 @@ class SpooledProducer implements Producer {
 
   append(fields: string, timeUs: number): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
-    if (this.#weight > WEIGHT_MAX) return this.#lose("spool_blocked", timeUs);
+    if (this.#weight > WEIGHT_MAX.critical) return this.#lose("spool_blocked", timeUs);
     this.#appended += 1;
-    this.#batcher.append(fields, timeUs);
+    this.#lanes.critical.batcher.append(fields, timeUs);
   }
 
   mark(name: string, position: RingPosition): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
-    this.#batcher.mark(name, position);
+    this.#lanes.critical.batcher.mark(name, position);
   }
 
-  appendAll(lines: Lines, mark?: Mark): void {
+  appendAll(lines: Lines, { lane = "critical", mark }: LinesOptions = {}): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
-    if (this.#weight > WEIGHT_MAX) {
+    const { batcher } = this.#lanes[lane];
+    if (this.#weight > WEIGHT_MAX[lane]) {
       for (const timeUs of lines.timesUs) this.#lose("spool_blocked", timeUs);
-      if (mark !== undefined) this.#batcher.mark(mark.name, mark.position);
+      if (mark !== undefined) batcher.mark(mark.name, mark.position);
       return;
     }
     this.#appended += lines.fields.length;
-    this.#batcher.appendAll(lines, mark);
+    batcher.appendAll(lines, mark);
   }
 
   onDurable(listener: (positions: RingPositions) => void): () => void {
@@ -179,7 +184,7 @@ class SpooledProducer implements Producer {
   }
 
   async flush(): Promise<void> {
-    this.#closeOpen();
+    this.#closeAll();
     await this.#queued;
     await this.#durable;
   }
@@ -202,10 +207,10 @@ class SpooledProducer implements Producer {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#closeOpen();
+    this.#closeAll();
     await this.#queued;
     // Encoding may have refused lines, of which an event is to tell.
-    this.#closeOpen();
+    this.#closeAll();
     await this.#queued;
     // On a disk that refuses, only closing the spool ends the wait.
     if (this.#spool.fault === undefined) await this.#durable;
@@ -257,31 +262,52 @@ class SpooledProducer implements Producer {
     });
   }
 
-  #startInterval(): void {
+  #openLane(name: Lane): OpenLane {
+    const lane: OpenLane = {
+      batcher: createBatcher({
+        lane: name,
+        isBacklog: () => this.#spool.unpublished > BACKLOG_BATCHES,
+        onFull: (lines) => this.#seal(lines),
+        onOpen: () => this.#startInterval(lane),
+        onRefused: (_weight, timeUs) => this.#lose("line_too_large", timeUs),
+      }),
+      closed: 0,
+    };
+    return lane;
+  }
+
+  #startInterval(lane: OpenLane): void {
     const { flushMs = FLUSH_MS, clock } = this.#options;
     const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
     const waitMs = isLong ? Math.max(flushMs, Math.min(10 * flushMs, FLUSH_MS_MAX)) : flushMs;
-    const batch = this.#closed;
+    const batch = lane.closed;
     void Promise.allSettled([clock.sleep(waitMs, this.#stop.signal)]).then(() => {
-      if (this.#isOpen && batch === this.#closed) this.#closeOpen();
+      if (this.#isOpen && batch === lane.closed) this.#closeOpen(lane);
     });
   }
 
-  #closeOpen(): void {
-    if (this.#losses.isPending && this.#weight <= WEIGHT_MAX) {
-      const nowUs = this.#options.clock.nowUs();
-      for (const event of this.#losses.take(nowUs)) {
-        this.#appended += 1;
-        this.#batcher.append(lineFields(event), event.timeUs);
-      }
-    }
-    const lines = this.#batcher.close();
+  #closeAll(): void {
+    this.#closeOpen(this.#lanes.critical);
+    this.#closeOpen(this.#lanes.bulk);
+  }
+
+  #closeOpen({ batcher }: OpenLane): void {
+    if (batcher === this.#lanes.critical.batcher) this.#tellLosses();
+    const lines = batcher.close();
     if (lines !== undefined) this.#seal(lines);
+  }
+
+  #tellLosses(): void {
+    if (!this.#losses.isPending || this.#weight > WEIGHT_MAX.critical) return;
+    for (const event of this.#losses.take(this.#options.clock.nowUs())) {
+      this.#appended += 1;
+      this.#lanes.critical.batcher.append(lineFields(event), event.timeUs);
+    }
   }
 
   /** Encoding starts at once, beside that of others; the spool gets them in order. */
   #seal(lines: ClosedLines): void {
-    this.#closed += 1;
+    this.#lanes[lines.lane].closed += 1;
     this.#weight += lines.weight;
     const encoded = encodeLines(lines, {
       nowUs: this.#options.clock.nowUs(),
@@ -329,7 +355,7 @@ class SpooledProducer implements Producer {
   ): void {
     const wasPending = this.#losses.isPending;
     this.#losses.note({ timeUs: this.#options.clock.nowUs(), ...loss });
-    if (!wasPending) this.#startInterval();
+    if (!wasPending) this.#startInterval(this.#lanes.critical);
   }
 
   async #drain(): Promise<void> {

@@ -22,6 +22,12 @@ export interface RingPosition {
 /** Positions by name of the ring. */
 export type RingPositions = Readonly<Record<string, RingPosition>>;
 
+/**
+ * What goes first when room runs out: bulk does, critical only when nothing else is left. Each lane has batches of its
+ * own, so that one can go without the other.
+ */
+export type Lane = "critical" | "bulk";
+
 /** Several lines: their texts as {@link Producer.append} takes them, and as many times. */
 export interface Lines {
   readonly fields: readonly string[];
@@ -34,6 +40,13 @@ export const LINES_LENGTH_MAX = 1024 * 1024;
 export interface Mark {
   readonly name: string;
   readonly position: RingPosition;
+}
+
+/** Where lines of a source go, and what of its ring they cover. */
+export interface LinesOptions {
+  /** The same one for all lines of a ring; critical by default. */
+  readonly lane?: Lane;
+  readonly mark?: Mark;
 }
 
 export interface ProducerCounters {
@@ -56,23 +69,26 @@ export interface Producer extends AsyncDisposable {
   /** Positions of the newest batch on disk: where a restarted source reads on. */
   readonly positions: RingPositions;
 
-  /** Adds an event to the open batch. */
+  /** Adds an event to the open critical batch. */
   emit(event: AuditEvent): void;
 
   /**
-   * Adds a line to the open batch without building an event: the text of its JSON object after the opening brace,
+   * Adds a line to the open critical batch without building an event: the text of its JSON object after the opening brace,
    * without `idx` (see `lineFields`), and its time in µs. Text must be valid UTF-16 without lone surrogates.
    */
   append(fields: string, timeUs: number): void;
 
-  /** States that every record of a ring up to a position was appended. Durable with the batch that is open now. */
+  /**
+   * States that every record of a ring up to a position was appended, to the critical lane. Durable with the batch that
+   * is open now.
+   */
   mark(name: string, position: RingPosition): void;
 
   /**
    * Adds lines, and the mark that covers them, to one batch: they become durable together or not at all. With a mark,
    * at most {@link LINES_LENGTH_MAX} UTF-16 units of text; without one, any number of lines, over as many batches.
    */
-  appendAll(lines: Lines, mark?: Mark): void;
+  appendAll(lines: Lines, options?: LinesOptions): void;
 
   /** Called with the marks that a batch, just fsynced, covers. Returns a function that ends the calls. */
   onDurable(listener: (positions: RingPositions) => void): () => void;
@@ -80,7 +96,7 @@ export interface Producer extends AsyncDisposable {
   /** Resolves once there is room for more: a source that appends in bulk awaits it between chunks. */
   writable(signal?: AbortSignal): Promise<void>;
 
-  /** Closes the open batch; resolves when it and all before it are on disk. */
+  /** Closes the open batches; resolves when it and all before it are on disk. */
   flush(): Promise<void>;
 
   counters(): ProducerCounters;

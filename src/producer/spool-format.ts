@@ -17,7 +17,7 @@
  * not; batches made from the same lines are believed only together.
  */
 import { crc32 } from "node:zlib";
-import type { RingPositions } from "./producer.ts";
+import type { Lane, RingPositions } from "./producer.ts";
 
 export interface StartRecord {
   readonly kind: "start";
@@ -38,6 +38,8 @@ export interface BatchFacts {
   readonly count: number;
   readonly firstUs: number;
   readonly lastUs: number;
+  /** Not there in files of versions that knew no lanes: critical. */
+  readonly lane?: Lane;
 }
 
 export interface BatchRecord extends BatchFacts {

@@ -41,6 +41,7 @@ export interface SpoolIndex {
   get(ordinal: number): SpoolEntry | undefined;
   /** Unreleased batches whose record lies in a file, ascending. */
   inSegment(segment: number): readonly SpoolEntry[];
+  /** A batch, or another place of one that is there. */
   put(facts: BatchFacts, place: RecordPlace): void;
   /** The batch's payload is gone; `place` is where that is written. */
   putVoid(facts: BatchFacts, place: RecordPlace, reason: string): void;
@@ -139,8 +140,17 @@ function breaksOf(
 
 /** The facts alone, whatever else came with them. */
 function factsOf(record: BatchFacts): BatchFacts {
-  const { ordinal, digest, previous, host, count, firstUs, lastUs } = record;
-  return { ordinal, digest, previous, host, count, firstUs, lastUs };
+  const { ordinal, digest, previous, host, count, firstUs, lastUs, lane } = record;
+  return {
+    ordinal,
+    digest,
+    previous,
+    host,
+    count,
+    firstUs,
+    lastUs,
+    ...(lane === undefined ? {} : { lane }),
+  };
 }
 
 interface IndexStart {
@@ -198,7 +208,12 @@ function createIndex(start: IndexStart): SpoolIndex {
         .sort((a, b) => a - b)
         .flatMap((ordinal) => entries.get(ordinal) ?? []),
     put: (facts, place) =>
-      set({ facts: factsOf(facts), place, void: undefined, stored: undefined }),
+      set({
+        facts: factsOf(facts),
+        place,
+        void: undefined,
+        stored: entries.get(facts.ordinal)?.stored,
+      }),
     putVoid: (facts, place, reason) =>
       set({
         facts: factsOf(facts),

@@ -2,14 +2,15 @@
  * The one writer of a spool: gives ordinals, groups what waits into one fsync, makes room, and tries again for as long
  * as the disk refuses.
  *
- * Invariant: ordinals are given in the order of appending and written in that order, each exactly once; what was
- * refused by the disk stays at the front of the queue.
+ * Invariants: ordinals are given in the order of appending and written in that order, each exactly once; what was
+ * refused by the disk stays at the front of the queue. Where room is needed, bulk goes before critical, and of each the
+ * oldest first: critical batches of a file that goes are written again before it does.
  */
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { EncodedBatch } from "./encode.ts";
 import type { RingPositions } from "./producer.ts";
-import type { BatchFacts, StartRecord } from "./spool-format.ts";
+import { type BatchFacts, payloadOf, type StartRecord } from "./spool-format.ts";
 import type { SpoolEntry, SpoolIndex } from "./spool-index.ts";
 import type { RecordToWrite, Segments } from "./spool-segments.ts";
 
@@ -35,7 +36,7 @@ const GROUP_BYTES_MAX = 8 * 1024 * 1024;
 const RETRY_MS = 1_000;
 /** At most this many batches are kept, whatever their size. */
 const BATCHES_MAX = 500_000;
-/** A file of which less than this part would come free is not worth making voids for. */
+/** A file of which less than this part would come free is not worth removing. */
 const GAIN_LEAST = 0.5;
 /** What a void's record takes, in bytes; an estimate. */
 const VOID_BYTES = 400;
@@ -68,11 +69,11 @@ class QueueWriter implements SpoolWriter {
   }
 
   append(batches: readonly EncodedBatch[], positions: RingPositions | undefined): Promise<void> {
-    const records = batches.map(({ payload, digest, count, firstUs, lastUs }, place) => {
+    const records = batches.map(({ lane, payload, digest, count, firstUs, lastUs }, place) => {
       const { ordinal, previous } = this.#next;
       this.#next = { ordinal: ordinal + 1, previous: digest };
       const { host } = this.#options;
-      const facts: BatchFacts = { ordinal, digest, previous, host, count, firstUs, lastUs };
+      const facts: BatchFacts = { ordinal, digest, previous, host, count, firstUs, lastUs, lane };
       const isLast = place === batches.length - 1;
       return {
         record: isLast
@@ -156,11 +157,10 @@ class QueueWriter implements SpoolWriter {
       const place = places[at];
       if (place === undefined || record.kind === "start") continue;
       if (record.kind !== "void") index.addPositions(record.positions);
+      // What was released while it was written again, or its void was, is not needed any more.
+      if (record.kind === "positions" || record.ordinal <= index.released) continue;
       if (record.kind === "batch") index.put(record, place);
-      // What was released while this was written needs no void any more.
-      if (record.kind === "void" && record.ordinal > index.released) {
-        index.putVoid(record, place, record.reason);
-      }
+      else index.putVoid(record, place, record.reason);
     }
     if (segments.newest !== newest) await this.#removeUnused();
   }
@@ -173,22 +173,49 @@ class QueueWriter implements SpoolWriter {
     }
   }
 
-  /** Removes the oldest files until so many bytes fit, having made voids of what is still needed of them. */
+  /** Removes files until so many bytes fit, having made voids of what is given up of them. */
   async #makeRoom(sizeBytes: number): Promise<void> {
     const { segments, index, bytesMax } = this.#options;
     const full = `Cannot make room in the spool: ${index.size} batches fill it`;
     if (index.size > BATCHES_MAX) throw new Error(full);
     while (segments.sizeBytes + sizeBytes > bytesMax) {
-      const [oldest] = segments.numbers;
-      if (oldest === undefined) return;
-      const entries = index.inSegment(oldest);
-      const left = entries.length * VOID_BYTES / segments.sizeOf(oldest);
-      if (entries.length > 0 && left > 1 - GAIN_LEAST) throw new Error(full);
-      if (oldest === segments.newest) segments.rotate();
-      await this.#write(voidsOf(entries, "the spool was full"));
-      await segments.remove(oldest);
-      this.#countVoided(entries.filter((entry) => entry.void === undefined));
+      if (segments.numbers.length === 0) return;
+      const victim = this.#victim(isBulk) ?? this.#victim(() => true);
+      if (victim === undefined) throw new Error(full);
+      const { segment, kept, given } = victim;
+      if (segment === segments.newest) segments.rotate();
+      await this.#write([...await this.#copiesOf(kept), ...voidsOf(given, "the spool was full")]);
+      await segments.remove(segment);
+      this.#countVoided(given.filter((entry) => entry.void === undefined));
     }
+  }
+
+  /** The oldest file that is worth removing when the batches that `mayGo` takes are given up. */
+  #victim(mayGo: (entry: SpoolEntry) => boolean): Victim | undefined {
+    const { segments, index } = this.#options;
+    for (const segment of segments.numbers) {
+      const entries = index.inSegment(segment);
+      const given = entries.filter((entry) => entry.void !== undefined || mayGo(entry));
+      const kept = entries.filter((entry) => entry.void === undefined && !mayGo(entry));
+      const leftBytes = kept.reduce((sum, { place }) => sum + place.sizeBytes, 0) +
+        given.length * VOID_BYTES;
+      if (leftBytes <= segments.sizeOf(segment) * (1 - GAIN_LEAST)) return { segment, kept, given };
+    }
+    return undefined;
+  }
+
+  /** Batches as they are to be written once more; one that the disk does not give back becomes a void. */
+  async #copiesOf(entries: readonly SpoolEntry[]): Promise<readonly RecordToWrite[]> {
+    const records: RecordToWrite[] = [];
+    for (const { facts, place } of entries) {
+      const payload = payloadOf(await this.#options.segments.read(place), facts.ordinal);
+      records.push(
+        payload === undefined
+          ? { record: { kind: "void", ...facts, reason: "unreadable in the spool" } }
+          : { record: { kind: "batch", ...facts, positions: undefined }, payload },
+      );
+    }
+    return records;
   }
 
   #countVoided(entries: readonly SpoolEntry[]): void {
@@ -196,7 +223,7 @@ class QueueWriter implements SpoolWriter {
     const events = entries.reduce((sum, { facts }) => sum + facts.count, 0);
     this.eventsVoided += events;
     const figures = { batches: entries.length, events };
-    this.#options.log.error("spool is full: payloads of its oldest batches were dropped", figures);
+    this.#options.log.error("spool is full: payloads of old batches were dropped", figures);
   }
 
   /** Waits after a failure; false when the spool is closed instead. */
@@ -219,6 +246,17 @@ class QueueWriter implements SpoolWriter {
     this.#queue = [];
     this.#isRunning = false;
   }
+}
+
+/** A file that goes: what is written again of it, and what is given up. */
+interface Victim {
+  readonly segment: number;
+  readonly kept: readonly SpoolEntry[];
+  readonly given: readonly SpoolEntry[];
+}
+
+function isBulk({ facts }: SpoolEntry): boolean {
+  return facts.lane === "bulk";
 }
 
 function voidsOf(entries: readonly SpoolEntry[], reason: string): readonly RecordToWrite[] {

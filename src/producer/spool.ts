@@ -7,7 +7,8 @@
  *   covers. Batches that close while a write is under way share the next fsync.
  * - A torn tail is cut off at opening and never believed; it was not durable, so nobody was told of it.
  * - The bytes are bounded. When there is no room, the oldest file goes, and its batches become voids: header only, with
- *   digest, count and reason. The oldest are those the broker most likely holds; the newest are never dropped for them.
+ *   digest, count and reason; those of the critical lane are kept for as long as there is bulk to go instead. The oldest
+ *   are those the broker most likely holds; the newest are never dropped for them.
  * - A disk that is full or broken pauses appending (the writer's `fault`), leaves nothing half, and goes on by itself.
  */
 import { join } from "node:path";

@@ -37,7 +37,7 @@ function createRecordingProducer() {
       told.push(line.topic);
     },
     mark: (name, { position }) => void told.push(`${name}@${position}`),
-    appendAll({ fields, timesUs }, covered) {
+    appendAll({ fields, timesUs }, { mark: covered } = {}) {
       fields.forEach((text, place) => producer.append(text, timesUs[place] ?? 0));
       if (covered !== undefined) producer.mark(covered.name, covered.position);
     },
@@ -100,6 +100,7 @@ function createScriptedSource({ name = "file", starts, losses = [] }: Script) {
   let started = 0;
   const source: Source = {
     name,
+    lane: "bulk",
     probe: () => Promise.resolve({ state: "on", how: "script" }),
     async *start(signal) {
       const script = starts[started] ?? [];

@@ -11,6 +11,7 @@ function collect(options: { readonly isBacklog?: () => boolean } = {}) {
   const refused: number[] = [];
   let opened = 0;
   const batcher = createBatcher({
+    lane: "bulk",
     isBacklog: options.isBacklog ?? (() => false),
     onFull: (lines) => closed.push(lines),
     onOpen: () => opened++,

@@ -22,7 +22,7 @@ const NOW_US = Date.UTC(2026, 0, 31) * 1000;
 const DAY_US = 86_400_000_000;
 
 async function encode(fields: readonly string[], refused: string[] = []) {
-  return await encodeLines({ fields, timesUs: fields.map(() => NOW_US) }, {
+  return await encodeLines({ lane: "bulk", fields, timesUs: fields.map(() => NOW_US) }, {
     nowUs: NOW_US,
     onRefused: (text) => refused.push(text),
   });

@@ -274,4 +274,52 @@ describe("a full spool", () => {
     await spool.append([batch("after")], undefined);
     expect((await spool.read(81)).header.previous).toBe(given.at(-1)?.digest);
   });
+
+  it("gives up bulk before critical, however old that is, and critical when nothing else is left", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const bytesMax = 16 * MIB;
+    const given: EncodedBatch[] = [];
+    const voids = async (spool: Spool): Promise<number[]> => {
+      const found: number[] = [];
+      for (const [place, { digest, payload }] of given.entries()) {
+        const read = await spool.read(place + 1);
+        expect(read.header).toMatchObject({ digest, previous: given[place - 1]?.digest });
+        if (read.header.void === undefined) {
+          expect(Buffer.from(payload)).toEqual(Buffer.from(read.payload));
+        } else found.push(place);
+      }
+      return found;
+    };
+    const isBulk = (place: number): boolean => given[place]?.lane === "bulk";
+    {
+      await using spool = await open(folder.path, { bytesMax });
+      const fill = async (count: number, laneOf: (number: number) => "critical" | "bulk") => {
+        for (let number = 0; number < count; number++) {
+          given.push(batch(randomBytes(250_000), 5, laneOf(number)));
+          await spool.append(given.slice(-1), positions(given.length));
+        }
+      };
+      await fill(120, (number) => number % 8 === 0 ? "critical" : "bulk");
+      const gone = await voids(spool);
+      expect(gone.length).toBeGreaterThan(50);
+      expect(gone.every(isBulk)).toBe(true);
+      expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+      // A released batch that was written again is not brought back.
+      await spool.release(9);
+      await fill(100, () => "critical");
+      expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+    }
+    await using spool = await open(folder.path, { bytesMax });
+    expect(spool.positions).toEqual(positions(220));
+    expect(numbers(spool)).toEqual(Array.from({ length: 211 }, (_, place) => place + 10));
+    const kept: number[] = [];
+    for (const number of numbers(spool)) {
+      const { header, payload } = await spool.read(number);
+      if (header.void !== undefined) continue;
+      kept.push(number - 1);
+      expect(Buffer.from(payload)).toEqual(Buffer.from(given[number - 1]?.payload ?? []));
+    }
+    expect(kept.length).toBeGreaterThan(50);
+    expect(kept.some(isBulk)).toBe(false);
+  });
 });

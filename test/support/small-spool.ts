@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf } from "../../src/event/wire.ts";
 import type { EncodedBatch } from "../../src/producer/encode.ts";
-import type { RingPositions } from "../../src/producer/producer.ts";
+import type { Lane, RingPositions } from "../../src/producer/producer.ts";
 import { openSpool, type Spool, type SpoolOptions } from "../../src/producer/spool.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
@@ -18,9 +18,13 @@ export function openSmallSpool(
   return openSpool({ directory, host: "web-1", shard: "0", clock: systemClock, log, ...more });
 }
 
-export function batch(content: string | Uint8Array, count = 2): EncodedBatch {
+export function batch(
+  content: string | Uint8Array,
+  count = 2,
+  lane: Lane = "critical",
+): EncodedBatch {
   const payload = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  return { payload, digest: digestOf(payload), count, firstUs: 1, lastUs: 2 };
+  return { lane, payload, digest: digestOf(payload), count, firstUs: 1, lastUs: 2 };
 }
 
 export function positions(position: number): RingPositions {

@@ -1,6 +1,7 @@
 /**
  * What tells one family of rings from another: its decoder, and the harmless action by which it is proven to work.
  */
+import type { Lane } from "../../producer/producer.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 
@@ -18,6 +19,7 @@ export interface ProofAction extends AsyncDisposable {
 
 export interface RingFamily {
   readonly name: RingFamilyName;
+  readonly lane: Lane;
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;

@@ -6,7 +6,7 @@
  * learned, so that who did it is known. Reading is by polling: no process of the host ever pays for waking the agent.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { RingPosition } from "../../producer/producer.ts";
+import type { Lane, RingPosition } from "../../producer/producer.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { removeAbandoned } from "../abandoned-programs.ts";
@@ -70,6 +70,7 @@ export function openRingSource(options: RingSourceOptions): Source {
 
 class RingSource implements Source {
   readonly name: string;
+  readonly lane: Lane;
   readonly #options: RingSourceOptions;
   readonly #family: RingFamily;
   readonly #pinFolder: string;
@@ -83,6 +84,7 @@ class RingSource implements Source {
     this.name = options.family;
     this.#options = options;
     this.#family = familyOf(options.family, options.createdFiles);
+    this.lane = this.#family.lane;
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
     this.#reached = options.position;
   }

@@ -17,6 +17,7 @@ import { createFileDecoder } from "./file-lines.ts";
 export function fileFamilyNoting(createdFiles: CreatedFiles | undefined): RingFamily {
   return {
     name: "file",
+    lane: "bulk",
     prepare: () => Promise.resolve(),
     createDecoder: (context) => createFileDecoder(context, createdFiles),
     prove: proveByCreate,

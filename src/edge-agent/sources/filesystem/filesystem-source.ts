@@ -55,6 +55,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
 
   return {
     name: "filesystem",
+    lane: "bulk",
     probe: () => probeFanotify(clock),
     async *start(signal) {
       const libc = loadLibc();

@@ -19,6 +19,7 @@ export function createNetworkFamily(): RingFamily {
   let listenerActor: ListenerActor = () => undefined;
   return {
     name: "network",
+    lane: "bulk",
     prepare: async (context) => {
       const listeners = await readListeners();
       const lookup = createProcessLookup({ context, ownPids: [] });

@@ -14,6 +14,7 @@ import { createProcessDecoder } from "./process-lines.ts";
 
 export const processFamily: RingFamily = {
   name: "process",
+  lane: "critical",
   prepare: () => Promise.resolve(),
   createDecoder: createProcessDecoder,
   prove: proveByExec,

@@ -112,8 +112,10 @@ const STANDING: readonly Rule<Watermark>[] = [
   },
   {
     name: "the record was set back",
+    // One that is older by its own time than another that was seen is a late one, however long after each other two come.
     applies: (state, watermark) =>
       isBehind(state, watermark) && state.regressedAtUs !== undefined &&
+      watermark.atUs >= (state.watermark?.atUs ?? 0) &&
       watermark.atUs - state.regressedAtUs >= REGRESSION_LIMIT_US,
     act(state, { number }) {
       state.conflict =

@@ -31,6 +31,25 @@
 		return body(false, ctx);                                                                             \
 	}
 
+/* What a program on the exit of a system call gets (events/syscalls/sys_exit_<call>/format in the trace filesystem). */
+struct call_exit {
+	__u64 common;
+	__s64 number;
+	__s64 result;
+};
+
+/*
+ * A program on the exit of one system call, and of no other; calls in the i386 way do not pass it. A kernel without the
+ * call does without the program. The kernel does not run it while the same CPU is in another program of this type:
+ * that is counted, and told as a loss.
+ */
+#define PROBITY_CALL_EXIT(name, body)                                                                                \
+	SEC("tracepoint/syscalls/sys_exit_" #name)                                                                   \
+	int call_exit_##name(struct call_exit *call)                                                                 \
+	{                                                                                                            \
+		return body(call);                                                                                   \
+	}
+
 /*
  * A member of a kernel object: by a plain load where the verifier knows the pointer's type (`is_typed`, a constant),
  * else by a call that costs ten times as much.

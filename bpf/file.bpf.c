@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
 /*
- * Files opened for writing, or made: whatever system call returned the descriptor, what counts is the open file behind
- * it. One program on sys_exit, which all calls of the host pass: it leaves at the first sight of another call.
+ * Files opened for writing, or made: whatever returned the descriptor, what counts is the open file behind it. Programs
+ * on the exit of the calls that open, and on the completion of io_uring's requests: those are executed by the
+ * process, by its workers or by its polling thread, which all share its table of files and its thread group.
  */
 #define PROBITY_SCRATCH_RECORD 8192
 #include "scratch.h"
@@ -12,8 +13,13 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define FMODE_WRITE 0x2
 #define FMODE_CREATED 0x100000
-#define TS_COMPAT 0x0002
-#define X32_SYSCALL_BIT 0x40000000
+#define O_ACCMODE 3
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+/* The kernel chose the slot of the direct descriptor. */
+#define IORING_FILE_INDEX_ALLOC 4294967295U
+/* Low bits of a slot's pointer are flags. */
+#define SLOT_MASK (~7UL)
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000
@@ -42,36 +48,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAJOR_TERMINAL_AUX 5
 #define MAJOR_PTY_FIRST 128
 #define MAJOR_PTY_LAST 143
-
-/* open, creat, openat, openat2, open_by_handle_at; numbers of x86-64, then i386, then arm64. */
-static __always_inline bool is_open_x86(long number)
-{
-	return number == 257 || number == 2 || number == 85 || number == 437 || number == 304;
-}
-
-static __always_inline bool is_open_i386(long number)
-{
-	return number == 295 || number == 5 || number == 8 || number == 437 || number == 342;
-}
-
-static __always_inline bool is_open_arm64(long number)
-{
-	return number == 56 || number == 437 || number == 265;
-}
-
-static __always_inline bool is_open_call(bool typed, struct pt_regs *regs)
-{
-	if (bpf_core_field_exists(((struct pt_regs___arm64 *)0)->syscallno))
-		return is_open_arm64(BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno));
-	long number = typed ? regs->orig_ax : BPF_CORE_READ(regs, orig_ax);
-	number &= ~X32_SYSCALL_BIT;
-	if (!is_open_x86(number) && !is_open_i386(number))
-		return false;
-	struct task_struct *task = bpf_get_current_task_btf();
-	if (task->thread_info.status & TS_COMPAT)
-		return is_open_i386(number);
-	return is_open_x86(number);
-}
 
 static __always_inline struct file *file_of(struct task_struct *task, unsigned int fd)
 {
@@ -183,15 +159,9 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 	return emit(counts, &record->header, sizeof(*record) + length);
 }
 
-static __always_inline int on_sys_exit(bool typed, __u64 *ctx)
+/* A file just opened; NULL: it could not be found any more. */
+static __always_inline int on_opened(struct task_struct *task, struct file *file)
 {
-	struct pt_regs *regs = (void *)ctx[0];
-	long fd = ctx[1];
-
-	if (fd < 0 || fd > 0x7fffffff || !is_open_call(typed, regs))
-		return 0;
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = file_of(task, fd);
 	if (file && !(BPF_CORE_READ(file, f_mode) & FMODE_WRITE))
 		return 0;
 	struct probity_counters *counts = begin(PROGRAM_OPEN);
@@ -215,4 +185,55 @@ static __always_inline int on_sys_exit(bool typed, __u64 *ctx)
 	return 0;
 }
 
-PROBITY_HOOK(sys_exit, "sys_exit", on_sys_exit)
+static __always_inline int on_open_exit(struct call_exit *call)
+{
+	long fd = call->result;
+
+	if (fd < 0 || fd > 0x7fffffff)
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	return on_opened(task, file_of(task, fd));
+}
+
+PROBITY_CALL_EXIT(open, on_open_exit)
+PROBITY_CALL_EXIT(creat, on_open_exit)
+PROBITY_CALL_EXIT(openat, on_open_exit)
+PROBITY_CALL_EXIT(openat2, on_open_exit)
+PROBITY_CALL_EXIT(open_by_handle_at, on_open_exit)
+
+/* File of a ring's direct descriptor, which is in no table of a process. */
+static __always_inline struct file *file_of_slot(struct io_kiocb *request, __u32 slot)
+{
+	struct io_rsrc_node **nodes, *node = NULL;
+
+	if (slot >= BPF_CORE_READ(request, ctx, file_table.data.nr))
+		return NULL;
+	nodes = BPF_CORE_READ(request, ctx, file_table.data.nodes);
+	bpf_probe_read_kernel(&node, sizeof(node), &nodes[slot]);
+	return node ? (struct file *)(BPF_CORE_READ(node, file_ptr) & SLOT_MASK) : NULL;
+}
+
+static __always_inline int on_io_uring_complete(bool typed, __u64 *ctx)
+{
+	struct io_kiocb *request = (void *)ctx[1];
+	__u8 opcode = BPF_CORE_READ(request, opcode);
+
+	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
+		return 0;
+	/* The request keeps its result and what it was asked for until it is done with. */
+	if (!bpf_core_field_exists(request->cqe) || !bpf_core_type_exists(struct io_open))
+		return 0;
+	int result = BPF_CORE_READ(request, cqe.res);
+	struct io_open *asked = (void *)request;
+	if (result < 0 || !(BPF_CORE_READ(asked, how.flags) & O_ACCMODE))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 slot = BPF_CORE_READ(asked, file_slot);
+	if (slot == 0)
+		return on_opened(task, file_of(task, result));
+	if (!bpf_core_type_exists(struct io_rsrc_node) || !bpf_core_field_exists(((struct io_rsrc_node *)0)->file_ptr))
+		return on_opened(task, NULL);
+	return on_opened(task, file_of_slot(request, slot == IORING_FILE_INDEX_ALLOC ? result : slot - 1));
+}
+
+PROBITY_HOOK(io_uring_complete, "io_uring_complete", on_io_uring_complete)

@@ -190,13 +190,41 @@ struct inet_sock {
 	__u16 inet_sport;
 };
 
-struct pt_regs {
-	unsigned long orig_ax;
+struct io_cqe {
+	int res;
 };
 
-/* arm64 */
-struct pt_regs___arm64 {
-	int syscallno;
+struct io_rsrc_node {
+	unsigned long file_ptr;
+};
+
+struct io_rsrc_data {
+	unsigned int nr;
+	struct io_rsrc_node **nodes;
+};
+
+struct io_file_table {
+	struct io_rsrc_data data;
+};
+
+struct io_ring_ctx {
+	struct io_file_table file_table;
+};
+
+struct io_kiocb {
+	__u8 opcode;
+	struct io_cqe cqe;
+	struct io_ring_ctx *ctx;
+};
+
+struct open_how {
+	__u64 flags;
+};
+
+/* What a request to open is asked for, at the request's beginning. */
+struct io_open {
+	__u32 file_slot;
+	struct open_how how;
 };
 
 #pragma clang attribute pop

@@ -4,6 +4,7 @@
  *
  * Invariants: a failure is a negative errno or a null pointer, never an exception; libbpf prints nothing.
  */
+import process from "node:process";
 import koffi from "koffi";
 
 /** A pointer of the library; it means something only to the library. */
@@ -23,6 +24,8 @@ export interface Libbpf {
   bpf_object__next_program(object: Pointer, previous: Pointer | null): Pointer | null;
   bpf_object__find_map_by_name(object: Pointer, name: string): Pointer | null;
   bpf_program__name(program: Pointer): string;
+  bpf_program__section_name(program: Pointer): string;
+  bpf_program__fd(program: Pointer): number;
   bpf_program__set_autoload(program: Pointer, autoload: boolean): number;
   bpf_program__attach(program: Pointer): Pointer | null;
   bpf_program__pin(program: Pointer, path: string): number;
@@ -33,6 +36,9 @@ export interface Libbpf {
   bpf_map__pin(map: Pointer, path: string): number;
   bpf_map__set_max_entries(map: Pointer, entries: number): number;
   bpf_map__set_autocreate(map: Pointer, autocreate: boolean): number;
+  /** `bpf_link_create` of a program with a perf event: a descriptor of the link. */
+  bpf_link_create_perf(programFd: number, eventFd: number): number;
+  bpf_obj_pin(fd: number, path: string): number;
   bpf_obj_get(path: string): number;
   /** Fills `info`, whose layout depends on what the descriptor is. */
   bpf_obj_get_info_by_fd(fd: number, info: Uint8Array): number;
@@ -42,6 +48,8 @@ export interface Libbpf {
   /** Maps a descriptor shared; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
   mmap(fd: number, options: MmapOptions): Mapping | null;
   munmap(mapping: Mapping): void;
+  /** `perf_event_open` of a tracepoint's number for all processes: a descriptor. */
+  perf_event_open_tracepoint(id: number): number;
   /** Closes a descriptor that this library opened. */
   close(fd: number): number;
   /** Nanoseconds of a clock. */
@@ -67,6 +75,13 @@ const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const BPF_ANY = 0n;
+/** `enum bpf_attach_type`. */
+const BPF_PERF_EVENT = 41;
+const SYS_PERF_EVENT_OPEN = process.arch === "arm64" ? 241n : 298n;
+/** `struct perf_event_attr` as of Linux 4.1: the kernel takes any size that it knows. */
+const PERF_ATTR_BYTES = 112;
+const PERF_TYPE_TRACEPOINT = 2;
+const PERF_FLAG_FD_CLOEXEC = 8n;
 
 /** The clocks, which are there without libbpf, too. Throws when this is not Linux with glibc. */
 export function loadClocks(): Pick<Libbpf, "clock_gettime"> {
@@ -100,6 +115,10 @@ function bindObjects(library: Library) {
     bpf_program__name: library.func("const char *bpf_program__name(void *prog)"),
     bpf_program__set_autoload: (program: Pointer, autoload: boolean): number =>
       setAutoload(program, autoload),
+    bpf_program__section_name: library.func(
+      "const char *bpf_program__section_name(void *prog)",
+    ),
+    bpf_program__fd: library.func("int bpf_program__fd(void *prog)"),
     bpf_program__attach: library.func("void *bpf_program__attach(void *prog)"),
     bpf_program__pin: library.func("int bpf_program__pin(void *prog, const char *path)"),
     bpf_link__pin: library.func("int bpf_link__pin(void *link, const char *path)"),
@@ -114,7 +133,13 @@ function bindMaps(library: Library) {
   const update = library.func(
     "int bpf_map_update_elem(int fd, void *key, void *value, uint64_t flags)",
   );
+  const createLink = library.func(
+    "int bpf_link_create(int prog, int target, int type, const void *opts)",
+  );
   return {
+    bpf_link_create_perf: (programFd: number, eventFd: number): number =>
+      createLink(programFd, eventFd, BPF_PERF_EVENT, null),
+    bpf_obj_pin: library.func("int bpf_obj_pin(int fd, const char *path)"),
     bpf_map__fd: library.func("int bpf_map__fd(void *map)"),
     bpf_map__pin: library.func("int bpf_map__pin(void *map, const char *path)"),
     bpf_map__set_max_entries: library.func("int bpf_map__set_max_entries(void *map, uint32_t n)"),
@@ -132,6 +157,9 @@ function bindLibc(library: Library) {
   const mmap = library.func(
     "uintptr_t mmap(void *address, size_t size, int access, int flags, int fd, int64_t offset)",
   );
+  const syscall = library.func(
+    "int64_t syscall(int64_t n, void *attr, int64_t pid, int64_t cpu, int64_t group, uint64_t flags)",
+  );
   const munmap = library.func("int munmap(uintptr_t address, size_t size)");
   // The one that the rest of the process calls, which need not be the library's own: times of records agree with `Date`.
   const clockGettime = koffi.load(null).func("int clock_gettime(int clock, void *time)");
@@ -143,6 +171,16 @@ function bindLibc(library: Library) {
       return { address, sizeBytes, view: koffi.view(address, sizeBytes) };
     },
     munmap: ({ address, sizeBytes }: Mapping): void => munmap(address, sizeBytes),
+    perf_event_open_tracepoint: (id: number): number => {
+      const attr = new DataView(new ArrayBuffer(PERF_ATTR_BYTES));
+      attr.setUint32(0, PERF_TYPE_TRACEPOINT, true);
+      attr.setUint32(4, PERF_ATTR_BYTES, true);
+      attr.setBigUint64(8, BigInt(id), true);
+      // One CPU's event carries the program for all.
+      const bytes = new Uint8Array(attr.buffer);
+      const fd = Number(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
+      return fd < 0 ? -koffi.errno() : fd;
+    },
     close: library.func("int close(int fd)"),
     clock_gettime: (clock: number): bigint => {
       const time = new BigInt64Array(2);

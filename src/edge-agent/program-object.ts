@@ -2,10 +2,12 @@
  * One compiled object loaded into the kernel: programs of one variant, attached and pinned on request.
  *
  * Invariant: an object holds both variants of each hook; only those of the asked variant are loaded, because one
- * refused program fails its whole object.
+ * refused program fails its whole object. Programs named `call_…` are on the tracepoints of single system calls; they
+ * are in both variants, and one whose tracepoint the kernel lacks is left out.
  */
 import { fileURLToPath } from "node:url";
 import type { Libbpf, Pointer } from "./libbpf.ts";
+import { attachTracepoint, hasTracepoint, requireTraceFolder } from "./tracepoints.ts";
 
 /** How a program is typed: with the kernel's type information checked at load (tp_btf), or without (raw_tp). */
 export type ProgramVariant = "tp_btf" | "raw_tp";
@@ -20,6 +22,11 @@ const MAPS_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> = {
   tp_btf: ["socket_owners"],
   raw_tp: ["plain_owners"],
 };
+const CALL_PREFIX = "call_";
+/** Programs, without their variant's prefix, that are left out where the kernel lacks their tracepoint. */
+const OPTIONAL_PROGRAMS: ReadonlyMap<string, string> = new Map([
+  ["io_uring_complete", "io_uring/io_uring_complete"],
+]);
 /** Maps that user space works with, and that are pinned. */
 export const SHARED_MAPS = ["events", "counters", "settings", "ledger", "owner"] as const;
 export type SharedMap = typeof SHARED_MAPS[number];
@@ -77,6 +84,8 @@ class LoadedObject implements ProgramObject {
   #object: Pointer | undefined;
   readonly #programs: { readonly name: string; readonly program: Pointer }[] = [];
   readonly #links: { readonly name: string; readonly link: Pointer }[] = [];
+  /** Links of `call_` programs: descriptors. */
+  readonly #callLinks: { readonly name: string; readonly fd: number }[] = [];
 
   constructor(libbpf: Libbpf, object: Pointer, options: LoadOptions) {
     this.#libbpf = libbpf;
@@ -92,7 +101,8 @@ class LoadedObject implements ProgramObject {
     let program = libbpf.bpf_object__next_program(object, null);
     while (program !== null) {
       const name = libbpf.bpf_program__name(program);
-      const isOurs = name.startsWith(prefix);
+      const isOurs = name.startsWith(CALL_PREFIX) ||
+        (name.startsWith(prefix) && isPossible(name.slice(prefix.length)));
       libbpf.bpf_program__set_autoload(program, isOurs);
       if (isOurs) this.#programs.push({ name, program });
       program = libbpf.bpf_object__next_program(object, program);
@@ -115,6 +125,10 @@ class LoadedObject implements ProgramObject {
 
   attach(): void {
     for (const { name, program } of this.#programs) {
+      if (name.startsWith(CALL_PREFIX)) {
+        this.#attachCall(name, program);
+        continue;
+      }
       const link = this.#libbpf.bpf_program__attach(program);
       if (link === null) {
         throw new KernelRefusal(`Cannot attach program "${name}"`, this.#libbpf.errno());
@@ -130,7 +144,9 @@ class LoadedObject implements ProgramObject {
       const path = `${folder}/map_${name}`;
       pinned(libbpf.bpf_map__pin(this.#map(name), path), path);
     }
+    const attached = new Set([...this.#links, ...this.#callLinks].map(({ name }) => name));
     for (const { name, program } of this.#programs) {
+      if (!attached.has(name)) continue;
       const path = `${folder}/prog_${name}`;
       pinned(libbpf.bpf_program__pin(program, path), path);
     }
@@ -138,13 +154,29 @@ class LoadedObject implements ProgramObject {
       const path = `${folder}/link_${name}`;
       pinned(libbpf.bpf_link__pin(link, path), path);
     }
+    for (const { name, fd } of this.#callLinks) {
+      const path = `${folder}/link_${name}`;
+      pinned(libbpf.bpf_obj_pin(fd, path), path);
+    }
   }
 
   [Symbol.dispose](): void {
+    for (const { fd } of this.#callLinks.splice(0)) this.#libbpf.close(fd);
     for (const { link } of this.#links.splice(0).reverse()) this.#libbpf.bpf_link__destroy(link);
     this.#programs.length = 0;
     if (this.#object !== undefined) this.#libbpf.bpf_object__close(this.#object);
     this.#object = undefined;
+  }
+
+  #attachCall(name: string, program: Pointer): void {
+    const libbpf = this.#libbpf;
+    requireTraceFolder();
+    const section = libbpf.bpf_program__section_name(program);
+    const programFd = libbpf.bpf_program__fd(program);
+    const fd = attachTracepoint(libbpf, { section, programFd });
+    if (fd === undefined) return;
+    refused(fd, `Cannot attach program "${name}"`);
+    this.#callLinks.push({ name, fd });
   }
 
   #open(): Pointer {
@@ -157,6 +189,17 @@ class LoadedObject implements ProgramObject {
     if (map === null) throw new Error(`Cannot use map "${name}": not in the object`);
     return map;
   }
+}
+
+function isPossible(hook: string): boolean {
+  const tracepoint = OPTIONAL_PROGRAMS.get(hook);
+  if (tracepoint === undefined) return true;
+  try {
+    requireTraceFolder();
+  } catch {
+    return true; // The kernel will say what is not possible.
+  }
+  return hasTracepoint(tracepoint);
 }
 
 function refused(result: number, message: string): void {

@@ -26,7 +26,13 @@ export function removeAbandoned(libbpf: Libbpf, pinFolder: string, log: Log): vo
     if (sets.length === 0 || !sets.every((set) => isAbandoned(libbpf, `${folder}/${set}`))) {
       continue;
     }
-    removePinFolder(folder);
+    try {
+      removePinFolder(folder);
+    } catch (error) {
+      // Another user's: whoever is not root leaves them to root.
+      log.warn("cannot end programs whose data folder is gone", { folder, error: String(error) });
+      continue;
+    }
     log.info("ended programs whose data folder is gone", { folder });
   }
 }

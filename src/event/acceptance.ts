@@ -13,6 +13,7 @@ import {
   stillAhead,
   withAhead,
   withGivenUp,
+  withNamed,
   withoutGivenUp,
 } from "./outstanding.ts";
 import { type BatchHeader, isGivenUp, UNKNOWN_DIGEST } from "./wire.ts";
@@ -215,7 +216,9 @@ function decideBatch(
     const reason = "already part of the record";
     return { standing: undefined, decision: { verdict: "duplicate", gaps: [], reason } };
   }
-  if (header.number > 1 && header.previous !== highest.digest) {
+  // After one that was given up by its number alone, the next says what its digest was.
+  const isKnown = header.number > 1 && highest.digest !== UNKNOWN_DIGEST;
+  if (isKnown && header.previous !== highest.digest) {
     return fork(agent, header, "its previous digest is not the record's");
   }
   const standing = withStanding(agent, header);
@@ -288,7 +291,9 @@ function withStanding(agent: AgentStanding | undefined, header: BatchHeader): Ag
     number,
     digest,
     ahead: stillAhead(before?.ahead, number),
-    givenUp: isGivenUp(header) ? withGivenUp(before?.givenUp, header) : before?.givenUp ?? [],
+    givenUp: isGivenUp(header)
+      ? withGivenUp(before?.givenUp, header)
+      : withNamed(before?.givenUp, header),
   });
   return {
     current: opensEpoch ? epoch : agent?.current ?? epoch,

@@ -69,6 +69,18 @@ export function withGivenUp(
     : [...ranges, { first: number, last: number, digest }];
 }
 
+/** With the digest of the batch before an accepted one, where it was given up by its number alone. */
+export function withNamed(
+  ranges: readonly GivenUpRange[] = [],
+  { number, previous }: Pick<BatchHeader, "number" | "previous">,
+): readonly GivenUpRange[] {
+  return ranges.map((range) =>
+    range.last === number - 1 && range.digest === UNKNOWN_DIGEST && previous !== undefined
+      ? { ...range, digest: previous }
+      : range
+  );
+}
+
 /** The digest of a batch that was given up, perhaps unknown; undefined when it was not. */
 export function givenUpDigest(
   ranges: readonly GivenUpRange[] = [],

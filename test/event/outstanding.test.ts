@@ -151,4 +151,16 @@ describe("several in a row", () => {
     const half = decide([...run.slice(0, 3), header(2), header(3), header(4), header(5)]);
     expect(half.verdicts.slice(3)).toEqual(["accepted", "accepted", "accepted", "accepted"]);
   });
+
+  it("that were cut short are named by the batch after them, when that comes first", () => {
+    const { verdicts, standing } = decide([...run.slice(0, 2), header(3)]);
+    expect(verdicts[2]).toBe("accepted");
+    expect(standing).toEqual({
+      number: 3,
+      digest: D(3),
+      givenUp: [{ first: 2, last: 2, digest: D(2) }],
+    });
+    const late = decide([...run.slice(0, 2), header(3), header(2, { digest: D(9) }), header(2)]);
+    expect(late.verdicts.slice(3)).toEqual(["fork", "accepted"]);
+  });
 });

@@ -39,12 +39,12 @@ struct call_exit {
 };
 
 /*
- * A program on the exit of one system call, and of no other; calls in the i386 way do not pass it. A kernel without the
- * call does without the program. The kernel does not run it while the same CPU is in another program of this type:
- * that is counted, and told as a loss.
+ * A program on the exit of some system calls, `open,openat` for example, and of no other; calls in the i386 way do not
+ * pass it. Calls that a kernel lacks are left out. The kernel does not run it while the same CPU is in another program
+ * of this type: that is counted, and told as a loss. One program for many calls: the verifier is slow.
  */
-#define PROBITY_CALL_EXIT(name, body)                                                                                \
-	SEC("tracepoint/syscalls/sys_exit_" #name)                                                                   \
+#define PROBITY_CALL_EXIT(name, calls, body)                                                                         \
+	SEC("tracepoint/syscalls/sys_exit_{" calls "}")                                                              \
 	int call_exit_##name(struct call_exit *call)                                                                 \
 	{                                                                                                            \
 		return body(call);                                                                                   \

@@ -195,11 +195,7 @@ static __always_inline int on_open_exit(struct call_exit *call)
 	return on_opened(task, file_of(task, fd));
 }
 
-PROBITY_CALL_EXIT(open, on_open_exit)
-PROBITY_CALL_EXIT(creat, on_open_exit)
-PROBITY_CALL_EXIT(openat, on_open_exit)
-PROBITY_CALL_EXIT(openat2, on_open_exit)
-PROBITY_CALL_EXIT(open_by_handle_at, on_open_exit)
+PROBITY_CALL_EXIT(open, "open,creat,openat,openat2,open_by_handle_at", on_open_exit)
 
 /* File of a ring's direct descriptor, which is in no table of a process. */
 static __always_inline struct file *file_of_slot(struct io_kiocb *request, __u32 slot)
@@ -228,12 +224,13 @@ static __always_inline int on_io_uring_complete(bool typed, __u64 *ctx)
 	if (result < 0 || !(BPF_CORE_READ(asked, how.flags) & O_ACCMODE))
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = NULL;
 	__u32 slot = BPF_CORE_READ(asked, file_slot);
 	if (slot == 0)
-		return on_opened(task, file_of(task, result));
-	if (!bpf_core_type_exists(struct io_rsrc_node) || !bpf_core_field_exists(((struct io_rsrc_node *)0)->file_ptr))
-		return on_opened(task, NULL);
-	return on_opened(task, file_of_slot(request, slot == IORING_FILE_INDEX_ALLOC ? result : slot - 1));
+		file = file_of(task, result);
+	else if (bpf_core_field_exists(((struct io_rsrc_node *)0)->file_ptr))
+		file = file_of_slot(request, slot == IORING_FILE_INDEX_ALLOC ? result : slot - 1);
+	return on_opened(task, file);
 }
 
 PROBITY_HOOK(io_uring_complete, "io_uring_complete", on_io_uring_complete)

@@ -52,6 +52,8 @@ export interface Libbpf {
   perf_event_open_tracepoint(id: number): number;
   /** Closes a descriptor that this library opened. */
   close(fd: number): number;
+  /** The same on another thread, for what takes the kernel long. */
+  closeLater(fd: number): Promise<number>;
   /** Nanoseconds of a clock. */
   clock_gettime(clock: number): bigint;
   /** Error number of the last failed call. */
@@ -80,6 +82,7 @@ const BPF_PERF_EVENT = 41;
 const SYS_PERF_EVENT_OPEN = process.arch === "arm64" ? 241n : 298n;
 /** `struct perf_event_attr` as of Linux 4.1: the kernel takes any size that it knows. */
 const PERF_ATTR_BYTES = 112;
+const PERF_ATTR_FLAGS = 40;
 const PERF_TYPE_TRACEPOINT = 2;
 const PERF_FLAG_FD_CLOEXEC = 8n;
 
@@ -160,6 +163,7 @@ function bindLibc(library: Library) {
   const syscall = library.func(
     "int64_t syscall(int64_t n, void *attr, int64_t pid, int64_t cpu, int64_t group, uint64_t flags)",
   );
+  const close = library.func("int close(int fd)");
   const munmap = library.func("int munmap(uintptr_t address, size_t size)");
   // The one that the rest of the process calls, which need not be the library's own: times of records agree with `Date`.
   const clockGettime = koffi.load(null).func("int clock_gettime(int clock, void *time)");
@@ -176,12 +180,20 @@ function bindLibc(library: Library) {
       attr.setUint32(0, PERF_TYPE_TRACEPOINT, true);
       attr.setUint32(4, PERF_ATTR_BYTES, true);
       attr.setBigUint64(8, BigInt(id), true);
-      // One CPU's event carries the program for all.
+      // One CPU's event carries the program for all, and only the program: it takes no samples itself.
+      attr.setBigUint64(PERF_ATTR_FLAGS, 1n, true);
       const bytes = new Uint8Array(attr.buffer);
       const fd = Number(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
       return fd < 0 ? -koffi.errno() : fd;
     },
-    close: library.func("int close(int fd)"),
+    close,
+    closeLater: (fd: number): Promise<number> =>
+      new Promise((resolve, reject) => {
+        close.async(fd, (error: Error | null, result: number) => {
+          if (error === null) resolve(result);
+          else reject(error);
+        });
+      }),
     clock_gettime: (clock: number): bigint => {
       const time = new BigInt64Array(2);
       clockGettime(clock, time);

@@ -181,7 +181,14 @@ class Pinned implements PinnedPrograms {
 
   isWhole(): boolean {
     const names = listKernelFolder(this.folder) ?? [];
-    return names.filter((name) => name.startsWith("link_")).length === this.#programs.length;
+    const links = names.filter((name) => name.startsWith("link_"));
+    const programs = names.filter((name) => name.startsWith("prog_"));
+    const expected = programs.reduce((sum, program) => {
+      // A program with several links has the number of them in their names.
+      const several = links.find((link) => link.startsWith(`${program.replace("prog", "link")}_`));
+      return sum + Number(/_\d+of(\d+)$/.exec(several ?? "")?.[1] ?? 1);
+    }, 0);
+    return programs.length === this.#programs.length && links.length === expected;
   }
 
   remove(): void {

@@ -93,7 +93,7 @@ async function tryVariant(
   context: KernelContext,
   { libbpf, family, variant }: { libbpf: Libbpf; family: RingFamily; variant: ProgramVariant },
 ): Promise<string | undefined> {
-  using object = loadProgramObject(libbpf, {
+  await using object = loadProgramObject(libbpf, {
     family: family.name,
     variant,
     ringBytes: TRIAL_RING_BYTES,

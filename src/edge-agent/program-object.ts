@@ -2,12 +2,17 @@
  * One compiled object loaded into the kernel: programs of one variant, attached and pinned on request.
  *
  * Invariant: an object holds both variants of each hook; only those of the asked variant are loaded, because one
- * refused program fails its whole object. Programs named `call_…` are on the tracepoints of single system calls; they
- * are in both variants, and one whose tracepoint the kernel lacks is left out.
+ * refused program fails its whole object. Programs named `call_…` are on the tracepoints of single system calls, in
+ * both variants; calls that the kernel lacks are left out.
  */
 import { fileURLToPath } from "node:url";
 import type { Libbpf, Pointer } from "./libbpf.ts";
-import { attachTracepoint, hasTracepoint, requireTraceFolder } from "./tracepoints.ts";
+import {
+  attachTracepoint,
+  hasTracepoint,
+  requireTraceFolder,
+  tracepointsOf,
+} from "./tracepoints.ts";
 
 /** How a program is typed: with the kernel's type information checked at load (tp_btf), or without (raw_tp). */
 export type ProgramVariant = "tp_btf" | "raw_tp";
@@ -39,7 +44,11 @@ export interface LoadOptions {
   readonly ringBytes: number;
 }
 
-export interface ProgramObject extends Disposable {
+/**
+ * Disposing of it ends what was not pinned. The end of a link to a system call's tracepoint takes the kernel 40 ms and
+ * more: `await using` does not hold up this thread.
+ */
+export interface ProgramObject extends Disposable, AsyncDisposable {
   /** Descriptor of a map; it lives as long as the object. */
   mapFd(name: SharedMap): number;
   /** Starts the programs. Throws when one cannot be attached; those before it then stay until dispose. */
@@ -84,7 +93,7 @@ class LoadedObject implements ProgramObject {
   #object: Pointer | undefined;
   readonly #programs: { readonly name: string; readonly program: Pointer }[] = [];
   readonly #links: { readonly name: string; readonly link: Pointer }[] = [];
-  /** Links of `call_` programs: descriptors. */
+  /** Links of `call_` programs, several for each: descriptors. */
   readonly #callLinks: { readonly name: string; readonly fd: number }[] = [];
 
   constructor(libbpf: Libbpf, object: Pointer, options: LoadOptions) {
@@ -154,10 +163,17 @@ class LoadedObject implements ProgramObject {
       const path = `${folder}/link_${name}`;
       pinned(libbpf.bpf_link__pin(link, path), path);
     }
-    for (const { name, fd } of this.#callLinks) {
-      const path = `${folder}/link_${name}`;
-      pinned(libbpf.bpf_obj_pin(fd, path), path);
+    for (const [name, links] of Map.groupBy(this.#callLinks, (link) => link.name)) {
+      for (const [place, { fd }] of links.entries()) {
+        const path = `${folder}/link_${name}_${place + 1}of${links.length}`;
+        pinned(libbpf.bpf_obj_pin(fd, path), path);
+      }
     }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#callLinks.splice(0).map(({ fd }) => this.#libbpf.closeLater(fd)));
+    this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
@@ -171,12 +187,13 @@ class LoadedObject implements ProgramObject {
   #attachCall(name: string, program: Pointer): void {
     const libbpf = this.#libbpf;
     requireTraceFolder();
-    const section = libbpf.bpf_program__section_name(program);
     const programFd = libbpf.bpf_program__fd(program);
-    const fd = attachTracepoint(libbpf, { section, programFd });
-    if (fd === undefined) return;
-    refused(fd, `Cannot attach program "${name}"`);
-    this.#callLinks.push({ name, fd });
+    for (const tracepoint of tracepointsOf(libbpf.bpf_program__section_name(program))) {
+      const fd = attachTracepoint(libbpf, { tracepoint, programFd });
+      if (fd === undefined) continue;
+      refused(fd, `Cannot attach program "${name}" to "${tracepoint}"`);
+      this.#callLinks.push({ name, fd });
+    }
   }
 
   #open(): Pointer {

@@ -12,7 +12,6 @@ import type { Libbpf } from "./libbpf.ts";
 /** Where the filesystem belongs. */
 export const TRACE_FOLDER = "/sys/kernel/tracing";
 const MOUNT_TIMEOUT_MS = 10_000;
-const SECTION = "tracepoint/";
 
 /** Mounts the trace filesystem when it is missing. Throws when it cannot be had. */
 export function requireTraceFolder(): void {
@@ -33,20 +32,34 @@ export function hasTracepoint(name: string): boolean {
   return isKernelPath(`${TRACE_FOLDER}/events/${name}`);
 }
 
+/** Tracepoints that a section names: `tracepoint/syscalls/sys_exit_{open,openat}`, or one without braces. */
+export function tracepointsOf(section: string): readonly string[] {
+  const found = /^tracepoint\/([^{]*)\{?([^}]*)\}?(.*)$/.exec(section);
+  const [, before = "", calls = "", after = ""] = found ?? [];
+  return calls.split(",").map((call) => `${before}${call}${after}`);
+}
+
 /**
- * Attaches a loaded program to the tracepoint that its section names (`tracepoint/<category>/<name>`). A descriptor of
- * the link, or a negative errno; undefined when the kernel has no such tracepoint.
+ * Attaches a loaded program to one tracepoint, such as `syscalls/sys_exit_openat`. A descriptor of the link, or a
+ * negative errno; undefined when the kernel has no such tracepoint.
  */
 export function attachTracepoint(
   libbpf: Libbpf,
-  { section, programFd }: { readonly section: string; readonly programFd: number },
+  { tracepoint, programFd }: { readonly tracepoint: string; readonly programFd: number },
 ): number | undefined {
-  const name = section.slice(SECTION.length);
-  const id = Number(readKernelText(`${TRACE_FOLDER}/events/${name}/id`) ?? "");
+  const id = Number(readKernelText(`${TRACE_FOLDER}/events/${tracepoint}/id`) ?? "");
   if (id === 0) return undefined;
+  keep(libbpf, id);
   const event = libbpf.perf_event_open_tracepoint(id);
   if (event < 0) return event;
   const link = libbpf.bpf_link_create_perf(programFd, event);
   libbpf.close(event); // The link holds it.
   return link;
+}
+
+/** An event of each tracepoint ever used by this process: the last one's end would cost its caller 70 ms. */
+const kept = new Set<number>();
+
+function keep(libbpf: Libbpf, id: number): void {
+  if (!kept.has(id) && libbpf.perf_event_open_tracepoint(id) >= 0) kept.add(id);
 }

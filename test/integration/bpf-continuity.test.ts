@@ -218,7 +218,7 @@ describe.runIf(hasBpf)("a ring", () => {
     using pins = openPinFolder();
     attachOnly({ pins, ringBytes: 65_536 });
     const [name = ""] = readdirSync(pins.path);
-    unlinkSync(join(pins.path, name, "link_call_exit_openat"));
+    unlinkSync(join(pins.path, name, "link_call_exit_open_1of5"));
     await using source = openTestSource({ family: "file", pins, ringBytes: 65_536 });
     await using run = await runAttached(source, pins);
     await startStorm("damaged", 1).done;

@@ -6,7 +6,7 @@ import { systemClock } from "../runtime/clock.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT, usageError } from "./exit.ts";
 import { natsAccessOf } from "./nats-access.ts";
-import { AGENT_OPTIONS, NATS_OPTIONS, SUPERVISED_VARIABLE } from "./options.ts";
+import { AGENT_OPTIONS, GRAPHITE_OPTIONS, NATS_OPTIONS, SUPERVISED_VARIABLE } from "./options.ts";
 import type { Output } from "./output.ts";
 import { versionOfPackage } from "./program.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
@@ -22,7 +22,7 @@ export const agentCommand = defineCommand({
   examples: [
     ["probity agent --nats nats://log:4222 --nats-credentials-file agent.nk", "a host of a fleet"],
   ],
-  options: { agent: AGENT_OPTIONS, nats: NATS_OPTIONS },
+  options: { agent: AGENT_OPTIONS, graphite: GRAPHITE_OPTIONS, nats: NATS_OPTIONS },
   isDaemon: true,
   run: async ({ settings, global, structures, environment, output, log, signal }) => {
     const isSupervised = environment[SUPERVISED_VARIABLE] === "1";
@@ -30,7 +30,8 @@ export const agentCommand = defineCommand({
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
     const folder = dataFolderAt(global.data);
-    const { host, flushMs, shard, listen } = settings.agent;
+    const { host, flushMs, shard, listen, spoolBytes } = settings.agent;
+    const { address: graphite, prefix = "", role } = settings.graphite;
     // Loaded here only: other commands do without the C library, and Deno lets them do without it.
     const { openAgent } = await import("../edge-agent/agent.ts");
     const { BPF_FOLDER } = await import("../edge-agent/bpf-filesystem.ts");
@@ -43,6 +44,8 @@ export const agentCommand = defineCommand({
       flushMs,
       shard,
       listen,
+      spoolBytes,
+      ...(graphite === undefined ? {} : { graphite: { address: graphite, prefix, role } }),
       nats: natsAccessOf(settings.nats, { folder, role: "agent" }),
       version: versionOfPackage(),
       log,

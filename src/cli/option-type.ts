@@ -94,6 +94,14 @@ export const size: OptionType<number> = textual(
   },
 );
 
+export function sizeFrom(least: string): OptionType<number> {
+  const leastBytes = size.parse(least) ?? NaN;
+  return textual("size", `a size of at least "${least}" such as "1GiB"`, (value) => {
+    const bytes = size.parse(value);
+    return bytes !== undefined && bytes >= leastBytes ? bytes : undefined;
+  });
+}
+
 /** Milliseconds since the Unix epoch; without a zone it is UTC. */
 export const time: OptionType<number> = textual(
   "time",

@@ -15,7 +15,15 @@ import {
   folder,
   hostName,
 } from "./option-type.ts";
-import { integerBetween, type OptionType, shardName, size, text, urlOf } from "./option-type.ts";
+import {
+  integerBetween,
+  type OptionType,
+  shardName,
+  size,
+  sizeFrom,
+  text,
+  urlOf,
+} from "./option-type.ts";
 
 /**
  * Where a value may come from: `file` a key of the configuration file (and flag and variable), `variable` a flag and a
@@ -155,6 +163,24 @@ export const AGENT_OPTIONS = {
     default: "127.0.0.1:7334",
     text: "where the agent answers /healthz and /metrics and takes events",
   }),
+  spoolBytes: option("agent.spool", sizeFrom("16MiB"), {
+    default: "1GiB",
+    text:
+      "most that waits on disk for the archive; past it the oldest go, of files and network first",
+  }),
+} as const;
+
+export const GRAPHITE_OPTIONS = {
+  address: optional("graphite.address", address, {
+    text: "where an agent sends its figures in Graphite's plaintext protocol; default: nowhere",
+  }),
+  prefix: optional("graphite.prefix", text, {
+    text: "put before every name as it is, such as `servers.`",
+  }),
+  role: option("graphite.role", text, {
+    default: "unknown_role",
+    text: "role of this host in the names",
+  }),
 } as const;
 
 export const NATS_OPTIONS = {
@@ -284,6 +310,7 @@ export const PORT_OPTION = {
 /** Every option of the configuration file, by section. */
 export const FILE_OPTIONS = {
   agent: AGENT_OPTIONS,
+  graphite: GRAPHITE_OPTIONS,
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
   rollup: ROLLUP_OPTIONS,

@@ -10,7 +10,13 @@ import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit.ts";
 import { listenText, refuseTwoAddresses } from "./listen.ts";
-import { AGENT_OPTIONS, MAINTENANCE_OPTIONS, NATS_OPTIONS, PORT_OPTION } from "./options.ts";
+import {
+  AGENT_OPTIONS,
+  GRAPHITE_OPTIONS,
+  MAINTENANCE_OPTIONS,
+  NATS_OPTIONS,
+  PORT_OPTION,
+} from "./options.ts";
 import { ROLLUP_OPTIONS, SERVER_OPTIONS, STORE_OPTIONS } from "./options.ts";
 import { rollupCommand } from "./rollup.ts";
 import { serveCommand } from "./serve.ts";
@@ -40,6 +46,7 @@ const OPTIONS = {
   own: PORT_OPTION,
   server: SERVER_OPTIONS,
   agent: AGENT_OPTIONS,
+  graphite: GRAPHITE_OPTIONS,
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
   rollup: ROLLUP_OPTIONS,

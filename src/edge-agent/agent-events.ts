@@ -6,7 +6,7 @@ import type { ProducerCounters } from "../producer/producer.ts";
 import type { SourceCounters, SourceStatus } from "./source.ts";
 
 /** How often a running agent says so. */
-export const HEARTBEAT_INTERVAL_MS = 60_000;
+export const HEARTBEAT_INTERVAL_MS = 30_000;
 
 export interface SourceReport {
   readonly name: string;
@@ -19,11 +19,11 @@ export interface AgentReport {
   readonly pid: number;
   readonly sources: readonly SourceReport[];
   readonly producer: ProducerCounters;
+  /** SHA-256 of the agent's settings, hex. */
+  readonly configSha256: string;
 }
 
 export interface StartReport extends AgentReport {
-  /** SHA-256 of the agent's settings, hex. */
-  readonly configSha256: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -59,6 +59,7 @@ export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent 
       sources: report.sources.map(({ name, status }) => ({ name, state: status.state })),
       counters: countersOf(report),
       spool_bytes: producer.spoolBytes,
+      config_sha256: report.configSha256,
     },
   };
 }

@@ -11,10 +11,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { openProducer } from "../producer/open-producer.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
-import type { Log } from "../runtime/log.ts";
+import { countLines, type Log } from "../runtime/log.ts";
 import { createMetrics } from "../runtime/metrics.ts";
 import { type AgentReport, type SourceReport, startEvent } from "./agent-events.ts";
 import { createAgentMetrics } from "./agent-metrics.ts";
+import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import type { SourceStatus } from "./source.ts";
@@ -29,6 +30,10 @@ export interface AgentOptions extends SourceSettings {
   readonly flushMs?: number;
   /** Where `/healthz` and `/metrics` are answered; nowhere by default. */
   readonly listen?: ListenAddress;
+  /** Bytes of the spool's files together; 1 GiB by default. */
+  readonly spoolBytes?: number;
+  /** Where figures are sent to as well; nowhere by default. */
+  readonly graphite?: GraphiteSettings;
   readonly nats: { readonly url: string; readonly credentialsFile?: string };
   /** `0` by default. */
   readonly shard?: string;
@@ -62,7 +67,8 @@ export const FLUSH_MS = 1000;
  */
 export async function openAgent(options: AgentOptions): Promise<Agent> {
   await using resources = new AsyncDisposableStack();
-  const { clock = systemClock, log, host = hostname(), shard = "0", version } = options;
+  const { clock = systemClock, host = hostname(), shard = "0", version, spoolBytes } = options;
+  const { log, counts: logged } = countLines(options.log);
   const registry = createMetrics();
   const metrics = createAgentMetrics(registry);
   const presence = createPresence(join(options.dataDirectory, "agent.json"));
@@ -73,6 +79,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       shard,
       nats: options.nats,
       flushMs: options.flushMs ?? FLUSH_MS,
+      ...(spoolBytes === undefined ? {} : { spoolBytesMax: spoolBytes }),
       metrics: registry,
       log,
       clock,
@@ -89,9 +96,11 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     return part === undefined ? { ready: true } : { ready: false, part: `source ${part}` };
   };
 
+  const configSha256 = digestOfSettings({ ...options, host, shard });
   const report = (): AgentReport => ({
     version,
     pid: process.pid,
+    configSha256,
     sources: sources.all.map((source): SourceReport => ({
       name: source.name,
       status: statuses.get(source.name) ?? NOT_PROVEN,
@@ -110,6 +119,11 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     }),
   );
 
+  if (options.graphite !== undefined) {
+    const logs = { logged: () => logged, log, clock };
+    resources.use(openGraphite({ ...options.graphite, host, report, ...logs }));
+  }
+
   const owned = resources.move();
   return {
     async run(signal) {
@@ -117,7 +131,6 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       const on = sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
       const started = {
         ...report(),
-        configSha256: digestOfSettings({ ...options, host, shard }),
         labels: options.labels ?? {},
       };
       producer.emit(startEvent(started, clock.nowUs()));
@@ -155,6 +168,10 @@ const NOT_PROVEN: SourceStatus = {
 /** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes } = options;
-  const settings = { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes };
+  const { spoolBytes, graphite } = options;
+  const settings = {
+    ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes },
+    ...{ spoolBytes, graphite },
+  };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

@@ -2,7 +2,8 @@
  * Log lines of a process: logfmt on standard error, one line each. Data never goes here, secrets neither.
  */
 
-export type LogLevel = "debug" | "info" | "warn" | "error";
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = typeof LOG_LEVELS[number];
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 export interface Log {
@@ -37,6 +38,28 @@ export function createLog(options: LogOptions): Log {
     error: emit("error"),
     with: (more) => createLog({ level, fields: { ...fields, ...more }, write }),
   };
+}
+
+/** Counts the lines of a log, those below its level too. */
+export function countLines(log: Log): {
+  readonly log: Log;
+  readonly counts: Readonly<Record<LogLevel, number>>;
+} {
+  const counts = { debug: 0, info: 0, warn: 0, error: 0 };
+  const counted = (inner: Log): Log => {
+    const emit = (at: LogLevel) => (message: string, fields?: LogFields): void => {
+      counts[at] += 1;
+      inner[at](message, fields);
+    };
+    return {
+      debug: emit("debug"),
+      info: emit("info"),
+      warn: emit("warn"),
+      error: emit("error"),
+      with: (more) => counted(inner.with(more)),
+    };
+  };
+  return { log: counted(log), counts };
 }
 
 function formatField([name, value]: [string, unknown]): string[] {

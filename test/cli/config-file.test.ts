@@ -94,9 +94,9 @@ describe("a configuration file", () => {
   it.each([
     [
       "[agent]\nhots = 1",
-      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, labels",
+      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, spool, labels",
     ],
-    ["x = 1", "line 1: [x] is unknown; accepted: [agent], [nats], "],
+    ["x = 1", "line 1: [x] is unknown; accepted: [agent], [graphite], [nats], "],
     ["\n[agnet]", "line 2: [agnet] is unknown; accepted: [agent], "],
     ["agent = 1", "line 1: [agent] cannot be 1; accepted: a table [agent]"],
     ["[[agent]]", "line 1: [agent] cannot be [{}]; accepted: a table [agent]"],

@@ -13,7 +13,7 @@
 #ifndef PROBITY_EVENTS_H
 #define PROBITY_EVENTS_H
 
-#define PROBITY_RECORD_VERSION 1
+#define PROBITY_RECORD_VERSION 2
 
 /* Longest path in a record, in bytes; a longer one keeps its end. */
 #define PROBITY_PATH_MAX 4096
@@ -26,6 +26,8 @@
 #define PROBITY_ANCESTORS 8
 #define PROBITY_COMM 16
 #define PROBITY_TTY 16
+/* Most bytes of a DNS answer in a record. */
+#define PROBITY_DNS_MAX 1280
 
 enum probity_kind {
 	PROBITY_EXEC = 1,
@@ -34,6 +36,8 @@ enum probity_kind {
 	PROBITY_CONNECT = 16,
 	PROBITY_ACCEPT = 17,
 	PROBITY_LISTEN = 18,
+	PROBITY_CLOSE = 19,
+	PROBITY_DNS = 20,
 	PROBITY_FILE_OPEN = 32,
 };
 
@@ -137,6 +141,34 @@ struct probity_network {
 	__u64 begun_ns;
 	__u32 error;
 	__u32 is_failure;
+	/* Cookie of the network namespace, unique until the next boot; 0 when it is not known. */
+	__u64 net_cookie;
+};
+
+/*
+ * The end of a connection, of a flow of datagrams, or of listening. Of the network part, `begun_ns` is when that began
+ * (0: before the programs came), `error` why a connection broke. Bytes are those of the payload.
+ */
+struct probity_close {
+	struct probity_network network;
+	__u64 bytes_in;
+	__u64 bytes_out;
+	/* Datagrams; 0 for TCP. */
+	__u64 packets_in;
+	__u64 packets_out;
+	/* How it began: PROBITY_CONNECT, PROBITY_ACCEPT or PROBITY_LISTEN; 0 when that was before the programs came. */
+	__u32 role;
+	/* The sums are of several peers, for which there was no room; the remote address is that of the latest. */
+	__u32 is_aggregate;
+};
+
+/* An answer to a query that the same socket sent; the payload begins with the DNS header. */
+struct probity_dns {
+	struct probity_header header;
+	__u64 net_cookie;
+	__u16 payload_length;
+	__u16 padding[3];
+	__u8 payload[];
 };
 
 struct probity_file {

@@ -8,6 +8,7 @@ import { type Libbpf, loadClocks, loadLibbpf } from "./libbpf.ts";
 import { createProcessIds, type ProcessIds, readBootId } from "./process-identity.ts";
 import { seedProcessTable } from "./process-seed.ts";
 import { createProcessTable, type ProcessTable } from "./process-table.ts";
+import { createPeerNames, type PeerNames } from "./sources/network/peer-names.ts";
 import { createUserNames, type UserNames } from "./user-names.ts";
 
 export interface KernelContext {
@@ -19,6 +20,7 @@ export interface KernelContext {
   readonly processes: ProcessTable;
   readonly userNames: UserNames;
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
+  readonly peerNames: PeerNames;
   /** Reads the living processes into the table, once; to be called when programs are attached. */
   seed(): Promise<void>;
   /** Looks whether clock and user names have changed; cheap, at most once a second for real. */
@@ -41,6 +43,7 @@ export function createKernelContext(): KernelContext {
     processes,
     userNames,
     cgroupNames: createCgroupNames(),
+    peerNames: createPeerNames(),
     seed: () => seeding ??= seedProcessTable(processes),
     refresh: () => {
       bootClock.refresh();

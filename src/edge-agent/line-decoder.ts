@@ -7,6 +7,7 @@ import { createTimeText } from "./decode-record.ts";
 import { RecordText } from "./decode-text.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { RecordMemory } from "./ring-buffer.ts";
+import { createPeerNames, type PeerNames } from "./sources/network/peer-names.ts";
 import type { UserNames } from "./user-names.ts";
 
 /** A record in a ring's memory, with the wall time of its event. */
@@ -30,6 +31,7 @@ export interface DecoderContext {
   readonly processes: ProcessTable;
   readonly actors: Actors;
   readonly text: RecordText;
+  readonly peerNames: PeerNames;
   /** RFC 3339 text of a time in µs. */
   readonly timeText: (timeUs: number) => string;
 }
@@ -38,6 +40,8 @@ export interface DecoderContextOptions {
   readonly processes: ProcessTable;
   readonly userNames: UserNames;
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
+  /** What DNS answered; by default nothing yet. */
+  readonly peerNames?: PeerNames;
 }
 
 export function createDecoderContext(options: DecoderContextOptions): DecoderContext {
@@ -46,6 +50,7 @@ export function createDecoderContext(options: DecoderContextOptions): DecoderCon
     processes: options.processes,
     actors: createActors({ ...options, text }),
     text,
+    peerNames: options.peerNames ?? createPeerNames(),
     timeText: createTimeText(),
   };
 }

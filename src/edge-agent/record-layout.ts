@@ -3,7 +3,7 @@
  * that the compiler gives.
  */
 
-export const RECORD_VERSION = 1;
+export const RECORD_VERSION = 2;
 
 /** `enum probity_kind`. */
 export const KIND = {
@@ -13,6 +13,8 @@ export const KIND = {
   connect: 16,
   accept: 17,
   listen: 18,
+  close: 19,
+  dns: 20,
   fileOpen: 32,
 } as const;
 
@@ -87,8 +89,22 @@ export const NETWORK = {
   begun_ns: 144,
   error: 152,
   is_failure: 156,
+  net_cookie: 160,
 } as const;
-export const NETWORK_BYTES = 160;
+export const NETWORK_BYTES = 168;
+
+/** Begins with the fields of {@link NETWORK}. */
+export const CLOSE = {
+  bytes_in: 168,
+  bytes_out: 176,
+  packets_in: 184,
+  packets_out: 192,
+  role: 200,
+  is_aggregate: 204,
+} as const;
+export const CLOSE_BYTES = 208;
+
+export const DNS = { net_cookie: 104, payload_length: 112, payload: 120 } as const;
 
 export const FILE = {
   inode: 104,

@@ -1,18 +1,23 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { connect, createServer } from "node:net";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
 
+const ECONNRESET = 104;
 const ECONNREFUSED = 111;
 
-/** A server in a process of its own, which tells its port, and never takes a connection from its queue. */
+/** A server in a process of its own, which tells its port, and answers a number with as many bytes and an end. */
 const SERVER = `
-  const server = require("node:net").createServer();
+  const server = require("node:net").createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (text) => socket.end(Buffer.alloc(Number(String(text)))));
+  });
   server.listen({ host: process.argv[1], port: 0 }, () => console.log(server.address().port));
 `;
 
@@ -45,7 +50,37 @@ async function connectTo(host: string, port: number): Promise<number> {
   return from;
 }
 
+/** Asks the server for bytes and reads them all; the local port. */
+async function fetchBytes(host: string, port: number, count: number): Promise<number> {
+  const socket = connect(port, host);
+  await once(socket, "connect");
+  const from = socket.localPort ?? 0;
+  socket.end(String(count));
+  socket.resume();
+  await once(socket, "close");
+  return from;
+}
+
 describe.runIf(hasBpf)("the network source", () => {
+  it("tells the end of connections older than it, and says what it does not know", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    const socket = connect(server.port, "127.0.0.1");
+    await once(socket, "connect");
+    using pins = openPinFolder();
+    await using source = openTestSource({ family: "network", pins });
+    await using run = await runAttached(source, pins);
+    const { localPort } = socket;
+    socket.end("12");
+    socket.resume();
+    await once(socket, "close");
+    const [line] = await run.waitFor(
+      (each) => each.topic === "network/close" && each["src_port"] === localPort,
+      { count: 1 },
+    );
+    expect(line?.detail).toEqual({ family: "inet", bytes_in: 12, bytes_out: 2 });
+    expect(line).not.toHaveProperty("pid");
+  });
+
   it("knows who listened before it was there", async () => {
     await using server = await openForeignServer("127.0.0.1");
     using pins = openPinFolder();
@@ -124,6 +159,73 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
     );
     expect(line).toMatchObject({ outcome: "failure", errno: ECONNREFUSED, pid: process.pid });
     expect(line?.["message"]).toMatch(/ failed to connect to .*: ECONNREFUSED$/);
+  });
+
+  it.each([["127.0.0.1"], ["::1"]])("tells what went over a connection to %s", async (host) => {
+    await using server = await openForeignServer(host);
+    const from = await fetchBytes(host, server.port, 3_000_000);
+    const ends = { src_ip: host, src_port: from, dst_ip: host, dst_port: server.port };
+    const isEnd = (line: Line): boolean =>
+      line.topic === "network/close" && line["src_port"] === from &&
+      line["dst_port"] === server.port;
+    const closes = await run.waitFor(isEnd, { count: 2 });
+    expect(closes).toHaveLength(2);
+    const ours = closes.find((line) => line["pid"] === process.pid);
+    expect(ours).toMatchObject({
+      ...ends,
+      outcome: "success",
+      detail: { ends: "connect", bytes_in: 3_000_000, bytes_out: 7 },
+    });
+    const theirs = closes.find((line) => line["pid"] === server.pid);
+    expect(theirs).toMatchObject({
+      ...ends,
+      outcome: "success",
+      detail: { ends: "accept", bytes_in: 7, bytes_out: 3_000_000 },
+    });
+    for (const { detail } of closes) expect(detail["duration_ms"]).toBeGreaterThan(0);
+  });
+
+  it("tells a reset as failure where it arrives, and as plain end where it was sent", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    const socket = connect(server.port, "127.0.0.1");
+    await once(socket, "connect");
+    const from = socket.localPort;
+    socket.resetAndDestroy();
+    await once(socket, "close");
+    const isEnd = (line: Line): boolean =>
+      line.topic === "network/close" && line["src_port"] === from &&
+      line["dst_port"] === server.port;
+    const closes = await run.waitFor(isEnd, { count: 2 });
+    expect(closes.find(({ pid }) => pid === process.pid)).toMatchObject({ outcome: "success" });
+    const broken = closes.find(({ pid }) => pid === server.pid);
+    expect(broken).toMatchObject({ outcome: "failure", errno: ECONNRESET });
+    expect(broken?.["message"]).toMatch(
+      /'s connection with .* broke after .*: ECONNRESET; 0 bytes/,
+    );
+  });
+
+  it("tells the end of listening, of a killed process too", async () => {
+    const server = await openForeignServer("127.0.0.1");
+    await server[Symbol.asyncDispose]();
+    const line = await only((each) =>
+      each.topic === "network/close" && each["src_port"] === server.port && !("dst_ip" in each)
+    );
+    expect(line).toMatchObject({ pid: server.pid, detail: { ends: "listen" } });
+  });
+
+  it("gives a connection that processes share to the one that made it", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    const script = `exec 3<>/dev/tcp/127.0.0.1/${server.port}
+      echo $$
+      bash -c 'printf 5 >&3; cat <&3 >/dev/null' &
+      exec 3>&-
+      wait`;
+    const { stdout } = await promisify(execFile)("bash", ["-c", script]);
+    const line = await only((each) =>
+      each.topic === "network/close" && each["dst_port"] === server.port &&
+      each.detail["ends"] === "connect"
+    );
+    expect(line).toMatchObject({ pid: Number(stdout), detail: { bytes_in: 5, bytes_out: 1 } });
   });
 
   it("gives a client of an IPv6 socket its IPv4 address", async () => {

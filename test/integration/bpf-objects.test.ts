@@ -47,6 +47,8 @@ const STRUCTS = [
   "fork",
   "exit",
   "network",
+  "close",
+  "dns",
   "file",
   "counters",
   "losses",
@@ -87,7 +89,9 @@ describe.runIf(hasClang)("the decoder's layout", () => {
 
   function offsetsOf(name: string): Readonly<Record<string, number>> {
     const members = types.get(`probity_${name}`)?.members ?? [];
-    const named = members.filter((member) => !["padding", "header"].includes(member.name));
+    const named = members.filter((member) =>
+      !["padding", "header", "network"].includes(member.name)
+    );
     return Object.fromEntries(named.map((member) => [member.name, member.bits_offset / 8]));
   }
 
@@ -97,6 +101,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["exec", layout.EXEC],
     ["exit", layout.EXIT],
     ["network", layout.NETWORK],
+    ["close", layout.CLOSE],
+    ["dns", layout.DNS],
     ["file", layout.FILE],
     ["settings", layout.SETTINGS],
   ])("has every field of %s at its place", (name, offsets) => {
@@ -110,6 +116,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["fork", layout.FORK_BYTES],
     ["exit", layout.EXIT_BYTES],
     ["network", layout.NETWORK_BYTES],
+    ["close", layout.CLOSE_BYTES],
+    ["dns", layout.DNS.payload],
     ["file", layout.FILE.path],
     ["counters", layout.COUNTERS_BYTES],
     ["losses", layout.LOSSES_BYTES],

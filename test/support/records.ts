@@ -2,6 +2,8 @@
 import {
   ANCESTOR,
   ANCESTOR_BYTES,
+  CLOSE,
+  CLOSE_BYTES,
   EXEC,
   EXIT,
   EXIT_BYTES,
@@ -134,8 +136,9 @@ export function fileRecord(fields: FileFields): Uint8Array {
 }
 
 export interface NetworkFields extends HeaderFields {
-  readonly kind: "connect" | "accept" | "listen";
+  readonly kind: "connect" | "accept" | "listen" | "close";
   readonly family?: number;
+  readonly protocol?: number;
   readonly local?: readonly number[];
   readonly localPort?: number;
   readonly remote?: readonly number[];
@@ -143,17 +146,35 @@ export interface NetworkFields extends HeaderFields {
   readonly begunNs?: bigint;
   readonly error?: number;
   readonly isFailure?: boolean;
+  readonly netCookie?: bigint;
+  /** Of a close, as all that follows. */
+  readonly role?: "connect" | "accept" | "listen";
+  readonly bytesIn?: bigint;
+  readonly bytesOut?: bigint;
+  readonly packetsIn?: bigint;
+  readonly packetsOut?: bigint;
+  readonly isAggregate?: boolean;
 }
 
 export function networkRecord(fields: NetworkFields): Uint8Array {
-  const view = startRecord(KIND[fields.kind], NETWORK_BYTES, fields);
+  const isClose = fields.kind === "close";
+  const view = startRecord(KIND[fields.kind], isClose ? CLOSE_BYTES : NETWORK_BYTES, fields);
   view.setUint16(NETWORK.family, fields.family ?? 2, true);
-  view.setUint16(NETWORK.protocol, 6, true);
+  view.setUint16(NETWORK.protocol, fields.protocol ?? 6, true);
   view.setUint16(NETWORK.local_port, fields.localPort ?? 0, true);
   view.setUint16(NETWORK.remote_port, fields.remotePort ?? 0, true);
   view.setBigUint64(NETWORK.begun_ns, fields.begunNs ?? 0n, true);
   view.setUint32(NETWORK.error, fields.error ?? 0, true);
   view.setUint32(NETWORK.is_failure, fields.isFailure === true ? 1 : 0, true);
+  view.setBigUint64(NETWORK.net_cookie, fields.netCookie ?? 0n, true);
+  if (isClose) {
+    view.setBigUint64(CLOSE.bytes_in, fields.bytesIn ?? 0n, true);
+    view.setBigUint64(CLOSE.bytes_out, fields.bytesOut ?? 0n, true);
+    view.setBigUint64(CLOSE.packets_in, fields.packetsIn ?? 0n, true);
+    view.setBigUint64(CLOSE.packets_out, fields.packetsOut ?? 0n, true);
+    view.setUint32(CLOSE.role, fields.role === undefined ? 0 : KIND[fields.role], true);
+    view.setUint32(CLOSE.is_aggregate, fields.isAggregate === true ? 1 : 0, true);
+  }
   const bytes = new Uint8Array(view.buffer);
   bytes.set(fields.local ?? [], NETWORK.local_address);
   bytes.set(fields.remote ?? [], NETWORK.remote_address);

@@ -90,8 +90,10 @@ describe("the line of a connection", () => {
     const record = networkRecord({ ...ends, kind: "accept", flags: FLAG.noProcess });
     const known = lineOf(
       record,
-      (port) =>
-        port === 40_000 ? { columns: '"pid":7,', name: "/sbin/old", escaped: [] } : undefined,
+      (protocol, port) =>
+        protocol === "tcp" && port === 40_000
+          ? { columns: '"pid":7,', name: "/sbin/old", escaped: [] }
+          : undefined,
     );
     expect(known).toMatchObject({
       pid: 7,
@@ -104,15 +106,121 @@ describe("the line of a connection", () => {
     expect(unknown).not.toHaveProperty("pid");
   });
 
+  it("tells what went over a connection that ends, and how long it stood", () => {
+    const closed = networkRecord({
+      ...ends,
+      kind: "close",
+      role: "connect",
+      timeNs: 9_500_000n,
+      begunNs: 2_000_000n,
+      bytesIn: 2n ** 40n,
+      bytesOut: 7n,
+    });
+    expect(lineOf(closed)).toMatchObject({
+      topic: "network/close",
+      outcome: "success",
+      src_port: 40_000,
+      dst_port: 443,
+      message: "curl (process 30)'s connection to 10.0.0.2:443 ended after 8 ms: " +
+        "1099511627776 bytes in, 7 bytes out",
+    });
+    expect(lineOf(closed)?.detail).toEqual({
+      family: "inet",
+      duration_ms: 7.5,
+      bytes_in: 2 ** 40,
+      bytes_out: 7,
+      ends: "connect",
+    });
+  });
+
+  it("tells a broken connection as failure, from there to here when it was accepted", () => {
+    const broken = networkRecord({
+      ...ends,
+      kind: "close",
+      role: "accept",
+      isFailure: true,
+      error: 104,
+    });
+    expect(lineOf(broken)).toMatchObject({
+      outcome: "failure",
+      errno: 104,
+      src_port: 443,
+      dst_port: 40_000,
+      message: "curl (process 30)'s connection with 10.0.0.2:443 on port 40000 broke: " +
+        "ECONNRESET; 0 bytes in, 0 bytes out",
+    });
+  });
+
+  it("says of a connection from before the programs neither how it began nor how long it was", () => {
+    const old = networkRecord({ ...ends, kind: "close", flags: FLAG.noProcess, bytesIn: 5n });
+    const line = lineOf(old);
+    expect(line?.detail).toEqual({ family: "inet", bytes_in: 5, bytes_out: 0 });
+    expect(line?.["message"]).toMatch(
+      /^An unknown process's connection with 10\.0\.0\.2:443 ended:/,
+    );
+  });
+
+  it("tells the end of listening without sums", () => {
+    const line = lineOf(networkRecord({ ...ends, kind: "close", role: "listen", begunNs: 0n }));
+    expect(line).toMatchObject({ topic: "network/close", src_port: 40_000 });
+    expect(line?.["message"]).toMatch(/ no longer listens on 10\.0\.0\.1:40000$/);
+    expect(line?.detail).toEqual({ family: "inet", ends: "listen" });
+    expect(line).not.toHaveProperty("dst_ip");
+  });
+
+  it("tells flows of datagrams with their packets, and sums of several peers as such", () => {
+    const flow = { ...ends, protocol: 17, bytesIn: 9n, packetsIn: 3n, packetsOut: 4n };
+    expect(lineOf(networkRecord({ ...flow, kind: "connect", begunNs: 1n }))).toMatchObject({
+      protocol: "udp",
+      message: "curl (process 30) sent to 10.0.0.2:443",
+      detail: { family: "inet" },
+    });
+    expect(lineOf(networkRecord({ ...flow, kind: "accept" }))?.["message"])
+      .toMatch(/ received from 10\.0\.0\.2:443 on port 40000$/);
+    const sums = { bytes_in: 9, bytes_out: 0, packets_in: 3, packets_out: 4 };
+    const one = lineOf(networkRecord({ ...flow, kind: "close", role: "accept" }));
+    expect(one?.detail).toEqual({ family: "inet", ...sums, ends: "accept" });
+    const all = lineOf(
+      networkRecord({ ...flow, kind: "close", role: "accept", isAggregate: true }),
+    );
+    expect(all?.detail).toEqual({ family: "inet", ...sums, ends: "accept", aggregate: true });
+    expect(all?.["message"]).toMatch(
+      / exchanged datagrams with more peers, the latest 10\.0\.0\.2/,
+    );
+  });
+
+  it("names the other end as DNS did in the same namespace", () => {
+    const context = createTestContext();
+    context.peerNames.learn({
+      netCookie: 5,
+      address: "10.0.0.2",
+      name: "example.org",
+      ttlSeconds: 60,
+      timeNs: 1000,
+    });
+    const line = (netCookie: bigint): Line | undefined => {
+      const record = networkRecord({ ...ends, kind: "connect", netCookie, timeNs: 2000n });
+      const text = createNetworkDecoder(context, () => undefined).line(locate(record));
+      return text === undefined ? undefined : parseLine(text);
+    };
+    expect(line(5n)).toMatchObject({
+      message: "curl (process 30) connected to 10.0.0.2:443 (example.org)",
+      detail: { names: ["example.org"] },
+    });
+    expect(line(6n)?.detail).toEqual({ family: "inet" });
+  });
+
   it.each([
     ["another family", networkRecord({ ...ends, kind: "connect", family: 1 })],
+    ["another protocol", networkRecord({ ...ends, kind: "connect", protocol: 1 })],
+    ["a close that is cut", networkRecord({ ...ends, kind: "close" }).slice(0, 168)],
     ["a cut record", networkRecord({ ...ends, kind: "connect" }).slice(0, 120)],
   ])("is none for %s", (_what, record) => {
     expect(lineOf(record)).toBeUndefined();
   });
 
-  it("is none or one that parses, whatever the bytes are", () => {
-    const good = networkRecord({ ...ends, kind: "accept" });
+  it.each(["accept", "close"] as const)("is none or one that parses, whatever %s has", (kind) => {
+    const good = networkRecord({ ...ends, kind });
     fc.assert(fc.property(
       fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 8 }),
       (changes) => {

@@ -23,12 +23,12 @@ export function createNetworkFamily(): RingFamily {
     prepare: async (context) => {
       const listeners = await readListeners();
       const lookup = createProcessLookup({ context, ownPids: [] });
-      listenerActor = (port) => {
-        const pid = listeners.get(port);
+      listenerActor = (protocol, port) => {
+        const pid = protocol === "tcp" ? listeners.get(port) : undefined;
         return pid === undefined ? undefined : lookup.actorOf(pid);
       };
     },
-    createDecoder: (context) => createNetworkDecoder(context, (port) => listenerActor(port)),
+    createDecoder: (context) => createNetworkDecoder(context, (...end) => listenerActor(...end)),
     prove: proveByConnect,
   };
 }

@@ -1,7 +1,10 @@
 /**
- * Lines of TCP connections: `network/connect`, `network/accept` and `network/listen`.
+ * Lines of connections and of flows of datagrams: `network/connect`, `network/accept`, `network/listen` and
+ * `network/close`.
+ *
+ * Invariant: source and destination of a close are those of the event that began what ends.
  */
-import { flagsOf, kindOf, u16, u32, u64 } from "../../decode-record.ts";
+import { flagsOf, kindOf, timeNsOf, u16, u32, u64 } from "../../decode-record.ts";
 import {
   type DecoderContext,
   escapedMember,
@@ -9,23 +12,22 @@ import {
   type LocatedRecord,
 } from "../../line-decoder.ts";
 import type { LookedUpActor } from "../../process-lookup.ts";
-import { FLAG, HEADER, KIND, NETWORK, NETWORK_BYTES } from "../../record-layout.ts";
+import { CLOSE, CLOSE_BYTES, FLAG, KIND, NETWORK, NETWORK_BYTES } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
-import { errorName } from "./error-names.ts";
+import { durationMember, sumMembers } from "./close-sums.ts";
 import { ipv4Text, ipv6Text } from "./ip-text.ts";
+import { type Endpoints, type NetworkFacts, sentenceOf } from "./network-sentence.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-
-interface Endpoints {
-  readonly localIp: string;
-  readonly localPort: number;
-  readonly remoteIp: string;
-  readonly remotePort: number;
-}
+const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
 
 /** Who listens on a port since before the programs were attached, as far as is known. */
-export type ListenerActor = (port: number) => LookedUpActor | undefined;
+export type ListenerActor = (
+  protocol: Endpoints["protocol"],
+  port: number,
+) => LookedUpActor | undefined;
 
 export function createNetworkDecoder(
   context: DecoderContext,
@@ -37,49 +39,79 @@ export function createNetworkDecoder(
   };
 }
 
-function networkLine(
+/** The line of a record; undefined when it is none of a connection or flow. */
+export function networkLine(
   context: DecoderContext,
   record: LocatedRecord,
   listenerActor: ListenerActor,
 ): string | undefined {
-  const { memory, offset, length, timeUs } = record;
-  const kind = kindOf(memory, offset, length);
-  const family = u16(memory.words, offset + NETWORK.family);
-  if (length !== NETWORK_BYTES || (family !== AF_INET && family !== AF_INET6)) return undefined;
-  const ends = endpointsOf(memory, offset, family);
+  const { memory, offset, timeUs } = record;
+  const facts = factsOf(context, record);
+  const topic = facts === undefined ? undefined : TOPICS[facts.kind];
+  if (facts === undefined || topic === undefined) return undefined;
+  const { kind, role, ends, names } = facts;
   const isUnknown = (flagsOf(memory, offset) & FLAG.noProcess) !== 0;
-  const actor = isUnknown
-    ? (kind === KIND.accept ? listenerActor(ends.localPort) : undefined) ?? UNKNOWN_ACTOR
-    : context.actors.of(memory, offset);
-  const time = `"time":"${context.timeText(timeUs)}",`;
-  const who = `"severity":"info",${actor.columns}`;
-  const last = `"detail":{"family":"${family === AF_INET ? "inet" : "inet6"}"` +
-    `${durationMember(memory, offset, kind)}${escapedMember(actor.escaped)}}}`;
-  switch (kind) {
-    case KIND.connect:
-      return `${time}"topic":"network/connect",${outcomeOf(memory, offset)}${who}` +
-        addresses(ends.localIp, ends.localPort, ends.remoteIp, ends.remotePort) +
-        `"message":"${actor.name} ${connectText(memory, offset, ends)}",${last}`;
-    case KIND.accept:
-      return `${time}"topic":"network/accept","outcome":"success",${who}` +
-        addresses(ends.remoteIp, ends.remotePort, ends.localIp, ends.localPort) +
-        `"message":"${actor.name} accepted a connection from ` +
-        `${endText(ends.remoteIp, ends.remotePort)} on port ${ends.localPort}",${last}`;
-    case KIND.listen:
-      return `${time}"topic":"network/listen","outcome":"success",${who}` +
-        `"src_ip":"${ends.localIp}","src_port":${ends.localPort},"protocol":"tcp",` +
-        `"message":"${actor.name} listens on ${endText(ends.localIp, ends.localPort)}",${last}`;
-    default:
-      return undefined;
-  }
+  const listener = isUnknown && role !== KIND.connect
+    ? listenerActor(ends.protocol, ends.localPort)
+    : undefined;
+  const actor = isUnknown ? listener ?? UNKNOWN_ACTOR : context.actors.of(memory, offset);
+  const isInet = u16(memory.words, offset + NETWORK.family) === AF_INET;
+  return `"time":"${context.timeText(timeUs)}","topic":"${topic}",${outcomeMember(facts)}` +
+    `"severity":"info",${actor.columns}${addressMembers(facts)}` +
+    `"message":"${actor.name}${sentenceOf(facts)}",` +
+    `"detail":{"family":"${isInet ? "inet" : "inet6"}"` +
+    (names.length === 0 ? "" : `,"names":[${names.map((name) => `"${name}"`).join(",")}]`) +
+    durationMember(facts) + (kind === KIND.close ? sumMembers(facts, memory.words, offset) : "") +
+    `${escapedMember(actor.escaped)}}}`;
 }
+
+const TOPICS: Readonly<Record<number, string>> = {
+  [KIND.connect]: "network/connect",
+  [KIND.accept]: "network/accept",
+  [KIND.listen]: "network/listen",
+  [KIND.close]: "network/close",
+};
 
 const UNKNOWN_ACTOR = { columns: "", name: "An unknown process", escaped: [] } as const;
 
-function endpointsOf(memory: RecordMemory, offset: number, family: number): Endpoints {
-  const { words, bytes } = memory;
+function factsOf(
+  context: DecoderContext,
+  { memory, offset, length }: LocatedRecord,
+): NetworkFacts | undefined {
+  const { words } = memory;
+  const kind = kindOf(memory, offset, length);
+  const isClose = kind === KIND.close;
+  if (length !== (isClose ? CLOSE_BYTES : NETWORK_BYTES)) return undefined;
+  const ends = endpointsOf(memory, offset);
+  if (ends === undefined) return undefined;
+  const timeNs = timeNsOf(words, offset);
+  const begunNs = u64(words, offset + NETWORK.begun_ns);
+  const isTimed = begunNs !== 0 && (isClose || kind === KIND.connect && ends.protocol === "tcp");
+  const role = isClose ? u32(words, offset + CLOSE.role) : kind;
+  return {
+    kind,
+    role,
+    ends,
+    names: role === KIND.listen
+      ? []
+      : context.peerNames.namesOf(u64(words, offset + NETWORK.net_cookie), ends.remoteIp, timeNs),
+    isFailure: u32(words, offset + NETWORK.is_failure) !== 0,
+    error: u32(words, offset + NETWORK.error),
+    durationMs: isTimed ? Math.max(0, (timeNs - begunNs) / 1e6) : undefined,
+    isAggregate: isClose && u32(words, offset + CLOSE.is_aggregate) !== 0,
+    bytesIn: isClose ? u64(words, offset + CLOSE.bytes_in) : 0,
+    bytesOut: isClose ? u64(words, offset + CLOSE.bytes_out) : 0,
+  };
+}
+
+function endpointsOf({ words, bytes }: RecordMemory, offset: number): Endpoints | undefined {
+  const family = u16(words, offset + NETWORK.family);
+  const protocol = u16(words, offset + NETWORK.protocol);
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  if (protocol !== IPPROTO_TCP && protocol !== IPPROTO_UDP) return undefined;
   const ipText = family === AF_INET ? ipv4Text : ipv6Text;
   return {
+    protocol: protocol === IPPROTO_TCP ? "tcp" : "udp",
     localIp: ipText(bytes, offset + NETWORK.local_address),
     localPort: u16(words, offset + NETWORK.local_port),
     remoteIp: ipText(bytes, offset + NETWORK.remote_address),
@@ -87,37 +119,20 @@ function endpointsOf(memory: RecordMemory, offset: number, family: number): Endp
   };
 }
 
-function addresses(fromIp: string, fromPort: number, toIp: string, toPort: number): string {
-  return `"src_ip":"${fromIp}","src_port":${fromPort},"dst_ip":"${toIp}","dst_port":${toPort},` +
-    '"protocol":"tcp",';
+/** A listener has no other end; of what was accepted the other end is the source. */
+function addressMembers({ role, ends }: NetworkFacts): string {
+  const { localIp, localPort, remoteIp, remotePort, protocol } = ends;
+  const last = `"protocol":"${protocol}",`;
+  if (role === KIND.listen) return `"src_ip":"${localIp}","src_port":${localPort},${last}`;
+  return role === KIND.accept
+    ? `"src_ip":"${remoteIp}","src_port":${remotePort},"dst_ip":"${localIp}",` +
+      `"dst_port":${localPort},${last}`
+    : `"src_ip":"${localIp}","src_port":${localPort},"dst_ip":"${remoteIp}",` +
+      `"dst_port":${remotePort},${last}`;
 }
 
 /** A connect that ended without being established failed; why is not always known. */
-function outcomeOf({ words }: RecordMemory, offset: number): string {
-  const error = u32(words, offset + NETWORK.error);
-  if (!isFailure(words, offset)) return '"outcome":"success",';
+function outcomeMember({ isFailure, error }: NetworkFacts): string {
+  if (!isFailure) return '"outcome":"success",';
   return `"outcome":"failure",${error === 0 ? "" : `"errno":${error},`}`;
-}
-
-function isFailure(words: Uint32Array, offset: number): boolean {
-  return u32(words, offset + NETWORK.is_failure) !== 0;
-}
-
-function connectText({ words }: RecordMemory, offset: number, ends: Endpoints): string {
-  const to = endText(ends.remoteIp, ends.remotePort);
-  if (!isFailure(words, offset)) return `connected to ${to}`;
-  const error = u32(words, offset + NETWORK.error);
-  return `failed to connect to ${to}${error === 0 ? "" : `: ${errorName(error)}`}`;
-}
-
-/** How long a connect took until its outcome was known. */
-function durationMember({ words }: RecordMemory, offset: number, kind: number): string {
-  const begunNs = u64(words, offset + NETWORK.begun_ns);
-  if (kind !== KIND.connect || begunNs === 0) return "";
-  const milliseconds = (u64(words, offset + HEADER.time_ns) - begunNs) / 1e6;
-  return `,"duration_ms":${milliseconds.toFixed(3)}`;
-}
-
-function endText(ip: string, port: number): string {
-  return ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`;
 }

@@ -2,6 +2,7 @@
  * `doctor`: what works on this machine, found out by trying; what does not, why, and what would turn it on. Sources
  * that are off are no failure: everything else works without them.
  */
+import type { HookStatus } from "../edge-agent/source.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT } from "./exit.ts";
 import { NATS_OPTIONS, STORE_OPTIONS } from "./options.ts";
@@ -28,7 +29,7 @@ export const doctorCommand = defineCommand({
       rows.push([
         name,
         isOn ? output.paint("green", "on") : output.paint(isNeeded ? "red" : "yellow", "off"),
-        isOn ? status.how : `${status.reason}; ${status.remedy}`,
+        isOn ? [status.how, ...hooksOff(status)].join("; ") : `${status.reason}; ${status.remedy}`,
       ]);
     }
     if (output.isForPeople) {
@@ -37,3 +38,8 @@ export const doctorCommand = defineCommand({
     return isBroken ? EXIT.failed : EXIT.ok;
   },
 });
+
+/** Hooks that are off although their source is on. */
+function hooksOff({ hooks = [] }: { readonly hooks?: readonly HookStatus[] }): string[] {
+  return hooks.flatMap((hook) => hook.state === "off" ? [`not ${hook.name}: ${hook.reason}`] : []);
+}

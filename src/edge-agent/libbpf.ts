@@ -50,6 +50,9 @@ export interface Libbpf {
   munmap(mapping: Mapping): void;
   /** `perf_event_open` of a tracepoint's number for all processes: a descriptor. */
   perf_event_open_tracepoint(id: number): number;
+  /** Makes a ring; fills `params` (`struct io_uring_params`). A descriptor. */
+  io_uring_setup(entries: number, params: Uint8Array): number;
+  io_uring_enter(fd: number, options: IoUringEnterOptions): number;
   /** Closes a descriptor that this library opened. */
   close(fd: number): number;
   /** The same on another thread, for what takes the kernel long. */
@@ -66,6 +69,13 @@ export interface MmapOptions {
   readonly access: "read" | "read-write";
 }
 
+export interface IoUringEnterOptions {
+  /** Requests to submit, and completions to wait for. */
+  readonly submit: number;
+  readonly complete: number;
+  readonly flags: number;
+}
+
 export interface Mapping {
   readonly address: Pointer;
   readonly sizeBytes: number;
@@ -80,6 +90,8 @@ const BPF_ANY = 0n;
 /** `enum bpf_attach_type`. */
 const BPF_PERF_EVENT = 41;
 const SYS_PERF_EVENT_OPEN = process.arch === "arm64" ? 241n : 298n;
+const SYS_IO_URING_SETUP = 425n;
+const SYS_IO_URING_ENTER = 426n;
 /** `struct perf_event_attr` as of Linux 4.1: the kernel takes any size that it knows. */
 const PERF_ATTR_BYTES = 112;
 const PERF_ATTR_FLAGS = 40;
@@ -163,6 +175,13 @@ function bindLibc(library: Library) {
   const syscall = library.func(
     "int64_t syscall(int64_t n, void *attr, int64_t pid, int64_t cpu, int64_t group, uint64_t flags)",
   );
+  const setup = library.func("int64_t syscall(int64_t n, int64_t entries, void *params)");
+  const enter = library.func(
+    "int64_t syscall(int64_t n, int64_t fd, int64_t submit, int64_t complete, int64_t flags, " +
+      "void *mask, int64_t size)",
+  );
+  const orErrno = (result: bigint | number): number =>
+    Number(result) < 0 ? -koffi.errno() : Number(result);
   const close = library.func("int close(int fd)");
   const munmap = library.func("int munmap(uintptr_t address, size_t size)");
   // The one that the rest of the process calls, which need not be the library's own: times of records agree with `Date`.
@@ -183,9 +202,12 @@ function bindLibc(library: Library) {
       // One CPU's event carries the program for all, and only the program: it takes no samples itself.
       attr.setBigUint64(PERF_ATTR_FLAGS, 1n, true);
       const bytes = new Uint8Array(attr.buffer);
-      const fd = Number(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
-      return fd < 0 ? -koffi.errno() : fd;
+      return orErrno(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
     },
+    io_uring_setup: (entries: number, params: Uint8Array): number =>
+      orErrno(setup(SYS_IO_URING_SETUP, entries, params)),
+    io_uring_enter: (fd: number, { submit, complete, flags }: IoUringEnterOptions): number =>
+      orErrno(enter(SYS_IO_URING_ENTER, fd, submit, complete, flags, null, 0)),
     close,
     closeLater: (fd: number): Promise<number> =>
       new Promise((resolve, reject) => {

@@ -19,15 +19,17 @@ import {
   type ProgramVariant,
 } from "./program-object.ts";
 import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
-import type { SourceStatus } from "./source.ts";
+import type { HookStatus, SourceStatus } from "./source.ts";
 import type { LineDecoder } from "./line-decoder.ts";
-import type { ProofAction, ProofResult, RingFamily } from "./sources/ring-family.ts";
+import type { ProofAction, ProofCheck, ProofResult, RingFamily } from "./sources/ring-family.ts";
 
 /** Ring of a trial, in bytes. */
 const TRIAL_RING_BYTES = 1024 * 1024;
 /** How long one act is waited for, and how often it is done: a busy host may lose one in the small ring of a trial. */
 const PROOF_TIMEOUT_MS = 2000;
 const PROOF_ATTEMPTS = 5;
+/** How long the further hooks are waited for when the needed one has come. */
+const FURTHER_TIMEOUT_MS = 500;
 const POLL_MS = 5;
 const EPERM = 1;
 const EACCES = 13;
@@ -60,9 +62,9 @@ export async function probeRingFamily(
   let forbidden = 0;
   for (const variant of variants) {
     try {
-      const wrong = await tryVariant(context, { libbpf, family, variant });
-      if (wrong === undefined) return provenIn(variant, pinFolder);
-      reasons.push(`${variant}: ${wrong}`);
+      const found = await tryVariant(context, { libbpf, family, variant });
+      if (typeof found !== "string") return provenIn(variant, { pinFolder, hooks: found });
+      reasons.push(`${variant}: ${found}`);
     } catch (error) {
       if (isForbidden(error)) forbidden += 1;
       reasons.push(`${variant}: ${messageOf(error)}`);
@@ -78,21 +80,24 @@ export async function probeRingFamily(
 }
 
 /** Programs work; now whether they could be kept. */
-function provenIn(variant: ProgramVariant, pinFolder: string): ProbeResult {
+function provenIn(
+  variant: ProgramVariant,
+  { pinFolder, hooks }: { readonly pinFolder: string; readonly hooks: readonly HookStatus[] },
+): ProbeResult {
   try {
     makePinFolder(pinFolder);
   } catch (error) {
     const remedy = "mount the BPF filesystem: mount -t bpf bpf /sys/fs/bpf";
     return off({ reason: messageOf(error), remedy });
   }
-  return { status: { state: "on", how: variant }, variant };
+  return { status: { state: "on", how: variant, hooks }, variant };
 }
 
-/** Undefined when the act came back as it should, else what went wrong. */
+/** What became of each hook, the needed one first; or why the variant does not work. */
 async function tryVariant(
   context: KernelContext,
   { libbpf, family, variant }: { libbpf: Libbpf; family: RingFamily; variant: ProgramVariant },
-): Promise<string | undefined> {
+): Promise<readonly HookStatus[] | string> {
   await using object = loadProgramObject(libbpf, {
     family: family.name,
     variant,
@@ -100,41 +105,68 @@ async function tryVariant(
   });
   using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);
   object.attach();
+  const results = new Map<string, ProofResult>();
   for (let attempt = 0; attempt < PROOF_ATTEMPTS; attempt += 1) {
-    await using action = await family.prove();
-    const result = await findProof(context, { family, ring, action });
-    if (result !== "other") return result === "proven" ? undefined : result.wrong;
+    await using action = await family.prove(libbpf);
+    await findProofs(context, { family, ring, action, results });
+    const needed = results.get(action.hook) ?? "other";
+    if (typeof needed === "object") return `the event came back wrong: ${needed.wrong}`;
+    const isAll = ![...results.values()].includes("other");
+    // A hook that is only one of many is worth waiting for, but not for long.
+    if (needed === "proven" && (isAll || attempt > 0)) return hooksOf(action, results);
   }
   return `the event did not come back in ${PROOF_ATTEMPTS} attempts of ${PROOF_TIMEOUT_MS} ms`;
+}
+
+function hooksOf(action: ProofAction, results: ReadonlyMap<string, ProofResult>): HookStatus[] {
+  const tried = [...results].map(([name, result]): HookStatus => {
+    if (result === "proven") return { name, state: "on" };
+    const reason = result === "other" ? "its event did not come back" : result.wrong;
+    return { name, state: "off", reason };
+  });
+  const untried = Object.entries(action.untried ?? {})
+    .map(([name, reason]): HookStatus => ({ name, state: "off", reason }));
+  return [...tried, ...untried];
 }
 
 interface Trial {
   readonly family: RingFamily;
   readonly ring: RingBuffer;
   readonly action: ProofAction;
+  /** By hook; those that are settled stay. */
+  readonly results: Map<string, ProofResult>;
 }
 
-async function findProof(
+/** Reads the ring until every hook is settled or the time is over. */
+async function findProofs(
   context: KernelContext,
-  { family, ring, action }: Trial,
-): Promise<ProofResult> {
+  { family, ring, action, results }: Trial,
+): Promise<void> {
   const decoder = trialDecoder(context, family);
   const cursor = ring.cursorAt(ring.consumerPosition());
-  const endMs = performance.now() + PROOF_TIMEOUT_MS;
-  while (performance.now() < endMs) {
+  let endMs = performance.now() + PROOF_TIMEOUT_MS;
+  const checks: [string, ProofCheck][] = [
+    [action.hook, (line) => action.check(line)],
+    ...Object.entries(action.further ?? {}),
+  ];
+  for (const [hook] of checks) if (!results.has(hook)) results.set(hook, "other");
+  const open = (): typeof checks => checks.filter(([hook]) => results.get(hook) === "other");
+  while (performance.now() < endMs && open().length > 0) {
     const limit = ring.producerPosition();
     for (let offset = cursor.next(limit); offset >= 0; offset = cursor.next(limit)) {
       const record = { memory: ring.memory, offset, length: cursor.length, timeUs: 0 };
       decoder.learn(record);
       const line = decoder.line(record);
-      const result = line === undefined ? "other" : action.check(JSON.parse(`{${line}`));
-      if (result === "proven") return result;
-      if (result !== "other") return { wrong: `the event came back wrong: ${result.wrong}` };
+      if (line === undefined) continue;
+      const parsed = JSON.parse(`{${line}`);
+      for (const [hook, check] of open()) results.set(hook, check(parsed));
     }
     ring.release(cursor.position);
+    if (results.get(action.hook) !== "other") {
+      endMs = Math.min(endMs, performance.now() + FURTHER_TIMEOUT_MS);
+    }
     await delay(POLL_MS);
   }
-  return "other";
 }
 
 /** A decoder that leaves the agent's own table alone. */

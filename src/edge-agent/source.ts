@@ -4,9 +4,14 @@
  */
 import type { Lane, RingPosition } from "../producer/producer.ts";
 
-/** What a probe found: on, or off with the reason and what would turn it on. */
+/** What the proof of one hook found: its event came back as it should, or did not and why. */
+export type HookStatus =
+  | { readonly name: string; readonly state: "on" }
+  | { readonly name: string; readonly state: "off"; readonly reason: string };
+
+/** What a probe found: on, or off with the reason and what would turn it on. A source may be on without some hooks. */
 export type SourceStatus =
-  | { readonly state: "on"; readonly how: string }
+  | { readonly state: "on"; readonly how: string; readonly hooks?: readonly HookStatus[] }
   | { readonly state: "off"; readonly reason: string; readonly remedy: string };
 
 /** Lines read in one go, in order. */

@@ -120,7 +120,14 @@ describe.runIf(hasBpf)("an agent", () => {
         version: "0.0.0-test",
         config_sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
         labels: { env: "test" },
-        sources: expect.arrayContaining([{ name: "process", state: "on", how: "tp_btf" }]),
+        sources: expect.arrayContaining([
+          {
+            name: "process",
+            state: "on",
+            how: "tp_btf",
+            hooks: expect.arrayContaining([{ name: "exec", state: "on" }]),
+          },
+        ]),
       },
     });
     await agent.stop();

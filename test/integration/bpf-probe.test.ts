@@ -17,6 +17,12 @@ import {
 
 const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
 const FAMILIES = ["process", "network", "file"] as const;
+/** What each proof triggers. */
+const HOOKS = {
+  process: ["exec", "fork", "exit"],
+  network: ["connect", "listen", "accept"],
+  file: ["open", "io_uring"],
+} as const;
 
 describe.runIf(hasBpf)("a probe", () => {
   it.each(
@@ -27,7 +33,11 @@ describe.runIf(hasBpf)("a probe", () => {
       using pins = openPinFolder();
       const before = heldObjects();
       await using source = openTestSource({ family, pins, variants: [variant] });
-      expect(await source.probe()).toEqual({ state: "on", how: variant });
+      expect(await source.probe()).toEqual({
+        state: "on",
+        how: variant,
+        hooks: HOOKS[family].map((name) => ({ name, state: "on" })),
+      });
       expect(existsSync(pins.path) ? readdirSync(pins.path) : []).toEqual([]);
       expect(heldObjects()).toBe(before);
     },
@@ -51,6 +61,29 @@ describe.runIf(hasBpf)("a probe", () => {
         remedy: expect.stringMatching(/as root, or with CAP_BPF/),
       });
     }
+  });
+
+  it("says which hook is off and why, while the others are on", async () => {
+    using pins = openPinFolder();
+    const context = testContext();
+    const { libbpf } = context;
+    if (libbpf === undefined) throw new Error(context.libbpfError);
+    const EPERM = 1;
+    const without = { ...context, libbpf: { ...libbpf, io_uring_setup: () => -EPERM } };
+    const options = {
+      family: "file",
+      context: without,
+      log: testLog,
+      pinFolder: pins.path,
+    } as const;
+    await using source = openRingSource(options);
+    expect(await source.probe()).toMatchObject({
+      state: "on",
+      hooks: [
+        { name: "open", state: "on" },
+        { name: "io_uring", state: "off", reason: "io_uring is not to be had here: errno 1" },
+      ],
+    });
   });
 
   it("says when programs cannot be kept", async () => {

@@ -3,6 +3,7 @@
  */
 import type { Lane } from "../../producer/producer.ts";
 import type { KernelContext } from "../kernel-context.ts";
+import type { Libbpf } from "../libbpf.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 
 export type RingFamilyName = "process" | "network" | "file";
@@ -13,8 +14,17 @@ export type ParsedLine = Readonly<Record<string, unknown>>;
 /** Whether a line is the trace of the action: no, yes, or yes but with a wrong field. */
 export type ProofResult = "other" | "proven" | { readonly wrong: string };
 
+/** Finds the trace of an action in a line. */
+export type ProofCheck = (line: ParsedLine) => ProofResult;
+
 export interface ProofAction extends AsyncDisposable {
+  /** Name of the hook without which the family is off, and its trace. */
+  readonly hook: string;
   check(line: ParsedLine): ProofResult;
+  /** Further hooks that the action triggers, with their traces: one that is not proven is off alone. */
+  readonly further?: Readonly<Record<string, ProofCheck>>;
+  /** Hooks that cannot be triggered on this machine, and why. */
+  readonly untried?: Readonly<Record<string, string>>;
 }
 
 export interface RingFamily {
@@ -23,8 +33,8 @@ export interface RingFamily {
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;
-  /** Does something small that the family's programs must see. */
-  prove(): Promise<ProofAction>;
+  /** Does something small that each of the family's programs must see. */
+  prove(libbpf: Libbpf): Promise<ProofAction>;
 }
 
 /** Compares the fields that a proof expects; the first that differs is named. */

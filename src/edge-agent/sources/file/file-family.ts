@@ -1,15 +1,16 @@
-/** Files opened for writing or made, proven by making one in the folder for temporary files. */
+/** Files opened for writing or made, proven by making two in the folder for temporary files: by call and by io_uring. */
 import { mkdtemp, realpath, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   compareFields,
   detailOf,
-  type ParsedLine,
   type ProofAction,
-  type ProofResult,
+  type ProofCheck,
   type RingFamily,
 } from "../ring-family.ts";
+import { createByIoUring } from "../../io-uring.ts";
+import type { Libbpf } from "../../libbpf.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { createFileDecoder } from "./file-lines.ts";
 
@@ -24,17 +25,24 @@ export function fileFamilyNoting(createdFiles: CreatedFiles | undefined): RingFa
   };
 }
 
-async function proveByCreate(): Promise<ProofAction> {
+async function proveByCreate(libbpf: Libbpf): Promise<ProofAction> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), "probity-probe-")));
-  const path = join(folder, "made");
-  await writeFile(path, "");
-  const { ino } = await stat(path);
-  const expected = { topic: "file/create", path, pid: process.pid };
+  const [made, byRing] = [join(folder, "made"), join(folder, "by-io-uring")];
+  await writeFile(made, "");
+  const failed = createByIoUring(libbpf, byRing);
+  const reason = `io_uring is not to be had here: errno ${-failed}`;
   return {
-    check: (line: ParsedLine): ProofResult =>
-      detailOf(line)["inode"] === ino && line["pid"] === process.pid
-        ? compareFields(line, expected)
-        : "other",
+    hook: "open",
+    check: await createCheck(made),
+    ...(failed === 0
+      ? { further: { io_uring: await createCheck(byRing) } }
+      : { untried: { io_uring: reason } }),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+async function createCheck(path: string): Promise<ProofCheck> {
+  const { ino } = await stat(path);
+  const expected = { topic: "file/create", path, pid: process.pid };
+  return (line) => detailOf(line)["inode"] === ino ? compareFields(line, expected) : "other";
 }

@@ -42,11 +42,23 @@ async function proveByConnect(): Promise<ProofAction> {
   const socket = connect(port, LOOPBACK);
   await once(socket, "connect");
   const expected = { src_ip: LOOPBACK, dst_ip: LOOPBACK, pid: process.pid, outcome: "success" };
+  const own = { pid: process.pid, outcome: "success" };
   return {
+    hook: "connect",
     check: (line: ParsedLine): ProofResult =>
       line["topic"] === "network/connect" && line["dst_port"] === port
         ? compareFields(line, expected)
         : "other",
+    further: {
+      listen: (line) =>
+        line["topic"] === "network/listen" && line["src_port"] === port
+          ? compareFields(line, { ...own, src_ip: LOOPBACK })
+          : "other",
+      accept: (line) =>
+        line["topic"] === "network/accept" && line["dst_port"] === port
+          ? compareFields(line, { ...own, src_ip: LOOPBACK, src_port: socket.localPort ?? 0 })
+          : "other",
+    },
     [Symbol.asyncDispose]: async () => {
       socket.destroy();
       server.close();

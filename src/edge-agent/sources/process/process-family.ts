@@ -7,6 +7,7 @@ import {
   detailOf,
   type ParsedLine,
   type ProofAction,
+  type ProofCheck,
   type ProofResult,
   type RingFamily,
 } from "../ring-family.ts";
@@ -26,7 +27,17 @@ async function proveByExec(): Promise<ProofAction> {
   const child = spawn("/bin/sh", ["-c", ":", marker], { cwd: "/", stdio: "ignore" });
   await once(child, "exit");
   const expected = { pid: child.pid, ppid: process.pid, uid: process.getuid?.(), cwd: "/" };
+  const ofChild = (topic: string, fields: ParsedLine): ProofCheck => (line) =>
+    line["topic"] === topic && line["pid"] === child.pid ? compareFields(line, fields) : "other";
   return {
+    hook: "exec",
+    further: {
+      fork: ofChild("process/fork", { ppid: process.pid, uid: process.getuid?.() }),
+      exit: (line) => {
+        const found = ofChild("process/exit", { uid: process.getuid?.() })(line);
+        return found === "proven" ? compareFields(detailOf(line), { exit_code: 0 }) : found;
+      },
+    },
     check: (line: ParsedLine): ProofResult => {
       const { argv } = detailOf(line);
       const isOurs = line["topic"] === "process/exec" && Array.isArray(argv) &&

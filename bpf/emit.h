@@ -2,7 +2,9 @@
 /*
  * What every program shares: the ring, the settings, the counters, the header of a record, and the one way out.
  *
- * Invariant: a hook that meets an event counts `attempted` (begin), then exactly one of the outcomes.
+ * Invariant: a hook that meets an event counts `attempted` (meet), then exactly one of the outcomes. Filters and limits
+ * (admit.h) are asked by `emit` at the latest; a hook in the context of the process that acts asks early, by `admit`, and
+ * saves the work of filling a record that nobody gets.
  * Wakeups are the reader's business: it polls, so that no traced process pays for waking it.
  */
 #ifndef PROBITY_EMIT_H
@@ -66,10 +68,10 @@ struct {
 	__uint(max_entries, 4096);
 } events SEC(".maps");
 
-/* One slot per program of the family. */
+/* One slot per class. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 4);
+	__uint(max_entries, PROBITY_CLASSES);
 	__type(key, __u32);
 	__type(value, struct probity_counters);
 } counters SEC(".maps");
@@ -111,7 +113,32 @@ struct {
 	__type(value, struct owner_path);
 } owner SEC(".maps");
 
-#define COUNT(counts, outcome) __sync_fetch_and_add(&(counts)->outcome, 1)
+#define IS_OUTCOME(outcome, name) \
+	(__builtin_offsetof(struct probity_counters, outcome) == __builtin_offsetof(struct probity_counters, name))
+#define IS_LOSS(outcome)                                                                                             \
+	(IS_OUTCOME(outcome, ring_full) || IS_OUTCOME(outcome, throttled) || IS_OUTCOME(outcome, read_fault) ||      \
+	 IS_OUTCOME(outcome, recursion))
+
+/* Counts one event; of a loss, also when it was. */
+#define COUNT(counts, outcome)                                                                                       \
+	do {                                                                                                         \
+		__sync_fetch_and_add(&(counts)->outcome, 1);                                                         \
+		if (IS_LOSS(outcome))                                                                                \
+			note_loss(counts);                                                                           \
+	} while (0)
+
+static __always_inline void note_loss(struct probity_counters *counts)
+{
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+	if (now_ns - counts->lost_to_ns > PROBITY_QUIET_NS)
+		counts->lost_from_ns = now_ns;
+	counts->lost_to_ns = now_ns;
+}
+
+static __always_inline __u32 class_of(__u32 kind)
+{
+	return kind % PROBITY_CLASSES;
+}
 
 static __always_inline struct probity_settings *settings_now(void)
 {
@@ -119,11 +146,15 @@ static __always_inline struct probity_settings *settings_now(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
-/* Counts an event that the program met. NULL: not within the time of these programs, or no memory: nothing to do. */
-static __always_inline struct probity_counters *begin(__u32 program)
+/*
+ * Counts an event that the program met, by the kind of record that it gives. NULL: not within the time of these programs:
+ * nothing to do.
+ */
+static __always_inline struct probity_counters *meet(enum probity_kind kind)
 {
+	__u32 class = class_of(kind);
 	struct probity_settings *now = settings_now();
-	struct probity_counters *counts = bpf_map_lookup_elem(&counters, &program);
+	struct probity_counters *counts = bpf_map_lookup_elem(&counters, &class);
 	if (!now || !counts)
 		return NULL;
 	if (now->from_ns | now->until_ns) {
@@ -142,14 +173,30 @@ static __always_inline __u64 next_sequence(void)
 	return sequence ? __sync_fetch_and_add(sequence, 1) + 1 : 0;
 }
 
-/* The way out of every event: at most `size` bytes of a filled record, of which the header's length is made true. */
-static __always_inline int emit(struct probity_counters *counts, struct probity_header *record, __u64 size)
+/*
+ * Two lanes share the ring of processes: starts and ends without an exec (bulk) leave the last quarter of it to execs and
+ * changes of credentials (critical). The other rings hold one lane each.
+ */
+static __always_inline bool has_room(__u8 kind)
+{
+	if (kind != PROBITY_FORK && kind != PROBITY_EXIT)
+		return true;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 4 * 3;
+}
+
+/*
+ * The way out of an event that was admitted: at most `size` bytes of a filled record, of which the header's length is made
+ * true. `weight` is what `admit` gave.
+ */
+static __always_inline int emit_admitted(struct probity_counters *counts, struct probity_header *record, __u64 size,
+					 __u32 weight)
 {
 	record->length = size;
+	record->weight = weight;
 	record->cpu = bpf_get_smp_processor_id();
 	record->sequence = next_sequence();
 	__u16 flags = record->flags;
-	if (bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP)) {
+	if (!has_room(record->kind) || bpf_ringbuf_output(&events, record, size, BPF_RB_NO_WAKEUP)) {
 		COUNT(counts, ring_full);
 		return 0;
 	}
@@ -164,7 +211,7 @@ static __always_inline void fill_time(struct probity_header *header, __u8 kind)
 	header->version = PROBITY_RECORD_VERSION;
 	header->kind = kind;
 	header->flags = 0;
-	header->padding = 0;
+	header->weight = 1;
 	header->time_ns = bpf_ktime_get_boot_ns();
 }
 
@@ -204,6 +251,16 @@ static __always_inline bool is_own_pid(struct probity_settings *now, __u32 pid, 
 	__u64 ticks = start_ns / CLOCK_TICK_NS;
 	return (pid == now->own_pid[0] && ticks == now->own_start_ticks[0]) ||
 	       (pid == now->own_pid[1] && ticks == now->own_start_ticks[1]);
+}
+
+#include "admit.h"
+
+/* The way out of an event that was not admitted yet: by what its header says. */
+static __always_inline int emit(struct probity_counters *counts, struct probity_header *record, __u64 size)
+{
+	__u32 weight = admit_header(counts, record);
+
+	return weight ? emit_admitted(counts, record, size, weight) : 0;
 }
 
 #endif

@@ -9,8 +9,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define PROGRAM_OPEN 0
-
 #define FMODE_WRITE 0x2
 #define FMODE_CREATED 0x100000
 #define O_ACCMODE 3
@@ -129,7 +127,7 @@ static __always_inline void fill_file(struct probity_file *record, struct file *
 }
 
 static __always_inline int emit_open(struct probity_counters *counts, struct scratch *scratch,
-				     struct task_struct *task, struct file *file)
+				     struct task_struct *task, struct file *file, __u32 weight)
 {
 	struct probity_file *record = (void *)scratch->record;
 	struct probity_settings *now = settings_now();
@@ -156,7 +154,7 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 		record->header.flags |= PROBITY_CREATED;
 	__u32 length = copy_path(record->path, &walk);
 	record->path_length = length;
-	return emit(counts, &record->header, sizeof(*record) + length);
+	return emit_admitted(counts, &record->header, sizeof(*record) + length, weight);
 }
 
 /* A file just opened; NULL: it could not be found any more. */
@@ -164,7 +162,7 @@ static __always_inline int on_opened(struct task_struct *task, struct file *file
 {
 	if (file && !(BPF_CORE_READ(file, f_mode) & FMODE_WRITE))
 		return 0;
-	struct probity_counters *counts = begin(PROGRAM_OPEN);
+	struct probity_counters *counts = meet(PROBITY_FILE_OPEN);
 	if (!counts)
 		return 0;
 	if (!file) {
@@ -175,12 +173,13 @@ static __always_inline int on_opened(struct task_struct *task, struct file *file
 		COUNT(counts, filtered);
 		return 0;
 	}
-	struct scratch *scratch = take_scratch();
-	if (!scratch) {
-		COUNT(counts, throttled);
+	__u32 weight = admit_file(counts, PROBITY_FILE_OPEN, file);
+	if (!weight)
 		return 0;
-	}
-	emit_open(counts, scratch, task, file);
+	struct scratch *scratch = take_scratch(counts);
+	if (!scratch)
+		return 0;
+	emit_open(counts, scratch, task, file, weight);
 	give_back(scratch);
 	return 0;
 }

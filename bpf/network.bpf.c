@@ -12,8 +12,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define PROGRAM_SET_STATE 0
-
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -190,7 +188,7 @@ static __always_inline int on_set_state(bool typed, __u64 *ctx)
 		owner->role = kind;
 	}
 	/* Notes are made also while other programs tell the events. */
-	struct probity_counters *counts = begin(PROGRAM_SET_STATE);
+	struct probity_counters *counts = meet(kind);
 	if (!counts)
 		return 0;
 	return emit(counts, header, kind == PROBITY_CLOSE ? sizeof(record) : sizeof(*network));

@@ -10,10 +10,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define PROGRAM_EXEC 0
-#define PROGRAM_FORK 1
-#define PROGRAM_EXIT 2
-
 #define SIGNAL_GROUP_EXIT 0x4
 #define MEMFD_PREFIX 0x3a64666d656dULL /* "memfd:" */
 #define MEMFD_PREFIX_LENGTH 6
@@ -148,14 +144,15 @@ static __always_inline int on_exec(bool typed, __u64 *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct linux_binprm *bprm = (void *)ctx[2];
-	struct probity_counters *counts = begin(PROGRAM_EXEC);
+	struct probity_counters *counts = meet(PROBITY_EXEC);
 	if (!counts)
 		return 0;
-	struct scratch *scratch = take_scratch();
-	if (!scratch) {
-		COUNT(counts, throttled);
+	__u32 weight = admit_file(counts, PROBITY_EXEC, BPF_CORE_READ(bprm, file));
+	if (!weight)
 		return 0;
-	}
+	struct scratch *scratch = take_scratch(counts);
+	if (!scratch)
+		return 0;
 	struct probity_exec *record = (void *)scratch->record;
 	fill_header(true, &record->header, PROBITY_EXEC, task);
 	fill_ancestors(record, task);
@@ -174,7 +171,7 @@ static __always_inline int on_exec(bool typed, __u64 *ctx)
 	if (offset > TAIL_MAX)
 		COUNT(counts, read_fault);
 	else
-		emit(counts, &record->header, sizeof(*record) + offset);
+		emit_admitted(counts, &record->header, sizeof(*record) + offset, weight);
 	give_back(scratch);
 	return 0;
 }
@@ -187,15 +184,19 @@ static __always_inline int on_fork(bool typed, __u64 *ctx)
 
 	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
 		return 0;
-	struct probity_counters *counts = begin(PROGRAM_FORK);
+	struct probity_counters *counts = meet(PROBITY_FORK);
 	if (!counts)
 		return 0;
 	if (BPF_CORE_READ(child, flags) & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}
+	/* Who forks is the parent, and that is who runs now. */
+	__u32 weight = admit(counts, PROBITY_FORK);
+	if (!weight)
+		return 0;
 	fill_header(typed, &record.header, PROBITY_FORK, child);
-	return emit(counts, &record.header, sizeof(record));
+	return emit_admitted(counts, &record.header, sizeof(record), weight);
 }
 
 /* Processes whose last threads are leaving at the same time on two CPUs: the first to enter is the one that tells. */
@@ -226,17 +227,20 @@ static __always_inline int on_exit(bool typed, __u64 *ctx)
 
 	if (!ends_process(task))
 		return 0;
-	struct probity_counters *counts = begin(PROGRAM_EXIT);
+	struct probity_counters *counts = meet(PROBITY_EXIT);
 	if (!counts)
 		return 0;
 	if (task->flags & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}
+	__u32 weight = admit(counts, PROBITY_EXIT);
+	if (!weight)
+		return 0;
 	fill_header(true, &record.header, PROBITY_EXIT, task);
 	record.status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code :
 								   task->group_leader->exit_code;
-	return emit(counts, &record.header, sizeof(record));
+	return emit_admitted(counts, &record.header, sizeof(record), weight);
 }
 
 PROBITY_HOOK(sched_process_exec, "sched_process_exec", on_exec)

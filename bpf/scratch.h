@@ -3,7 +3,7 @@
  * Working memory for records whose size is known only at the end.
  *
  * Invariant: a slot has one user. A program takes a free slot of its CPU and gives it back; programs that interrupt each
- * other get different slots, and when all are taken the event is counted as throttled.
+ * other get different slots, and when all are taken the event is counted as one of recursion.
  */
 #ifndef PROBITY_SCRATCH_H
 #define PROBITY_SCRATCH_H
@@ -29,7 +29,8 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
-static __always_inline struct scratch *take_scratch(void)
+/* NULL: none is free, which is counted. */
+static __always_inline struct scratch *take_scratch(struct probity_counters *counts)
 {
 	__u32 first = bpf_get_smp_processor_id() * SCRATCH_SLOTS;
 
@@ -39,6 +40,7 @@ static __always_inline struct scratch *take_scratch(void)
 		if (scratch && __sync_val_compare_and_swap(&scratch->is_taken, 0, 1) == 0)
 			return scratch;
 	}
+	COUNT(counts, recursion);
 	return NULL;
 }
 

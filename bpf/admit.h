@@ -235,6 +235,7 @@ static long ask_folder(__u64 depth, void *context)
 	struct dentry *dentry = walk->dentry;
 	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct mount *mount = walk->mount;
 	struct probity_folder key = {};
 
 	key.inode = BPF_CORE_READ(inode, i_ino);
@@ -243,11 +244,11 @@ static long ask_folder(__u64 depth, void *context)
 	__u32 *filters = bpf_map_lookup_elem(&folders, &key);
 	if (filters)
 		walk->found |= *filters;
-	if (dentry == BPF_CORE_READ(walk->mount, mnt.mnt_root)) {
-		struct mount *above = BPF_CORE_READ(walk->mount, mnt_parent);
-		if (above == walk->mount)
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+		if (above == mount)
 			return 1;
-		walk->dentry = BPF_CORE_READ(walk->mount, mnt_mountpoint);
+		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 		walk->mount = above;
 		return 0;
 	}

@@ -12,12 +12,13 @@ export interface AgentMetrics {
   readonly contentType: string;
 }
 
-const OUTCOMES: readonly (readonly [keyof SourceCounters, string])[] = [
+const OUTCOMES: readonly (readonly [Exclude<keyof SourceCounters, "parts">, string])[] = [
   ["submitted", "submitted"],
   ["ringFull", "ring_full"],
   ["filtered", "filtered"],
   ["throttled", "throttled"],
   ["readFault", "read_fault"],
+  ["recursion", "recursion"],
 ];
 
 export function createAgentMetrics(metrics: Metrics): AgentMetrics {
@@ -38,7 +39,7 @@ export function createAgentMetrics(metrics: Metrics): AgentMetrics {
       for (const { name, status, counters } of sources) {
         on.set(status.state === "on" ? 1 : 0, { source: name });
         for (const [key, outcome] of OUTCOMES) {
-          events.set(counters[key], { source: name, outcome });
+          events.set(counters[key] ?? 0, { source: name, outcome });
         }
       }
       return metrics.text();

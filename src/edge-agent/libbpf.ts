@@ -44,6 +44,9 @@ export interface Libbpf {
   bpf_obj_get_info_by_fd(fd: number, info: Uint8Array): number;
   bpf_map_lookup_elem(fd: number, key: Uint8Array, value: Uint8Array): number;
   bpf_map_update_elem(fd: number, key: Uint8Array, value: Uint8Array): number;
+  bpf_map_delete_elem(fd: number, key: Uint8Array): number;
+  /** Fills `next` with the key after `key`, or the first; negative when there is none. */
+  bpf_map_get_next_key(fd: number, key: Uint8Array | null, next: Uint8Array): number;
 
   /** Maps a descriptor shared; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
   mmap(fd: number, options: MmapOptions): Mapping | null;
@@ -165,6 +168,8 @@ function bindMaps(library: Library) {
     bpf_map_lookup_elem: library.func("int bpf_map_lookup_elem(int fd, void *key, void *value)"),
     bpf_map_update_elem: (fd: number, key: Uint8Array, value: Uint8Array): number =>
       update(fd, key, value, BPF_ANY),
+    bpf_map_delete_elem: library.func("int bpf_map_delete_elem(int fd, void *key)"),
+    bpf_map_get_next_key: library.func("int bpf_map_get_next_key(int fd, void *key, void *next)"),
   };
 }
 

@@ -3,19 +3,29 @@
  *
  * Invariants: totals only grow; each call to collect returns what was added since the call before. What has been
  * reported travels with ring positions into the spool, and on release into a pinned map, so that a process that starts
- * again neither forgets a loss nor reports it twice.
+ * again neither forgets a loss nor reports it twice. Where of it something was lost (class, CPU, moment) is told as far as
+ * this process has seen it happen.
  */
+import type { BootClock } from "./boot-clock.ts";
+import { type ClassCounters, classNameOf } from "./class-counters.ts";
 import type { LossTotals, PinnedPrograms } from "./pinned-programs.ts";
 import { LOSSES } from "./record-layout.ts";
-import type { SourceLoss } from "./source.ts";
+import type { LostOnCpu, SourceLoss } from "./source.ts";
 
 type LossClass = typeof LOSSES[number];
+/** Classes that the programs count by class of event and CPU, and the counter of each. */
+const COUNTED = {
+  ring_full: "ringFull",
+  throttled: "throttled",
+  read_fault: "readFault",
+  recursion: "recursion",
+} as const satisfies Readonly<Partial<Record<LossClass, keyof ClassCounters>>>;
 
 const REASONS: Readonly<Record<LossClass, string>> = {
   ring_full: "the ring buffer was full",
-  throttled: "the program's working memory was taken",
+  throttled: "a limit was reached, and they were no samples",
   read_fault: "the kernel's objects could not be read",
-  recursion: "the program interrupted itself",
+  recursion: "a program interrupted itself or another one",
   unreadable: "the record made no sense to its reader",
 };
 
@@ -32,28 +42,41 @@ export interface LossLedger {
   moveTo(next: PinnedPrograms): void;
 }
 
-/** `reported` comes from the spool's newest position of this ring; without it the pinned map is asked. */
-export function createLossLedger(
-  programs: PinnedPrograms,
-  known: LossTotals | undefined,
-): LossLedger {
+export interface LossLedgerOptions {
+  readonly programs: PinnedPrograms;
+  readonly family: string;
+  readonly bootClock: BootClock;
+  /** From the spool's newest position of this ring; without it the pinned map is asked. */
+  readonly known: LossTotals | undefined;
+}
+
+export function createLossLedger(options: LossLedgerOptions): LossLedger {
+  const { programs, known } = options;
   let reported = largest(known ?? {}, programs.ledger("reported"));
-  const totals = (): LossTotals => {
-    const { ringFull, throttled, readFault } = programs.counters();
-    const recursion = programs.recursionMisses();
-    return sum(
-      { ring_full: ringFull, throttled, read_fault: readFault, recursion },
-      programs.ledger("carried"),
+  // What was lost before this process, and reported, cannot be told apart by class of event and CPU.
+  let seen: Seen = { parts: [], atNs: undefined, isWhole: LOSSES.every((kind) => !reported[kind]) };
+  const totals = (parts: readonly ClassCounters[]): LossTotals => {
+    const counted = Object.fromEntries(
+      Object.entries(COUNTED).map((
+        [kind, name],
+      ) => [kind, parts.reduce((sum, each) => sum + each[name], 0)]),
     );
+    const misses = { recursion: programs.recursionMisses() };
+    return sum(sum(counted, misses), programs.ledger("carried"));
   };
   return {
     collect: () => {
-      const now = totals();
+      const parts = programs.counters();
+      const now = totals(parts);
       const added = difference(now, reported);
       reported = largest(now, reported);
+      const before = seen;
+      seen = { parts, atNs: Number(options.bootClock.nowNs()), isWhole: true };
       return LOSSES.flatMap((kind) => {
         const count = added[kind] ?? 0;
-        return count > 0 ? [{ class: kind, count, reason: REASONS[kind] }] : [];
+        if (count === 0) return [];
+        const where = isCounted(kind) ? whereabouts(kind, { before, parts, options }) : {};
+        return [{ class: kind, count, reason: REASONS[kind], ...where }];
       });
     },
     reported: () => (Object.values(reported).some((count) => count > 0) ? reported : undefined),
@@ -62,12 +85,76 @@ export function createLossLedger(
     persist: (losses) =>
       programs.setLedger("reported", largest(losses, programs.ledger("reported"))),
     moveTo: (next) => {
-      const now = totals();
+      const now = totals(programs.counters());
       next.setLedger("carried", sum(next.ledger("carried"), difference(now, reported)));
       reported = largest(now, reported);
       programs.setLedger("reported", reported);
     },
   };
+}
+
+/** Counters at the last look, and when that was. */
+interface Seen {
+  readonly parts: readonly ClassCounters[];
+  /** Boot time, ns; undefined before the first look. */
+  readonly atNs: number | undefined;
+  /** Whether what is not in `parts` was not reported either. */
+  readonly isWhole: boolean;
+}
+
+function isCounted(kind: LossClass): kind is keyof typeof COUNTED {
+  return kind in COUNTED;
+}
+
+/** On which CPUs, of which classes, and when something was lost since the last look. */
+function whereabouts(
+  kind: keyof typeof COUNTED,
+  { before, parts, options }: {
+    readonly before: Seen;
+    readonly parts: readonly ClassCounters[];
+    readonly options: LossLedgerOptions;
+  },
+): Pick<SourceLoss, "classes" | "cpus" | "fromUs" | "toUs"> {
+  if (!before.isWhole) return {};
+  const counter = COUNTED[kind];
+  const classes = new Map<string, number>();
+  const cpus = new Map<number, number>();
+  let [fromNs, toNs] = [Infinity, -Infinity];
+  for (const part of parts) {
+    const last = before.parts.find(({ place, cpu }) => place === part.place && cpu === part.cpu);
+    const count = part[counter] - (last?.[counter] ?? 0);
+    if (count <= 0) continue;
+    const name = classNameOf(options.family, part.place);
+    classes.set(name, (classes.get(name) ?? 0) + count);
+    cpus.set(part.cpu, (cpus.get(part.cpu) ?? 0) + count);
+    fromNs = Math.min(fromNs, part.lostFromNs);
+    toNs = Math.max(toNs, part.lostToNs);
+  }
+  if (classes.size === 0) return {};
+  return {
+    classes: Object.fromEntries(classes),
+    cpus: [...cpus].map(([cpu, count]): LostOnCpu => ({ cpu, count })),
+    ...boundsOf({ before, fromNs, toNs, bootClock: options.bootClock }),
+  };
+}
+
+/** A run of losses that was there at the last look goes on from then; at the first look there may have been others. */
+function boundsOf(
+  { before, fromNs, toNs, bootClock }: {
+    readonly before: Seen;
+    readonly fromNs: number;
+    readonly toNs: number;
+    readonly bootClock: BootClock;
+  },
+): Pick<SourceLoss, "fromUs" | "toUs"> {
+  if (toNs <= 0) return {};
+  const toUs = wallUs(bootClock, toNs);
+  if (before.atNs === undefined) return { toUs };
+  return { fromUs: wallUs(bootClock, Math.min(toNs, Math.max(before.atNs, fromNs))), toUs };
+}
+
+function wallUs(bootClock: BootClock, timeNs: number): number {
+  return bootClock.wallUs(timeNs % 4294967296, Math.floor(timeNs / 4294967296));
 }
 
 function combine(

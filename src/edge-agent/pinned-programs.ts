@@ -16,20 +16,37 @@ import {
 import type { Libbpf } from "./libbpf.ts";
 import { type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
-import { COUNTERS, COUNTERS_BYTES, LOSSES, LOSSES_BYTES, SETTINGS_BYTES } from "./record-layout.ts";
+import { type Bucket, decodeBucket } from "./buckets.ts";
+import type { ClassCounters } from "./class-counters.ts";
+import {
+  BUCKET_BYTES,
+  BUCKET_KEY_BYTES,
+  COUNTERS,
+  FOLDER,
+  FOLDER_BYTES,
+  LOSSES,
+  LOSSES_BYTES,
+  SETTINGS_BYTES,
+} from "./record-layout.ts";
 import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
-import type { SourceCounters } from "./source.ts";
+import type { EncodedRules } from "./rules.ts";
 
-/** Most programs of a family; entries of the map `counters`. */
-const PROGRAMS_MAX = 4;
 const MAP_INFO_BYTES = 88;
+const MAP_INFO = { id: 4, valueSize: 12, entries: 16 } as const;
 const PROGRAM_INFO_BYTES = 224;
 const PROGRAM_INFO_RECURSION = 208;
+
+/** Keys read of one hash map, at most; the largest holds 2048. */
+const KEYS_MAX = 4096;
+/** After how long the set of rules that was left may be filled again. */
+export const RULES_GRACE_MS = 100;
 
 /** Losses by class since the ring was made; see {@link LOSSES}. */
 export type LossTotals = Readonly<Record<string, number>>;
 export type LedgerSlot = "reported" | "carried";
-type PinnedMap = "counters" | "settings" | "ledger";
+type PinnedMap = "counters" | "settings" | "ledger" | "rules" | "folders" | "buckets";
+/** Maps that programs of an earlier version may lack. */
+const RULE_MAPS = ["rules", "folders", "buckets"] as const;
 const LEDGER_SLOTS: readonly LedgerSlot[] = ["reported", "carried"];
 
 export interface PinnedPrograms extends Disposable {
@@ -37,11 +54,19 @@ export interface PinnedPrograms extends Disposable {
   /** Identity of the ring: the id that the kernel gave its map, unique until the next boot. */
   readonly mapId: number;
   readonly ring: RingBuffer;
-  counters(): SourceCounters;
+  /** Of each class and CPU that met an event. */
+  counters(): readonly ClassCounters[];
   /** Times that programs were not run because they interrupted themselves. */
   recursionMisses(): number;
   settings(): ProgramSettings;
   setSettings(settings: ProgramSettings): void;
+  /**
+   * Puts rules into the set that is not in use, then names it: no event is judged by half of them. Not again within
+   * {@link RULES_GRACE_MS}: a program may still be judging by the set that was left.
+   */
+  setRules(rules: EncodedRules): void;
+  /** Token buckets that were ever empty. */
+  buckets(): readonly Bucket[];
   ledger(slot: LedgerSlot): LossTotals;
   setLedger(slot: LedgerSlot, losses: LossTotals): void;
   /** Whether all programs are still attached, as far as their pins tell. */
@@ -54,7 +79,11 @@ export interface PinnedPrograms extends Disposable {
 export function pinPrograms(
   libbpf: Libbpf,
   folder: string,
-  options: LoadOptions & { readonly settings: ProgramSettings; readonly owner: Uint8Array },
+  options: LoadOptions & {
+    readonly settings: ProgramSettings;
+    readonly rules: EncodedRules;
+    readonly owner: Uint8Array;
+  },
 ): void {
   // No dots: the BPF filesystem reserves them.
   const draft = `${folder}-draft`;
@@ -62,6 +91,8 @@ export function pinPrograms(
   using object = loadProgramObject(libbpf, options);
   writeValue(libbpf, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
   writeValue(libbpf, object.mapFd("owner"), { key: 0, value: options.owner });
+  const maps = { rules: object.mapFd("rules"), folders: object.mapFd("folders") };
+  writeRules(libbpf, maps, { rules: options.rules, slot: options.settings.generation & 1 });
   object.attach();
   makeKernelFolder(draft);
   object.pin(draft);
@@ -98,7 +129,8 @@ class Pinned implements PinnedPrograms {
   readonly mapId: number;
   readonly ring: RingBuffer;
   readonly #libbpf: Libbpf;
-  readonly #fds: Readonly<Record<PinnedMap, number>>;
+  readonly #fds: Readonly<Partial<Record<PinnedMap, number>>>;
+  readonly #counters: { readonly valueBytes: number; readonly entries: number };
   readonly #programs: readonly number[];
   readonly #valuesPerKey: number;
   #isOpen = true;
@@ -109,41 +141,43 @@ class Pinned implements PinnedPrograms {
     const open = (name: string): number => openPin(libbpf, `${folder}/${name}`);
     const events = open("map_events");
     const info = new DataView(mapInfo(libbpf, events).buffer);
-    this.mapId = info.getUint32(4, true);
-    this.ring = openRingBuffer(libbpf, events, info.getUint32(16, true));
+    this.mapId = info.getUint32(MAP_INFO.id, true);
+    this.ring = openRingBuffer(libbpf, events, info.getUint32(MAP_INFO.entries, true));
     libbpf.close(events);
+    const names = listKernelFolder(folder) ?? [];
+    const counters = open("map_counters");
     this.#fds = {
-      counters: open("map_counters"),
+      counters,
       settings: open("map_settings"),
       ledger: open("map_ledger"),
+      ...Object.fromEntries(
+        RULE_MAPS.filter((name) => names.includes(`map_${name}`))
+          .map((name) => [name, open(`map_${name}`)]),
+      ),
     };
-    this.#programs = (listKernelFolder(folder) ?? [])
+    const countersInfo = new DataView(mapInfo(libbpf, counters).buffer);
+    this.#counters = {
+      valueBytes: countersInfo.getUint32(MAP_INFO.valueSize, true),
+      entries: countersInfo.getUint32(MAP_INFO.entries, true),
+    };
+    this.#programs = names
       .filter((name) => name.startsWith("prog_"))
       .map(open);
     this.#valuesPerKey = libbpf.libbpf_num_possible_cpus();
   }
 
-  counters(): SourceCounters {
-    const totals = COUNTERS.map(() => 0);
-    for (let program = 0; program < PROGRAMS_MAX; program += 1) {
-      const value = this.#read("counters", program, this.#valuesPerKey * COUNTERS_BYTES);
+  counters(): readonly ClassCounters[] {
+    const { valueBytes, entries } = this.#counters;
+    const found: ClassCounters[] = [];
+    for (let place = 0; place < entries; place += 1) {
+      const value = this.#read("counters", place, this.#valuesPerKey * valueBytes);
       for (let cpu = 0; cpu < this.#valuesPerKey; cpu += 1) {
-        for (const place of COUNTERS.keys()) {
-          totals[place] = (totals[place] ?? 0) +
-            Number(value.getBigUint64(cpu * COUNTERS_BYTES + 8 * place, true));
-        }
+        const one = new DataView(value.buffer, cpu * valueBytes, valueBytes);
+        const counters = decodeCounters(one, { place, cpu });
+        if (counters.attempted > 0) found.push(counters);
       }
     }
-    const [attempted, submitted, ringFull, filtered, throttled, readFault, truncated] = totals;
-    return {
-      attempted: attempted ?? 0,
-      submitted: submitted ?? 0,
-      ringFull: ringFull ?? 0,
-      filtered: filtered ?? 0,
-      throttled: throttled ?? 0,
-      readFault: readFault ?? 0,
-      truncated: truncated ?? 0,
-    };
+    return found;
   }
 
   recursionMisses(): number {
@@ -162,6 +196,25 @@ class Pinned implements PinnedPrograms {
 
   setSettings(settings: ProgramSettings): void {
     this.#write("settings", 0, encodeSettings(settings));
+  }
+
+  setRules(rules: EncodedRules): void {
+    const { rules: rulesFd, folders } = this.#fds;
+    if (rulesFd === undefined || folders === undefined) return;
+    const settings = this.settings();
+    const generation = (settings.generation + 1) >>> 0;
+    writeRules(this.#libbpf, { rules: rulesFd, folders }, { rules, slot: generation & 1 });
+    this.setSettings({ ...settings, generation });
+  }
+
+  buckets(): readonly Bucket[] {
+    const { buckets } = this.#fds;
+    if (buckets === undefined) return [];
+    const value = new Uint8Array(BUCKET_BYTES);
+    return keysOf(this.#libbpf, buckets, BUCKET_KEY_BYTES).flatMap((key) => {
+      if (this.#libbpf.bpf_map_lookup_elem(buckets, key, value) < 0) return [];
+      return decodeBucket(key, value) ?? [];
+    });
   }
 
   ledger(slot: LedgerSlot): LossTotals {
@@ -205,14 +258,85 @@ class Pinned implements PinnedPrograms {
 
   #read(map: PinnedMap, key: number, sizeBytes: number): DataView {
     const value = new Uint8Array(sizeBytes);
-    const result = this.#libbpf.bpf_map_lookup_elem(this.#fds[map], keyBytes(key), value);
+    const result = this.#libbpf.bpf_map_lookup_elem(this.#fd(map), keyBytes(key), value);
     if (result < 0) throw new Error(`Cannot read map "${map}": errno ${-result}`);
     return new DataView(value.buffer);
   }
 
   #write(map: PinnedMap, key: number, value: Uint8Array): void {
-    writeValue(this.#libbpf, this.#fds[map], { key, value });
+    writeValue(this.#libbpf, this.#fd(map), { key, value });
   }
+
+  #fd(map: PinnedMap): number {
+    const fd = this.#fds[map];
+    if (fd === undefined) throw new Error(`Cannot use map "${map}": these programs have none`);
+    return fd;
+  }
+}
+
+/** Counters of one CPU; programs of an earlier version have fewer. */
+function decodeCounters(
+  value: DataView,
+  { place, cpu }: { readonly place: number; readonly cpu: number },
+): ClassCounters {
+  const [attempted, submitted, ringFull, filtered, throttled, readFault, truncated, ...more] =
+    COUNTERS.map((_name, at) =>
+      8 * at + 8 <= value.byteLength ? Number(value.getBigUint64(8 * at, true)) : 0
+    );
+  const [recursion, lostFromNs, lostToNs] = more;
+  return {
+    place,
+    cpu,
+    attempted: attempted ?? 0,
+    submitted: submitted ?? 0,
+    ringFull: ringFull ?? 0,
+    filtered: filtered ?? 0,
+    throttled: throttled ?? 0,
+    readFault: readFault ?? 0,
+    truncated: truncated ?? 0,
+    recursion: recursion ?? 0,
+    lostFromNs: lostFromNs ?? 0,
+    lostToNs: lostToNs ?? 0,
+  };
+}
+
+/** Fills one of the two sets of rules; the folders of what it held before are taken away. */
+function writeRules(
+  libbpf: Libbpf,
+  maps: { readonly rules: number; readonly folders: number },
+  { rules, slot }: { readonly rules: EncodedRules; readonly slot: number },
+): void {
+  for (const key of keysOf(libbpf, maps.folders, FOLDER_BYTES)) {
+    const isOfSlot = new DataView(key.buffer).getUint32(FOLDER.slot, true) === slot;
+    if (isOfSlot) libbpf.bpf_map_delete_elem(maps.folders, key);
+  }
+  for (const { inode, device, filters } of rules.folders) {
+    const key = new DataView(new ArrayBuffer(FOLDER_BYTES));
+    key.setBigUint64(FOLDER.inode, inode, true);
+    key.setUint32(FOLDER.device, device, true);
+    key.setUint32(FOLDER.slot, slot, true);
+    const result = libbpf.bpf_map_update_elem(
+      maps.folders,
+      new Uint8Array(key.buffer),
+      keyBytes(filters),
+    );
+    if (result < 0) throw new Error(`Cannot write a filter's folder: errno ${-result}`);
+  }
+  writeValue(libbpf, maps.rules, { key: slot, value: rules.bytes });
+}
+
+/** Keys of a hash map, at most {@link KEYS_MAX}: it may change meanwhile. */
+function keysOf(libbpf: Libbpf, fd: number, keyBytes: number): readonly Uint8Array<ArrayBuffer>[] {
+  const keys: Uint8Array<ArrayBuffer>[] = [];
+  let next = new Uint8Array(keyBytes);
+  let result = libbpf.bpf_map_get_next_key(fd, null, next);
+  while (result >= 0 && keys.length < KEYS_MAX) {
+    keys.push(next);
+    const last = next;
+    next = new Uint8Array(keyBytes);
+    result = libbpf.bpf_map_get_next_key(fd, last, next);
+  }
+  return keys;
 }
 
 function openPin(libbpf: Libbpf, path: string): number {

@@ -33,7 +33,16 @@ const OPTIONAL_PROGRAMS: ReadonlyMap<string, string> = new Map([
   ["io_uring_complete", "io_uring/io_uring_complete"],
 ]);
 /** Maps that user space works with, and that are pinned. */
-export const SHARED_MAPS = ["events", "counters", "settings", "ledger", "owner"] as const;
+export const SHARED_MAPS = [
+  "events",
+  "counters",
+  "settings",
+  "ledger",
+  "owner",
+  "rules",
+  "folders",
+  "buckets",
+] as const;
 export type SharedMap = typeof SHARED_MAPS[number];
 
 export interface LoadOptions {

@@ -24,6 +24,8 @@ export interface ProgramSettings {
   /** The data folder: its inode and the kernel's device number; 0: none. */
   readonly dataInode: bigint;
   readonly dataDevice: number;
+  /** Its lowest bit names the rules in use (see rules.ts). */
+  readonly generation: number;
 }
 
 /** Path of a data folder as it is noted with the programs; empty when it is too long. */
@@ -60,6 +62,7 @@ const NO_OWNERSHIP: ProgramSettings = {
   ownProcesses: [],
   dataInode: 0n,
   dataDevice: 0,
+  generation: 0,
 };
 
 /** A device number as stat gives it, in the kernel's own form: major << 20 | minor. */
@@ -79,6 +82,7 @@ export function encodeSettings(settings: ProgramSettings): Uint8Array {
   }
   view.setBigUint64(SETTINGS.data_inode, settings.dataInode, true);
   view.setUint32(SETTINGS.data_device, settings.dataDevice, true);
+  view.setUint32(SETTINGS.generation, settings.generation, true);
   return new Uint8Array(view.buffer);
 }
 
@@ -93,5 +97,6 @@ export function decodeSettings(view: DataView): ProgramSettings {
     ownProcesses: own.filter(({ pid }) => pid !== 0),
     dataInode: view.getBigUint64(SETTINGS.data_inode, true),
     dataDevice: view.getUint32(SETTINGS.data_device, true),
+    generation: view.getUint32(SETTINGS.generation, true),
   };
 }

@@ -18,6 +18,17 @@ export const KIND = {
   fileOpen: 32,
 } as const;
 
+/** Topics of the events that each kind of record becomes. */
+export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>> = {
+  exec: ["process/exec"],
+  fork: ["process/fork"],
+  exit: ["process/exit"],
+  connect: ["network/connect"],
+  accept: ["network/accept"],
+  listen: ["network/listen"],
+  fileOpen: ["file/create", "file/write"],
+};
+
 /** `enum probity_flag`. */
 export const FLAG = {
   truncated: 1,
@@ -46,6 +57,7 @@ export const HEADER = {
   gid: 64,
   auid: 68,
   session: 72,
+  weight: 76,
   cgroup_id: 80,
   comm: 88,
 } as const;
@@ -118,7 +130,12 @@ export const FILE = {
   path: 144,
 } as const;
 
-/** `struct probity_counters`: eight 64-bit numbers in this order. */
+/** `PROBITY_CLASSES`: kinds of record of one family. */
+export const RECORD_CLASSES = 16;
+/** `PROBITY_QUIET_NS`. */
+export const QUIET_NS = 5_000_000_000;
+
+/** `struct probity_counters`: 64-bit numbers in this order. */
 export const COUNTERS = [
   "attempted",
   "submitted",
@@ -127,8 +144,11 @@ export const COUNTERS = [
   "throttled",
   "readFault",
   "truncated",
+  "recursion",
+  "lostFromNs",
+  "lostToNs",
 ] as const;
-export const COUNTERS_BYTES = 64;
+export const COUNTERS_BYTES = 80;
 
 /** `struct probity_losses`: eight 64-bit numbers in this order; the names are the classes of gap events. */
 export const LOSSES = ["ring_full", "throttled", "read_fault", "recursion", "unreadable"] as const;
@@ -141,7 +161,52 @@ export const SETTINGS = {
   own_pid: 32,
   data_inode: 40,
   data_device: 48,
+  generation: 52,
 } as const;
 export const SETTINGS_BYTES = 56;
 /** `PROBITY_OWNER_MAX`. */
 export const OWNER_BYTES = 512;
+
+/** `enum probity_by`. */
+export const BY = { uid: 1, exe: 2, cgroup: 4, folder: 8 } as const;
+/** `enum probity_scope`. */
+export const SCOPE = { executable: 1, cgroup: 2 } as const;
+/** `PROBITY_FILTERS_MAX`. */
+export const FILTERS_MAX = 16;
+
+export const FILTER = {
+  cgroup_id: 0,
+  exe_inode: 8,
+  exe_device: 16,
+  uid: 20,
+  classes: 24,
+  by: 26,
+} as const;
+export const FILTER_BYTES = 32;
+export const LIMIT = { interval_ns: 0, burst_ns: 8 } as const;
+export const LIMIT_BYTES = 16;
+export const RULES = {
+  filtered: 0,
+  filtered_by_folder: 2,
+  limited: 4,
+  filter_count: 6,
+  sample_every: 8,
+  executable: 16,
+  cgroup: 272,
+  filters: 528,
+} as const;
+export const RULES_BYTES = 1040;
+export const FOLDER = { inode: 0, device: 8, slot: 12 } as const;
+export const FOLDER_BYTES = 16;
+export const BUCKET_KEY = { id: 0, device: 8, class: 12, scope: 14 } as const;
+export const BUCKET_KEY_BYTES = 16;
+export const BUCKET = {
+  next_ns: 0,
+  from_ns: 8,
+  last_ns: 16,
+  beyond: 24,
+  samples: 32,
+  start_ns: 40,
+  pid: 48,
+} as const;
+export const BUCKET_BYTES = 56;

@@ -18,6 +18,7 @@ import {
   pinPrograms,
   removePins,
 } from "./pinned-programs.ts";
+import { type EncodedRules, NO_RULES } from "./rules.ts";
 import { objectPath, type ProgramVariant } from "./program-object.ts";
 import {
   encodeOwner,
@@ -38,6 +39,8 @@ export interface RingChainOptions {
   readonly variant: ProgramVariant;
   readonly ringBytes: number;
   readonly ownership: Ownership | undefined;
+  /** What is not told; nothing is left out by default. */
+  readonly rules?: EncodedRules;
 }
 
 export interface RingChain {
@@ -52,7 +55,7 @@ export interface RingChain {
  * newest the one that takes events. Throws KernelRefusal, or when the BPF filesystem cannot be used.
  */
 export function openRingChain(options: RingChainOptions): RingChain {
-  const { libbpf, pinFolder, family, ownership } = options;
+  const { libbpf, pinFolder, family, ownership, rules = NO_RULES } = options;
   makePinFolder(pinFolder);
   const { known, damaged } = openKnown(options);
   const prefix = `${pinFolder}/${family}-${digestOf(options)}-`;
@@ -61,12 +64,13 @@ export function openRingChain(options: RingChainOptions): RingChain {
   // Programs that were replaced do not come back, also when what replaced them is taken back.
   if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
     takeOver(known, settings, options);
+    newest.setRules(rules);
     return { programs: known, damaged };
   }
   const folder = prefix + String(known.filter((each) => each.folder.startsWith(prefix)).length);
   const fromNs = known.length === 0 ? 0n : NEVER_NS;
   const owner = encodeOwner(ownership);
-  pinPrograms(libbpf, folder, { ...options, owner, settings: { ...settings, fromNs } });
+  pinPrograms(libbpf, folder, { ...options, rules, owner, settings: { ...settings, fromNs } });
   const programs = [...known, openPinnedPrograms(libbpf, folder)];
   takeOver(programs, settings, options);
   return { programs, damaged };
@@ -115,6 +119,7 @@ function takeOver(
     const fromNs = known.fromNs === NEVER_NS ? bootClock.nowNs() + HANDOVER_NS : known.fromNs;
     programs.setSettings({
       ...settings,
+      generation: known.generation,
       fromNs,
       untilNs: known.untilNs === 0n ? untilNs : known.untilNs,
     });

@@ -8,12 +8,20 @@
 import type { RingPosition } from "../producer/producer.ts";
 import type { Log } from "../runtime/log.ts";
 import { timeNsOf, u32 } from "./decode-record.ts";
+import { createThrottleWatch, type ThrottleNotice } from "./buckets.ts";
+import {
+  addClassCounters,
+  type ClassCounters,
+  classNameOf,
+  totalCounters,
+} from "./class-counters.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./line-decoder.ts";
 import { createLossLedger, type LossLedger } from "./losses.ts";
 import type { PinnedPrograms } from "./pinned-programs.ts";
 import { HEADER } from "./record-layout.ts";
 import type { RingChain } from "./ring-chain.ts";
+import type { EncodedRules } from "./rules.ts";
 import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
 import type { SourceChunk, SourceCounters, SourceLoss } from "./source.ts";
 import type { RingFamily } from "./sources/ring-family.ts";
@@ -42,6 +50,10 @@ export interface RingReader extends Disposable {
   release(position: RingPosition): void;
   losses(): readonly SourceLoss[];
   counters(): SourceCounters;
+  /** Puts rules into use; see {@link PinnedPrograms.setRules}. */
+  setRules(rules: EncodedRules): void;
+  /** Limits that were reached, and those that are kept again, since the last call. */
+  throttling(): readonly ThrottleNotice[];
 }
 
 export function openRingReader(options: RingReaderOptions): RingReader {
@@ -72,7 +84,10 @@ class Reader implements RingReader {
   /** Places in {@link Reader.#rings}: the one being read, the one being learned from. */
   #at = 0;
   #learningAt = 0;
-  #removed: SourceCounters | undefined;
+  #removed: Counted = { parts: [], recursionMisses: 0 };
+  #unreadable = 0;
+  readonly #throttles = createThrottleWatch();
+  #throttled = 0;
   #lost: SourceLoss[] = [];
   #isReportDue = false;
   #checkedMs = performance.now();
@@ -88,7 +103,7 @@ class Reader implements RingReader {
     this.#rings = chain.programs.map((programs, place) => {
       const next = chain.programs[place + 1];
       const untilNs = next === undefined ? Infinity : Number(next.settings().fromNs);
-      return openRing(context, programs, { position, untilNs });
+      return openRing(context, programs, { family: family.name, position, untilNs });
     });
     const { boot } = context.ids;
     const isKnown = this.#rings.some(({ id }) => id === position?.ring);
@@ -148,8 +163,29 @@ class Reader implements RingReader {
   }
 
   counters(): SourceCounters {
-    return this.#rings.map(({ programs }) => programs.counters())
-      .reduce(addCounters, this.#removed ?? NO_COUNTERS);
+    const { parts, recursionMisses } = this.#rings.map(({ programs }) => countedOf(programs))
+      .reduce(addCounted, this.#removed);
+    return {
+      ...totalCounters(parts, recursionMisses),
+      unreadable: this.#unreadable,
+      parts: parts.map(({ place, lostFromNs: _from, lostToNs: _to, ...counters }) => ({
+        class: classNameOf(this.#name, place),
+        ...counters,
+      })),
+    };
+  }
+
+  setRules(rules: EncodedRules): void {
+    this.#rings.at(-1)?.programs.setRules(rules);
+  }
+
+  throttling(): readonly ThrottleNotice[] {
+    const programs = this.#rings.at(-1)?.programs;
+    if (programs === undefined) return [];
+    const throttled = programs.counters().reduce((sum, each) => sum + each.throttled, 0);
+    if (throttled === this.#throttled && !this.#throttles.isActive) return [];
+    this.#throttled = throttled;
+    return this.#throttles.update(programs.buckets(), Number(this.#context.bootClock.nowNs()));
   }
 
   [Symbol.dispose](): void {
@@ -187,6 +223,7 @@ class Reader implements RingReader {
       timesUs.push(timeUs);
       characters += line.length;
     }
+    this.#unreadable += unreadable;
     if (unreadable > 0) ring.ledger.add("unreadable", unreadable);
     return { fields, timesUs, position: positionOf(ring) };
   }
@@ -247,7 +284,7 @@ class Reader implements RingReader {
     if (place <= 0) return;
     const kept = this.#rings[place];
     for (const { programs, ledger } of this.#rings.splice(0, place)) {
-      this.#removed = addCounters(this.#removed ?? NO_COUNTERS, programs.counters());
+      this.#removed = addCounted(this.#removed, countedOf(programs));
       if (kept !== undefined) ledger.moveTo(kept.programs);
       programs.remove();
     }
@@ -259,7 +296,11 @@ class Reader implements RingReader {
 function openRing(
   context: KernelContext,
   programs: PinnedPrograms,
-  { position, untilNs }: { position: RingPosition | undefined; untilNs: number },
+  { family, position, untilNs }: {
+    readonly family: string;
+    readonly position: RingPosition | undefined;
+    readonly untilNs: number;
+  },
 ): OpenRing {
   const { ring } = programs;
   const id = `${context.ids.boot}-${programs.mapId}`;
@@ -274,7 +315,12 @@ function openRing(
     id,
     cursor: ring.cursorAt(from),
     learning: ring.cursorAt(from),
-    ledger: createLossLedger(programs, ours?.lost),
+    ledger: createLossLedger({
+      programs,
+      family,
+      bootClock: context.bootClock,
+      known: ours?.lost,
+    }),
     untilNs,
   };
 }
@@ -290,24 +336,19 @@ function positionOf({ id, cursor, ledger }: OpenRing): RingPosition {
   return { ring: id, position: cursor.position, ...(lost === undefined ? {} : { lost }) };
 }
 
-const NO_COUNTERS: SourceCounters = {
-  attempted: 0,
-  submitted: 0,
-  ringFull: 0,
-  filtered: 0,
-  throttled: 0,
-  readFault: 0,
-  truncated: 0,
-};
+/** What the programs of a ring count, and what the kernel counts of them. */
+interface Counted {
+  readonly parts: readonly ClassCounters[];
+  readonly recursionMisses: number;
+}
 
-function addCounters(left: SourceCounters, right: SourceCounters): SourceCounters {
+function countedOf(programs: PinnedPrograms): Counted {
+  return { parts: programs.counters(), recursionMisses: programs.recursionMisses() };
+}
+
+function addCounted(left: Counted, right: Counted): Counted {
   return {
-    attempted: left.attempted + right.attempted,
-    submitted: left.submitted + right.submitted,
-    ringFull: left.ringFull + right.ringFull,
-    filtered: left.filtered + right.filtered,
-    throttled: left.throttled + right.throttled,
-    readFault: left.readFault + right.readFault,
-    truncated: left.truncated + right.truncated,
+    parts: addClassCounters(left.parts, right.parts),
+    recursionMisses: left.recursionMisses + right.recursionMisses,
   };
 }

@@ -3,6 +3,7 @@
  * `sources/`. A source proves that it works, then yields chunks of lines; the agent only wires.
  */
 import type { Lane, RingPosition } from "../producer/producer.ts";
+import type { RuleSettings } from "./rules.ts";
 
 /** What the proof of one hook found: its event came back as it should, or did not and why. */
 export type HookStatus =
@@ -31,11 +32,22 @@ export interface SourceLoss {
   /** How many events; null when unknowable. */
   readonly count: number | null;
   readonly reason: string;
+  /** Of the count, as far as it is known: by class of event, and by CPU. */
+  readonly classes?: Readonly<Record<string, number>>;
+  readonly cpus?: readonly LostOnCpu[];
+  /** First and last moment, µs since the Unix epoch, when they are known closer than by the times of asking. */
+  readonly fromUs?: number;
+  readonly toUs?: number;
+}
+
+export interface LostOnCpu {
+  readonly cpu: number;
+  readonly count: number;
 }
 
 /**
  * Totals since the source was made. For kernel programs: attempted = submitted + ring full + filtered + throttled +
- * read fault; truncated is a part of submitted.
+ * read fault + recursion; truncated is a part of submitted.
  */
 export interface SourceCounters {
   readonly attempted: number;
@@ -45,6 +57,18 @@ export interface SourceCounters {
   readonly throttled: number;
   readonly readFault: number;
   readonly truncated: number;
+  /** Programs that did not run, or not to their end, because they interrupted each other; none when left out. */
+  readonly recursion?: number;
+  /** Records that the reader could make nothing of, of those submitted; none when left out. */
+  readonly unreadable?: number;
+  /** The same by class of event and CPU, where the source knows. */
+  readonly parts?: readonly CounterPart[];
+}
+
+/** Counters of one class of event on one CPU. */
+export interface CounterPart extends Omit<SourceCounters, "parts" | "unreadable"> {
+  readonly class: string;
+  readonly cpu: number;
 }
 
 export interface Source extends AsyncDisposable {
@@ -61,4 +85,15 @@ export interface Source extends AsyncDisposable {
   /** Losses since the last call. */
   losses(): readonly SourceLoss[];
   counters(): SourceCounters;
+  /**
+   * Takes what the configuration says now, while it runs and without losing an event. Rejects when it cannot: then what
+   * held before goes on. A source without it has nothing to change.
+   */
+  reconfigure?(settings: SourceReconfiguration): Promise<void>;
+}
+
+/** What a source may be told anew while it runs; each takes what concerns it. */
+export interface SourceReconfiguration {
+  /** Limits and filters of the kernel's programs. */
+  readonly rules: RuleSettings;
 }

@@ -121,6 +121,6 @@ export function describeSource(name: string, options: SourceConformanceOptions):
 }
 
 function sumOf(counters: SourceCounters): number {
-  const { submitted, ringFull, filtered, throttled, readFault } = counters;
-  return submitted + ringFull + filtered + throttled + readFault;
+  const { submitted, ringFull, filtered, throttled, readFault, recursion = 0 } = counters;
+  return submitted + ringFull + filtered + throttled + readFault + recursion;
 }

@@ -93,8 +93,8 @@ const pathsOf = (chunk: SourceChunk): string[] =>
   chunk.fields.map((fields) => String(parseLine(fields)["path"]));
 
 function sumOf(counters: SourceCounters): number {
-  const { submitted, ringFull, filtered, throttled, readFault } = counters;
-  return submitted + ringFull + filtered + throttled + readFault;
+  const { submitted, ringFull, filtered, throttled, readFault, recursion = 0 } = counters;
+  return submitted + ringFull + filtered + throttled + readFault + recursion;
 }
 
 const countOf = (losses: readonly SourceLoss[], kind: string): number =>

@@ -53,7 +53,25 @@ const STRUCTS = [
   "counters",
   "losses",
   "settings",
+  "filter",
+  "limit",
+  "rules",
+  "folder",
+  "bucket_key",
+  "bucket",
 ];
+
+const ENUMS = ["kind", "flag", "by", "scope"];
+
+/** `byUid` for `uid`. */
+function prefixed(prefix: string, values: Readonly<Record<string, number>>) {
+  return Object.fromEntries(
+    Object.entries(values).map(([key, value]) => [
+      prefix + key.slice(0, 1).toUpperCase() + key.slice(1),
+      value,
+    ]),
+  );
+}
 
 /** Types of bpf/events.h as the compiler lays them out for the kernel. */
 function compiledTypes(): ReadonlyMap<string, BtfType> {
@@ -63,7 +81,7 @@ function compiledTypes(): ReadonlyMap<string, BtfType> {
   writeFileSync(
     source,
     `#include <linux/types.h>\n#include "events.h"\n${variables}\n` +
-      "enum probity_kind a_kind;\nenum probity_flag a_flag;\n",
+      ENUMS.map((name) => `enum probity_${name} a_${name};\n`).join(""),
   );
   const include = `-I/usr/include/${process.arch === "arm64" ? "aarch64" : "x86_64"}-linux-gnu`;
   execFileSync("clang-19", [
@@ -105,6 +123,12 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["dns", layout.DNS],
     ["file", layout.FILE],
     ["settings", layout.SETTINGS],
+    ["filter", layout.FILTER],
+    ["limit", layout.LIMIT],
+    ["rules", layout.RULES],
+    ["folder", layout.FOLDER],
+    ["bucket_key", layout.BUCKET_KEY],
+    ["bucket", layout.BUCKET],
   ])("has every field of %s at its place", (name, offsets) => {
     expect(offsets).toEqual(offsetsOf(name));
   });
@@ -122,6 +146,12 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["counters", layout.COUNTERS_BYTES],
     ["losses", layout.LOSSES_BYTES],
     ["settings", layout.SETTINGS_BYTES],
+    ["filter", layout.FILTER_BYTES],
+    ["limit", layout.LIMIT_BYTES],
+    ["rules", layout.RULES_BYTES],
+    ["folder", layout.FOLDER_BYTES],
+    ["bucket_key", layout.BUCKET_KEY_BYTES],
+    ["bucket", layout.BUCKET_BYTES],
   ])("has the size of %s", (name, size) => {
     expect(types.get(`probity_${name}`)?.size).toBe(size);
   });
@@ -137,6 +167,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
   it.each([
     ["kind", layout.KIND],
     ["flag", layout.FLAG],
+    ["by", prefixed("by", layout.BY)],
+    ["scope", prefixed("of", layout.SCOPE)],
   ])("has every %s", (name, ours) => {
     const theirs = types.get(`probity_${name}`)?.values ?? [];
     const upperCase = (key: string): string =>

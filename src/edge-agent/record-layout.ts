@@ -18,7 +18,7 @@ export const KIND = {
   fileOpen: 32,
 } as const;
 
-/** Topics of the events that each kind of record becomes. */
+/** Topics of the events that each kind of record becomes; none for records that are only learned from. */
 export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>> = {
   exec: ["process/exec"],
   fork: ["process/fork"],
@@ -26,6 +26,9 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   connect: ["network/connect"],
   accept: ["network/accept"],
   listen: ["network/listen"],
+  close: ["network/close"],
+  // Learned from; no event of its own.
+  dns: [],
   fileOpen: ["file/create", "file/write"],
 };
 

@@ -186,7 +186,7 @@ function encodeLimits(
   for (const [key, topics] of Object.entries(KIND_TOPICS)) {
     const at = placeOfKind(kindOf(key));
     const perSecond = limitOf(topics, settings.limits);
-    if (at.family !== family || perSecond === undefined) continue;
+    if (at.family !== family || topics.length === 0 || perSecond === undefined) continue;
     limited |= 1 << at.place;
     // A limit of 0 tells samples alone, but for one event at first.
     const intervalNs = perSecond === 0 ? 1n << 62n : BigInt(Math.ceil(1e9 / perSecond));
@@ -221,7 +221,7 @@ function classesOf(family: string, topics: readonly string[] | undefined): numbe
   let classes = 0;
   for (const [key, told] of Object.entries(KIND_TOPICS)) {
     const at = placeOfKind(kindOf(key));
-    if (at.family !== family) continue;
+    if (at.family !== family || told.length === 0) continue;
     const isNamed = topics === undefined ||
       told.every((each) => topics.some((topic) => contains(topic, each)));
     if (isNamed) classes |= 1 << at.place;

@@ -66,10 +66,10 @@ export interface SourceCounters {
 }
 
 /** Counters of one class of event on one CPU. */
-export interface CounterPart extends Omit<SourceCounters, "parts" | "unreadable"> {
+export type CounterPart = Omit<SourceCounters, "parts" | "unreadable"> & {
   readonly class: string;
   readonly cpu: number;
-}
+};
 
 export interface Source extends AsyncDisposable {
   /** `process`, `network`, `file` or `filesystem`. */

@@ -4,7 +4,7 @@
  * Invariant: per class and CPU, attempted is the sum of the outcomes; what is being decided at the moment of reading is
  * the only difference there may be.
  */
-import { COUNTERS, KIND, RECORD_CLASSES } from "./record-layout.ts";
+import { type COUNTERS, KIND, RECORD_CLASSES } from "./record-layout.ts";
 import type { SourceCounters } from "./source.ts";
 
 type CounterName = typeof COUNTERS[number];

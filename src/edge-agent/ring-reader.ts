@@ -169,7 +169,7 @@ class Reader implements RingReader {
       ...totalCounters(parts, recursionMisses),
       unreadable: this.#unreadable,
       parts: parts.map(({ place, lostFromNs: _from, lostToNs: _to, ...counters }) => ({
-        class: classNameOf(this.#name, place),
+        kind: classNameOf(this.#name, place),
         ...counters,
       })),
     };

@@ -65,9 +65,9 @@ export interface SourceCounters {
   readonly parts?: readonly CounterPart[];
 }
 
-/** Counters of one class of event on one CPU. */
+/** Counters of one class of event (by the kind of its record) on one CPU. */
 export type CounterPart = Omit<SourceCounters, "parts" | "unreadable"> & {
-  readonly class: string;
+  readonly kind: string;
   readonly cpu: number;
 };
 

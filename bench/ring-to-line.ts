@@ -18,6 +18,8 @@ import { type RecordMemory, recordMemory, RingCursor } from "../src/edge-agent/r
 import { createFileDecoder } from "../src/edge-agent/sources/file/file-lines.ts";
 import { createNetworkDecoder } from "../src/edge-agent/sources/network/network-lines.ts";
 import { createProcessDecoder } from "../src/edge-agent/sources/process/process-lines.ts";
+import { createRedactor } from "../src/edge-agent/redaction.ts";
+import { REDACTION_KEY_BYTES } from "../src/edge-agent/redaction-key.ts";
 import { createUserNames } from "../src/edge-agent/user-names.ts";
 import { type ClosedLines, createBatcher } from "../src/producer/batcher.ts";
 import { printReport } from "./report.ts";
@@ -41,6 +43,7 @@ const context = createDecoderContext({
   processes,
   userNames: createUserNames(),
   cgroupNames: createCgroupNames(() => undefined),
+  redactor: createRedactor(new Uint8Array(REDACTION_KEY_BYTES)),
 });
 const rings = [
   createRing(createProcessDecoder(context), [KIND.fork, KIND.exec, KIND.exit]),

@@ -2,6 +2,7 @@
  * What the sources that read the kernel share in one agent: the library, the clock, and what is known about processes,
  * users and cgroups.
  */
+import { randomBytes } from "node:crypto";
 import { type BootClock, createBootClock } from "./boot-clock.ts";
 import { type CgroupNames, createCgroupNames } from "./cgroup-names.ts";
 import { type Libbpf, loadClocks, loadLibbpf } from "./libbpf.ts";
@@ -9,6 +10,8 @@ import { createProcessIds, type ProcessIds, readBootId } from "./process-identit
 import { seedProcessTable } from "./process-seed.ts";
 import { createProcessTable, type ProcessTable } from "./process-table.ts";
 import { createPeerNames, type PeerNames } from "./sources/network/peer-names.ts";
+import { createRedactor, type Redactor } from "./redaction.ts";
+import { REDACTION_KEY_BYTES } from "./redaction-key.ts";
 import { createUserNames, type UserNames } from "./user-names.ts";
 
 export interface KernelContext {
@@ -21,14 +24,22 @@ export interface KernelContext {
   readonly userNames: UserNames;
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
   readonly peerNames: PeerNames;
+  readonly redactor: Redactor;
   /** Reads the living processes into the table, once; to be called when programs are attached. */
   seed(): Promise<void>;
   /** Looks whether clock and user names have changed; cheap, at most once a second for real. */
   refresh(): void;
 }
 
+export interface KernelContextOptions {
+  /** Key of the redaction (see `redaction-key.ts`); by default one that ends with the process. */
+  readonly redactionKey?: Uint8Array;
+}
+
 /** Throws when this is not Linux with /proc mounted. */
-export function createKernelContext(): KernelContext {
+export function createKernelContext(
+  { redactionKey = randomBytes(REDACTION_KEY_BYTES) }: KernelContextOptions = {},
+): KernelContext {
   const { libbpf, libbpfError } = tryLibbpf();
   const ids = createProcessIds(readBootId());
   const bootClock = createBootClock(loadClocks());
@@ -44,6 +55,7 @@ export function createKernelContext(): KernelContext {
     userNames,
     cgroupNames: createCgroupNames(),
     peerNames: createPeerNames(),
+    redactor: createRedactor(redactionKey),
     seed: () => seeding ??= seedProcessTable(processes),
     refresh: () => {
       bootClock.refresh();

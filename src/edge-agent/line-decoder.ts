@@ -6,6 +6,7 @@ import { type Actors, createActors } from "./decode-actor.ts";
 import { createTimeText } from "./decode-record.ts";
 import { RecordText } from "./decode-text.ts";
 import type { ProcessTable } from "./process-table.ts";
+import type { Redactor } from "./redaction.ts";
 import type { RecordMemory } from "./ring-buffer.ts";
 import { createPeerNames, type PeerNames } from "./sources/network/peer-names.ts";
 import type { UserNames } from "./user-names.ts";
@@ -32,6 +33,8 @@ export interface DecoderContext {
   readonly actors: Actors;
   readonly text: RecordText;
   readonly peerNames: PeerNames;
+  /** Takes the secrets out of arguments and environment values. */
+  readonly redactor: Redactor;
   /** RFC 3339 text of a time in µs. */
   readonly timeText: (timeUs: number) => string;
 }
@@ -42,6 +45,7 @@ export interface DecoderContextOptions {
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
   /** What DNS answered; by default nothing yet. */
   readonly peerNames?: PeerNames;
+  readonly redactor: Redactor;
 }
 
 export function createDecoderContext(options: DecoderContextOptions): DecoderContext {
@@ -51,6 +55,7 @@ export function createDecoderContext(options: DecoderContextOptions): DecoderCon
     actors: createActors({ ...options, text }),
     text,
     peerNames: options.peerNames ?? createPeerNames(),
+    redactor: options.redactor,
     timeText: createTimeText(),
   };
 }

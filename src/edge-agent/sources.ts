@@ -13,6 +13,7 @@ import { isKernelPath, type KernelLock, lockKernelPath } from "./kernel-files.ts
 import { createProcessIds, readBootId } from "./process-identity.ts";
 import { createProcessLookup, type ProcessLookup } from "./process-lookup.ts";
 import { createProcessTable } from "./process-table.ts";
+import { openRedactionKey } from "./redaction-key.ts";
 import type { Source, SourceStatus } from "./source.ts";
 import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
 import type { RingFamilyName } from "./sources/ring-family.ts";
@@ -49,12 +50,12 @@ export interface Sources extends AsyncDisposable {
   probe(): Promise<ReadonlyMap<string, SourceStatus>>;
 }
 
-/** Opens nothing in the kernel yet. */
+/** Opens nothing in the kernel yet. Throws when the data folder's redaction key cannot be used. */
 export function openSources(options: OpenSourcesOptions): Sources {
   const { dataDirectory, supervisorPid, disabledSources = [], clock } = options;
   const ownPids = [process.pid, ...(supervisorPid === undefined ? [] : [supervisorPid])];
   const createdFiles = createCreatedFiles();
-  const context = openContext();
+  const context = openContext(openRedactionKey(dataDirectory));
   const plain = createPlainLookup(ownPids);
   let processes = plain;
   const filesystem = createFilesystemSource({
@@ -140,9 +141,11 @@ async function probeSource(source: Source): Promise<SourceStatus> {
   }
 }
 
-function openContext(): KernelContext | { readonly reason: string; readonly remedy: string } {
+function openContext(
+  redactionKey: Uint8Array,
+): KernelContext | { readonly reason: string; readonly remedy: string } {
   try {
-    return createKernelContext();
+    return createKernelContext({ redactionKey });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return {

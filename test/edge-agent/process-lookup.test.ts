@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import { createProcessIds, readStartTicks } from "../../src/edge-agent/process-identity.ts";
 import { createProcessLookup } from "../../src/edge-agent/process-lookup.ts";
 import { createProcessTable } from "../../src/edge-agent/process-table.ts";
+import { createRedactor } from "../../src/edge-agent/redaction.ts";
+import { REDACTION_KEY_BYTES } from "../../src/edge-agent/redaction-key.ts";
 import { createDecoderContext } from "../../src/edge-agent/line-decoder.ts";
 import { createProcessDecoder } from "../../src/edge-agent/sources/process/process-lines.ts";
 import { execRecord, exitRecord, type HeaderFields, locate } from "../support/records.ts";
@@ -19,7 +21,10 @@ function createWorld() {
   });
   const userNames = { version: 0, nameOf: () => undefined, refresh: () => undefined };
   const cgroupNames = () => ({ container: undefined, unit: undefined });
-  const decoder = createProcessDecoder(createDecoderContext({ processes, userNames, cgroupNames }));
+  const redactor = createRedactor(new Uint8Array(REDACTION_KEY_BYTES));
+  const decoder = createProcessDecoder(
+    createDecoderContext({ processes, userNames, cgroupNames, redactor }),
+  );
   const world = { ring: [] as Uint8Array[], catchUps: 0 };
   processes.follow(() => {
     world.catchUps += 1;

@@ -2,9 +2,13 @@
 import { createDecoderContext, type DecoderContext } from "../../src/edge-agent/line-decoder.ts";
 import { createProcessIds } from "../../src/edge-agent/process-identity.ts";
 import { createProcessTable } from "../../src/edge-agent/process-table.ts";
+import { createRedactor } from "../../src/edge-agent/redaction.ts";
 import type { UserNames } from "../../src/edge-agent/user-names.ts";
 
 export const BOOT = "abcd0123";
+
+/** Key of the redaction in tests. */
+export const REDACTION_KEY = new Uint8Array(32).fill(7);
 
 export function createTestContext(): DecoderContext {
   const names = new Map([[0, "root"], [1000, "ann"]]);
@@ -20,6 +24,7 @@ export function createTestContext(): DecoderContext {
       readExe: () => undefined,
     }),
     userNames,
+    redactor: createRedactor(REDACTION_KEY),
     cgroupNames: (id) => ({
       container: id === 77 ? "c".repeat(64) : undefined,
       unit: id === 78 ? "ssh.service" : undefined,

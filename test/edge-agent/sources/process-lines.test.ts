@@ -140,6 +140,36 @@ describe("the line of an exec", () => {
   });
 });
 
+describe("the line of an exec with secrets", () => {
+  it("has them nowhere, and says in which arguments they were", () => {
+    const argv = "curl\0-u\0ann:hunter2\0https://x:swordfish@example.org/\0-v\0";
+    const record = execRecord({ ...child, exe: "/usr/bin/curl", argv });
+    const line = lineOf(record);
+    const marker = /^\[redacted:[0-9a-f]{12}\]$/;
+    const told = line?.detail["argv"] as string[];
+    expect(told[2]).toMatch(/^ann:\[redacted:[0-9a-f]{12}\]$/);
+    expect(told[2]?.slice(4)).toMatch(marker);
+    expect(line?.["cmdline"]).toBe(told.join(" "));
+    expect(line?.detail["redacted"]).toEqual(["argv[2]", "argv[3]"]);
+    expect(line?.detail["argv_bytes"]).toBe(argv.length);
+    expect(JSON.stringify(line)).not.toMatch(/hunter2|swordfish/);
+  });
+
+  it("is not escaped for bytes that only a secret had", () => {
+    const argv = new Uint8Array(Buffer.from("x\0--token\0\xffsecret\0", "latin1"));
+    const line = lineOf(execRecord({ ...child, argv }));
+    expect(line?.detail["escaped"]).toBeUndefined();
+    expect(line?.detail["redacted"]).toEqual(["argv[2]"]);
+  });
+
+  it("names the first 64 arguments and counts the rest", () => {
+    const argv = "x\0" + Array.from({ length: 70 }, (_, at) => `TOKEN=${at}`).join("\0") + "\0";
+    const redacted = lineOf(execRecord({ ...child, argv }))?.detail["redacted"] as string[];
+    expect(redacted.length).toBe(65);
+    expect(redacted.at(-1)).toBe("6 more");
+  });
+});
+
 describe("the lines of a process", () => {
   it("carry its parent's image until it executes one", () => {
     const decoder = createProcessDecoder(createTestContext());

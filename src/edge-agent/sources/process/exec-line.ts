@@ -18,6 +18,7 @@ import {
   FLAG,
   TTY_BYTES,
 } from "../../record-layout.ts";
+import type { Redactor } from "../../redaction.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
 
 /** Where the parts of a record's tail begin, in bytes; each ends where the next begins. */
@@ -63,7 +64,7 @@ export function execLine(context: DecoderContext, record: LocatedRecord): string
   };
   const cwd = read(parts.cwdFrom, parts.scriptFrom, "cwd");
   const script = read(parts.scriptFrom, parts.argvFrom, "script");
-  const args = readArguments(memory, parts);
+  const args = readArguments(context.redactor, memory, parts);
   if (args.isEscaped) escaped.push("cmdline", "argv");
   const ttyFrom = offset + EXEC.tty;
   const tty = read(ttyFrom, endOfText(bytes, ttyFrom, ttyFrom + TTY_BYTES), "tty");
@@ -79,7 +80,8 @@ export function execLine(context: DecoderContext, record: LocatedRecord): string
     ((flags & FLAG.memfd) === 0 ? "" : ',"memfd":true') +
     ((flags & FLAG.deleted) === 0 ? "" : ',"deleted":true') +
     `,"inode":${u64Text(words, offset + EXEC.inode)},` +
-    `"device":"${deviceText(u32(words, offset + EXEC.device))}"${escapedMember(escaped)}}}`;
+    `"device":"${deviceText(u32(words, offset + EXEC.device))}"${redactedMember(args.redacted)}` +
+    `${escapedMember(escaped)}}}`;
 }
 
 interface Arguments {
@@ -88,21 +90,41 @@ interface Arguments {
   /** Members of a JSON list. */
   readonly list: string;
   readonly isEscaped: boolean;
+  /** Places of those in which secrets were replaced. */
+  readonly redacted: readonly number[];
 }
 
-function readArguments({ bytes }: RecordMemory, { argvFrom, end }: ExecParts): Arguments {
-  if (argvFrom === end) return { cmdline: "", list: "", isEscaped: false };
+function readArguments(
+  redactor: Redactor,
+  { bytes }: RecordMemory,
+  { argvFrom, end }: ExecParts,
+): Arguments {
+  if (argvFrom === end) return { cmdline: "", list: "", isEscaped: false, redacted: [] };
   const textEnd = bytes[end - 1] === 0 ? end - 1 : end;
-  const plain = bytes.toString("latin1", argvFrom, textEnd).split("\0");
-  const joined = plain.join(" ");
-  if (isPlain(joined)) return { cmdline: joined, list: listOf(plain), isEscaped: false };
+  // Before anything is made of them: a secret must be in no text that could be told.
+  const { parts, places } = redactor.argv(bytes.toString("latin1", argvFrom, textEnd));
+  const joined = parts.join(" ");
+  if (isPlain(joined)) {
+    return { cmdline: joined, list: listOf(parts), isEscaped: false, redacted: places };
+  }
   // One argument that is no text makes all of them escaped: the field is, and its backslashes must mean one thing.
-  const isEscaped = !isUtf8(bytes.subarray(argvFrom, textEnd));
-  const list = plain.map((argument) => {
+  const isEscaped = !isUtf8(Buffer.from(joined, "latin1"));
+  const list = parts.map((argument) => {
     const argumentBytes = Buffer.from(argument, "latin1");
     return jsonInner(isEscaped ? escapedTextOf(argumentBytes) : argumentBytes.toString("utf8"));
   });
-  return { cmdline: list.join(" "), list: listOf(list), isEscaped };
+  return { cmdline: list.join(" "), list: listOf(list), isEscaped, redacted: places };
+}
+
+/** Arguments that are named one by one in `redacted`, at most. */
+const REDACTED_NAMED_MAX = 64;
+
+/** `,"redacted":["argv[2]"]`, or nothing; beyond the limit the last member says how many more there are. */
+function redactedMember(places: readonly number[]): string {
+  if (places.length === 0) return "";
+  const named = places.slice(0, REDACTED_NAMED_MAX).map((place) => `"argv[${place}]"`);
+  const more = places.length - named.length;
+  return `,"redacted":[${named.join(",")}${more === 0 ? "" : `,"${more} more"`}]`;
 }
 
 function listOf(inners: readonly string[]): string {

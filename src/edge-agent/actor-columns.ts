@@ -41,6 +41,12 @@ export function actorColumns(facts: ProcessFacts, userNames: UserNames): string 
   return flat(columns);
 }
 
+/** A line's fields with these columns: they go after the time, which comes first in every line. */
+export function withColumns(fields: string, columns: string): string {
+  const place = fields.indexOf(",") + 1;
+  return fields.slice(0, place) + columns + fields.slice(place);
+}
+
 /** The same text in one piece: it is used in many lines, and each would walk through its parts. */
 function flat(text: string): string {
   // Engines join the parts of a text when one of its characters is asked for.

@@ -18,9 +18,12 @@ export const ERRNO = {
   EEXIST: 17,
   EXDEV: 18,
   ENODEV: 19,
+  ENOTDIR: 20,
   EINVAL: 22,
   ENOSPC: 28,
+  ENAMETOOLONG: 36,
   ENOSYS: 38,
+  ELOOP: 40,
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
   ESTALE: 116,
@@ -29,6 +32,7 @@ export const ERRNO = {
 /** Flags of open(2), poll(2), statx(2); Linux on x86-64 (O_DIRECTORY differs on arm64, so it is not used). */
 export const O_RDONLY = 0;
 export const O_NONBLOCK = 0o4000;
+export const O_NOFOLLOW = 0o400000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 export const AT_EMPTY_PATH = 0x1000;
@@ -72,8 +76,8 @@ export interface Libc {
   fanotify_init(flags: number, eventFlags: number): number;
   /** Marks what `markedFd` is open on. */
   fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
-  /** Fills `handle` (`struct file_handle`, its size field set) for a path below `fd`. */
-  name_to_handle_at(fd: number, path: PathBytes, handle: Uint8Array): number;
+  /** Fills `handle` (`struct file_handle`, its size field set) for a path below `fd`; AT_ flags, none by default. */
+  name_to_handle_at(fd: number, path: PathBytes, handle: Uint8Array, flags?: number): number;
   /** `handle` is a whole `struct file_handle`. */
   open_by_handle_at(mountFd: number, handle: Uint8Array, flags: number): number;
 }
@@ -147,8 +151,8 @@ export function loadLibc(): Libc {
     fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
     fanotify_mark: (fd, { flags, mask, markedFd }) =>
       result(fanotifyMark(fd, flags, mask, markedFd, null)),
-    name_to_handle_at: (fd, path, handle) =>
-      result(nameToHandleAt(fd, terminated(path), handle, mountId, 0)),
+    name_to_handle_at: (fd, path, handle, flags = 0) =>
+      result(nameToHandleAt(fd, terminated(path), handle, mountId, flags)),
     open_by_handle_at: (mountFd, handle, flags) =>
       result(openByHandleAt(mountFd, handle, flags | O_CLOEXEC)),
   };

@@ -26,11 +26,23 @@ export interface LookedUpActor {
   readonly escaped: readonly string[];
 }
 
+/** A process above another, as in `detail.ancestors`. */
+export interface AncestorFacts {
+  readonly pid: number;
+  readonly process_id: string;
+  readonly exe?: string;
+}
+
+/** Processes above one that are told. */
+export const ANCESTORS_MAX = 8;
+
 export interface ProcessLookup {
   /** Learns what the kernel has told of processes until now. */
   catchUp(): void;
   /** The process that has a pid, or had it just now. */
   actorOf(pid: number): LookedUpActor;
+  /** Its parent and what is above it, nearest first, at most {@link ANCESTORS_MAX}: as far as they can be found. */
+  ancestorsOf(pid: number): readonly AncestorFacts[];
   /** Whether a process is one of the own ones, or a child of one. */
   isOwn(pid: number): boolean;
 }
@@ -72,8 +84,24 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
   return {
     catchUp: () => context.processes.catchUp(),
     actorOf: answerOf,
+    ancestorsOf(pid) {
+      const found: AncestorFacts[] = [];
+      let { ppid } = answerOf(pid);
+      while (ppid > 0 && found.length < ANCESTORS_MAX) {
+        const { entry, image, ppid: above } = answerOf(ppid);
+        if (entry === undefined) break;
+        const exe = image?.exe === undefined ? {} : { exe: textOfInner(image.exe) };
+        found.push({ pid: ppid, process_id: entry.id, ...exe });
+        ppid = above;
+      }
+      return found;
+    },
     isOwn: (pid) => ownPids.includes(pid) || ownPids.includes(answerOf(pid).ppid),
   };
+}
+
+function textOfInner(inner: string): string {
+  return inner.includes("\\") ? JSON.parse(`"${inner}"`) : inner;
 }
 
 /** Whether nothing was learned since that would make another answer. */

@@ -62,6 +62,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
     processes: {
       catchUp: () => processes.catchUp(),
       actorOf: (pid) => processes.actorOf(pid),
+      ancestorsOf: (pid) => processes.ancestorsOf(pid),
       isOwn: (pid) => processes.isOwn(pid),
     },
     createdFiles,
@@ -170,6 +171,7 @@ function createPlainLookup(ownPids: readonly number[]): ProcessLookup {
       lookup = create();
     },
     actorOf: (pid) => lookup.actorOf(pid),
+    ancestorsOf: (pid) => lookup.ancestorsOf(pid),
     isOwn: (pid) => lookup.isOwn(pid),
   };
 }

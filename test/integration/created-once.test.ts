@@ -17,6 +17,7 @@ afterAll(() => rmSync(dataDirectory, { recursive: true }));
 const processes: ProcessLookup = {
   catchUp: () => undefined,
   actorOf: (pid) => ({ columns: `"pid":${pid},`, name: `process ${pid}`, escaped: [] }),
+  ancestorsOf: () => [],
   isOwn: () => false,
 };
 

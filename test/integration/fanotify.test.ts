@@ -39,6 +39,7 @@ afterAll(() => rmSync(dataDirectory, { recursive: true }));
 const processes: ProcessLookup = {
   catchUp: () => undefined,
   actorOf: (pid) => ({ columns: `"pid":${pid},`, name: `process ${pid}`, escaped: [] }),
+  ancestorsOf: () => [],
   isOwn: (pid) => pid === process.pid,
 };
 

@@ -6,6 +6,8 @@
  */
 import type { FileHandle } from "./file-handle.ts";
 
+export const FAN_ATTRIB = 0x4;
+export const FAN_CLOSE_WRITE = 0x8;
 export const FAN_CREATE = 0x100;
 export const FAN_DELETE = 0x200;
 export const FAN_Q_OVERFLOW = 0x4000;

@@ -1,5 +1,6 @@
 /**
- * The fanotify group: one per source, marked on every filesystem worth watching, mounts that come later included.
+ * A fanotify group: one for names and one for contents, each marked once on every filesystem worth watching, mounts
+ * that come later included. Two groups because their queues are bounded: a storm of writes must not push names out.
  *
  * Invariants: reading never blocks; every mounted filesystem is either watched or named with the reason why not.
  * No mount is held open.
@@ -14,6 +15,8 @@ import {
   POLLPRI,
 } from "../../libc.ts";
 import {
+  FAN_ATTRIB,
+  FAN_CLOSE_WRITE,
   FAN_CREATE,
   FAN_DELETE,
   FAN_ONDIR,
@@ -41,6 +44,8 @@ export interface Unwatched {
 export interface FanotifyGroup extends Disposable {
   /** What the kernel has queued, at most about a thousand events; empty when nothing waits. */
   read(): readonly FanotifyEvent[];
+  /** The same as bytes, valid until the next read; empty when nothing waits. */
+  readBytes(): Buffer;
   /** Marks what was mounted since the last call; undefined when nothing was mounted, moved or unmounted. */
   refresh(): MountChange | undefined;
   /** Where a filesystem id is mounted. */
@@ -64,15 +69,32 @@ const FAN_CLOEXEC = 0x1;
 const FAN_NONBLOCK = 0x2;
 /** Names, directory handles and the object's own handle: `FAN_REPORT_DFID_NAME_TARGET` (Linux 5.17). */
 const FAN_REPORT_DFID_NAME_TARGET = 0x1e00;
+/** The object's handle alone (Linux 5.1): a report of fixed size, as short as can be. */
+const FAN_REPORT_FID = 0x200;
 const FAN_MARK_ADD = 0x1;
 const FAN_MARK_FILESYSTEM = 0x100;
-const MASK = FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR;
 const READ_BYTES = 128 * 1024;
 const MOUNTINFO = "/proc/self/mountinfo";
 
+/** What a group is told: names made, renamed and removed; or files closed after writing and attributes changed. */
+export type FanotifyReports = "names" | "contents";
+
+const REPORTS: Readonly<Record<FanotifyReports, { readonly flags: number; readonly mask: number }>> =
+  {
+    names: {
+      flags: FAN_REPORT_DFID_NAME_TARGET,
+      mask: FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR,
+    },
+    contents: { flags: FAN_REPORT_FID, mask: FAN_CLOSE_WRITE | FAN_ATTRIB },
+  };
+
 /** Opens a group and marks every filesystem; a refusal when the kernel does not allow it. */
-export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
-  const fd = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_DFID_NAME_TARGET, 0);
+export function openFanotifyGroup(
+  libc: Libc,
+  reports: FanotifyReports = "names",
+): FanotifyGroup | GroupRefusal {
+  const { flags, mask } = REPORTS[reports];
+  const fd = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | flags, 0);
   if (fd < 0) return refusalOf(fd);
   const mountinfoFd = libc.open(MOUNTINFO, 0);
   const pollfds = new DataView(new ArrayBuffer(POLLFD_BYTES));
@@ -86,7 +108,7 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
   let formerFilesystems = filesystems;
   let refusedWith = 0;
 
-  const mark = (): void => {
+  const markAll = (): void => {
     const mounts = parseMountinfo(readText(libc, MOUNTINFO));
     const found = new Map<string, Filesystem>();
     const left: Unwatched[] = mounts.filter(({ type }) => isRemoteType(type)).map(remoteOf);
@@ -94,7 +116,7 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
       const opened = openFilesystem(libc, filesystem);
       const status = opened.fd < 0 ? opened.fd : libc.fanotify_mark(fd, {
         flags: FAN_MARK_ADD | FAN_MARK_FILESYSTEM,
-        mask: MASK,
+        mask,
         markedFd: opened.fd,
       });
       if (opened.fd >= 0) libc.close(opened.fd);
@@ -117,24 +139,29 @@ export function openFanotifyGroup(libc: Libc): FanotifyGroup | GroupRefusal {
     libc.close(fd);
     if (mountinfoFd >= 0) libc.close(mountinfoFd);
   };
-  mark();
+  const readBytes = (): Buffer => {
+    const length = libc.read(fd, buffer);
+    if (length >= 0) return buffer.subarray(0, length);
+    if (length === -ERRNO.EAGAIN || length === -ERRNO.EINTR) return buffer.subarray(0, 0);
+    throw new Error(`Cannot read fanotify events: ${errnoText(length)}`);
+  };
+  markAll();
   if (watched.length === 0) {
     close();
     return refusalOf(refusedWith);
   }
   return {
     read() {
-      const length = libc.read(fd, buffer);
-      if (length >= 0) return parseFanotifyEvents(buffer, length);
-      if (length === -ERRNO.EAGAIN || length === -ERRNO.EINTR) return [];
-      throw new Error(`Cannot read fanotify events: ${errnoText(length)}`);
+      const bytes = readBytes();
+      return parseFanotifyEvents(bytes, bytes.byteLength);
     },
+    readBytes,
     refresh() {
       const isChanged = libc.poll(new Uint8Array(pollfds.buffer), 0) > 0 &&
         (pollfds.getInt16(6, true) & (POLLPRI | POLLERR)) !== 0;
       if (!isChanged) return undefined;
       const before = new Set(unwatched.map(({ point }) => point));
-      mark();
+      markAll();
       return {
         refused: unwatched.filter(({ point, kind }) => kind === "refused" && !before.has(point)),
       };

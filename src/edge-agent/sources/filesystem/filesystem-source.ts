@@ -8,6 +8,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { lineFields } from "../../../event/event.ts";
 import type { Clock } from "../../../runtime/clock.ts";
+import { withColumns } from "../../actor-columns.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
@@ -18,6 +19,7 @@ import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHeldEvents } from "./held-events.ts";
 import { createObserver, type Observer } from "./observer.ts";
 import { isUnder } from "./directory-tree.ts";
+import type { NameFeed } from "./name-feed.ts";
 import { probeFanotify } from "./probe.ts";
 import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 
@@ -33,6 +35,8 @@ const SLICE_MS = 10;
 export interface FilesystemSourceOptions {
   readonly processes: ProcessLookup;
   readonly createdFiles: CreatedFiles;
+  /** Told of every name, for who watches single files. */
+  readonly names?: Pick<NameFeed, "told" | "lost">;
   /** What own processes do below it is left out. */
   readonly dataDirectory: string;
   readonly clock: Clock;
@@ -116,9 +120,11 @@ type ReadingOptions = FilesystemSourceOptions & {
 
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
-  const { processes, createdFiles, clock, counters, lost } = options;
+  const { processes, createdFiles, names, clock, counters, lost } = options;
   const held = createHeldEvents(createdFiles, clock);
   let emptyAtUs = clock.nowUs();
+  // Names changed while nobody read.
+  names?.lost(emptyAtUs, emptyAtUs);
 
   const pump = (): void => {
     while (observer.waiting < WAITING_EVENTS_MAX) {
@@ -133,6 +139,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
           counters.attempted += 1;
           counters.ringFull += 1;
           lost(OVERFLOW);
+          names?.lost(emptyAtUs, askedAtUs);
           observer.forgetPaths();
         } else observer.push({ ...event, readAtUs: askedAtUs, notBeforeUs: emptyAtUs });
       }
@@ -184,10 +191,14 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
   const lookUp = (untilMs: number): void => {
     if (observer.waiting > 0) processes.catchUp();
     for (let next = observer.next(); next !== undefined; next = observer.next()) {
-      const { event: { pid }, seen } = next;
+      const { event: { pid, target }, seen } = next;
       counters.attempted += reportsIn(seen.mask);
       if (isOwn(seen, pid)) counters.filtered += reportsIn(seen.mask);
-      else held.push({ pid, actor: processes.actorOf(pid), seen });
+      else {
+        const actor = processes.actorOf(pid);
+        names?.told({ pid, actor, seen, target });
+        held.push({ pid, actor, seen });
+      }
       if (performance.now() >= untilMs) break;
     }
     observer.release();
@@ -211,12 +222,6 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     },
     release: () => observer.release(),
   };
-}
-
-/** The columns go after the time, which comes first in every line. */
-function withColumns(fields: string, columns: string): string {
-  const place = fields.indexOf(",") + 1;
-  return fields.slice(0, place) + columns + fields.slice(place);
 }
 
 /** A merged report counts as what it merges. */

@@ -157,6 +157,12 @@ export function openFilesystem(
   return { fd: failure, fsid: "" };
 }
 
+/** The handle of what a descriptor is open on, be it by O_PATH; undefined where the filesystem gives none. */
+export function handleOfOpen(libc: Libc, fd: number): FileHandle | undefined {
+  const fsid = readFsid(libc, fd);
+  return fsid === undefined ? undefined : handleOf(libc, fd, { name: "", fsid });
+}
+
 /** Where `struct statfs` has its id. */
 const FSID_OFFSET = 56;
 
@@ -198,6 +204,7 @@ function handleOf(
 ): FileHandle | undefined {
   const handle = Buffer.alloc(HANDLE_BYTES);
   handle.writeUInt32LE(HANDLE_BYTES - 8, 0);
-  if (libc.name_to_handle_at(fd, name, handle) < 0) return undefined;
+  const flags = name === "" ? AT_EMPTY_PATH : 0;
+  if (libc.name_to_handle_at(fd, name, handle, flags) < 0) return undefined;
   return fsid + handle.toString("latin1", 0, 8 + handle.readUInt32LE(0));
 }

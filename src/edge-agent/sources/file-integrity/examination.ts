@@ -1,0 +1,276 @@
+/**
+ * From a look at a path to what is written of it: compares what is there with what was known, and decides what that is
+ * called. The state of the file and the lines that tell its change come out together, to be written together.
+ *
+ * Invariants: a name is compared with what was known under that name; only a name that was not known takes what was
+ * known of the inode that was moved to it. Nothing is told twice: what comes out makes the next look find no change.
+ */
+import type { Clock } from "../../../runtime/clock.ts";
+import { compressFrame, decompressFrame } from "../../../runtime/zstd.ts";
+import { linesOf } from "./change-lines.ts";
+import type { FileContent, FileFacts, FileLooker, Look } from "./file-look.ts";
+import type { FileRecord } from "./file-record.ts";
+import type { FileState, StateChange } from "./file-state.ts";
+import type { ChangeDescription, FileKind, KeptContent } from "./kinds/file-kind.ts";
+import type { How, PendingLook } from "./pending-looks.ts";
+
+/** Kept contents together, compressed: beyond it changes are told by digest. */
+export const CONTENTS_BYTES_MAX = 512 * 1024 * 1024;
+/** What a kept frame may decompress to. */
+const KEPT_BYTES_MAX = 8 * 1024 * 1024;
+/** A file that cannot be read is looked at again this often before it is told without content. */
+const ATTEMPTS_MAX = 3;
+
+/** What is kept of contents and how their changes read: the kinds of files. */
+export interface ContentKinds {
+  reduce(bytes: Uint8Array, of: { readonly kind: FileKind; readonly path: string }): KeptContent;
+  describe(change: {
+    readonly kind: FileKind;
+    readonly path: string;
+    readonly before: KeptContent | undefined;
+    readonly after: KeptContent | undefined;
+  }): ChangeDescription;
+}
+
+export interface ExaminerOptions {
+  readonly state: FileState;
+  readonly looker: FileLooker;
+  readonly kinds: ContentKinds;
+  /** Kind by which a path is watched; undefined when it is not. */
+  readonly kindOf: (path: string) => FileKind | undefined;
+  readonly clock: Clock;
+  /** Told how many bytes were read. */
+  readonly onBytes: (count: number) => void;
+}
+
+export interface Examiner {
+  /** What is to be written; `retry` when the file cannot be read now; undefined when nothing changed. */
+  examine(look: PendingLook): Promise<StateChange | "retry" | undefined>;
+  /** A file that is watched from now on: what it is, without a word about it. */
+  adopt(path: string): Promise<StateChange | undefined>;
+}
+
+export function createExaminer(options: ExaminerOptions): Examiner {
+  const { state, looker, kinds, kindOf, clock, onBytes } = options;
+
+  const keep = async (
+    found: { readonly path: string; readonly kind: FileKind; readonly facts: FileFacts },
+    content: FileContent,
+  ): Promise<Pick<FileRecord, "content" | "contentMissing">> => {
+    const { path, kind, facts } = found;
+    if (content.bytes === undefined) {
+      const missing = facts.type === "regular" ? "too large" : `it is a ${facts.type}`;
+      return { content: undefined, contentMissing: missing };
+    }
+    const kept = kinds.reduce(content.bytes, { kind, path });
+    if (kept.text === undefined) return { content: undefined, contentMissing: kept.missing };
+    if (state.contentBytes + kept.text.byteLength > CONTENTS_BYTES_MAX) {
+      return { content: undefined, contentMissing: "quota of kept contents" };
+    }
+    return { content: await compressFrame(kept.text), contentMissing: undefined };
+  };
+  const recordOf = async (
+    found: { readonly path: string; readonly kind: FileKind; readonly isHot: boolean },
+    { facts, content }: Extract<Look, { state: "found" }>,
+  ): Promise<FileRecord> => ({
+    ...facts,
+    path: found.path,
+    kind: found.kind,
+    sha256: content.sha256,
+    ...await keep({ ...found, facts }, content),
+    lookedAtUs: clock.nowUs(),
+    isHot: found.isHot,
+  });
+  /** What was known by another name of an inode that was moved here. */
+  const movedFrom = (look: PendingLook, facts: FileFacts): FileRecord | undefined => {
+    const byName = look.oldPath === undefined ? undefined : state.byPath(look.oldPath);
+    if (byName !== undefined && byName.handle === facts.handle) return byName;
+    return state.byHandle(facts.handle).find(({ path }) => looker.facts(path) === "missing");
+  };
+  const describe = async (
+    kind: FileKind,
+    { path, before, after }: {
+      readonly path: string;
+      readonly before: FileRecord | undefined;
+      readonly after: FileRecord | undefined;
+    },
+  ): Promise<ChangeDescription> =>
+    kinds.describe({ kind, path, before: await keptOf(before), after: await keptOf(after) });
+
+  /** The name is gone, or a directory has it. */
+  const gone = async (
+    look: PendingLook,
+    { before, isDirectory }: { readonly before: FileRecord; readonly isDirectory: boolean },
+  ): Promise<StateChange> => {
+    const { path } = look;
+    const how: How = look.newPath === undefined ? "delete" : "rename";
+    const lines = linesOf({
+      ...look,
+      kind: before.kind,
+      topic: "file/change",
+      how,
+      before,
+      after: undefined,
+      oldPath: undefined,
+      description: isDirectory || how === "rename"
+        ? undefined
+        : await describe(before.kind, { path, before, after: undefined }),
+      diffMissing: isDirectory ? "a directory has its name" : "it was moved",
+      nowUs: clock.nowUs(),
+    });
+    return { put: [], remove: [path], lines };
+  };
+
+  const compare = async (
+    look: PendingLook,
+    known: FileRecord | undefined,
+    after: FileRecord,
+  ): Promise<StateChange | undefined> => {
+    const { path } = look;
+    const moved = known === undefined ? movedFrom(look, after) : undefined;
+    const before = known ?? moved;
+    const isNew = known === undefined;
+    const remove = moved !== undefined && looker.facts(moved.path) === "missing"
+      ? [moved.path]
+      : [];
+    const isSameContent = before !== undefined && before.type === after.type &&
+      before.sha256 === after.sha256 &&
+      (after.sha256 !== undefined || after.type !== "regular" ||
+        (before.sizeBytes === after.sizeBytes && before.times === after.times));
+    const isReplaced = before !== undefined && before.handle !== after.handle;
+    if (!isNew && isSameContent && !isReplaced) {
+      const isTold = isAttributeChange(look, before, after);
+      const lines = isTold
+        ? linesOf({
+          ...look,
+          kind: after.kind,
+          topic: "file/attribute",
+          how: look.hows.includes("link") ? "link" : "attribute",
+          before,
+          after,
+          description: undefined,
+          diffMissing: undefined,
+          nowUs: clock.nowUs(),
+        })
+        : [];
+      return isTold || !isEqualRecord(before, after)
+        ? { put: [after], remove: [], lines }
+        : undefined;
+    }
+    const lines = linesOf({
+      ...look,
+      kind: after.kind,
+      topic: "file/change",
+      how: howOf(look, { isNew, isMoved: moved !== undefined, isReplaced }),
+      before,
+      after,
+      oldPath: moved?.path ?? look.oldPath,
+      description: isSameContent
+        ? undefined
+        : await describe(after.kind, { path, before, after }),
+      diffMissing: isSameContent ? "the content is the same" : undefined,
+      nowUs: clock.nowUs(),
+    });
+    return { put: [after], remove, lines };
+  };
+
+  return {
+    async examine(look) {
+      const { path } = look;
+      const known = state.byPath(path);
+      const kind = kindOf(path) ?? known?.kind;
+      if (kind === undefined) return undefined;
+      const seen = await looker.look(path, onBytes);
+      if (seen.state === "missing") {
+        return known === undefined ? undefined : gone(look, { before: known, isDirectory: false });
+      }
+      if (seen.state === "unreadable") {
+        if (look.attempt < ATTEMPTS_MAX) return "retry";
+        return unread(look, { known, kind, reason: seen.reason });
+      }
+      if (seen.facts.type === "directory") {
+        return known === undefined ? undefined : gone(look, { before: known, isDirectory: true });
+      }
+      return compare(look, known, await recordOf({ path, kind, isHot: look.isOpen }, seen));
+    },
+    async adopt(path) {
+      const kind = kindOf(path);
+      if (kind === undefined) return undefined;
+      const seen = await looker.look(path, onBytes);
+      if (seen.state !== "found" || seen.facts.type === "directory") return undefined;
+      const record = await recordOf({ path, kind, isHot: false }, seen);
+      return { put: [record], remove: [], lines: [] };
+    },
+  };
+
+  /** It is there, and that is all that can be said: told once, as long as its attributes stay. */
+  function unread(
+    look: PendingLook,
+    { known, kind, reason }: {
+      readonly known: FileRecord | undefined;
+      readonly kind: FileKind;
+      readonly reason: string;
+    },
+  ): StateChange | undefined {
+    const facts = looker.facts(look.path);
+    if (facts === "missing" || "reason" in facts) return undefined;
+    if (known?.times === facts.times && known.handle === facts.handle) return undefined;
+    const after: FileRecord = {
+      ...facts,
+      path: look.path,
+      kind,
+      sha256: undefined,
+      content: undefined,
+      contentMissing: `unreadable: ${reason}`,
+      lookedAtUs: clock.nowUs(),
+      isHot: true,
+    };
+    const lines = linesOf({
+      ...look,
+      kind,
+      topic: "file/change",
+      how: howOf(look, { isNew: known === undefined, isMoved: false, isReplaced: false }),
+      before: known,
+      after,
+      description: undefined,
+      diffMissing: after.contentMissing,
+      nowUs: clock.nowUs(),
+    });
+    return { put: [after], remove: [], lines };
+  }
+}
+
+/** As describing wants it: what is kept, why nothing is, or that there is no file. */
+async function keptOf(record: FileRecord | undefined): Promise<KeptContent | undefined> {
+  if (record === undefined) return undefined;
+  if (record.content === undefined) return { missing: record.contentMissing ?? "not kept" };
+  return { text: await decompressFrame(record.content, KEPT_BYTES_MAX) };
+}
+
+function howOf(
+  { hows, oldPath }: PendingLook,
+  { isNew, isMoved, isReplaced }: {
+    readonly isNew: boolean;
+    readonly isMoved: boolean;
+    readonly isReplaced: boolean;
+  },
+): How {
+  if (hows.includes("exchange")) return "exchange";
+  if (isMoved || oldPath !== undefined) return "rename";
+  if (isNew) return hows.includes("link") ? "link" : "create";
+  if (isReplaced) return hows.includes("link") ? "link" : "create";
+  return hows.find((how) => how !== "attribute" && how !== "link") ?? "write";
+}
+
+function isAttributeChange(look: PendingLook, before: FileRecord, after: FileRecord): boolean {
+  const isTouched = look.hows.includes("attribute") || look.hows.includes("link") ||
+    look.origin.kind !== "live";
+  return before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid ||
+    before.links !== after.links ||
+    (isTouched && look.hows.includes("attribute") && before.times !== after.times);
+}
+
+function isEqualRecord(before: FileRecord, after: FileRecord): boolean {
+  return before.times === after.times && before.kind === after.kind &&
+    before.isHot === after.isHot && before.contentMissing === after.contentMissing;
+}

@@ -1,0 +1,297 @@
+/**
+ * What is known of every watched file, in `agent.db`: one row per path, with what was kept of its content, and the
+ * lines that tell changes until they are durable in the spool.
+ *
+ * Invariants: a row takes a new content in the same transaction that writes the lines telling of it, so whatever ends
+ * the process, either both are there or neither; lines leave only when the spool has them on disk, and until then they
+ * are told again, letter by letter. Paths and handles are binary strings outside and blobs inside.
+ */
+import { randomUUID } from "node:crypto";
+import { closeSync, fchmodSync, openSync, renameSync } from "node:fs";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
+import type { FileHandle } from "../filesystem/file-handle.ts";
+import {
+  binaryOf,
+  blobOf,
+  type FileRecord,
+  type PlacedRecord,
+  RECORD_COLUMNS,
+  RECORD_SCHEMA,
+  recordOf,
+  valuesOf,
+} from "./file-record.ts";
+
+const SCHEMA_VERSION = 1;
+/** How long another process's lock is waited for. */
+const BUSY_TIMEOUT_MS = 2000;
+/** Names under which one damaged database may be put aside; the oldest of them is written over. */
+const DAMAGED_SUFFIX = ".damaged";
+
+export interface Line {
+  /** See `lineFields`. */
+  readonly fields: string;
+  readonly timeUs: number;
+}
+
+export interface StateChange {
+  readonly put: readonly FileRecord[];
+  /** Paths. */
+  readonly remove: readonly string[];
+  readonly lines: readonly Line[];
+}
+
+export interface NumberedLine extends Line {
+  readonly number: number;
+}
+
+export interface FileState extends Disposable {
+  /** Of this database: another one's numbers mean nothing to it. */
+  readonly id: string;
+  /** Whether a damaged database was put aside for this one. */
+  readonly wasDamaged: boolean;
+  byPath(path: string): FileRecord | undefined;
+  /** Records of an inode: several when it has several watched names. */
+  byHandle(handle: FileHandle): readonly FileRecord[];
+  /** The same as paths alone. */
+  pathsOf(handle: FileHandle): readonly string[];
+  pathsOfInode(device: string, inode: number): readonly string[];
+  /** Paths below a directory, at most `limit`. */
+  below(directory: string, limit: number): readonly string[];
+  /** Records after a place, in the order of their places, without contents. */
+  after(id: number, limit: number): readonly PlacedRecord[];
+  /** Writes records and lines, all or nothing; the lines with their numbers. Throws when the disk refuses. */
+  write(change: StateChange): readonly NumberedLine[];
+  /** Lines not known to be durable. */
+  pending(): readonly NumberedLine[];
+  /** Everything up to a number is durable in the spool. */
+  release(number: number): void;
+  setting(name: string): string | undefined;
+  setSetting(name: string, value: string): void;
+  readonly files: number;
+  /** Bytes of all kept contents. */
+  readonly contentBytes: number;
+}
+
+const SCHEMA = `
+${RECORD_SCHEMA}
+CREATE TABLE line (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  time_us INTEGER NOT NULL,
+  fields TEXT NOT NULL
+) STRICT;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+`;
+
+/**
+ * Opens the database, mode 0600. One that is no database, or of another version, is put aside as `<path>.damaged`.
+ * Throws when there can be none.
+ */
+export function openFileState(path: string): FileState {
+  closeSync(openPrivate(path));
+  try {
+    return new State(path, false);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    for (const suffix of ["-wal", "-shm"]) renameIfThere(path + suffix, path + suffix);
+    renameSync(path, path + DAMAGED_SUFFIX);
+    closeSync(openPrivate(path));
+    return new State(path, true);
+  }
+}
+
+class State implements FileState {
+  readonly id: string;
+  readonly wasDamaged: boolean;
+  readonly #database: DatabaseSync;
+  readonly #byPath: StatementSync;
+  readonly #byHandle: StatementSync;
+  readonly #pathsOf: StatementSync;
+  readonly #pathsOfInode: StatementSync;
+  readonly #below: StatementSync;
+  readonly #after: StatementSync;
+  readonly #put: StatementSync;
+  readonly #remove: StatementSync;
+  readonly #line: StatementSync;
+  #isOpen = true;
+  #contentBytes: number;
+  #files: number;
+
+  constructor(path: string, wasDamaged: boolean) {
+    const database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    try {
+      prepare(database);
+      this.#database = database;
+      this.wasDamaged = wasDamaged;
+      const all = `SELECT id, ${RECORD_COLUMNS.join(", ")} FROM file`;
+      this.#byPath = database.prepare(`${all} WHERE path = ?`);
+      this.#byHandle = database.prepare(`${all} WHERE handle = ? ORDER BY id LIMIT 64`);
+      const paths = "SELECT path FROM file WHERE";
+      this.#pathsOf = database.prepare(`${paths} handle = ? ORDER BY id LIMIT 64`);
+      this.#pathsOfInode = database.prepare(
+        `${paths} inode = ? AND device = ? ORDER BY id LIMIT 64`,
+      );
+      this.#below = database.prepare(
+        "SELECT path FROM file WHERE path > ? AND path < ? ORDER BY path LIMIT ?",
+      );
+      const light = all.replace(" content,", " NULL content,");
+      this.#after = database.prepare(`${light} WHERE id > ? ORDER BY id LIMIT ?`);
+      const names = RECORD_COLUMNS.join(", ");
+      const set = RECORD_COLUMNS.slice(1).map((name) => `${name} = excluded.${name}`).join(", ");
+      this.#put = database.prepare(
+        `INSERT INTO file (${names}) VALUES (${RECORD_COLUMNS.map(() => "?").join(", ")}) ` +
+          `ON CONFLICT (path) DO UPDATE SET ${set}`,
+      );
+      this.#remove = database.prepare("DELETE FROM file WHERE path = ?");
+      this.#line = database.prepare(
+        "INSERT INTO line (time_us, fields) VALUES (?, ?) RETURNING number",
+      );
+      this.id = this.setting("id") ?? this.#introduce();
+      const sums = database.prepare("SELECT count(*) n, sum(length(content)) b FROM file").get();
+      this.#files = Number(sums?.["n"] ?? 0);
+      this.#contentBytes = Number(sums?.["b"] ?? 0);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  get files(): number {
+    return this.#files;
+  }
+
+  get contentBytes(): number {
+    return this.#contentBytes;
+  }
+
+  byPath(path: string): FileRecord | undefined {
+    const row = this.#byPath.get(blobOf(path));
+    return row === undefined ? undefined : recordOf(row);
+  }
+
+  byHandle(handle: FileHandle): readonly FileRecord[] {
+    return handle === "" ? [] : this.#byHandle.all(blobOf(handle)).map(recordOf);
+  }
+
+  pathsOf(handle: FileHandle): readonly string[] {
+    return this.#pathsOf.all(blobOf(handle)).map((row) => binaryOf(row["path"]));
+  }
+
+  pathsOfInode(device: string, inode: number): readonly string[] {
+    return this.#pathsOfInode.all(inode, device).map((row) => binaryOf(row["path"]));
+  }
+
+  below(directory: string, limit: number): readonly string[] {
+    const base = directory.endsWith("/") ? directory.slice(0, -1) : directory;
+    // "0" comes right after "/".
+    return this.#below.all(blobOf(`${base}/`), blobOf(`${base}0`), limit)
+      .map((row) => binaryOf(row["path"]));
+  }
+
+  after(id: number, limit: number): readonly PlacedRecord[] {
+    return this.#after.all(id, limit).map(recordOf);
+  }
+
+  write({ put, remove, lines }: StateChange): readonly NumberedLine[] {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      let [files, contentBytes] = [this.#files, this.#contentBytes];
+      for (const path of remove) {
+        const known = this.byPath(path);
+        if (known === undefined) continue;
+        files -= 1;
+        contentBytes -= known.content?.byteLength ?? 0;
+        this.#remove.run(blobOf(path));
+      }
+      for (const record of put) {
+        const known = this.byPath(record.path);
+        files += known === undefined ? 1 : 0;
+        contentBytes += (record.content?.byteLength ?? 0) - (known?.content?.byteLength ?? 0);
+        this.#put.run(...valuesOf(record));
+      }
+      const numbered = lines.map((line): NumberedLine => {
+        const number = Number(this.#line.get(line.timeUs, line.fields)?.["number"]);
+        return { ...line, number };
+      });
+      this.#database.exec("COMMIT");
+      [this.#files, this.#contentBytes] = [files, contentBytes];
+      return numbered;
+    } catch (error) {
+      // A full disk ends the transaction by itself.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  pending(): readonly NumberedLine[] {
+    return this.#database.prepare("SELECT number, time_us, fields FROM line ORDER BY number").all()
+      .map((row) => ({
+        number: Number(row["number"]),
+        timeUs: Number(row["time_us"]),
+        fields: String(row["fields"]),
+      }));
+  }
+
+  release(number: number): void {
+    if (this.#isOpen) this.#database.prepare("DELETE FROM line WHERE number <= ?").run(number);
+  }
+
+  setting(name: string): string | undefined {
+    const row = this.#database.prepare("SELECT value FROM setting WHERE name = ?").get(name);
+    return row === undefined ? undefined : String(row["value"]);
+  }
+
+  setSetting(name: string, value: string): void {
+    this.#database.prepare(
+      "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    ).run(name, value);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#database.close();
+  }
+
+  #introduce(): string {
+    const id = randomUUID();
+    this.setSetting("id", id);
+    return id;
+  }
+}
+
+function prepare(database: DatabaseSync): void {
+  // Without fsync: what counts is fsynced by the spool, and a change that the disk forgot is found again.
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+  const version = Number(database.prepare("PRAGMA user_version").get()?.["user_version"]);
+  if (version === SCHEMA_VERSION) return;
+  if (version !== 0) throw new OtherVersion(`Cannot use agent.db: its version is ${version}`);
+  database.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+}
+
+class OtherVersion extends Error {}
+
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+
+function isDamage(error: unknown): boolean {
+  if (error instanceof OtherVersion) return true;
+  const code = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
+  const text = error instanceof Error ? error.message : "";
+  // Deno (2.9) gives no code.
+  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB ||
+    /malformed|not a database/.test(text);
+}
+
+function openPrivate(path: string): number {
+  const fd = openSync(path, "a", 0o600);
+  fchmodSync(fd, 0o600);
+  return fd;
+}
+
+function renameIfThere(from: string, to: string): void {
+  try {
+    renameSync(from, `${to}${DAMAGED_SUFFIX}`);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * The seam to the kernel's inode hook: what it must be told, and what it tells.
+ */
+import type { SourceLoss } from "../../source.ts";
+import type { FileRecord } from "./file-record.ts";
+import type { Writer } from "./pending-looks.ts";
+
+/** A watched inode was made dirty. */
+export interface InodeHit {
+  /** `major:minor` of the superblock. */
+  readonly device: string;
+  readonly inode: number;
+  readonly writer: Writer;
+}
+
+/** Which inodes the kernel looks out for. */
+export type HookedFile = Pick<FileRecord, "device" | "inode" | "generation" | "type">;
+
+export interface InodeHook extends Disposable {
+  watch(file: HookedFile): void;
+  unwatch(file: HookedFile): void;
+  /** What was hit since the last call. */
+  read(): readonly InodeHit[];
+  /** Everything read so far is told of durably, or needs no telling. */
+  settle(): void;
+  losses(): readonly SourceLoss[];
+}

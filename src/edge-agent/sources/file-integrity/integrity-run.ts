@@ -1,0 +1,243 @@
+/**
+ * One run of file integrity: takes in words, looks at files when their time has come, writes what was found, and hands
+ * out lines.
+ *
+ * Invariants: lines are handed out after they were written, in the order of their numbers; reading what the kernel
+ * queues never waits for a look, which may take long; a disk that refuses delays, and loses nothing.
+ */
+import type { Clock } from "../../../runtime/clock.ts";
+import type { Log } from "../../../runtime/log.ts";
+import type { Libc } from "../../libc.ts";
+import type { ProcessLookup } from "../../process-lookup.ts";
+import type { SourceLoss } from "../../source.ts";
+import type { FanotifyGroup } from "../filesystem/fanotify-group.ts";
+import type { NameFeed } from "../filesystem/name-feed.ts";
+import { createObserver } from "../filesystem/observer.ts";
+import { createWatchedHandles, siftContentReports } from "./content-reports.ts";
+import { type ContentKinds, createExaminer } from "./examination.ts";
+import { createFileLooker } from "./file-look.ts";
+import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
+import { createHotFiles } from "./hot-files.ts";
+import type { InodeHook } from "./inode-hook.ts";
+import { createPendingLooks, type PendingLook } from "./pending-looks.ts";
+import { BASELINE, createReconciliation } from "./reconciliation.ts";
+import { createWatchedPlaces, type WatchPolicies } from "./watch-policies.ts";
+import { createWordIntake } from "./word-intake.ts";
+
+/** Reports are read for this long before anything else gets its turn. */
+const READ_MS = 5;
+/** A look that could not be taken or written is taken again after this. */
+const RETRY_MS = 500;
+const DISK_RETRY_MS = 2000;
+
+export interface IntegrityCounts {
+  submitted: number;
+  filtered: number;
+  ringFull: number;
+}
+
+export interface IntegrityRunOptions {
+  readonly libc: Libc;
+  readonly group: FanotifyGroup;
+  readonly state: FileState;
+  readonly hook: InodeHook | undefined;
+  readonly names: NameFeed;
+  readonly policies: WatchPolicies;
+  /** Policies of a former text; undefined when it cannot be read any more. */
+  readonly parsePolicies: (text: string) => WatchPolicies | undefined;
+  readonly kinds: ContentKinds;
+  readonly processes: ProcessLookup;
+  readonly dataDirectory: string;
+  readonly counts: IntegrityCounts;
+  readonly lost: (loss: SourceLoss) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface IntegrityRun extends Disposable {
+  /** Reads, and sets looks going; throws what a look threw. */
+  round(): void;
+  /** Lines written since the last call. */
+  take(): readonly NumberedLine[];
+  /** Looks at everything that waits, as if its time had come. */
+  finish(): Promise<void>;
+  /** Whether everything was compared once and nothing waits. */
+  readonly isSettled: boolean;
+}
+
+export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
+  const { libc, group, state, hook, names, policies, processes, counts, lost, clock, log } =
+    options;
+  const filesystemOf = (fsid: string) => group.filesystemOf(fsid);
+  const observer = createObserver({ libc, filesystemOf, pump: () => undefined });
+  const places = createWatchedPlaces({
+    policies,
+    pathOf: (directory) => observer.pathOf(directory),
+    dataDirectory: options.dataDirectory,
+  });
+  observer.release();
+  const looker = createFileLooker(libc, filesystemOf);
+  const pending = createPendingLooks();
+  const handles = createWatchedHandles();
+  const hot = createHotFiles();
+  const formerText = state.setting(BASELINE);
+  const former = formerText === undefined ? undefined : options.parsePolicies(formerText);
+  const examiner = createExaminer({
+    state,
+    looker,
+    kinds: options.kinds,
+    kindOf: places.kindOf,
+    clock,
+    onBytes: (count) => reconciliation.spent(count),
+  });
+  const ready: NumberedLine[] = [];
+  let work: Promise<void> | undefined;
+  let failure: { readonly error: unknown } | undefined;
+  let emptyAtUs = clock.nowUs();
+
+  const write = (change: StateChange): void => {
+    const removed = change.remove.flatMap((path) => state.byPath(path) ?? []);
+    ready.push(...state.write(change));
+    for (const record of removed) {
+      if (state.pathsOf(record.handle).length === 0) hook?.unwatch(record);
+    }
+    for (const record of change.put) {
+      if (record.handle !== "") handles.add(record.handle);
+      hook?.watch(record);
+    }
+  };
+  const adopt = async (path: string): Promise<void> => {
+    const change = await examiner.adopt(path);
+    if (change !== undefined) write(change);
+  };
+  const reconciliation = createReconciliation({
+    state,
+    looker,
+    places,
+    pending,
+    libc,
+    clock,
+    adopt,
+    wasWatched: (path) => former?.kindOf(path) !== undefined || formerText === places.text,
+    onRecord: (record) => {
+      if (record.handle !== "") handles.add(record.handle);
+      hook?.watch(record);
+    },
+  });
+  const intake = createWordIntake({ state, places, pending, reconciliation, processes, clock });
+
+  const lookAt = async (look: PendingLook): Promise<void> => {
+    const startedMs = clock.elapsedMs();
+    const change = await examiner.examine(look);
+    const nowMs = clock.elapsedMs();
+    pending.spent(look.path, nowMs - startedMs, nowMs);
+    if (change === "retry") {
+      pending.retry(look, nowMs + RETRY_MS);
+      return;
+    }
+    if (look.isOpen) hot.note(look.path, nowMs);
+    else if (look.hows.includes("write")) hot.closed(look.path);
+    if (change === undefined) {
+      counts.filtered += 1;
+      return;
+    }
+    try {
+      write(change);
+      counts.submitted += change.lines.length;
+      if (change.lines.length === 0) counts.filtered += 1;
+    } catch (error) {
+      log.error("cannot write down what a file was changed to; it will be tried again", {
+        error: String(error),
+      });
+      pending.retry(look, nowMs + DISK_RETRY_MS);
+    }
+  };
+  const workOn = async (): Promise<void> => {
+    for (const look of pending.due(clock.elapsedMs())) await lookAt(look);
+    await reconciliation.step();
+    if (pending.length === 0) hook?.settle();
+  };
+  const overflowed = (): void => {
+    const nowUs = clock.nowUs();
+    counts.ringFull += 1;
+    lost({
+      class: "overflow",
+      count: null,
+      reason: "the fanotify queue was full: who wrote to watched files may be missing",
+    });
+    reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: nowUs });
+  };
+  const readContents = (): void => {
+    const untilMs = performance.now() + READ_MS;
+    for (;;) {
+      const askedUs = clock.nowUs();
+      const bytes = group.readBytes();
+      if (bytes.byteLength === 0) {
+        emptyAtUs = askedUs;
+        return;
+      }
+      const { watched, others, overflows } = siftContentReports(bytes, handles);
+      counts.filtered += others;
+      if (overflows > 0) overflowed();
+      if (watched.length > 0) processes.catchUp();
+      for (const report of watched) {
+        if (!intake.content(report)) counts.filtered += 1;
+      }
+      if (performance.now() >= untilMs) return;
+    }
+  };
+  const followMounts = (): void => {
+    const before = group.watched.length;
+    if (group.refresh() === undefined) return;
+    observer.forgetPaths();
+    places.refresh();
+    observer.release();
+    const points = group.watched.flatMap(({ mounts }) => mounts.map(({ point }) => point));
+    const isNear = group.watched.length !== before ||
+      points.some((point) => places.isAboveRoot(point) || places.mayContain(point));
+    const nowUs = clock.nowUs();
+    if (isNear) reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: nowUs });
+  };
+
+  names.listen({
+    told: (report) => intake.name(report),
+    lost: (fromUs, toUs) => reconciliation.request({ kind: "reconciled", fromUs, toUs }),
+  });
+  reconciliation.request({ kind: "offline" });
+
+  return {
+    round() {
+      if (failure !== undefined) throw failure.error;
+      followMounts();
+      readContents();
+      for (const hit of hook?.read() ?? []) {
+        if (!intake.hit(hit)) counts.filtered += 1;
+      }
+      for (const path of hot.due(clock.elapsedMs())) {
+        pending.add(path, { how: undefined, writer: undefined, isOpen: true }, clock.elapsedMs());
+      }
+      work ??= workOn()
+        .catch((error) => {
+          failure = { error };
+        })
+        .finally(() => {
+          work = undefined;
+        });
+    },
+    take: () => ready.splice(0),
+    async finish() {
+      await work;
+      readContents();
+      for (const hit of hook?.read() ?? []) intake.hit(hit);
+      for (const look of pending.rest()) await lookAt(look);
+      if (pending.length === 0) hook?.settle();
+    },
+    get isSettled() {
+      return reconciliation.isDone && pending.length === 0 && work === undefined;
+    },
+    [Symbol.dispose]() {
+      names.listen(undefined);
+      observer.release();
+    },
+  };
+}

@@ -1,0 +1,200 @@
+/**
+ * The source of file integrity: what changed in watched files, who did it, and what it means. It unites three views:
+ * fanotify (names, closes, attributes), the inode hook (stores through mappings, and who makes them) and comparison
+ * with what is known (whatever happened while nobody watched).
+ *
+ * Invariants: a change is told once, whatever ends the agent: its lines are in `agent.db` together with the new state
+ * until the spool has them on disk, and positions are numbers of those lines; no change of a watched file is lost
+ * without a later look that finds it.
+ */
+import { join } from "node:path";
+import type { RingPosition } from "../../../producer/producer.ts";
+import type { Clock } from "../../../runtime/clock.ts";
+import type { Log } from "../../../runtime/log.ts";
+import { loadLibc } from "../../libc.ts";
+import type { ProcessLookup } from "../../process-lookup.ts";
+import type { Source, SourceChunk, SourceLoss, SourceStatus } from "../../source.ts";
+import { openFanotifyGroup } from "../filesystem/fanotify-group.ts";
+import type { NameFeed } from "../filesystem/name-feed.ts";
+import type { ContentKinds } from "./examination.ts";
+import { type FileState, type NumberedLine, openFileState } from "./file-state.ts";
+import type { InodeHook } from "./inode-hook.ts";
+import { type IntegrityRun, openIntegrityRun } from "./integrity-run.ts";
+import type { WatchPolicies } from "./watch-policies.ts";
+
+/** How long an idle source sleeps between two looks at the queue. */
+export const TICK_MS = 20;
+/** Text of one chunk, at most (the last line may go beyond). */
+const CHUNK_CHARACTERS_MAX = 384 * 1024;
+/** At most this many different losses between two askings. */
+const LOSSES_MAX = 32;
+export const STATE_FILE = "agent.db";
+
+export interface IntegritySourceOptions {
+  readonly processes: ProcessLookup;
+  readonly names: NameFeed;
+  readonly policies: WatchPolicies;
+  /** See `IntegrityRunOptions`. */
+  readonly parsePolicies: (text: string) => WatchPolicies | undefined;
+  readonly kinds: ContentKinds;
+  /** Opens the inode hook; undefined where there is none. */
+  readonly openHook: () => Promise<InodeHook | undefined>;
+  /** Proves that changes come back; see integrity-probe.ts. */
+  readonly probe: () => Promise<SourceStatus>;
+  readonly dataDirectory: string;
+  /** Position of the spool's newest line of this source. */
+  readonly position: RingPosition | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface IntegritySource extends Source {
+  /** Whether everything was compared since the start and nothing waits. */
+  readonly isSettled: boolean;
+}
+
+/** Opens nothing yet. */
+export function createIntegritySource(options: IntegritySourceOptions): IntegritySource {
+  return new IntegrityReader(options);
+}
+
+class IntegrityReader implements IntegritySource {
+  readonly name = "integrity";
+  readonly #options: IntegritySourceOptions;
+  readonly #counts = { submitted: 0, filtered: 0, ringFull: 0 };
+  #losses: SourceLoss[] = [];
+  #state: FileState | undefined;
+  #hook: InodeHook | undefined;
+  #run: IntegrityRun | undefined;
+  /** Number of the last line that was handed out. */
+  #handedOut = 0;
+  #isClosed = false;
+
+  constructor(options: IntegritySourceOptions) {
+    this.#options = options;
+  }
+
+  get isSettled(): boolean {
+    return this.#run?.isSettled === true;
+  }
+
+  probe(): Promise<SourceStatus> {
+    return this.#options.probe();
+  }
+
+  async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
+    const { clock } = this.#options;
+    const libc = loadLibc();
+    const group = openFanotifyGroup(libc, "contents");
+    if ("reason" in group) throw new Error(`Cannot watch contents: ${group.reason}`);
+    using opened = group;
+    const state = this.#openState();
+    const left = state.pending().filter(({ number }) => number > this.#handedOut);
+    yield* this.#chunks(left);
+    this.#hook = await this.#options.openHook();
+    using run = openIntegrityRun({
+      ...this.#options,
+      libc,
+      group: opened,
+      state,
+      hook: this.#hook,
+      counts: this.#counts,
+      lost: (loss) => this.#lost(loss),
+    });
+    this.#run = run;
+    try {
+      while (!signal.aborted && !this.#isClosed) {
+        run.round();
+        yield* this.#chunks(run.take());
+        await sleepUntil(clock, signal);
+      }
+      await run.finish();
+      yield* this.#chunks(run.take());
+    } finally {
+      this.#run = undefined;
+      this.#hook?.[Symbol.dispose]();
+      this.#hook = undefined;
+    }
+  }
+
+  release({ ring, position }: RingPosition): void {
+    if (this.#state?.id === ring) this.#state.release(position);
+  }
+
+  losses(): readonly SourceLoss[] {
+    const told = [...this.#losses, ...this.#hook?.losses() ?? []];
+    this.#losses = [];
+    return told;
+  }
+
+  counters() {
+    const { submitted, filtered, ringFull } = this.#counts;
+    return {
+      attempted: submitted + filtered + ringFull,
+      submitted,
+      filtered,
+      ringFull,
+      throttled: 0,
+      readFault: 0,
+      truncated: 0,
+    };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#state?.[Symbol.dispose]();
+    this.#state = undefined;
+    return Promise.resolve();
+  }
+
+  /** What the spool has is forgotten, what it has not is told again. */
+  #openState(): FileState {
+    if (this.#state !== undefined) return this.#state;
+    const { dataDirectory, position } = this.#options;
+    const state = openFileState(join(dataDirectory, STATE_FILE));
+    this.#state = state;
+    if (state.wasDamaged) {
+      this.#lost({
+        class: "state",
+        count: null,
+        reason: "what was known of watched files could not be read and was put aside",
+      });
+    }
+    if (position?.ring === state.id) {
+      state.release(position.position);
+      this.#handedOut = position.position;
+    }
+    return state;
+  }
+
+  *#chunks(lines: readonly NumberedLine[]): Generator<SourceChunk> {
+    const ring = this.#state?.id ?? "";
+    let fields: string[] = [];
+    let timesUs: number[] = [];
+    let characters = 0;
+    for (const line of lines) {
+      fields.push(line.fields);
+      timesUs.push(line.timeUs);
+      characters += line.fields.length;
+      this.#handedOut = line.number;
+      if (characters < CHUNK_CHARACTERS_MAX) continue;
+      yield { fields, timesUs, position: { ring, position: line.number } };
+      [fields, timesUs, characters] = [[], [], 0];
+    }
+    if (fields.length > 0) yield { fields, timesUs, position: { ring, position: this.#handedOut } };
+  }
+
+  #lost(loss: SourceLoss): void {
+    const isKnown = this.#losses.some(({ reason }) => reason === loss.reason);
+    if (!isKnown && this.#losses.length < LOSSES_MAX) this.#losses.push(loss);
+  }
+}
+
+/** Sleeps one tick; an abort only ends the sleep. */
+async function sleepUntil(clock: Clock, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(TICK_MS, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}

@@ -5,11 +5,7 @@
  * Invariant: no report about a watched handle is passed over. One about another may come through (two handles with one
  * hash): whoever asks then finds no file of that handle.
  */
-import {
-  FAN_ATTRIB,
-  FAN_CLOSE_WRITE,
-  FAN_Q_OVERFLOW,
-} from "../filesystem/fanotify-event.ts";
+import { FAN_ATTRIB, FAN_CLOSE_WRITE, FAN_Q_OVERFLOW } from "../filesystem/fanotify-event.ts";
 import type { FileHandle } from "../filesystem/file-handle.ts";
 
 export interface ContentReport {

@@ -104,6 +104,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
   ): Promise<StateChange> => {
     const { path } = look;
     const how: How = look.newPath === undefined ? "delete" : "rename";
+    const isDescribed = !isDirectory && how === "delete";
     const lines = linesOf({
       ...look,
       kind: before.kind,
@@ -112,10 +113,14 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       before,
       after: undefined,
       oldPath: undefined,
-      description: isDirectory || how === "rename"
+      description: isDescribed
+        ? await describe(before.kind, { path, before, after: undefined })
+        : undefined,
+      diffMissing: isDescribed
         ? undefined
-        : await describe(before.kind, { path, before, after: undefined }),
-      diffMissing: isDirectory ? "a directory has its name" : "it was moved",
+        : isDirectory
+        ? "a directory has its name"
+        : "it was moved",
       nowUs: clock.nowUs(),
     });
     return { put: [], remove: [path], lines };
@@ -165,9 +170,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       before,
       after,
       oldPath: moved?.path ?? look.oldPath,
-      description: isSameContent
-        ? undefined
-        : await describe(after.kind, { path, before, after }),
+      description: isSameContent ? undefined : await describe(after.kind, { path, before, after }),
       diffMissing: isSameContent ? "the content is the same" : undefined,
       nowUs: clock.nowUs(),
     });
@@ -257,8 +260,8 @@ function howOf(
 ): How {
   if (hows.includes("exchange")) return "exchange";
   if (isMoved || oldPath !== undefined) return "rename";
-  if (isNew) return hows.includes("link") ? "link" : "create";
-  if (isReplaced) return hows.includes("link") ? "link" : "create";
+  if (isNew && hows.includes("rename")) return "rename";
+  if (isNew || isReplaced) return hows.includes("link") ? "link" : "create";
   return hows.find((how) => how !== "attribute" && how !== "link") ?? "write";
 }
 

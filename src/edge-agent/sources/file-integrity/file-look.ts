@@ -159,7 +159,9 @@ export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): Fi
         const content = await read(readFd, facts, onBytes);
         if ("errno" in content) return { state: "unreadable", reason: errnoText(-content.errno) };
         const after = factsOf(fd);
-        if (after === undefined) return { state: "unreadable", reason: "it went while it was read" };
+        if (after === undefined) {
+          return { state: "unreadable", reason: "it went while it was read" };
+        }
         const isSteady = after.times === facts.times && after.sizeBytes === facts.sizeBytes;
         return isSteady ? { state: "found", facts: after, content } : "again";
       } finally {

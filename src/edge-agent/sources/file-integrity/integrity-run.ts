@@ -233,7 +233,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       if (pending.length === 0) hook?.settle();
     },
     get isSettled() {
-      return reconciliation.isDone && pending.length === 0 && work === undefined;
+      return reconciliation.isDone && pending.length === 0 && work === undefined &&
+        ready.length === 0;
     },
     [Symbol.dispose]() {
       names.listen(undefined);

@@ -60,6 +60,7 @@ export function createIntegritySource(options: IntegritySourceOptions): Integrit
 
 class IntegrityReader implements IntegritySource {
   readonly name = "integrity";
+  readonly lane = "critical";
   readonly #options: IntegritySourceOptions;
   readonly #counts = { submitted: 0, filtered: 0, ringFull: 0 };
   #losses: SourceLoss[] = [];

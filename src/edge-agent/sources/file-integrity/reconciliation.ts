@@ -89,7 +89,11 @@ export function createReconciliation(options: ReconciliationOptions): Reconcilia
   };
   return {
     request: (origin) =>
-      ask({ word: { how: undefined, writer: undefined, origin }, roots: places.roots, isWhole: true }),
+      ask({
+        word: { how: undefined, writer: undefined, origin },
+        roots: places.roots,
+        isWhole: true,
+      }),
     requestBelow: (directory, word) => ask({ word, roots: [directory], isWhole: false }),
     async step() {
       refill();

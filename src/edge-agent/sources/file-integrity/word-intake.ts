@@ -116,7 +116,9 @@ export function createWordIntake(options: WordIntakeOptions): WordIntake {
         for (const path of [...from, ...to]) add(path, word);
         return;
       }
-      for (const path of from) add(path, { ...word, ...(newPath === undefined ? {} : { newPath }) });
+      for (const path of from) {
+        add(path, { ...word, ...(newPath === undefined ? {} : { newPath }) });
+      }
       for (const path of to) {
         const oldPath = places.namesOf(seen.path.path)[0] ?? seen.path.path;
         add(path, seen.path.isComplete ? { ...word, oldPath } : word);

@@ -79,14 +79,15 @@ const MOUNTINFO = "/proc/self/mountinfo";
 /** What a group is told: names made, renamed and removed; or files closed after writing and attributes changed. */
 export type FanotifyReports = "names" | "contents";
 
-const REPORTS: Readonly<Record<FanotifyReports, { readonly flags: number; readonly mask: number }>> =
-  {
-    names: {
-      flags: FAN_REPORT_DFID_NAME_TARGET,
-      mask: FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR,
-    },
-    contents: { flags: FAN_REPORT_FID, mask: FAN_CLOSE_WRITE | FAN_ATTRIB },
-  };
+const REPORTS: Readonly<
+  Record<FanotifyReports, { readonly flags: number; readonly mask: number }>
+> = {
+  names: {
+    flags: FAN_REPORT_DFID_NAME_TARGET,
+    mask: FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_ONDIR,
+  },
+  contents: { flags: FAN_REPORT_FID, mask: FAN_CLOSE_WRITE | FAN_ATTRIB },
+};
 
 /** Opens a group and marks every filesystem; a refusal when the kernel does not allow it. */
 export function openFanotifyGroup(

@@ -103,18 +103,15 @@ export function valuesOf(record: FileRecord): (string | number | Uint8Array | nu
   ];
 }
 
-/**
- * A record of a row.
- *
- * as: the table is STRICT, and only this agent writes it.
- */
 export function recordOf(row: Row): PlacedRecord {
+  // as: the table is STRICT, and only this agent writes it
+  const { kind, type, content } = row as { kind: FileKind; type: FileType; content: unknown };
   return {
     id: Number(row["id"]),
     path: binaryOf(row["path"]),
     handle: binaryOf(row["handle"]),
-    kind: row["kind"] as FileKind,
-    type: row["type"] as FileType,
+    kind,
+    type,
     device: String(row["device"]),
     inode: Number(row["inode"]),
     generation: row["generation"] === null ? undefined : Number(row["generation"]),
@@ -126,7 +123,7 @@ export function recordOf(row: Row): PlacedRecord {
     times: String(row["times"]),
     changedAtUs: Number(row["changed_us"]),
     sha256: row["sha256"] === null ? undefined : String(row["sha256"]),
-    content: row["content"] === null ? undefined : row["content"] as Uint8Array,
+    content: content instanceof Uint8Array ? content : undefined,
     contentMissing: row["content_missing"] === null ? undefined : String(row["content_missing"]),
     lookedAtUs: Number(row["looked_us"]),
     isHot: row["is_hot"] === 1,

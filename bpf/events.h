@@ -18,7 +18,9 @@
 /* Longest path in a record, in bytes; a longer one keeps its end. */
 #define PROBITY_PATH_MAX 4096
 /* Most bytes of arguments in a record; the true length is always told. */
-#define PROBITY_ARGV_MAX 32768
+#define PROBITY_ARGV_MAX 131072
+/* Most bytes of chosen environment variables in a record. */
+#define PROBITY_ENV_MAX 8192
 /* Most bytes of a script's name as it was given to execve. */
 #define PROBITY_SCRIPT_MAX 1024
 /* Longest path of a data folder that is noted with the programs, with its NUL. */
@@ -29,6 +31,12 @@
 #define PROBITY_FILTERS_MAX 16
 /* A time without losses, or without events beyond a limit, that ends a run of them. */
 #define PROBITY_QUIET_NS 5000000000ULL
+/* Longest executable of an ancestor in a record; of a longer one there is none. */
+#define PROBITY_ANCESTOR_EXE_MAX 255
+/* Supplementary groups in a record. */
+#define PROBITY_GROUPS 32
+/* Bits by which chosen environment variables are found. */
+#define PROBITY_ENV_BITS 4096
 #define PROBITY_COMM 16
 #define PROBITY_TTY 16
 /* Most bytes of a DNS answer in a record. */
@@ -38,6 +46,7 @@ enum probity_kind {
 	PROBITY_EXEC = 1,
 	PROBITY_FORK = 2,
 	PROBITY_EXIT = 3,
+	PROBITY_CREDENTIALS = 4,
 	PROBITY_CONNECT = 16,
 	PROBITY_ACCEPT = 17,
 	PROBITY_LISTEN = 18,
@@ -94,13 +103,59 @@ struct probity_header {
 	char comm[PROBITY_COMM];
 };
 
-struct probity_ancestor {
-	__u64 start_ns;
-	__u32 pid;
+/* What a process may do: its ids, capabilities and namespaces. */
+struct probity_ids {
+	__u32 uid;
+	__u32 euid;
+	__u32 suid;
+	__u32 fsuid;
+	__u32 gid;
+	__u32 egid;
+	__u32 sgid;
+	__u32 fsgid;
+	__u64 permitted;
+	__u64 effective;
+	__u64 inheritable;
+	__u64 ambient;
+	/* Inodes of the namespaces, as /proc/<pid>/ns shows them. */
+	__u32 pid_namespace;
+	__u32 mount_namespace;
+	__u32 network_namespace;
+	__u32 user_namespace;
+	__u32 uts_namespace;
+	__u32 ipc_namespace;
+	__u32 cgroup_namespace;
 	__u32 padding;
 };
 
-/* The tail holds exe, cwd, script and argv one after the other; argv's strings end in NUL each, the others do not. */
+/* A process above another. The executable is as it was when that process executed it. */
+struct probity_ancestor {
+	__u64 start_ns;
+	__u64 inode;
+	__u32 pid;
+	/* major << 20 | minor; with the inode: the file it executes. 0: none. */
+	__u32 device;
+	char comm[PROBITY_COMM];
+	/* Of its text in the record's tail. */
+	__u16 exe_length;
+	__u16 padding[3];
+};
+
+/* Bits of probity_exec.marks. */
+enum probity_exec_mark {
+	/* The credentials before the exec are known: caps_gained can be believed. */
+	PROBITY_BEFORE_KNOWN = 1 << 0,
+	/* Chosen variables are missing, or there were too many to look at all. */
+	PROBITY_ENV_CUT = 1 << 1,
+	/* The record ends before its length. */
+	PROBITY_PADDED = 1 << 2,
+};
+
+/*
+ * The tail holds the ancestors (parent first), then texts, one after the other: exe, cwd, script, the ancestors'
+ * executables, the chosen environment and argv. Strings of the environment and of argv end in NUL each, the others do
+ * not.
+ */
 struct probity_exec {
 	struct probity_header header;
 	__u64 inode;
@@ -109,17 +164,39 @@ struct probity_exec {
 	__u32 generation;
 	__u32 mode;
 	__u32 links;
-	/* True length of the argument region. */
+	/* True length of the argument region, and what of it is in the record. */
 	__u32 argv_bytes;
+	__u32 argv_length;
+	/* True length of the environment. */
+	__u32 env_bytes;
+	__u32 env_length;
 	__u16 exe_length;
 	__u16 cwd_length;
 	__u16 script_length;
-	__u16 argv_length;
+	__u16 padding;
 	__u32 ancestor_count;
+	__u32 marks;
 	char tty[PROBITY_TTY];
-	/* Parent first. */
-	struct probity_ancestor ancestors[PROBITY_ANCESTORS];
+	/* Permitted now, and not before. */
+	__u64 caps_gained;
+	struct probity_ids ids;
 	char tail[];
+};
+
+/*
+ * Credentials or namespaces were changed, or that was tried in vain. The header's are those after. `how`: enum
+ * probity_how; `error`: 0 or an error number. Groups are told of setgroups only, at most PROBITY_GROUPS of them.
+ */
+struct probity_credentials {
+	struct probity_header header;
+	__u32 how;
+	__u32 error;
+	struct probity_ids before;
+	struct probity_ids after;
+	__u32 groups_before_count;
+	__u32 groups_after_count;
+	__u32 groups_before[PROBITY_GROUPS];
+	__u32 groups_after[PROBITY_GROUPS];
 };
 
 /* The header is the child's. */
@@ -190,6 +267,23 @@ struct probity_file {
 	__u16 path_length;
 	__u16 padding;
 	char path[];
+};
+
+/* What changed credentials. */
+enum probity_how {
+	PROBITY_HOW_EXEC = 1,
+	PROBITY_HOW_SETUID = 2,
+	PROBITY_HOW_SETGID = 3,
+	PROBITY_HOW_SETREUID = 4,
+	PROBITY_HOW_SETREGID = 5,
+	PROBITY_HOW_SETRESUID = 6,
+	PROBITY_HOW_SETRESGID = 7,
+	PROBITY_HOW_SETFSUID = 8,
+	PROBITY_HOW_SETFSGID = 9,
+	PROBITY_HOW_SETGROUPS = 10,
+	PROBITY_HOW_CAPSET = 11,
+	PROBITY_HOW_SETNS = 12,
+	PROBITY_HOW_UNSHARE = 13,
 };
 
 /*

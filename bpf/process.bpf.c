@@ -2,11 +2,12 @@
 /*
  * Processes: exec with its arguments, fork and exit. Threads and kernel threads are filtered.
  *
- * The arguments are read where the kernel has just copied them: in the new image's own address space, before its first
- * instruction. No thread of the caller survives to change them.
+ * Arguments and environment are read where the kernel has just copied them: in the new image's own address space, before
+ * its first instruction. No thread of the caller survives to change them.
  */
 #define PROBITY_SCRATCH_RECORD 65536
 #include "scratch.h"
+#include "ids.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -14,9 +15,53 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MEMFD_PREFIX 0x3a64666d656dULL /* "memfd:" */
 #define MEMFD_PREFIX_LENGTH 6
 
+/* Longer arguments are copied into the ring without working memory between. */
+#define ARGV_INLINE 32768
 /* Where the next part of the tail goes; every part is bounded, so that the sum fits the record. */
-#define TAIL_MAX (2 * PROBITY_PATH_MAX + PROBITY_SCRIPT_MAX + PROBITY_ARGV_MAX)
-_Static_assert(sizeof(struct probity_exec) + TAIL_MAX < PROBITY_SCRATCH_RECORD, "the longest exec must fit");
+#define EXE_AT_MAX (PROBITY_ANCESTORS * sizeof(struct probity_ancestor))
+#define CWD_AT_MAX (EXE_AT_MAX + PROBITY_PATH_MAX)
+#define SCRIPT_AT_MAX (CWD_AT_MAX + PROBITY_PATH_MAX)
+#define ANCESTOR_EXES_AT_MAX (SCRIPT_AT_MAX + PROBITY_SCRIPT_MAX)
+#define ENV_AT_MAX (ANCESTOR_EXES_AT_MAX + PROBITY_ANCESTORS * PROBITY_ANCESTOR_EXE_MAX)
+#define ARGV_AT_MAX (ENV_AT_MAX + PROBITY_ENV_MAX)
+_Static_assert(sizeof(struct probity_exec) + ARGV_AT_MAX + ARGV_INLINE < PROBITY_SCRATCH_RECORD,
+	       "the longest exec must fit");
+#define LONG_RECORD ((sizeof(struct probity_exec) + ARGV_AT_MAX + PROBITY_ARGV_MAX + 7) & ~7UL)
+
+#define VARIABLES_MAX 1024
+/* A variable is looked at in pieces of this size; the first one is told. */
+#define VARIABLE_PIECE 4096
+#define VARIABLE_MASK (2 * VARIABLE_PIECE - 1)
+_Static_assert(PROBITY_ENV_MAX == 2 * VARIABLE_PIECE, "a piece must fit behind the first half");
+
+/* What is kept with each process, and goes with it. */
+struct note {
+	/* Odd while `exe` is being written. */
+	__u32 version;
+	__u16 exe_length;
+	__u16 is_before_known;
+	struct probity_ids before;
+	char exe[PROBITY_ANCESTOR_EXE_MAX + 1];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct note);
+} notes SEC(".maps");
+
+/* Written by user space: which first four bytes chosen variables have (see `environmentBits`). */
+struct environment_bits {
+	__u64 words[PROBITY_ENV_BITS / 64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct environment_bits);
+} environment SEC(".maps");
 
 /* Name of a file that has no path: a memfd, or one of a mount that is in no namespace. */
 static __always_inline __u32 copy_name(char *target, struct dentry *dentry)
@@ -37,13 +82,16 @@ static __always_inline bool is_memfd(struct dentry *dentry)
 	return prefix == MEMFD_PREFIX && BPF_CORE_READ(dentry, d_parent) == dentry;
 }
 
-static __always_inline __u32 append_exe(struct probity_exec *record, struct scratch *scratch, struct file *file)
+static __always_inline __u32 append_exe(struct probity_exec *record, __u32 offset, struct scratch *scratch,
+					struct file *file)
 {
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	struct path_walk walk = {};
 	__u32 length;
 
+	if (offset > EXE_AT_MAX)
+		return 0;
 	record->inode = BPF_CORE_READ(inode, i_ino);
 	record->device = BPF_CORE_READ(inode, i_sb, s_dev);
 	record->generation = BPF_CORE_READ(inode, i_generation);
@@ -51,11 +99,11 @@ static __always_inline __u32 append_exe(struct probity_exec *record, struct scra
 	record->links = BPF_CORE_READ(inode, i_nlink);
 	walk_path(&walk, scratch->path, BPF_CORE_READ(file, f_path.mnt), dentry);
 	if (walk.start == PATH_END) {
-		length = copy_name(record->tail, dentry);
+		length = copy_name(record->tail + offset, dentry);
 		if (is_memfd(dentry))
 			record->header.flags |= PROBITY_MEMFD;
 	} else {
-		length = copy_path(record->tail, &walk);
+		length = copy_path(record->tail + offset, &walk);
 		if (is_unhashed(dentry))
 			record->header.flags |= PROBITY_DELETED;
 	}
@@ -70,7 +118,7 @@ static __always_inline __u32 append_cwd(struct probity_exec *record, __u32 offse
 	struct fs_struct *fs = task->fs;
 	struct path_walk walk = {};
 
-	if (offset > PROBITY_PATH_MAX)
+	if (offset > CWD_AT_MAX)
 		return 0;
 	walk_path(&walk, scratch->path, BPF_CORE_READ(fs, pwd.mnt), BPF_CORE_READ(fs, pwd.dentry));
 	if (!walk.is_whole)
@@ -83,51 +131,193 @@ static __always_inline __u32 append_script(struct probity_exec *record, __u32 of
 {
 	const char *filename = BPF_CORE_READ(bprm, filename);
 
-	if (offset > 2 * PROBITY_PATH_MAX || filename == BPF_CORE_READ(bprm, interp))
+	if (offset > SCRIPT_AT_MAX || filename == BPF_CORE_READ(bprm, interp))
 		return 0;
 	long length = bpf_probe_read_kernel_str(record->tail + offset, PROBITY_SCRIPT_MAX, filename);
 	return length > 1 ? length - 1 : 0;
 }
 
-static __always_inline __u32 append_argv(struct probity_exec *record, __u32 offset, struct task_struct *task)
+/* Keeps the executable with the process, for what its children execute. `exe` is at least as long as a note's text. */
+static __always_inline void note_exe(struct note *note, const char *exe, __u32 length)
 {
-	struct mm_struct *mm = task->mm;
-	unsigned long from = mm->arg_start;
-	unsigned long bytes = mm->arg_end - from;
-	__u32 length = bytes;
-
-	record->argv_bytes = bytes;
-	if (bytes > PROBITY_ARGV_MAX) {
-		record->header.flags |= PROBITY_TRUNCATED;
-		length = PROBITY_ARGV_MAX;
+	__sync_fetch_and_add(&note->version, 1);
+	note->exe_length = 0;
+	if (length <= PROBITY_ANCESTOR_EXE_MAX) {
+		bpf_probe_read_kernel(note->exe, length, exe);
+		note->exe_length = length;
 	}
-	if (offset > 2 * PROBITY_PATH_MAX + PROBITY_SCRIPT_MAX || length > PROBITY_ARGV_MAX)
-		return 0;
-	if (bpf_probe_read_user(record->tail + offset, length, (void *)from)) {
-		record->header.flags |= PROBITY_TRUNCATED | PROBITY_ARGV_UNREAD;
-		return 0;
-	}
-	return length;
+	__sync_fetch_and_add(&note->version, 1);
 }
 
-static __always_inline void fill_ancestors(struct probity_exec *record, struct task_struct *task)
+/* Notes the executable of a process that has executed it before these programs were there, or was forked since. */
+static __always_inline void note_older(struct note *note, struct scratch *scratch, struct file *file)
 {
-	struct task_struct *each = task;
-	__u32 count = 0;
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct path_walk walk = {};
 
+	if (!file)
+		return;
+	walk_path(&walk, scratch->path, BPF_CORE_READ(file, f_path.mnt), dentry);
+	if (walk.start != PATH_END && walk.is_whole)
+		note_exe(note, &walk.buffer[walk.start & PATH_MASK], PATH_END - walk.start);
+}
+
+static __always_inline struct note *note_of(struct task_struct *leader, struct scratch *scratch, struct file *file)
+{
+	struct note *note = bpf_task_storage_get(&notes, leader, NULL, 0);
+
+	if (note && note->version)
+		return note;
+	note = bpf_task_storage_get(&notes, leader, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (note)
+		note_older(note, scratch, file);
+	return note;
+}
+
+/* Fills the ancestors at the beginning of the tail; their number. */
+static __always_inline __u32 fill_ancestors(struct probity_exec *record, struct task_struct *task)
+{
+	struct probity_ancestor *ancestors = (void *)record->tail;
+	struct task_struct *each = task;
+
+	record->ancestor_count = 0;
 	for (int place = 0; place < PROBITY_ANCESTORS; place++) {
-		struct task_struct *parent = BPF_CORE_READ(each, real_parent);
-		struct task_struct *leader = BPF_CORE_READ(parent, group_leader);
-		__u32 pid = BPF_CORE_READ(leader, pid);
-		if (pid == 0)
+		struct task_struct *parent = each->real_parent;
+		if (!parent)
 			break;
-		record->ancestors[place].pid = pid;
-		record->ancestors[place].padding = 0;
-		record->ancestors[place].start_ns = BPF_CORE_READ(leader, start_boottime);
-		count = place + 1;
+		struct task_struct *leader = parent->group_leader;
+		if (!leader || leader->pid == 0)
+			break;
+		struct file *file = leader->mm->exe_file;
+		ancestors[place].pid = leader->pid;
+		ancestors[place].start_ns = leader->start_boottime;
+		ancestors[place].inode = file->f_inode->i_ino;
+		ancestors[place].device = file->f_inode->i_sb->s_dev;
+		ancestors[place].exe_length = 0;
+		__builtin_memset(ancestors[place].padding, 0, sizeof(ancestors[place].padding));
+		bpf_probe_read_kernel(ancestors[place].comm, PROBITY_COMM, &leader->comm);
+		record->ancestor_count = place + 1;
 		each = leader;
 	}
-	record->ancestor_count = count;
+	/* Read anew: the verifier would follow each number on its own. */
+	__u32 count = *(volatile __u32 *)&record->ancestor_count;
+	return count <= PROBITY_ANCESTORS ? count * sizeof(struct probity_ancestor) : 0;
+}
+
+struct exe_walk {
+	struct probity_exec *record;
+	struct scratch *scratch;
+	struct task_struct *each;
+	/* Where the next text goes. */
+	__u32 at;
+	__u32 padding;
+};
+
+/* The executable of one ancestor; 1 ends the walk. */
+static long step_ancestor(__u64 index, void *context)
+{
+	struct exe_walk *walk = context;
+	struct probity_exec *record = walk->record;
+	struct probity_ancestor *ancestors = (void *)record->tail;
+
+	if (index >= PROBITY_ANCESTORS || index >= record->ancestor_count)
+		return 1;
+	struct task_struct *parent = walk->each->real_parent;
+	if (!parent)
+		return 1;
+	struct task_struct *leader = parent->group_leader;
+	if (!leader)
+		return 1;
+	walk->each = leader;
+	struct note *note = note_of(leader, walk->scratch, leader->mm->exe_file);
+	__u32 at = walk->at;
+	if (!note || at > ENV_AT_MAX - PROBITY_ANCESTOR_EXE_MAX)
+		return 0;
+	__u32 version = *(volatile __u32 *)&note->version;
+	__u32 length = note->exe_length & PROBITY_ANCESTOR_EXE_MAX;
+	bpf_probe_read_kernel(record->tail + at, length, note->exe);
+	if (version != *(volatile __u32 *)&note->version || (version & 1))
+		return 0;
+	ancestors[index].exe_length = length;
+	walk->at = at + length;
+	return 0;
+}
+
+/* The executables of the ancestors that fill_ancestors found. */
+static __always_inline __u32 append_ancestor_exes(struct probity_exec *record, __u32 offset, struct scratch *scratch,
+						  struct task_struct *task)
+{
+	struct exe_walk walk = { .record = record, .scratch = scratch, .each = task, .at = offset };
+
+	bpf_loop(PROBITY_ANCESTORS, step_ancestor, &walk, 0);
+	return walk.at - offset;
+}
+
+struct environment_walk {
+	char *target;
+	struct environment_bits *bits;
+	unsigned long at;
+	unsigned long end;
+	__u32 length;
+	__u32 is_cut;
+	/* The piece before was not the end of its variable. */
+	__u32 is_rest;
+	__u32 padding;
+};
+
+static __always_inline bool is_chosen(struct environment_bits *bits, const char *text)
+{
+	__u32 prefix;
+
+	__builtin_memcpy(&prefix, text, sizeof(prefix));
+	__u32 bit = (prefix * 0x9e3779b1U) >> 20;
+	return (bits->words[(bit >> 6) & 63] >> (bit & 63)) & 1;
+}
+
+/* One piece of the environment; 1 ends the walk. */
+static long step_environment(__u64 index, void *context)
+{
+	struct environment_walk *walk = context;
+	__u32 at = walk->length & VARIABLE_MASK;
+
+	if (walk->at >= walk->end)
+		return 1;
+	if (at > VARIABLE_PIECE) {
+		walk->is_cut = 1;
+		return 1;
+	}
+	long length = bpf_probe_read_user_str(walk->target + at, VARIABLE_PIECE, (void *)walk->at);
+	if (length <= 0) {
+		walk->is_cut = 1;
+		return 1;
+	}
+	__u32 is_rest = walk->is_rest;
+	walk->is_rest = length == VARIABLE_PIECE;
+	walk->at += walk->is_rest ? length - 1 : length;
+	if (is_rest || length < 5 || !is_chosen(walk->bits, walk->target + at))
+		return 0;
+	if (walk->is_rest)
+		walk->is_cut = 1;
+	walk->length = at + length;
+	return 0;
+}
+
+/* The chosen variables; also some that begin as they do, which the reader passes over. */
+static __always_inline __u32 append_environment(struct probity_exec *record, __u32 offset, struct task_struct *task)
+{
+	struct mm_struct *mm = task->mm;
+	__u32 zero = 0;
+	struct environment_walk walk = { .at = mm->env_start, .end = mm->env_end };
+
+	record->env_bytes = walk.end - walk.at;
+	walk.bits = bpf_map_lookup_elem(&environment, &zero);
+	if (offset > ENV_AT_MAX || !walk.bits)
+		return 0;
+	walk.target = record->tail + offset;
+	bpf_loop(VARIABLES_MAX, step_environment, &walk, 0);
+	if (walk.is_cut || walk.at < walk.end)
+		record->marks |= PROBITY_ENV_CUT;
+	return walk.length <= PROBITY_ENV_MAX ? walk.length : 0;
 }
 
 static __always_inline void fill_tty(struct probity_exec *record, struct task_struct *task)
@@ -139,40 +329,182 @@ static __always_inline void fill_tty(struct probity_exec *record, struct task_st
 		bpf_probe_read_kernel_str(record->tty, sizeof(record->tty), &tty->name);
 }
 
-/* TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm): p is the current task. */
-static __always_inline int on_exec(bool typed, __u64 *ctx)
+/* The whole record but the arguments; the tail's length. */
+static __always_inline __u32 fill_exec(struct probity_exec *record, struct scratch *scratch, struct task_struct *task,
+				       struct linux_binprm *bprm)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct linux_binprm *bprm = (void *)ctx[2];
-	struct probity_counters *counts = meet(PROBITY_EXEC);
-	if (!counts)
-		return 0;
-	__u32 weight = admit_file(counts, PROBITY_EXEC, BPF_CORE_READ(bprm, file));
-	if (!weight)
-		return 0;
-	struct scratch *scratch = take_scratch(counts);
-	if (!scratch)
-		return 0;
-	struct probity_exec *record = (void *)scratch->record;
 	fill_header(true, &record->header, PROBITY_EXEC, task);
-	fill_ancestors(record, task);
+	fill_ids(&record->ids, task);
+	record->marks = 0;
+	record->padding = 0;
+	record->caps_gained = 0;
 	fill_tty(record, task);
-	__u32 offset = append_exe(record, scratch, BPF_CORE_READ(bprm, file));
-	record->exe_length = offset;
-	__u32 length = append_cwd(record, offset, scratch, task);
+	__u32 offset = fill_ancestors(record, task);
+	__u32 length = append_exe(record, offset, scratch, BPF_CORE_READ(bprm, file));
+	record->exe_length = length;
+	offset += length;
+	length = append_cwd(record, offset, scratch, task);
 	record->cwd_length = length;
 	offset += length;
 	length = append_script(record, offset, bprm);
 	record->script_length = length;
 	offset += length;
-	length = append_argv(record, offset, task);
+	offset += append_ancestor_exes(record, offset, scratch, task);
+	length = append_environment(record, offset, task);
+	record->env_length = length;
+	return offset + length;
+}
+
+/* Ids or capabilities that an exec gave. */
+static __always_inline bool is_privilege_changed(struct probity_ids *before, const struct cred *cred)
+{
+	return before->uid != cred->uid.val || before->euid != cred->euid.val || before->gid != cred->gid.val ||
+	       before->egid != cred->egid.val || (CAPABILITIES(cred, cap_permitted) & ~before->permitted);
+}
+
+/* Tells an exec that changed what the process may do. */
+static __always_inline void tell_change(struct task_struct *task, struct note *note)
+{
+	struct probity_counters *counts = meet(PROBITY_CREDENTIALS);
+	if (!counts)
+		return;
+	__u32 weight = admit(counts, PROBITY_CREDENTIALS);
+	if (!weight)
+		return;
+	struct scratch *scratch = take_scratch(counts);
+	if (!scratch)
+		return;
+	struct probity_credentials *change = (void *)scratch->record;
+	__builtin_memset(change, 0, sizeof(*change));
+	fill_header(true, &change->header, PROBITY_CREDENTIALS, task);
+	change->how = PROBITY_HOW_EXEC;
+	change->before = note->before;
+	fill_ids(&change->after, task);
+	emit_admitted(counts, &change->header, sizeof(*change), weight);
+	give_back(scratch);
+}
+
+/* An exec with more arguments than the working memory holds: put together in the ring. False: it has no room. */
+static __always_inline bool emit_long(struct probity_counters *counts, struct probity_exec *record, __u32 offset,
+				      struct mm_struct *mm)
+{
+	char *place = bpf_ringbuf_reserve(&events, LONG_RECORD, 0);
+	__u32 length = record->argv_bytes;
+
+	if (!place)
+		return false;
+	record->header.length = LONG_RECORD;
+	record->header.cpu = bpf_get_smp_processor_id();
+	record->header.sequence = next_sequence();
+	record->marks |= PROBITY_PADDED;
+	if (length > PROBITY_ARGV_MAX) {
+		record->header.flags |= PROBITY_TRUNCATED;
+		length = PROBITY_ARGV_MAX;
+	}
 	record->argv_length = length;
-	offset += length;
-	if (offset > TAIL_MAX)
+	if (offset > ARGV_AT_MAX)
+		offset = 0;
+	if (bpf_probe_read_user(place + sizeof(*record) + offset, length, (void *)mm->arg_start)) {
+		record->header.flags |= PROBITY_TRUNCATED | PROBITY_ARGV_UNREAD;
+		record->argv_length = 0;
+	}
+	__u16 flags = record->header.flags;
+	bpf_probe_read_kernel(place, sizeof(*record) + offset, record);
+	bpf_ringbuf_submit(place, BPF_RB_NO_WAKEUP);
+	COUNT(counts, submitted);
+	if (flags & PROBITY_TRUNCATED)
+		COUNT(counts, truncated);
+	return true;
+}
+
+static __always_inline __u32 append_argv(struct probity_exec *record, __u32 offset, struct mm_struct *mm)
+{
+	__u32 length = record->argv_bytes;
+
+	if (length > ARGV_INLINE) {
+		record->header.flags |= PROBITY_TRUNCATED;
+		length = ARGV_INLINE;
+	}
+	if (offset > ARGV_AT_MAX)
+		return 0;
+	if (bpf_probe_read_user(record->tail + offset, length, (void *)mm->arg_start)) {
+		record->header.flags |= PROBITY_TRUNCATED | PROBITY_ARGV_UNREAD;
+		return 0;
+	}
+	return length;
+}
+
+/* Adds the arguments to a record, and tells it. */
+static __always_inline void emit_exec(struct probity_counters *counts, struct probity_exec *record, __u32 offset,
+				      struct mm_struct *mm)
+{
+	record->argv_bytes = mm->arg_end - mm->arg_start;
+	if (record->argv_bytes > ARGV_INLINE && emit_long(counts, record, offset, mm))
+		return;
+	record->argv_length = append_argv(record, offset, mm);
+	offset += record->argv_length;
+	if (offset > ARGV_AT_MAX + ARGV_INLINE)
 		COUNT(counts, read_fault);
 	else
-		emit_admitted(counts, &record->header, sizeof(*record) + offset, weight);
+		emit_admitted(counts, &record->header, sizeof(*record) + offset, record->header.weight);
+}
+
+/* Tells an exec; `note` is the process's own, or NULL, and keeps the executable for those of its children. */
+static __always_inline void tell_exec(struct task_struct *task, struct linux_binprm *bprm, struct note *note)
+{
+	struct probity_counters *counts = meet(PROBITY_EXEC);
+	if (!counts)
+		return;
+	__u32 weight = admit_file(counts, PROBITY_EXEC, BPF_CORE_READ(bprm, file));
+	if (!weight)
+		return;
+	struct scratch *scratch = take_scratch(counts);
+	if (!scratch)
+		return;
+	struct probity_exec *record = (void *)scratch->record;
+	__u32 offset = fill_exec(record, scratch, task, bprm);
+	record->header.weight = weight;
+	if (note) {
+		__u32 exe_at = record->ancestor_count * sizeof(struct probity_ancestor);
+		if (exe_at <= EXE_AT_MAX)
+			note_exe(note, record->tail + exe_at, record->exe_length);
+		if (note->is_before_known) {
+			record->marks |= PROBITY_BEFORE_KNOWN;
+			record->caps_gained = record->ids.permitted & ~note->before.permitted;
+		}
+	}
+	emit_exec(counts, record, offset, task->mm);
 	give_back(scratch);
+}
+
+/* TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm): p is the current task. */
+static __always_inline int on_exec(bool typed, __u64 *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct note *note = bpf_task_storage_get(&notes, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	/* What it executed before is not its executable any more, also when this exec is not told. */
+	if (note)
+		note->version = 0;
+	tell_exec(task, (void *)ctx[2], note);
+	if (note && note->is_before_known) {
+		if (is_privilege_changed(&note->before, task->cred))
+			tell_change(task, note);
+		note->is_before_known = 0;
+	}
+	return 0;
+}
+
+/* TP_PROTO(struct task_struct *task, struct linux_binprm *bprm): before the exec takes effect. */
+static __always_inline int on_prepare(bool typed, __u64 *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct note *note = bpf_task_storage_get(&notes, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!note)
+		return 0;
+	fill_ids(&note->before, task);
+	note->is_before_known = 1;
 	return 0;
 }
 
@@ -243,6 +575,8 @@ static __always_inline int on_exit(bool typed, __u64 *ctx)
 	return emit_admitted(counts, &record.header, sizeof(record), weight);
 }
 
+/* Linux 6.10 and later; without it, what an exec gained is not known. */
+PROBITY_HOOK(sched_prepare_exec, "sched_prepare_exec", on_prepare)
 PROBITY_HOOK(sched_process_exec, "sched_process_exec", on_exec)
 PROBITY_HOOK(sched_process_fork, "sched_process_fork", on_fork)
 PROBITY_HOOK(sched_process_exit, "sched_process_exit", on_exit)

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { type BootClock, createBootClock } from "./boot-clock.ts";
 import { type CgroupNames, createCgroupNames } from "./cgroup-names.ts";
+import { createInitialNamespaces, type InitialNamespaces } from "./initial-namespaces.ts";
 import { type Libbpf, loadClocks, loadLibbpf } from "./libbpf.ts";
 import { createProcessIds, type ProcessIds, readBootId } from "./process-identity.ts";
 import { seedProcessTable } from "./process-seed.ts";
@@ -25,6 +26,7 @@ export interface KernelContext {
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
   readonly peerNames: PeerNames;
   readonly redactor: Redactor;
+  readonly initialNamespaces: InitialNamespaces;
   /** Reads the living processes into the table, once; to be called when programs are attached. */
   seed(): Promise<void>;
   /** Looks whether clock and user names have changed; cheap, at most once a second for real. */
@@ -56,6 +58,7 @@ export function createKernelContext(
     cgroupNames: createCgroupNames(),
     peerNames: createPeerNames(),
     redactor: createRedactor(redactionKey),
+    initialNamespaces: createInitialNamespaces(),
     seed: () => seeding ??= seedProcessTable(processes),
     refresh: () => {
       bootClock.refresh();

@@ -5,6 +5,7 @@ import type { CgroupNames } from "./cgroup-names.ts";
 import { type Actors, createActors } from "./decode-actor.ts";
 import { createTimeText } from "./decode-record.ts";
 import { RecordText } from "./decode-text.ts";
+import { createInitialNamespaces, type InitialNamespaces } from "./initial-namespaces.ts";
 import type { ProcessTable } from "./process-table.ts";
 import type { Redactor } from "./redaction.ts";
 import type { RecordMemory } from "./ring-buffer.ts";
@@ -37,6 +38,8 @@ export interface DecoderContext {
   readonly redactor: Redactor;
   /** RFC 3339 text of a time in µs. */
   readonly timeText: (timeUs: number) => string;
+  readonly userNames: UserNames;
+  readonly initialNamespaces: InitialNamespaces;
 }
 
 export interface DecoderContextOptions {
@@ -46,6 +49,7 @@ export interface DecoderContextOptions {
   /** What DNS answered; by default nothing yet. */
   readonly peerNames?: PeerNames;
   readonly redactor: Redactor;
+  readonly initialNamespaces?: InitialNamespaces;
 }
 
 export function createDecoderContext(options: DecoderContextOptions): DecoderContext {
@@ -57,6 +61,8 @@ export function createDecoderContext(options: DecoderContextOptions): DecoderCon
     peerNames: options.peerNames ?? createPeerNames(),
     redactor: options.redactor,
     timeText: createTimeText(),
+    userNames: options.userNames,
+    initialNamespaces: options.initialNamespaces ?? createInitialNamespaces(),
   };
 }
 

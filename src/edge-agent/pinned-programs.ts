@@ -69,6 +69,8 @@ export interface PinnedPrograms extends Disposable {
   buckets(): readonly Bucket[];
   ledger(slot: LedgerSlot): LossTotals;
   setLedger(slot: LedgerSlot, losses: LossTotals): void;
+  /** Writes the value of one of the family's own maps. */
+  setValue(map: string, value: Uint8Array): void;
   /** Whether all programs are still attached, as far as their pins tell. */
   isWhole(): boolean;
   /** Ends the programs and frees the ring. */
@@ -230,6 +232,15 @@ class Pinned implements PinnedPrograms {
       value.setBigUint64(8 * place, BigInt(losses[name] ?? 0), true);
     }
     this.#write("ledger", LEDGER_SLOTS.indexOf(slot), new Uint8Array(value.buffer));
+  }
+
+  setValue(map: string, value: Uint8Array): void {
+    const fd = openPin(this.#libbpf, `${this.folder}/map_${map}`);
+    try {
+      writeValue(this.#libbpf, fd, { key: 0, value });
+    } finally {
+      this.#libbpf.close(fd);
+    }
   }
 
   isWhole(): boolean {

@@ -102,6 +102,7 @@ async function tryVariant(
     family: family.name,
     variant,
     ringBytes: TRIAL_RING_BYTES,
+    ...(family.values === undefined ? {} : { values: family.values }),
   });
   using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);
   object.attach();

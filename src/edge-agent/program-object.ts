@@ -31,6 +31,7 @@ const CALL_PREFIX = "call_";
 /** Programs, without their variant's prefix, that are left out where the kernel lacks their tracepoint. */
 const OPTIONAL_PROGRAMS: ReadonlyMap<string, string> = new Map([
   ["io_uring_complete", "io_uring/io_uring_complete"],
+  ["sched_prepare_exec", "sched/sched_prepare_exec"],
 ]);
 /** Maps that user space works with, and that are pinned. */
 export const SHARED_MAPS = [
@@ -51,6 +52,8 @@ export interface LoadOptions {
   readonly variant: ProgramVariant;
   /** A power of two, at least one page. */
   readonly ringBytes: number;
+  /** Values of the family's own maps, each at key 0; these maps are pinned too. */
+  readonly values?: Readonly<Record<string, Uint8Array>>;
 }
 
 /**
@@ -135,6 +138,10 @@ class LoadedObject implements ProgramObject {
       if (map !== null) libbpf.bpf_map__set_autocreate(map, false);
     }
     refused(libbpf.bpf_object__load(object), `Cannot load programs "${family}" as ${variant}`);
+    for (const [name, value] of Object.entries(this.#options.values ?? {})) {
+      const fd = libbpf.bpf_map__fd(this.#map(name));
+      refused(libbpf.bpf_map_update_elem(fd, new Uint8Array(4), value), `Cannot fill "${name}"`);
+    }
   }
 
   mapFd(name: SharedMap): number {
@@ -158,7 +165,7 @@ class LoadedObject implements ProgramObject {
   pin(folder: string): void {
     const libbpf = this.#libbpf;
     const pinned = (result: number, path: string): void => refused(result, `Cannot pin "${path}"`);
-    for (const name of SHARED_MAPS) {
+    for (const name of [...SHARED_MAPS, ...Object.keys(this.#options.values ?? {})]) {
       const path = `${folder}/map_${name}`;
       pinned(libbpf.bpf_map__pin(this.#map(name), path), path);
     }

@@ -10,6 +10,7 @@ export const KIND = {
   exec: 1,
   fork: 2,
   exit: 3,
+  credentials: 4,
   connect: 16,
   accept: 17,
   listen: 18,
@@ -23,6 +24,7 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   exec: ["process/exec"],
   fork: ["process/fork"],
   exit: ["process/exit"],
+  credentials: ["process/setuid"],
   connect: ["network/connect"],
   accept: ["network/accept"],
   listen: ["network/listen"],
@@ -67,8 +69,38 @@ export const HEADER = {
 export const HEADER_BYTES = 104;
 export const COMM_BYTES = 16;
 
-export const ANCESTOR = { start_ns: 0, pid: 8 } as const;
-export const ANCESTOR_BYTES = 16;
+export const IDS = {
+  uid: 0,
+  euid: 4,
+  suid: 8,
+  fsuid: 12,
+  gid: 16,
+  egid: 20,
+  sgid: 24,
+  fsgid: 28,
+  permitted: 32,
+  effective: 40,
+  inheritable: 48,
+  ambient: 56,
+  pid_namespace: 64,
+  mount_namespace: 68,
+  network_namespace: 72,
+  user_namespace: 76,
+  uts_namespace: 80,
+  ipc_namespace: 84,
+  cgroup_namespace: 88,
+} as const;
+export const IDS_BYTES = 96;
+
+export const ANCESTOR = {
+  start_ns: 0,
+  inode: 8,
+  pid: 16,
+  device: 20,
+  comm: 24,
+  exe_length: 40,
+} as const;
+export const ANCESTOR_BYTES = 48;
 export const ANCESTORS_MAX = 8;
 
 export const EXEC = {
@@ -78,21 +110,57 @@ export const EXEC = {
   mode: 120,
   links: 124,
   argv_bytes: 128,
-  exe_length: 132,
-  cwd_length: 134,
-  script_length: 136,
-  argv_length: 138,
-  ancestor_count: 140,
-  tty: 144,
-  ancestors: 160,
-  tail: 288,
+  argv_length: 132,
+  env_bytes: 136,
+  env_length: 140,
+  exe_length: 144,
+  cwd_length: 146,
+  script_length: 148,
+  ancestor_count: 152,
+  marks: 156,
+  tty: 160,
+  caps_gained: 176,
+  ids: 184,
+  tail: 280,
 } as const;
+/** `enum probity_exec_mark`. */
+export const EXEC_MARK = { beforeKnown: 1, envCut: 2, padded: 4 } as const;
 export const TTY_BYTES = 16;
 
 export const FORK_BYTES = 104;
 
 export const EXIT = { status: 104 } as const;
 export const EXIT_BYTES = 112;
+
+export const CREDENTIALS = {
+  how: 104,
+  error: 108,
+  before: 112,
+  after: 208,
+  groups_before_count: 304,
+  groups_after_count: 308,
+  groups_before: 312,
+  groups_after: 440,
+} as const;
+export const CREDENTIALS_BYTES = 568;
+/** Supplementary groups in a record, at most. */
+export const GROUPS_MAX = 32;
+/** `enum probity_how`. */
+export const HOW = {
+  exec: 1,
+  setuid: 2,
+  setgid: 3,
+  setreuid: 4,
+  setregid: 5,
+  setresuid: 6,
+  setresgid: 7,
+  setfsuid: 8,
+  setfsgid: 9,
+  setgroups: 10,
+  capset: 11,
+  setns: 12,
+  unshare: 13,
+} as const;
 
 export const NETWORK = {
   family: 104,

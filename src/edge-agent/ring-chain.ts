@@ -41,6 +41,8 @@ export interface RingChainOptions {
   readonly ownership: Ownership | undefined;
   /** What is not told; nothing is left out by default. */
   readonly rules?: EncodedRules;
+  /** Of the family's own maps; see `RingFamily.values`. */
+  readonly values?: Readonly<Record<string, Uint8Array>>;
 }
 
 export interface RingChain {
@@ -63,6 +65,7 @@ export function openRingChain(options: RingChainOptions): RingChain {
   const settings = settingsFor(ownership);
   // Programs that were replaced do not come back, also when what replaced them is taken back.
   if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
+    for (const [map, value] of Object.entries(options.values ?? {})) newest.setValue(map, value);
     takeOver(known, settings, options);
     newest.setRules(rules);
     return { programs: known, damaged };

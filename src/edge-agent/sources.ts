@@ -33,6 +33,8 @@ export interface SourceSettings {
   readonly pinDirectory?: string;
   /** Sizes of rings in bytes, powers of two. */
   readonly ringBytes?: Readonly<Partial<Record<RingFamilyName, number>>>;
+  /** Names of the environment variables that an exec tells; see {@link ENVIRONMENT_NAMES}. */
+  readonly environment?: readonly string[];
   /** Sources that stay off. */
   readonly disabledSources?: readonly SourceName[];
 }
@@ -80,6 +82,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
       createdFiles,
       log: options.log,
       clock,
+      ...(options.environment === undefined ? {} : { environment: options.environment }),
       ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),
       ...(ringBytes === undefined ? {} : { ringBytes }),
     });

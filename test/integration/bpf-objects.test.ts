@@ -42,8 +42,10 @@ interface BtfType {
 
 const STRUCTS = [
   "header",
+  "ids",
   "ancestor",
   "exec",
+  "credentials",
   "fork",
   "exit",
   "network",
@@ -61,7 +63,7 @@ const STRUCTS = [
   "bucket",
 ];
 
-const ENUMS = ["kind", "flag", "by", "scope"];
+const ENUMS = ["kind", "flag", "by", "scope", "exec_mark", "how"];
 
 /** `byUid` for `uid`. */
 function prefixed(prefix: string, values: Readonly<Record<string, number>>) {
@@ -116,7 +118,9 @@ describe.runIf(hasClang)("the decoder's layout", () => {
   it.each([
     ["header", layout.HEADER],
     ["ancestor", layout.ANCESTOR],
+    ["ids", layout.IDS],
     ["exec", layout.EXEC],
+    ["credentials", layout.CREDENTIALS],
     ["exit", layout.EXIT],
     ["network", layout.NETWORK],
     ["close", layout.CLOSE],
@@ -136,7 +140,9 @@ describe.runIf(hasClang)("the decoder's layout", () => {
   it.each([
     ["header", layout.HEADER_BYTES],
     ["ancestor", layout.ANCESTOR_BYTES],
+    ["ids", layout.IDS_BYTES],
     ["exec", layout.EXEC.tail],
+    ["credentials", layout.CREDENTIALS_BYTES],
     ["fork", layout.FORK_BYTES],
     ["exit", layout.EXIT_BYTES],
     ["network", layout.NETWORK_BYTES],
@@ -169,6 +175,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["flag", layout.FLAG],
     ["by", prefixed("by", layout.BY)],
     ["scope", prefixed("of", layout.SCOPE)],
+    ["exec_mark", layout.EXEC_MARK],
+    ["how", prefixed("how", layout.HOW)],
   ])("has every %s", (name, ours) => {
     const theirs = types.get(`probity_${name}`)?.values ?? [];
     const upperCase = (key: string): string =>

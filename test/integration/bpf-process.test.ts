@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
+  chmodSync,
+  chownSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -19,6 +21,7 @@ import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/r
 import type { Line, SourceRun } from "../support/source-run.ts";
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "probity-process-")));
+chmodSync(folder, 0o755);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 let markers = 0;
@@ -39,7 +42,13 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the process source as %s", (varia
   /** Runs a program with a marker as one of its arguments; the exec that has it. */
   async function execOf(
     command: string,
-    { args = [], ...options }: { args?: string[]; cwd?: string; uid?: number; gid?: number },
+    { args = [], ...options }: {
+      args?: string[];
+      cwd?: string;
+      uid?: number;
+      gid?: number;
+      env?: Readonly<Record<string, string>>;
+    },
   ): Promise<{ exec: Line; pid: number | undefined }> {
     const marker = newMarker();
     const child = spawn(command, [...args, marker], { stdio: "ignore", ...options });
@@ -110,15 +119,103 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the process source as %s", (varia
     expect(exec).toMatchObject({ user: "nobody", uid: 65534, euid: 65534, gid: 65534 });
   });
 
-  it("keeps the beginning and the length of 120,000 bytes of arguments", async () => {
+  it("tells 120,000 bytes of arguments whole", async () => {
     const long = "x".repeat(120_000);
     const marker = newMarker();
     spawnSync("/bin/true", [marker, long]);
     const [exec] = await run.waitFor((line) => isExecWith(line, marker), { count: 1 });
+    expect(exec?.detail["truncated"]).toBe(false);
+    expect(exec?.detail["argv_bytes"]).toBe(`/bin/true ${marker} ${long} `.length);
+    expect(exec?.detail["argv"]).toEqual(["/bin/true", marker, long]);
+    expect(exec?.["cwd"]).toBe(process.cwd());
+  });
+
+  it("keeps the beginning and the length of more than 128 KiB of arguments", async () => {
+    const long = "x".repeat(100_000);
+    const marker = newMarker();
+    spawnSync("/bin/true", [marker, long, long]);
+    const [exec] = await run.waitFor((line) => isExecWith(line, marker), { count: 1 });
     const argv = exec?.detail["argv"] as string[];
     expect(exec?.detail["truncated"]).toBe(true);
-    expect(exec?.detail["argv_bytes"]).toBe(`/bin/true ${marker} ${long} `.length);
-    expect(argv[2]).toBe("x".repeat(32_768 - `/bin/true ${marker} `.length));
+    expect(exec?.detail["argv_bytes"]).toBe(`/bin/true ${marker} ${long} ${long} `.length);
+    expect(argv[2]).toBe(long);
+    expect(argv[3]).toBe("x".repeat(131_072 - `/bin/true ${marker} ${long} `.length));
+  });
+
+  it("tells chosen environment variables, wherever they are", async () => {
+    const env = {
+      FILLER: "f".repeat(60_000),
+      LD_PRELOAD: "/nowhere.so",
+      PATHS: "not chosen",
+      SUDO_USER: "ann",
+    };
+    const { exec } = await execOf("/bin/true", { env });
+    expect(exec.detail["env"]).toEqual({ LD_PRELOAD: "/nowhere.so", SUDO_USER: "ann" });
+    expect(exec.detail).not.toHaveProperty("env_truncated");
+    const { exec: none } = await execOf("/bin/true", { env: { HOME: "/" } });
+    expect(none.detail).not.toHaveProperty("env");
+    const { exec: cut } = await execOf("/bin/true", { env: { PATH: "p".repeat(9000) } });
+    expect(cut.detail).toMatchObject({ env: { PATH: "p".repeat(4090) }, env_truncated: true });
+  });
+
+  it("tells what a setuid program gained, and who became whom", async () => {
+    const program = join(folder, "setuid");
+    copyFileSync("/bin/true", program);
+    chmodSync(program, 0o4755);
+    const { exec, pid } = await execOf(program, { uid: 65534, gid: 65534 });
+    expect(exec).toMatchObject({ user: "nobody", uid: 65534, euid: 0, gid: 65534 });
+    expect(exec.detail["caps_gained"]).toEqual(
+      expect.arrayContaining(["cap_chown", "cap_setuid", "cap_sys_admin"]),
+    );
+    const isChange = (line: Line): boolean =>
+      line.topic === "process/setuid" && line["pid"] === pid && line.detail["how"] === "exec";
+    const [change] = await run.waitFor(isChange, { count: 1 });
+    expect(change).toMatchObject({
+      outcome: "success",
+      exe: program,
+      euid: 0,
+      message: `${program} went from nobody to root by exec`,
+      detail: {
+        before: { euid: 65534, suid: 65534, fsuid: 65534, caps_permitted: "0".repeat(16) },
+        after: { euid: 0, suid: 0, fsuid: 0 },
+        caps_gained: exec.detail["caps_gained"],
+      },
+    });
+    const { exec: usual } = await execOf("/bin/true", {});
+    expect(usual.detail).not.toHaveProperty("caps_gained");
+    expect(usual.detail).not.toHaveProperty("suid");
+  });
+
+  it("tells a set group id of a program, which no column has", async () => {
+    const program = join(folder, "setgid");
+    copyFileSync("/bin/true", program);
+    chownSync(program, 0, 12);
+    chmodSync(program, 0o2755);
+    const { exec } = await execOf(program, { uid: 65534, gid: 65534 });
+    expect(exec["gid"]).toBe(65534);
+    expect(exec.detail).toMatchObject({ suid: 65534, egid: 12, sgid: 12, fsgid: 12 });
+    expect(exec.detail).not.toHaveProperty("caps_gained");
+  });
+
+  it("tells namespaces that are not the first ones, by what /proc shows", async () => {
+    const marker = newMarker();
+    const script = "readlink /proc/self/ns/net /proc/self/ns/uts; exec /bin/true " + marker;
+    const shown = spawnSync("unshare", ["-n", "-u", "/bin/sh", "-c", script], { encoding: "utf8" });
+    const [exec] = await run.waitFor((line) => isExecWith(line, marker), { count: 1 });
+    const namespaces = exec?.detail["namespaces"] as Record<string, number>;
+    expect(`net:[${namespaces["net"]}]\nuts:[${namespaces["uts"]}]\n`).toBe(shown.stdout);
+    expect(namespaces).not.toHaveProperty("user");
+    expect(namespaces).not.toHaveProperty("pid");
+  });
+
+  it("names ancestors that ended before anyone read of them", async () => {
+    const marker = newMarker();
+    // The subshell never executes anything: it is known by its parent's image.
+    spawnSync("/bin/bash", ["-c", `( /bin/true ${marker}; : ); :`]);
+    const [exec] = await run.waitFor((line) => isExecWith(line, marker), { count: 1 });
+    const ancestors = exec?.detail["ancestors"] as { exe?: string }[];
+    const bash = realpathSync("/bin/bash");
+    expect(ancestors.slice(0, 2).map(({ exe }) => exe)).toEqual([bash, bash]);
   });
 
   it("names script and interpreter", async () => {

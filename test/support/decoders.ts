@@ -1,5 +1,6 @@
 /** What decoders need, without a machine: no /proc, two users, one cgroup. */
 import { createDecoderContext, type DecoderContext } from "../../src/edge-agent/line-decoder.ts";
+import { createInitialNamespaces } from "../../src/edge-agent/initial-namespaces.ts";
 import { createProcessIds } from "../../src/edge-agent/process-identity.ts";
 import { createProcessTable } from "../../src/edge-agent/process-table.ts";
 import { createRedactor } from "../../src/edge-agent/redaction.ts";
@@ -25,6 +26,9 @@ export function createTestContext(): DecoderContext {
     }),
     userNames,
     redactor: createRedactor(REDACTION_KEY),
+    initialNamespaces: createInitialNamespaces((path) =>
+      path.endsWith("net") ? "net:[40]" : "mnt:[41]"
+    ),
     cgroupNames: (id) => ({
       container: id === 77 ? "c".repeat(64) : undefined,
       unit: id === 78 ? "ssh.service" : undefined,

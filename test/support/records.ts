@@ -4,12 +4,16 @@ import {
   ANCESTOR_BYTES,
   CLOSE,
   CLOSE_BYTES,
+  CREDENTIALS,
+  CREDENTIALS_BYTES,
   EXEC,
   EXIT,
   EXIT_BYTES,
   FILE,
   FORK_BYTES,
+  GROUPS_MAX,
   HEADER,
+  IDS,
   KIND,
   NETWORK,
   NETWORK_BYTES,
@@ -63,39 +67,111 @@ function startRecord(kind: number, sizeBytes: number, header: HeaderFields): Dat
   return view;
 }
 
+export interface AncestorFields {
+  readonly pid: number;
+  readonly startNs: bigint;
+  readonly comm?: Text;
+  readonly exe?: Text;
+  readonly inode?: bigint;
+  readonly device?: number;
+}
+
+/** Fields of `struct probity_ids`. */
+export type IdsFields = Readonly<Partial<Record<keyof typeof IDS, number | bigint>>>;
+
+const WIDE_IDS: readonly string[] = ["permitted", "effective", "inheritable", "ambient"];
+
+function writeIds(view: DataView, at: number, fields: IdsFields): void {
+  for (const [name, offset] of Object.entries(IDS)) {
+    const value = new Map<string, number | bigint>(Object.entries(fields)).get(name) ?? 0;
+    if (WIDE_IDS.includes(name)) view.setBigUint64(at + offset, BigInt(value), true);
+    else view.setUint32(at + offset, Number(value), true);
+  }
+}
+
 export interface ExecFields extends HeaderFields {
   readonly exe?: Text;
   readonly cwd?: Text;
   readonly script?: Text;
+  /** With the NUL after each variable. */
+  readonly env?: Text;
   /** With the NUL after each argument. */
   readonly argv?: Text;
   readonly argvBytes?: number;
   readonly tty?: string;
-  readonly ancestors?: readonly { readonly pid: number; readonly startNs: bigint }[];
+  readonly ancestors?: readonly AncestorFields[];
+  /** Ids that are not given are those of the header. */
+  readonly ids?: IdsFields;
+  readonly capsGained?: bigint;
+  readonly marks?: number;
+  /** Bytes after the last argument. */
+  readonly paddingBytes?: number;
 }
 
 export function execRecord(fields: ExecFields): Uint8Array {
-  const parts = [fields.exe ?? "/bin/x", fields.cwd ?? "/", fields.script ?? "", fields.argv ?? ""]
-    .map(bytesOf);
-  const sizeBytes = EXEC.tail + parts.reduce((sum, part) => sum + part.length, 0);
+  const ancestors = fields.ancestors ?? [];
+  const ancestorExes = Buffer.concat(ancestors.map(({ exe }) => bytesOf(exe ?? "")));
+  const parts = [fields.exe ?? "/bin/x", fields.cwd ?? "/", fields.script ?? "", ancestorExes]
+    .concat(fields.env ?? "", fields.argv ?? "").map(bytesOf);
+  const textsAt = EXEC.tail + ancestors.length * ANCESTOR_BYTES;
+  const sizeBytes = parts.reduce((sum, part) => sum + part.length, textsAt) +
+    (fields.paddingBytes ?? 0);
   const view = startRecord(KIND.exec, sizeBytes, fields);
   const bytes = new Uint8Array(view.buffer);
-  const lengths = [EXEC.exe_length, EXEC.cwd_length, EXEC.script_length, EXEC.argv_length];
-  let at: number = EXEC.tail;
-  for (const [place, part] of parts.entries()) {
-    view.setUint16(lengths[place] ?? 0, part.length, true);
+  let at: number = textsAt;
+  for (const part of parts) {
     bytes.set(part, at);
     at += part.length;
   }
-  view.setUint32(EXEC.argv_bytes, fields.argvBytes ?? parts[3]?.length ?? 0, true);
+  const [exe, cwd, script, , env, argv] = parts.map(({ length }) => length);
+  view.setUint16(EXEC.exe_length, exe ?? 0, true);
+  view.setUint16(EXEC.cwd_length, cwd ?? 0, true);
+  view.setUint16(EXEC.script_length, script ?? 0, true);
+  view.setUint32(EXEC.env_length, env ?? 0, true);
+  view.setUint32(EXEC.argv_length, argv ?? 0, true);
+  view.setUint32(EXEC.argv_bytes, fields.argvBytes ?? argv ?? 0, true);
+  view.setUint32(EXEC.marks, fields.marks ?? 0, true);
+  view.setBigUint64(EXEC.caps_gained, fields.capsGained ?? 0n, true);
+  const { uid = 0, euid = 0, gid = 0 } = fields;
+  const usual = { uid, euid, suid: euid, fsuid: euid, gid, egid: gid, sgid: gid, fsgid: gid };
+  writeIds(view, EXEC.ids, { ...usual, ...fields.ids });
   bytes.set(bytesOf(fields.tty ?? ""), EXEC.tty);
-  view.setUint32(EXEC.ancestor_count, fields.ancestors?.length ?? 0, true);
-  for (const [place, { pid, startNs }] of (fields.ancestors ?? []).entries()) {
-    const ancestor = EXEC.ancestors + place * ANCESTOR_BYTES;
-    view.setUint32(ancestor + ANCESTOR.pid, pid, true);
-    view.setBigUint64(ancestor + ANCESTOR.start_ns, startNs, true);
+  view.setUint32(EXEC.ancestor_count, ancestors.length, true);
+  for (const [place, ancestor] of ancestors.entries()) {
+    const ancestorAt = EXEC.tail + place * ANCESTOR_BYTES;
+    view.setBigUint64(ancestorAt + ANCESTOR.start_ns, ancestor.startNs, true);
+    view.setBigUint64(ancestorAt + ANCESTOR.inode, ancestor.inode ?? 0n, true);
+    view.setUint32(ancestorAt + ANCESTOR.pid, ancestor.pid, true);
+    view.setUint32(ancestorAt + ANCESTOR.device, ancestor.device ?? 0, true);
+    view.setUint16(ancestorAt + ANCESTOR.exe_length, bytesOf(ancestor.exe ?? "").length, true);
+    bytes.set(bytesOf(ancestor.comm ?? ""), ancestorAt + ANCESTOR.comm);
   }
   return bytes;
+}
+
+export interface CredentialsFields extends HeaderFields {
+  readonly how: number;
+  readonly error?: number;
+  readonly before?: IdsFields;
+  readonly after?: IdsFields;
+  readonly groupsBefore?: readonly number[];
+  readonly groupsAfter?: readonly number[];
+}
+
+export function credentialsRecord(fields: CredentialsFields): Uint8Array {
+  const view = startRecord(KIND.credentials, CREDENTIALS_BYTES, fields);
+  view.setUint32(CREDENTIALS.how, fields.how, true);
+  view.setUint32(CREDENTIALS.error, fields.error ?? 0, true);
+  writeIds(view, CREDENTIALS.before, fields.before ?? {});
+  writeIds(view, CREDENTIALS.after, fields.after ?? {});
+  for (const side of ["before", "after"] as const) {
+    const groups = (side === "before" ? fields.groupsBefore : fields.groupsAfter) ?? [];
+    view.setUint32(CREDENTIALS[`groups_${side}_count`], groups.length, true);
+    for (const [place, gid] of groups.slice(0, GROUPS_MAX).entries()) {
+      view.setUint32(CREDENTIALS[`groups_${side}`] + 4 * place, gid, true);
+    }
+  }
+  return new Uint8Array(view.buffer);
 }
 
 export function forkRecord(fields: HeaderFields): Uint8Array {

@@ -30,6 +30,8 @@ export interface ProofAction extends AsyncDisposable {
 export interface RingFamily {
   readonly name: RingFamilyName;
   readonly lane: Lane;
+  /** Values that the programs start with, by the names of their maps, each at key 0. */
+  readonly values?: Readonly<Record<string, Uint8Array>>;
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;

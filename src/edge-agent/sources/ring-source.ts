@@ -20,7 +20,8 @@ import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
 import { fileFamilyNoting } from "./file/file-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
-import { processFamily } from "./process/process-family.ts";
+import { ENVIRONMENT_NAMES } from "./process/environment.ts";
+import { createProcessFamily } from "./process/process-family.ts";
 import type { RingFamily, RingFamilyName } from "./ring-family.ts";
 
 /** Size of a ring when none is given, in bytes. */
@@ -45,17 +46,18 @@ export interface RingSourceOptions {
   readonly position?: RingPosition | undefined;
   /** Of the file family: where creates are noted that the filesystem source need not tell again. */
   readonly createdFiles?: CreatedFiles;
+  /** Of the process family: names of the environment variables that an exec tells. */
+  readonly environment?: readonly string[];
   readonly log: Log;
   readonly clock?: Clock;
   /** Variants to try, in order; both by default. */
   readonly variants?: readonly ProgramVariant[];
 }
 
-/** The family of a name; `createdFiles` is told by the file family. */
-function familyOf(name: RingFamilyName, createdFiles: CreatedFiles | undefined): RingFamily {
-  switch (name) {
+function familyOf({ family, environment, createdFiles }: RingSourceOptions): RingFamily {
+  switch (family) {
     case "process":
-      return processFamily;
+      return createProcessFamily(environment ?? ENVIRONMENT_NAMES);
     case "network":
       return createNetworkFamily();
     case "file":
@@ -83,7 +85,7 @@ class RingSource implements Source {
   constructor(options: RingSourceOptions) {
     this.name = options.family;
     this.#options = options;
-    this.#family = familyOf(options.family, options.createdFiles);
+    this.#family = familyOf(options);
     this.lane = this.#family.lane;
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
     this.#reached = options.position;
@@ -176,6 +178,7 @@ class RingSource implements Source {
       variant,
       ringBytes,
       ownership,
+      ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
     });
     this.#reader = openRingReader({
       context,

@@ -1,10 +1,24 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { LineDecoder } from "../../../src/edge-agent/line-decoder.ts";
-import { ANCESTORS_MAX, EXEC, FLAG, HEADER } from "../../../src/edge-agent/record-layout.ts";
+import {
+  ANCESTORS_MAX,
+  EXEC,
+  EXEC_MARK,
+  FLAG,
+  HEADER,
+  HOW,
+  RECORD_VERSION,
+} from "../../../src/edge-agent/record-layout.ts";
 import { createProcessDecoder } from "../../../src/edge-agent/sources/process/process-lines.ts";
 import { BOOT, createTestContext } from "../../support/decoders.ts";
-import { execRecord, exitRecord, forkRecord, locate } from "../../support/records.ts";
+import {
+  credentialsRecord,
+  execRecord,
+  exitRecord,
+  forkRecord,
+  locate,
+} from "../../support/records.ts";
 import { type Line, parseLine } from "../../support/source-run.ts";
 
 const SECOND_NS = 1_000_000_000n;
@@ -43,7 +57,15 @@ describe("the line of an exec", () => {
         session: 5,
         cgroupId: 77n,
         comm: "ls",
-        ancestors: [{ pid: 10, startNs: 2n * SECOND_NS }, { pid: 1, startNs: 0n }],
+        env: "PATH=/bin\0LD_PRELOAD=/tmp/ä.so\0PATHS=not chosen\0",
+        ancestors: [
+          { pid: 10, startNs: 2n * SECOND_NS, exe: "/old/sh" },
+          { pid: 9, startNs: 0n, exe: "/sbin/ended", comm: "ended" },
+          { pid: 1, startNs: 0n, comm: "init", inode: 5n, device: (8 << 20) | 1 },
+          { pid: 2, startNs: 0n, comm: "kthreadd" },
+        ],
+        ids: { suid: 3, egid: 4, network_namespace: 4026532448 },
+        capsGained: (1n << 7n) | (1n << 39n) | (1n << 63n),
       }),
     );
     expect(line).toEqual({
@@ -73,11 +95,21 @@ describe("the line of an exec", () => {
         argv: ["ls", "-l", "two words"],
         argv_bytes: 16,
         truncated: false,
+        env: { PATH: "/bin", LD_PRELOAD: "/tmp/ä.so" },
         ancestors: [
           { pid: 10, process_id: `${BOOT}-10-200`, exe: "/bin/sh" },
-          { pid: 1, process_id: `${BOOT}-1-0` },
+          { pid: 9, process_id: `${BOOT}-9-0`, exe: "/sbin/ended" },
+          { pid: 1, process_id: `${BOOT}-1-0`, comm: "init", inode: 5, device: "8:1" },
+          { pid: 2, process_id: `${BOOT}-2-0`, comm: "kthreadd" },
         ],
         tty: "pts/3",
+        suid: 3,
+        fsuid: 0,
+        egid: 4,
+        sgid: 7,
+        fsgid: 7,
+        caps_gained: ["cap_setuid", "cap_bpf", "cap_63"],
+        namespaces: { net: 4026532448 },
         inode: 0,
         device: "0:0",
       },
@@ -129,6 +161,36 @@ describe("the line of an exec", () => {
     );
     expect(line?.detail["escaped"]).toEqual(["exe", "comm", "cwd", "script", "cmdline", "argv"]);
     for (const name of ["exe", "comm", "cwd", "cmdline"]) expect(line?.[name]).toBe("a\\xffb");
+  });
+
+  it("tells that the environment was cut, and bytes of it that are no text", () => {
+    const env = Buffer.concat([Buffer.from("PATH=a"), Buffer.of(0xff, 0)]);
+    const line = lineOf(execRecord({ ...child, env, marks: EXEC_MARK.envCut }));
+    expect(line?.detail).toMatchObject({
+      env: { PATH: "a\\xff" },
+      env_truncated: true,
+      escaped: ["env"],
+    });
+    // No name is no variable, and a variable need not have a value.
+    const odd = lineOf(execRecord({ ...child, env: "PATH\0=x\0\0LD_PRELOAD=\0" }));
+    expect(odd?.detail["env"]).toEqual({ PATH: "", LD_PRELOAD: "" });
+  });
+
+  it("leaves out the namespaces that process 1 has", () => {
+    const ids = { network_namespace: 40, mount_namespace: 41, pid_namespace: 0xeffffffc };
+    expect(lineOf(execRecord({ ...child, ids }))?.detail).not.toHaveProperty("namespaces");
+    const others = { ...ids, pid_namespace: 7, mount_namespace: 8 };
+    expect(lineOf(execRecord({ ...child, ids: others }))?.detail["namespaces"])
+      .toEqual({ pid: 7, mnt: 8 });
+  });
+
+  it("reads a record that is longer than what it holds", () => {
+    const argv = `${"x".repeat(131_071)}\0`;
+    const line = lineOf(
+      execRecord({ ...child, argv, marks: EXEC_MARK.padded, paddingBytes: 999 }),
+    );
+    expect(line?.["cmdline"]).toBe("x".repeat(131_071));
+    expect(lineOf(execRecord({ ...child, argv, paddingBytes: 8 }))).toBeUndefined();
   });
 
   it("escapes the backslashes of all arguments when one is no text", () => {
@@ -203,23 +265,101 @@ describe("the lines of a process", () => {
   });
 });
 
+describe("the line of a change of credentials", () => {
+  it("has what differs, before and after", () => {
+    const line = lineOf(credentialsRecord({
+      ...child,
+      how: HOW.exec,
+      uid: 1000,
+      euid: 0,
+      before: { uid: 1000, euid: 1000, suid: 1000, gid: 5, network_namespace: 7 },
+      after: { uid: 1000, gid: 5, permitted: 0xffn, effective: 1n << 40n, network_namespace: 8 },
+    }));
+    expect(line).toMatchObject({
+      topic: "process/setuid",
+      outcome: "success",
+      uid: 1000,
+      euid: 0,
+      message: "comm (process 11) went from ann to root by exec",
+    });
+    expect(line?.detail).toEqual({
+      how: "exec",
+      before: {
+        euid: 1000,
+        suid: 1000,
+        caps_permitted: "0000000000000000",
+        caps_effective: "0000000000000000",
+        namespaces: { net: 7 },
+      },
+      after: {
+        euid: 0,
+        suid: 0,
+        caps_permitted: "00000000000000ff",
+        caps_effective: "0000010000000000",
+        namespaces: { net: 8 },
+      },
+      caps_gained: [
+        "cap_chown",
+        "cap_dac_override",
+        "cap_dac_read_search",
+        "cap_fowner",
+        "cap_fsetid",
+        "cap_kill",
+        "cap_setgid",
+        "cap_setuid",
+      ],
+    });
+  });
+
+  it("has groups, and how many when they are too many", () => {
+    const groups = Array.from({ length: 40 }, (_, place) => place);
+    const line = lineOf(credentialsRecord({
+      ...child,
+      how: HOW.setgroups,
+      groupsBefore: groups,
+      groupsAfter: [],
+    }));
+    expect(line?.detail).toEqual({
+      how: "setgroups",
+      before: { groups: groups.slice(0, 32), groups_count: 40 },
+      after: { groups: [] },
+    });
+    expect(line?.["message"]).toBe("comm (process 11) changed its privileges by setgroups");
+  });
+
+  it("names the error of a call that failed", () => {
+    const line = lineOf(credentialsRecord({ ...child, how: HOW.setuid, error: 1 }));
+    expect(line).toMatchObject({
+      outcome: "failure",
+      errno: 1,
+      message: "comm (process 11) could not setuid: EPERM",
+      detail: { how: "setuid" },
+    });
+    expect(line?.detail).not.toHaveProperty("before");
+  });
+});
+
 describe("bytes that are no process record", () => {
   const good = execRecord({ ...child, argv: "a\0b\0", ancestors: [{ pid: 1, startNs: 1n }] });
-  const changed = (at: number, value: number): Uint8Array => {
+  const changed = (at: number, value: number, alsoAt?: number): Uint8Array => {
     const copy = good.slice();
     new DataView(copy.buffer).setUint16(at, value, true);
+    if (alsoAt !== undefined) new DataView(copy.buffer).setUint16(alsoAt, 999, true);
     return copy;
   };
 
   it.each([
-    ["another version", changed(HEADER.version, 2)],
-    ["another kind", changed(HEADER.version, 1 | (99 << 8))],
+    ["another version", changed(HEADER.version, RECORD_VERSION + 1)],
+    ["another kind", changed(HEADER.version, RECORD_VERSION | (99 << 8))],
     ["a length that is not the ring's", changed(HEADER.length, good.length - 1)],
     ["a longer exe", changed(EXEC.exe_length, 7)],
     ["a much longer exe", changed(EXEC.exe_length, 65_535)],
     ["a longer cwd", changed(EXEC.cwd_length, 2)],
     ["a longer script", changed(EXEC.script_length, 1)],
     ["fewer arguments", changed(EXEC.argv_length, 3)],
+    ["a longer environment", changed(EXEC.env_length, 1)],
+    ["an environment beyond all memory", changed(EXEC.env_length + 2, 65_535)],
+    ["arguments beyond a padded record", changed(EXEC.marks, EXEC_MARK.padded, EXEC.argv_length)],
     ["too many ancestors", changed(EXEC.ancestor_count, ANCESTORS_MAX + 1)],
     ["nothing", new Uint8Array(0)],
     ["a header only", good.slice(0, 104)],
@@ -229,9 +369,11 @@ describe("bytes that are no process record", () => {
     expect(lineOf(bytes)).toBeUndefined();
   });
 
+  const credentials = credentialsRecord({ ...child, how: HOW.setgroups, groupsAfter: [1, 2] });
+
   it("give no line or one that parses, whatever they are", () => {
     fc.assert(fc.property(
-      fc.constantFrom(good, exitRecord(child), forkRecord(child)),
+      fc.constantFrom(good, exitRecord(child), forkRecord(child), credentials),
       fc.array(fc.tuple(fc.nat(good.length), fc.nat(255)), { maxLength: 6 }),
       (record, changes) => {
         const copy = record.slice();

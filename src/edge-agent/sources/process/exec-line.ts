@@ -1,11 +1,9 @@
 /**
- * The line of an exec: full argument list, working directory, script and ancestry.
+ * The line of an exec: full argument list, chosen environment, working directory, script, ids and ancestry.
  *
  * Invariant: `argv` is what the kernel gave the new image. When it was cut, `argv_bytes` tells its true length,
  * `truncated` is true, and the last argument may be a part.
  */
-import { isUtf8 } from "node:buffer";
-import { escapedTextOf } from "../../byte-text.ts";
 import { deviceText, flagsOf, timeNsOf, u16, u32, u64Text } from "../../decode-record.ts";
 import { endOfText, isPlain, jsonInner } from "../../decode-text.ts";
 import { type DecoderContext, escapedMember, type LocatedRecord } from "../../line-decoder.ts";
@@ -13,41 +11,28 @@ import { ticksOf } from "../../process-identity.ts";
 import {
   ANCESTOR,
   ANCESTOR_BYTES,
-  ANCESTORS_MAX,
+  COMM_BYTES,
   EXEC,
+  EXEC_MARK,
   FLAG,
+  IDS,
   TTY_BYTES,
 } from "../../record-layout.ts";
-import type { Redactor } from "../../redaction.ts";
-import type { RecordMemory } from "../../ring-buffer.ts";
+import { capabilityNames } from "./capabilities.ts";
+import { type ExecParts, execParts } from "./exec-parts.ts";
+import { readExecTexts } from "./exec-texts.ts";
 
-/** Where the parts of a record's tail begin, in bytes; each ends where the next begins. */
-export interface ExecParts {
-  readonly exeFrom: number;
-  readonly cwdFrom: number;
-  readonly scriptFrom: number;
-  readonly argvFrom: number;
-  readonly end: number;
+/** What the line of an exec depends on beside the record. */
+export interface ExecOptions {
+  /** Names of the environment variables that are told. */
+  readonly environment: ReadonlySet<string>;
 }
 
-/** The parts of an exec record; undefined when its lengths do not add up. */
-export function execParts(
-  { words }: RecordMemory,
-  offset: number,
-  length: number,
-): ExecParts | undefined {
-  if (length < EXEC.tail) return undefined;
-  const exeFrom = offset + EXEC.tail;
-  const cwdFrom = exeFrom + u16(words, offset + EXEC.exe_length);
-  const scriptFrom = cwdFrom + u16(words, offset + EXEC.cwd_length);
-  const argvFrom = scriptFrom + u16(words, offset + EXEC.script_length);
-  const end = argvFrom + u16(words, offset + EXEC.argv_length);
-  if (end !== offset + length) return undefined;
-  if (u32(words, offset + EXEC.ancestor_count) > ANCESTORS_MAX) return undefined;
-  return { exeFrom, cwdFrom, scriptFrom, argvFrom, end };
-}
-
-export function execLine(context: DecoderContext, record: LocatedRecord): string | undefined {
+export function execLine(
+  context: DecoderContext,
+  record: LocatedRecord,
+  { environment }: ExecOptions,
+): string | undefined {
   const { memory, offset, length, timeUs } = record;
   const parts = execParts(memory, offset, length);
   if (parts === undefined) return undefined;
@@ -56,98 +41,112 @@ export function execLine(context: DecoderContext, record: LocatedRecord): string
   const flags = flagsOf(memory, offset);
   const actor = context.actors.of(memory, offset);
   const escaped = [...actor.escaped];
-  const read = (from: number, to: number, ...fields: string[]): string => {
+  const read = (from: number, to: number, field: string): string => {
     text.isEscaped = false;
     const value = text.json(bytes, from, to);
-    if (text.isEscaped) escaped.push(...fields);
+    if (text.isEscaped) escaped.push(field);
     return value;
   };
   const cwd = read(parts.cwdFrom, parts.scriptFrom, "cwd");
-  const script = read(parts.scriptFrom, parts.argvFrom, "script");
-  const args = readArguments(context.redactor, memory, parts);
-  if (args.isEscaped) escaped.push("cmdline", "argv");
+  const script = read(parts.scriptFrom, parts.ancestorExesFrom, "script");
+  const texts = readExecTexts(memory, parts, { environment, redactor: context.redactor });
+  if (texts.isArgvEscaped) escaped.push("cmdline", "argv");
+  if (texts.isEnvEscaped) escaped.push("env");
   const ttyFrom = offset + EXEC.tty;
   const tty = read(ttyFrom, endOfText(bytes, ttyFrom, ttyFrom + TTY_BYTES), "tty");
+  const { cmdline, list } = joinArguments(texts.argv);
+  const env = environmentText(texts.env);
+  const isEnvCut = (u32(words, offset + EXEC.marks) & EXEC_MARK.envCut) !== 0;
   return `"time":"${context.timeText(timeUs)}","topic":"process/exec","outcome":"success",` +
-    `"severity":"info",${actor.columns}"cmdline":"${args.cmdline}",` +
+    `"severity":"info",${actor.columns}"cmdline":"${cmdline}",` +
     (cwd === "" ? "" : `"cwd":"${cwd}",`) +
     `"message":"${actor.userName} ran ${script === "" ? actor.name : script}",` +
-    `"detail":{"argv":[${args.list}],"argv_bytes":${u32(words, offset + EXEC.argv_bytes)},` +
-    `"truncated":${(flags & FLAG.truncated) !== 0},` +
-    `"ancestors":[${ancestorsText(context, memory, offset)}]` +
+    `"detail":{"argv":[${list}],"argv_bytes":${u32(words, offset + EXEC.argv_bytes)},` +
+    `"truncated":${(flags & FLAG.truncated) !== 0}` +
+    (env === "" ? "" : `,"env":{${env}}`) +
+    (isEnvCut ? ',"env_truncated":true' : "") +
+    `,"ancestors":[${ancestorsText(context, record, parts)}]` +
     (tty === "" ? "" : `,"tty":"${tty}"`) +
     (script === "" ? "" : `,"interpreter":"${actor.name}","script":"${script}"`) +
     ((flags & FLAG.memfd) === 0 ? "" : ',"memfd":true') +
     ((flags & FLAG.deleted) === 0 ? "" : ',"deleted":true') +
+    privilegeText(context, record) +
     `,"inode":${u64Text(words, offset + EXEC.inode)},` +
-    `"device":"${deviceText(u32(words, offset + EXEC.device))}"${redactedMember(args.redacted)}` +
-    `${escapedMember(escaped)}}}`;
+    `"device":"${deviceText(u32(words, offset + EXEC.device))}"` +
+    `${redactedMember(texts.redacted)}${escapedMember(escaped)}}}`;
 }
 
-interface Arguments {
-  /** Joined by spaces; the inside of a JSON string. */
-  readonly cmdline: string;
-  /** Members of a JSON list. */
-  readonly list: string;
-  readonly isEscaped: boolean;
-  /** Places of those in which secrets were replaced. */
-  readonly redacted: readonly number[];
-}
-
-function readArguments(
-  redactor: Redactor,
-  { bytes }: RecordMemory,
-  { argvFrom, end }: ExecParts,
-): Arguments {
-  if (argvFrom === end) return { cmdline: "", list: "", isEscaped: false, redacted: [] };
-  const textEnd = bytes[end - 1] === 0 ? end - 1 : end;
-  // Before anything is made of them: a secret must be in no text that could be told.
-  const { parts, places } = redactor.argv(bytes.toString("latin1", argvFrom, textEnd));
-  const joined = parts.join(" ");
-  if (isPlain(joined)) {
-    return { cmdline: joined, list: listOf(parts), isEscaped: false, redacted: places };
-  }
-  // One argument that is no text makes all of them escaped: the field is, and its backslashes must mean one thing.
-  const isEscaped = !isUtf8(Buffer.from(joined, "latin1"));
-  const list = parts.map((argument) => {
-    const argumentBytes = Buffer.from(argument, "latin1");
-    return jsonInner(isEscaped ? escapedTextOf(argumentBytes) : argumentBytes.toString("utf8"));
-  });
-  return { cmdline: list.join(" "), list: listOf(list), isEscaped, redacted: places };
-}
-
-/** Arguments that are named one by one in `redacted`, at most. */
+/** Places that are named one by one in `redacted`, at most. */
 const REDACTED_NAMED_MAX = 64;
 
 /** `,"redacted":["argv[2]"]`, or nothing; beyond the limit the last member says how many more there are. */
-function redactedMember(places: readonly number[]): string {
+function redactedMember(places: readonly string[]): string {
   if (places.length === 0) return "";
-  const named = places.slice(0, REDACTED_NAMED_MAX).map((place) => `"argv[${place}]"`);
+  const named = places.slice(0, REDACTED_NAMED_MAX).map((place) => `"${place}"`);
   const more = places.length - named.length;
   return `,"redacted":[${named.join(",")}${more === 0 ? "" : `,"${more} more"`}]`;
 }
 
-function listOf(inners: readonly string[]): string {
-  return `"${inners.join('","')}"`;
+/** Arguments joined by spaces (the inside of a JSON string), and as members of a JSON list. */
+function joinArguments(argv: readonly string[]): { cmdline: string; list: string } {
+  if (argv.length === 0) return { cmdline: "", list: "" };
+  const joined = argv.join(" ");
+  const inners = isPlain(joined) ? argv : argv.map(jsonInner);
+  return { cmdline: inners === argv ? joined : inners.join(" "), list: `"${inners.join('","')}"` };
+}
+
+function environmentText(env: readonly (readonly [string, string])[]): string {
+  let members = "";
+  for (const [name, value] of env) {
+    members += `${members === "" ? "" : ","}"${name}":"${jsonInner(value)}"`;
+  }
+  return members;
+}
+
+/** Ids that differ from those in the columns, capabilities gained, namespaces that are not the initial ones. */
+function privilegeText(context: DecoderContext, { memory, offset }: LocatedRecord): string {
+  const { words } = memory;
+  const ids = offset + EXEC.ids;
+  const id = (field: number): number => u32(words, ids + field);
+  const isUsual = id(IDS.suid) === id(IDS.euid) && id(IDS.fsuid) === id(IDS.euid) &&
+    id(IDS.egid) === id(IDS.gid) && id(IDS.sgid) === id(IDS.gid) && id(IDS.fsgid) === id(IDS.gid);
+  const gained = capabilityNames(words, offset + EXEC.caps_gained);
+  const namespaces = context.initialNamespaces.others(memory, ids);
+  return (isUsual ? "" : `,"suid":${id(IDS.suid)},"fsuid":${id(IDS.fsuid)},` +
+    `"egid":${id(IDS.egid)},"sgid":${id(IDS.sgid)},"fsgid":${id(IDS.fsgid)}`) +
+    (gained === "" ? "" : `,"caps_gained":[${gained}]`) +
+    (namespaces === "" ? "" : `,"namespaces":{${namespaces}}`);
 }
 
 function ancestorsText(
-  { processes }: DecoderContext,
-  { words }: RecordMemory,
-  offset: number,
+  { processes, text }: DecoderContext,
+  { memory: { words, bytes }, offset }: LocatedRecord,
+  parts: ExecParts,
 ): string {
   const timeNs = timeNsOf(words, offset);
-  const count = u32(words, offset + EXEC.ancestor_count);
   let list = "";
-  for (let place = 0; place < count; place += 1) {
-    const at = offset + EXEC.ancestors + place * ANCESTOR_BYTES;
+  let exeFrom = parts.ancestorExesFrom;
+  for (let place = 0; place < parts.ancestorCount; place += 1) {
+    const at = parts.ancestorsFrom + place * ANCESTOR_BYTES;
     const start = at + ANCESTOR.start_ns;
     const pid = u32(words, at + ANCESTOR.pid);
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
+    const exeEnd = exeFrom + u16(words, at + ANCESTOR.exe_length);
     const known = processes.peek(pid, ticks);
-    const exe = known?.imageAt(timeNs).exe;
+    const exe = known?.imageAt(timeNs).exe ??
+      (exeEnd === exeFrom ? undefined : text.json(bytes, exeFrom, exeEnd));
+    exeFrom = exeEnd;
     list += `${place === 0 ? "" : ","}{"pid":${pid},"process_id":"` +
-      `${known?.id ?? processes.idOf(pid, ticks)}"${exe === undefined ? "" : `,"exe":"${exe}"`}}`;
+      `${known?.id ?? processes.idOf(pid, ticks)}"`;
+    if (exe !== undefined) {
+      list += `,"exe":"${exe}"}`;
+      continue;
+    }
+    const comm = at + ANCESTOR.comm;
+    list += `,"comm":"${text.json(bytes, comm, endOfText(bytes, comm, comm + COMM_BYTES))}"`;
+    const device = u32(words, at + ANCESTOR.device);
+    list += device === 0 ? "}" : `,"inode":${u64Text(words, at + ANCESTOR.inode)},` +
+      `"device":"${deviceText(device)}"}`;
   }
   return list;
 }

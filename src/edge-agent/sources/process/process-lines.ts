@@ -1,5 +1,5 @@
 /**
- * Lines of processes: `process/exec`, `process/fork` and `process/exit`; and what their records teach the process table.
+ * Lines of processes: `process/exec`, `process/fork`, `process/exit` and the `process/setuid` of an exec; and what their records teach the process table.
  */
 import { constants } from "node:os";
 import { kindOf, timeNsOf, u32, u64 } from "../../decode-record.ts";
@@ -13,19 +13,30 @@ import { ticksOf } from "../../process-identity.ts";
 import type { ProcessEntry } from "../../process-table.ts";
 import { EXIT, EXIT_BYTES, FORK_BYTES, HEADER, KIND } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
-import { execLine, execParts } from "./exec-line.ts";
+import { credentialsLine } from "./credentials-line.ts";
+import { ENVIRONMENT_NAMES } from "./environment.ts";
+import { execLine, type ExecOptions } from "./exec-line.ts";
+import { execParts } from "./exec-parts.ts";
 
-export function createProcessDecoder(context: DecoderContext): LineDecoder {
+/** What is told when nothing else was asked for. */
+const USUAL: ExecOptions = { environment: new Set(ENVIRONMENT_NAMES) };
+
+export function createProcessDecoder(
+  context: DecoderContext,
+  options: ExecOptions = USUAL,
+): LineDecoder {
   return {
     learn: (record) => learn(context, record),
     line: (record) => {
       switch (kindOf(record.memory, record.offset, record.length)) {
         case KIND.exec:
-          return execLine(context, record);
+          return execLine(context, record, options);
         case KIND.fork:
           return record.length === FORK_BYTES ? forkLine(context, record) : undefined;
         case KIND.exit:
           return record.length === EXIT_BYTES ? exitLine(context, record) : undefined;
+        case KIND.credentials:
+          return credentialsLine(context, record);
         default:
           return undefined;
       }

@@ -163,6 +163,10 @@ export const AGENT_OPTIONS = {
     default: "127.0.0.1:7334",
     text: "where the agent answers /healthz and /metrics and takes events",
   }),
+  canaryMs: option("agent.canary", durationBetween("0s", "1d"), {
+    default: "60s",
+    text: "how often each source must prove by an event in the log that it is not blind; 0s: never",
+  }),
   spoolBytes: option("agent.spool", sizeFrom("16MiB"), {
     default: "1GiB",
     text:

@@ -11,6 +11,8 @@ export const HEARTBEAT_INTERVAL_MS = 30_000;
 export interface SourceReport {
   readonly name: string;
   readonly status: SourceStatus;
+  /** Whether its last canary did not come back. */
+  readonly isBlind?: boolean;
   readonly counters: SourceCounters;
 }
 
@@ -56,7 +58,10 @@ export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent 
     message: "The agent is here.",
     detail: {
       version,
-      sources: report.sources.map(({ name, status }) => ({ name, state: status.state })),
+      sources: report.sources.map(({ name, status, isBlind }) => ({
+        name,
+        state: isBlind === true ? "blind" : status.state,
+      })),
       counters: countersOf(report),
       spool_bytes: producer.spoolBytes,
       config_sha256: report.configSha256,

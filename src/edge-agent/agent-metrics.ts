@@ -2,6 +2,7 @@
  * The figures of an agent's sources for Prometheus, read from their counters at every scrape; the producer adds its own.
  */
 import type { Metrics } from "../runtime/metrics.ts";
+import type { CanaryOutcome } from "./canary.ts";
 import type { AgentReport } from "./agent-events.ts";
 import type { SourceCounters } from "./source.ts";
 
@@ -9,6 +10,7 @@ export interface AgentMetrics {
   /** Brings every figure up to date, then formats them. */
   text(report: Pick<AgentReport, "sources">): Promise<string>;
   gap(kind: string): void;
+  canary(outcome: CanaryOutcome): void;
   readonly contentType: string;
 }
 
@@ -30,13 +32,22 @@ export function createAgentMetrics(metrics: Metrics): AgentMetrics {
     help: "Whether a source is on (1) or off (0).",
     labels: ["source"],
   });
+  const blind = metrics.gauge("probity_agent_source_blind", {
+    help: "Whether the source's last canary did not come back (1) or did (0).",
+    labels: ["source"],
+  });
+  const canaries = metrics.counter("probity_agent_canaries_total", {
+    help: "Canaries of sources, by what became of them.",
+    labels: ["outcome"],
+  });
   const gaps = metrics.counter("probity_agent_gaps_total", {
     help: "Gap events told, by class of loss.",
     labels: ["class"],
   });
   return {
     text({ sources }) {
-      for (const { name, status, counters } of sources) {
+      for (const { name, status, isBlind, counters } of sources) {
+        blind.set(isBlind === true ? 1 : 0, { source: name });
         on.set(status.state === "on" ? 1 : 0, { source: name });
         for (const [key, outcome] of OUTCOMES) {
           events.set(counters[key] ?? 0, { source: name, outcome });
@@ -44,6 +55,7 @@ export function createAgentMetrics(metrics: Metrics): AgentMetrics {
       }
       return metrics.text();
     },
+    canary: (outcome) => canaries.add(1, { outcome }),
     gap: (kind) => gaps.add(1, { class: kind }),
     contentType: metrics.contentType,
   };

@@ -14,13 +14,14 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import { countLines, type Log } from "../runtime/log.ts";
 import { createMetrics } from "../runtime/metrics.ts";
 import { type AgentReport, type SourceReport, startEvent } from "./agent-events.ts";
+import { CANARY_INTERVAL_MS } from "./canary.ts";
 import { createAgentMetrics } from "./agent-metrics.ts";
 import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import type { SourceStatus } from "./source.ts";
 import { openSources, type SourceSettings } from "./sources.ts";
-import { watch } from "./watch.ts";
+import { watch, type WatchOptions } from "./watch.ts";
 
 export interface AgentOptions extends SourceSettings {
   /** Name of this host in events; the machine's own by default. */
@@ -28,6 +29,8 @@ export interface AgentOptions extends SourceSettings {
   readonly labels?: Readonly<Record<string, string>>;
   /** Longest time an event waits in an open batch; {@link FLUSH_MS} by default. */
   readonly flushMs?: number;
+  /** How often sources are given canaries to see; {@link CANARY_INTERVAL_MS} by default, 0 for never. */
+  readonly canaryMs?: number;
   /** Where `/healthz` and `/metrics` are answered; nowhere by default. */
   readonly listen?: ListenAddress;
   /** Bytes of the spool's files together; 1 GiB by default. */
@@ -90,10 +93,15 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   let statuses: ReadonlyMap<string, SourceStatus> = new Map();
   let stage: "starting" | "watching" | "stopped" = "starting";
   const failed = new Set<string>();
+  const blind = new Set<string>();
   const health = (): Health => {
     if (stage !== "watching") return { ready: false, part: "agent" };
     const [part] = failed;
-    return part === undefined ? { ready: true } : { ready: false, part: `source ${part}` };
+    if (part !== undefined) return { ready: false, part: `source ${part}` };
+    const [unseeing] = blind;
+    return unseeing === undefined
+      ? { ready: true }
+      : { ready: false, part: `source ${unseeing} (blind)` };
   };
 
   const configSha256 = digestOfSettings({ ...options, host, shard });
@@ -104,6 +112,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     sources: sources.all.map((source): SourceReport => ({
       name: source.name,
       status: statuses.get(source.name) ?? NOT_PROVEN,
+      isBlind: blind.has(source.name),
       counters: source.counters(),
     })),
     producer: producer.counters(),
@@ -124,6 +133,16 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     resources.use(openGraphite({ ...options.graphite, host, report, ...logs }));
   }
 
+  const { canaryMs = CANARY_INTERVAL_MS } = options;
+  const canary: WatchOptions["canary"] = {
+    intervalMs: canaryMs,
+    hooksOff: (name) => hooksOff(statuses.get(name)),
+    onOutcome: (name, outcome) => {
+      metrics.canary(outcome);
+      if (outcome === "missed") blind.add(name);
+      if (outcome === "seen") blind.delete(name);
+    },
+  };
   const owned = resources.move();
   return {
     async run(signal) {
@@ -143,6 +162,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
         onGapEvent: metrics.gap,
         onState: (name, state) =>
           void (state === "failed" ? failed.add(name) : failed.delete(name)),
+        ...(canaryMs === 0 ? {} : { canary }),
         clock,
         log,
       }, signal);
@@ -157,6 +177,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Hooks whose proof failed at the start. */
+function hooksOff(status: SourceStatus | undefined): readonly string[] {
+  const hooks = status?.state === "on" ? status.hooks ?? [] : [];
+  return hooks.filter(({ state }) => state === "off").map(({ name }) => name);
 }
 
 const NOT_PROVEN: SourceStatus = {

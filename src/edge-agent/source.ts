@@ -4,6 +4,7 @@
  */
 import type { Lane, RingPosition } from "../producer/producer.ts";
 import type { RuleSettings } from "./rules.ts";
+import type { ProofAction } from "./sources/ring-family.ts";
 
 /** What the proof of one hook found: its event came back as it should, or did not and why. */
 export type HookStatus =
@@ -85,6 +86,8 @@ export interface Source extends AsyncDisposable {
   /** Losses since the last call. */
   losses(): readonly SourceLoss[];
   counters(): SourceCounters;
+  /** Does something small that the source must see, for a canary; undefined when it cannot. */
+  prove?(): Promise<ProofAction | undefined>;
   /**
    * Takes what the configuration says now, while it runs and without losing an event. Rejects when it cannot: then what
    * held before goes on. A source without it has nothing to change.

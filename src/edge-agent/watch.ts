@@ -12,6 +12,7 @@ import {
   heartbeatEvent,
   stopEvent,
 } from "./agent-events.ts";
+import { type CanaryOptions, runCanaries } from "./canary.ts";
 import { createGapLedger, GAP_INTERVAL_MS, type GapLedger } from "./gaps.ts";
 import { type Presence, PRESENCE_INTERVAL_MS } from "./presence.ts";
 import type { Source, SourceLoss } from "./source.ts";
@@ -30,6 +31,8 @@ export interface WatchOptions {
   readonly onGapEvent: (kind: string) => void;
   /** Told when a source fails, and when it is started again. */
   readonly onState: (name: string, state: "running" | "failed") => void;
+  /** Without it no canaries are sent. */
+  readonly canary?: Pick<CanaryOptions, "hooksOff" | "intervalMs" | "onOutcome">;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -50,11 +53,15 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
     const running = sources.map((source) =>
       runSource({ source, producer, clock, log, onGap, onState }, signal)
     );
+    const { canary } = options;
+    const canaries = canary === undefined
+      ? Promise.resolve()
+      : runCanaries({ ...canary, producer, sources, onGap, clock, log }, signal);
     losses.tell();
     // From the first agent's first moment on, an absence is one.
     if (presence.lastUs === undefined) touch({ presence, log }, clock.nowUs());
     await tick(options, { tell: losses.tell, signal });
-    const isEnded = await within(Promise.all(running), clock);
+    const isEnded = await within(Promise.all([...running, canaries]), clock);
     if (!isEnded) log.error("sources did not end in time; the next agent reads what they hold");
     losses.tell();
     const stoppedUs = clock.nowUs();

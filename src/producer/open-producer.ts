@@ -27,6 +27,12 @@ import type {
 } from "./producer.ts";
 import { observeProducer } from "./producer-metrics.ts";
 import { inboxPrefixOf, type Publisher, startPublisher } from "./publisher.ts";
+import {
+  createReadBacks,
+  type ReadBack,
+  type ReadBackListener,
+  type ReadBacks,
+} from "./read-back.ts";
 import { openSpool, type Spool } from "./spool.ts";
 
 export interface OpenProducerOptions {
@@ -107,6 +113,7 @@ class SpooledProducer implements Producer {
   readonly #stop = new AbortController();
   readonly #listeners = new Set<(positions: RingPositions) => void>();
   #waiters: (() => void)[] = [];
+  readonly #readBacks: ReadBacks;
   #publisher: Publisher | undefined;
   readonly #connected: Promise<NatsConnection | undefined>;
   #appended = 0;
@@ -122,6 +129,7 @@ class SpooledProducer implements Producer {
     this.#options = options;
     this.#spool = options.spool;
     this.host = options.host;
+    this.#readBacks = createReadBacks(options.clock);
     this.#lanes = { critical: this.#openLane("critical"), bulk: this.#openLane("bulk") };
     for (const { base } of this.#spool.breaks) this.#tellBreak(base);
     this.#connected = this.#connect();
@@ -187,6 +195,10 @@ class SpooledProducer implements Producer {
     this.#closeAll();
     await this.#queued;
     await this.#durable;
+  }
+
+  readBack(listener: ReadBackListener): ReadBack {
+    return this.#readBacks.add(listener, () => this.#spool.unpublished === 0);
   }
 
   counters(): ProducerCounters {
@@ -256,6 +268,7 @@ class SpooledProducer implements Producer {
       connection,
       clock,
       log,
+      readBacks: this.#readBacks,
       onNewEpoch: (reason) => {
         if (this.#isOpen) this.#note({ class: "epoch", count: null, reason });
       },

@@ -5,6 +5,7 @@
  * leaves the spool before the archive's watermark covers it.
  */
 import type { AuditEvent } from "../event/event.ts";
+import type { ReadBack, ReadBackListener } from "./read-back.ts";
 
 /** Place in a source's ring buffer up to which records are covered. */
 export interface RingPosition {
@@ -98,6 +99,9 @@ export interface Producer extends AsyncDisposable {
 
   /** Closes the open batches; resolves when it and all before it are on disk. */
   flush(): Promise<void>;
+
+  /** Reads every batch that the broker takes from now on back from the log, until what is returned is disposed of. */
+  readBack(listener: ReadBackListener): ReadBack;
 
   counters(): ProducerCounters;
 }

@@ -13,6 +13,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { type NatsConnection, openBucket, openStream, watchConnection } from "../runtime/nats.ts";
 import { backoffMs } from "../runtime/retry.ts";
+import type { ReadBacks } from "./read-back.ts";
 import { createSender, type Sender, type SenderCommand, type SenderInput } from "./resend.ts";
 import type { Spool } from "./spool.ts";
 
@@ -21,6 +22,8 @@ export interface PublisherOptions {
   readonly connection: NatsConnection;
   readonly clock: Clock;
   readonly log: Log;
+  /** Who wants to read back what was published. */
+  readonly readBacks?: ReadBacks;
   /** Told when what is not released went over to a new epoch, and why. */
   readonly onNewEpoch: (reason: string) => void;
 }
@@ -62,8 +65,8 @@ export function startPublisher(options: PublisherOptions): Publisher {
 }
 
 /**
- * What a broker must allow a producer, and nothing more: to publish its own batches, to read its own watermark, to ask
- * what stream there is. Replies come below a prefix of its own.
+ * What a broker must allow a producer, and nothing more: to publish its own batches, to read the newest of them
+ * and its own watermark, to ask what stream there is. Replies come below a prefix of its own.
  */
 export function producerPermissions(
   options: { readonly shard: string; readonly agent: string },
@@ -74,6 +77,7 @@ export function producerPermissions(
     publish: [
       subjectOf(shard, agent),
       `$JS.API.STREAM.INFO.${streamOf(shard)}`,
+      `$JS.API.DIRECT.GET.${streamOf(shard)}.${subjectOf(shard, agent)}`,
       `$JS.API.DIRECT.GET.KV_${WATERMARK_BUCKET}.$KV.${WATERMARK_BUCKET}.${key}`,
     ],
     subscribe: [`${inboxPrefixOf(agent)}.>`],
@@ -239,6 +243,11 @@ class SpoolPublisher {
         spool.recordStored(number, { incarnation: this.#incarnation, sequence });
       }
       this.counters[resend === undefined ? "published" : "resent"] += 1;
+      const [stream, subject] = [
+        streamOf(spool.epoch.shard),
+        subjectOf(spool.epoch.shard, spool.agent),
+      ];
+      await this.#options.readBacks?.read(connection, { stream, subject, sequence });
       return { kind: "stored", number, sequence };
     } catch (error) {
       const reported = reportedSequence(error);

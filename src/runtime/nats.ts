@@ -284,6 +284,17 @@ export async function readMessage(
   };
 }
 
+/** Sequence and payload of the newest message of a subject, or undefined when there is none. */
+export async function readNewest(
+  connection: NatsConnection,
+  options: { readonly stream: string; readonly subject: string; readonly timeoutMs: number },
+): Promise<{ readonly sequence: number; readonly payload: Uint8Array } | undefined> {
+  const { stream, subject, timeoutMs } = options;
+  const { direct } = await jetstreamManager(connection, { checkAPI: false, timeout: timeoutMs });
+  const newest = await direct.getMessage(stream, { last_by_subj: subject });
+  return newest === null ? undefined : { sequence: newest.seq, payload: newest.data };
+}
+
 /** The bucket of that name, made with one value per key when there is none. */
 export async function ensureBucket(connection: NatsConnection, name: string): Promise<Bucket> {
   const store = await new Kvm(connection).create(name, { history: 1, allow_direct: true });

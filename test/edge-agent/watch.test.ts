@@ -47,6 +47,11 @@ function createRecordingProducer() {
     },
     writable: () => Promise.resolve(),
     flush: () => flushes,
+    readBack: () => ({
+      isCaughtUp: () => true,
+      fault: undefined,
+      [Symbol.dispose]: () => undefined,
+    }),
     counters: () => ({
       eventsAppended: lines.length,
       eventsLost: 0,

@@ -24,8 +24,12 @@ export interface LogStream extends AsyncDisposable {
 const ROUND_MS = 50;
 
 /** Makes the stream of a shard and reads it until it is disposed, also through absences of the broker. */
-export async function openLogStream(url: string, shard = "0"): Promise<LogStream> {
-  const connection = await connectNats({ url, name: "test", log: createLog({ level: "error" }) });
+export async function openLogStream(
+  url: string,
+  { shard = "0", ...access }: { readonly shard?: string; readonly credentialsFile?: string } = {},
+): Promise<LogStream> {
+  const log = createLog({ level: "error" });
+  const connection = await connectNats({ url, name: "test", log, ...access });
   const rollUp = await createRollUpStandIn(connection, shard);
   const stop = new AbortController();
   const lines: LoggedLine[] = [];

@@ -18,6 +18,7 @@ import type { Ownership } from "../program-settings.ts";
 import { openRingChain } from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
+import type { ProofAction } from "./ring-family.ts";
 import { fileFamilyNoting } from "./file/file-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
 import { ENVIRONMENT_NAMES } from "./process/environment.ts";
@@ -136,6 +137,11 @@ class RingSource implements Source {
 
   counters(): SourceCounters {
     return this.#reader?.counters() ?? NO_COUNTERS;
+  }
+
+  async prove(): Promise<ProofAction | undefined> {
+    const { libbpf } = this.#options.context;
+    return libbpf === undefined ? undefined : await this.#family.prove(libbpf);
   }
 
   /** Leaves the programs running: what happens from now on is read after the next start. */

@@ -41,8 +41,16 @@ async function proveByCreate(libbpf: Libbpf): Promise<ProofAction> {
   };
 }
 
+/**
+ * By path, since another file may have had the inode's number; the path is as no other is. How it was seen tells this
+ * source from the one of names.
+ */
 async function createCheck(path: string): Promise<ProofCheck> {
   const { ino } = await stat(path);
-  const expected = { topic: "file/create", path, pid: process.pid };
-  return (line) => detailOf(line)["inode"] === ino ? compareFields(line, expected) : "other";
+  return (line) => {
+    const { how } = detailOf(line);
+    if (line["path"] !== path || (how !== "open" && how !== "write")) return "other";
+    const found = compareFields(line, { topic: "file/create", pid: process.pid });
+    return found === "proven" ? compareFields(detailOf(line), { inode: ino }) : found;
+  };
 }

@@ -20,7 +20,7 @@ import { createHeldEvents } from "./held-events.ts";
 import { createObserver, type Observer } from "./observer.ts";
 import { isUnder } from "./directory-tree.ts";
 import type { NameFeed } from "./name-feed.ts";
-import { probeFanotify } from "./probe.ts";
+import { probeFanotify, proveByFolder } from "./probe.ts";
 import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
@@ -61,6 +61,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
     name: "filesystem",
     lane: "bulk",
     probe: () => probeFanotify(clock),
+    prove: proveByFolder,
     async *start(signal) {
       const libc = loadLibc();
       const opened = openFanotifyGroup(libc);

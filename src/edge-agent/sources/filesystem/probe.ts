@@ -3,10 +3,13 @@
  * its path. Nothing stays behind.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
+import process from "node:process";
 import type { Clock } from "../../../runtime/clock.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
 import type { SourceStatus } from "../../source.ts";
+import { compareFields, type ProofAction } from "../ring-family.ts";
 import { FAN_CREATE } from "./fanotify-event.ts";
 import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHandleReader } from "./handle-reader.ts";
@@ -43,6 +46,19 @@ export async function probeFanotify(clock: Clock): Promise<SourceStatus> {
     state: "off",
     reason: "fanotify accepted its marks, but no event with a path came",
     remedy: "run the agent with CAP_DAC_READ_SEARCH, in the host's own mount namespace",
+  };
+}
+
+/** Makes a folder, and takes it away again at the end: what a running source must tell of. */
+export async function proveByFolder(): Promise<ProofAction> {
+  const folder = await realpath(await mkdtemp(joinPath(tmpdir(), "probity-probe-")));
+  return {
+    hook: "create",
+    check: (line) =>
+      line["topic"] === "file/create" && line["path"] === folder
+        ? compareFields(line, { pid: process.pid, outcome: "success" })
+        : "other",
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
 }
 

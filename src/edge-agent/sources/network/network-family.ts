@@ -41,6 +41,7 @@ async function proveByConnect(): Promise<ProofAction> {
   const port = typeof address === "object" && address !== null ? address.port : 0;
   const socket = connect(port, LOOPBACK);
   await once(socket, "connect");
+  const { localPort } = socket; // Gone when the server ends the connection.
   const expected = { src_ip: LOOPBACK, dst_ip: LOOPBACK, pid: process.pid, outcome: "success" };
   const own = { pid: process.pid, outcome: "success" };
   return {
@@ -56,7 +57,7 @@ async function proveByConnect(): Promise<ProofAction> {
           : "other",
       accept: (line) =>
         line["topic"] === "network/accept" && line["dst_port"] === port
-          ? compareFields(line, { ...own, src_ip: LOOPBACK, src_port: socket.localPort ?? 0 })
+          ? compareFields(line, { ...own, src_ip: LOOPBACK, src_port: localPort ?? 0 })
           : "other",
     },
     [Symbol.asyncDispose]: async () => {

@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { type CanaryOutcome, runCanaries } from "../../src/edge-agent/canary.ts";
+import type { AgentGap } from "../../src/edge-agent/gaps.ts";
+import type { Source, SourceCounters } from "../../src/edge-agent/source.ts";
+import { compareFields } from "../../src/edge-agent/sources/ring-family.ts";
+import { NO_COUNTERS } from "../../src/edge-agent/sources/ring-source.ts";
+import { systemClock } from "../../src/runtime/clock.ts";
+import { createLog } from "../../src/runtime/log.ts";
+
+/** What the log gives back of one canary, and what the source counts meanwhile. */
+interface Round {
+  readonly lines: readonly object[];
+  readonly fault?: string;
+  readonly counters?: Partial<SourceCounters>;
+}
+
+/** Runs a source with one needed and one further hook through some rounds. */
+async function fly(rounds: readonly Round[], hooksOff: readonly string[] = []) {
+  const stop = new AbortController();
+  const gaps: AgentGap[] = [];
+  const outcomes: CanaryOutcome[] = [];
+  let round = -1;
+  let counters = NO_COUNTERS;
+  const source: Pick<Source, "name" | "counters" | "prove"> = {
+    name: "file",
+    counters: () => counters,
+    prove() {
+      round += 1;
+      return Promise.resolve({
+        hook: "open",
+        check: (line) =>
+          line["topic"] === "file/create" ? compareFields(line, { path: "/a" }) : "other",
+        further: { io_uring: (line) => line["topic"] === "file/write" ? "proven" : "other" },
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      });
+    },
+  };
+  await runCanaries({
+    producer: {
+      readBack(listener) {
+        setTimeout(() => {
+          counters = { ...counters, ...rounds[round]?.counters };
+          listener((rounds[round]?.lines ?? []).map((line) => JSON.stringify(line)));
+        });
+        return {
+          isCaughtUp: () => true,
+          get fault() {
+            return rounds[round]?.fault;
+          },
+          [Symbol.dispose]: () => undefined,
+        };
+      },
+      flush: () => Promise.resolve(),
+    },
+    // as: the rest of a source plays no part
+    sources: [source as Source],
+    hooksOff: () => hooksOff,
+    intervalMs: 1,
+    onGap: (gap) => gaps.push(gap),
+    onOutcome(_name, outcome) {
+      outcomes.push(outcome);
+      if (outcomes.length === rounds.length) stop.abort();
+    },
+    clock: systemClock,
+    log: createLog({ level: "error", write: () => undefined }),
+  }, stop.signal);
+  return { gaps, outcomes };
+}
+
+const OPEN = { topic: "file/create", path: "/a", pid: process.pid };
+const RING = { topic: "file/write", pid: process.pid };
+
+describe("canaries", () => {
+  it("that come back with their fields say nothing", async () => {
+    const { gaps, outcomes } = await fly([{ lines: [RING, OPEN] }, { lines: [OPEN, RING] }]);
+    expect([gaps, outcomes]).toEqual([[], ["seen", "seen"]]);
+  });
+
+  it("that are missing or wrong are one gap, and one more when they come back", async () => {
+    const { gaps, outcomes } = await fly([
+      { lines: [OPEN, RING] },
+      { lines: [RING, { ...OPEN, path: "/b" }] },
+      { lines: [] },
+      { lines: [OPEN, RING] },
+    ]);
+    expect(outcomes).toEqual(["seen", "missed", "missed", "seen"]);
+    expect(gaps.map(({ reason }) => reason)).toEqual([
+      'the file source is blind: of its canary open: path is "/b", not "/a"',
+      "the file source was blind and sees again",
+    ]);
+    expect(gaps[1]).toMatchObject({ class: "blind", count: null, fromUs: gaps[0]?.fromUs });
+    expect(gaps[1]?.toUs).toBeGreaterThan(gaps[0]?.toUs ?? 0);
+  });
+
+  it("expect nothing of hooks that were off from the start, and everything of others", async () => {
+    expect((await fly([{ lines: [OPEN] }], ["io_uring"])).outcomes).toEqual(["seen"]);
+    expect((await fly([{ lines: [OPEN] }])).outcomes).toEqual(["missed"]);
+  });
+
+  it("are not decided when the log could not be read, or a loss is told", async () => {
+    const { gaps, outcomes } = await fly([
+      { lines: [], fault: "no answer" },
+      { lines: [OPEN], counters: { ringFull: 3 } },
+    ]);
+    expect([gaps, outcomes]).toEqual([[], ["undecided", "undecided"]]);
+  });
+
+  it("are not found in what another process did", async () => {
+    const others = [OPEN, RING].map((line) => ({ ...line, pid: process.pid + 1 }));
+    expect((await fly([{ lines: others }])).outcomes).toEqual(["missed"]);
+  });
+});

@@ -40,7 +40,7 @@ const ELEMENT_VALUE = new RegExp(
 );
 /** The password between the user and the host of a URL. */
 const URL_VALUE =
-  /(?<head>[a-z][a-z0-9+.-]{1,30}:\/\/[^\s/:@"'<>]{0,256}:)(?<value>[^\s/@"'<>\x7f]{1,1024})(?=@)/gi;
+  /(?<head>[a-z][a-z0-9+.-]{0,30}:\/\/[^\s/:@"'<>]{0,256}:)(?<value>[^\s/@"'<>\x7f]{1,1024})(?=@)/gi;
 /** `Authorization: Bearer …`, `Basic …`. */
 const HEADER_VALUE =
   /(?<head>\b(?:bearer|basic|digest|apikey)[ \t]+)(?<value>[A-Za-z0-9._~+/-]{16,4096}={0,2})/gi;
@@ -65,6 +65,9 @@ const HARMLESS = new RegExp(
     "(?:required|requisite|sufficient|optional|include|substack|\\[[^\\]]{0,200}\\])(?:[ \\t].*)?)[;,]?$",
   "i",
 );
+
+/** Tags of sudoers (`NOPASSWD: ALL`), which are named like passwords. */
+const SUDO_TAG = /^(?:NO)?PASSWD[ \t]?:[ \t]?$/;
 
 /** What already is a marker, alone. */
 const REDUCED = /^["']?\x7f[^\x7f]*\x7f(?: SHA256:[A-Za-z0-9+/]{43})?["']?[ \t]*[;,]?[ \t\r]*$/;
@@ -102,7 +105,7 @@ function reducedPiece(line: string, key: TagKey): string {
     reduced = reduced.replace(
       pattern,
       (_all, head: string, value: string) =>
-        head + (isSecretValue(value) ? hiddenValue(value, hidden) : value),
+        head + (isSecretValue(value) && !SUDO_TAG.test(head) ? hiddenValue(value, hidden) : value),
     );
   }
   return reduced;

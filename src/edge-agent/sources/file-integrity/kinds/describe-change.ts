@@ -20,6 +20,7 @@ import {
   type KeptContent,
   type SemanticChange,
 } from "./file-kind.ts";
+import { accessState } from "./login-state.ts";
 import { ownerOfKeyFile } from "./key-file.ts";
 import { hasNewPrivateKey } from "./key-block-text.ts";
 import { shown, tagsOf } from "./secret-marker.ts";
@@ -47,7 +48,11 @@ export function describeChange(
   const texts = textsOf(before, after);
   const all = missing === undefined ? semanticChanges(texts, options) : [];
   const semantic = all.slice(0, limits.semanticCount).map((each) => clipped(each, limits));
+  const state = kind === "access" && missing === undefined
+    ? accessState(texts.before, texts.after)
+    : undefined;
   const common = {
+    ...(state === undefined ? {} : { state }),
     semantic,
     semanticOmitted: all.length - semantic.length,
     accounts: isCopy(options.path) ? [] : accountEvents(semantic),

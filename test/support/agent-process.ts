@@ -78,11 +78,10 @@ function firstStatus(
   const failed = closed.then((): never => {
     throw new Error(`The agent ended with ${child.exitCode ?? child.signalCode}: ${log()}`);
   });
-  const limit = new Promise<never>((_resolve, reject) => {
-    setTimeout(() => {
-      child.kill("SIGKILL");
-      reject(new Error(`The agent did not start in ${START_LIMIT_MS} ms: ${log()}`));
-    }, START_LIMIT_MS).unref();
-  });
-  return Promise.race([first, failed, limit]);
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    child.kill("SIGKILL");
+    late.reject(new Error(`The agent did not start in ${START_LIMIT_MS} ms: ${log()}`));
+  }, START_LIMIT_MS);
+  return Promise.race([first, failed, late.promise]).finally(() => clearTimeout(timer));
 }

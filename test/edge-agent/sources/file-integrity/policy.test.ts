@@ -10,9 +10,10 @@ import {
 
 const policies = (rules: readonly FileRule[], homes: readonly string[] = []) =>
   createPolicies(rules, { homes });
-const matches = (pattern: string, path: string) =>
-  policies([{ paths: [pattern], kind: "digest" }], ["/home/a", "/srv/b*/"]).match(path) !==
-    undefined;
+const matches = (pattern: string, path: string): boolean => {
+  const { match } = policies([{ paths: [pattern], kind: "digest" }], ["/home/a", "/srv/b*/"]);
+  return match(Buffer.from(path).toString("latin1")) !== undefined;
+};
 
 describe("a path of a policy", () => {
   const cases:
@@ -40,6 +41,7 @@ describe("a path of a policy", () => {
       ["/etc/{a,}b", ["/etc/ab", "/etc/b"], ["/etc/a"]],
       ["/etc/\\*", ["/etc/*"], ["/etc/a"]],
       ["/etc/ż*", ["/etc/żółw"], ["/etc/z"]],
+      ["/etc/?\u20ac?", ["/etc/ż\u20ac\u{1f422}"], ["/etc/\u20ac"]],
       [
         "~/.ssh/authorized_keys*",
         ["/home/a/.ssh/authorized_keys2", "/srv/b*/.ssh/authorized_keys"],

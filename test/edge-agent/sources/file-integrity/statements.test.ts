@@ -268,6 +268,20 @@ describe("whatever stands in a file", () => {
     }));
   });
 
+  it("is told under its name, whatever bytes that has", () => {
+    const kept = reduceContent(Buffer.from("a\n"), { kind: "content-diff", path: "/x", key: KEY });
+    const of = (name: Uint8Array) =>
+      describeChange(undefined, kept, {
+        kind: "content-diff",
+        path: Buffer.from(name).toString("latin1"),
+      });
+    expect(of(Buffer.from("/etc/\u017c")).diff).toContain("+++ /etc/\u017c\n");
+    expect(of(Buffer.from("/etc/\xff", "latin1"))).toMatchObject({
+      diff: expect.stringContaining("+++ /etc/\\\\xff\n"),
+      isDiffEscaped: true,
+    });
+  });
+
   it("is cut where a line is as long as the file", () => {
     const { semantic, semanticOmitted } = change("cron", "/etc/crontab", [
       "",

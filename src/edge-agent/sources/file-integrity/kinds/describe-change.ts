@@ -5,7 +5,7 @@
  * Invariant: whatever the contents are, there is a description; a diff that cannot be given says why.
  */
 import { isUtf8 } from "node:buffer";
-import { escapedTextOf } from "../../../byte-text.ts";
+import { escapedTextOf, textOfBinary } from "../../../byte-text.ts";
 import { accessStatements } from "./access-rules.ts";
 import { accountChanges } from "./account-changes.ts";
 import { accountEvents } from "./account-events.ts";
@@ -31,6 +31,7 @@ import { unitStatements } from "./unit-settings.ts";
 
 export interface ChangeOptions {
   readonly kind: FileKind;
+  /** Binary (one character per byte), as names of files are. */
   readonly path: string;
   /** The user an authorized_keys file lets in, when it is known better than by its path. */
   readonly owner?: string | undefined;
@@ -44,9 +45,10 @@ export function describeChange(
   options: ChangeOptions,
 ): ChangeDescription {
   const { kind, limits = DESCRIPTION_LIMITS } = options;
+  const path = textOfBinary(options.path);
   const missing = before?.missing ?? after?.missing;
   const texts = textsOf(before, after);
-  const all = missing === undefined ? semanticChanges(texts, options) : [];
+  const all = missing === undefined ? semanticChanges(texts, { ...options, path: path.text }) : [];
   const semantic = all.slice(0, limits.semanticCount).map((each) => clipped(each, limits));
   const state = kind === "access" && missing === undefined
     ? accessState(texts.before, texts.after)
@@ -55,16 +57,16 @@ export function describeChange(
     ...(state === undefined ? {} : { state }),
     semantic,
     semanticOmitted: all.length - semantic.length,
-    accounts: isCopy(options.path) ? [] : accountEvents(semantic),
+    accounts: isCopy(path.text) ? [] : accountEvents(semantic),
     severity: severityOf(texts, { ...options, semantic, isUnknown: missing !== undefined }),
-    isDiffEscaped: texts.isEscaped,
+    isDiffEscaped: texts.isEscaped || path.isEscaped,
   };
   if (kind === "digest") return common;
   if (missing !== undefined) return { ...common, diffMissing: missing };
   const diff = diffOf(texts, {
     names: {
-      before: before === undefined ? "/dev/null" : options.path,
-      after: after === undefined ? "/dev/null" : options.path,
+      before: before === undefined ? "/dev/null" : path.text,
+      after: after === undefined ? "/dev/null" : path.text,
     },
     bytesMax: limits.diffBytes,
   });

@@ -3,6 +3,7 @@
  *
  * Regular expressions: literals, `.`, classes, `\d \w \s` and their opposites, groups, `|`, `* + ? {n,m}`, `^` and `$`.
  * Backreferences, lookaround and word borders are refused. `.` and negated classes match newlines: names may have them.
+ * What is matched is bytes, one character each: a class of letters beyond ASCII matches single bytes of them.
  * Globs: `*` and `?` do not cross `/`, `**` does, `**` between slashes also stands for `/`; `[a-z]`, `[!a-z]`, `{a,b}`; `\` escapes.
  * Names that begin with a dot are names like others.
  */
@@ -61,6 +62,14 @@ const repeat = (node: PatternNode, [least, most]: readonly [number, number]): Pa
 
 /** Everything, as many as there are. */
 export const ANYTHING: PatternNode = repeat(set(ANY), [0, Infinity]);
+
+/** A byte that is no slash, or the bytes of one character of UTF-8: globs see names as bytes. */
+const ONE_CHARACTER: PatternNode = choice([
+  set(NO_SLASH),
+  ...([[0xc2, 0xdf, 1], [0xe0, 0xef, 2], [0xf0, 0xf4, 3]] as const).map(([from, to, more]) =>
+    sequence([set([[from, to]]), repeat(set([[0x80, 0xbf]]), [more, more])])
+  ),
+]);
 
 /** The tree of literal text. */
 export function literalNode(text: string): PatternNode {
@@ -285,7 +294,7 @@ function parseGlobPart(reader: Reader, depth: number): PatternNode {
     case "*":
       return repeat(set(NO_SLASH), [0, Infinity]);
     case "?":
-      return set(NO_SLASH);
+      return ONE_CHARACTER;
     case "[":
       return set(withoutSlash(parseClass(reader, { place, negation: "!^" })));
     case "{": {

@@ -3,6 +3,8 @@
  * regular expressions (which match anywhere in the path unless they have `^` and `$`); a path that begins with `~/`
  * stands below every home.
  *
+ * Paths are binary (one character per byte), as names of files are; policies and homes are text and made binary here.
+ *
  * Invariants: of several policies that match, the one of the more specific kind wins (in the order of `FILE_KINDS`),
  * of equal kinds the first; a file of password hashes or of keys that let in is never a mere `content-diff`; matching
  * takes time linear in the path.
@@ -62,7 +64,8 @@ interface Compiled {
 
 /** Throws {@link PatternError} naming the pattern. */
 export function createPolicies(rules: readonly FileRule[], { homes }: PolicyOptions): Policies {
-  const known = [...new Set(homes)].filter((home) => /^\/./.test(home)).slice(0, HOMES_MAX);
+  const known = [...new Set(homes.map(binaryOf))].filter((home) => /^\/./.test(home))
+    .slice(0, HOMES_MAX);
   const compiled = rules
     .map(({ paths, exclude = [], kind = "content-diff" }, rule): Compiled => ({
       rule,
@@ -84,7 +87,7 @@ export function createPolicies(rules: readonly FileRule[], { homes }: PolicyOpti
       const start = folder.endsWith("/") ? folder : `${folder}/`;
       return compiled.some(({ include }) => include.some((each) => each.canStartWith(start)));
     },
-    roots: watchRoots(rules.flatMap(({ paths }) => paths), known),
+    roots: watchRoots(rules.flatMap(({ paths }) => paths.map(binaryOf)), known),
   };
 }
 
@@ -97,6 +100,11 @@ export function patternFault(path: string): string | undefined {
     if (error instanceof PatternError) return error.message;
     throw error;
   }
+}
+
+/** Text as the bytes that a file's name has. */
+function binaryOf(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
 }
 
 /** Diffs of password hashes and keys are never those of mere text. */
@@ -112,7 +120,7 @@ function includePatterns(path: string, homes: readonly string[]): Pattern[] {
     throw new PatternError(`Cannot use path "${path}": ${why}`);
   };
   try {
-    return nodesOf(path, homes).map(compilePattern);
+    return nodesOf(binaryOf(path), homes).map(compilePattern);
   } catch (error) {
     if (error instanceof PatternError && !error.message.startsWith("Cannot use")) {
       return fail(error.message);

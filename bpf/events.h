@@ -37,6 +37,8 @@
 #define PROBITY_GROUPS 32
 /* Bits by which chosen environment variables are found. */
 #define PROBITY_ENV_BITS 4096
+/* Files that the inode hook can watch. */
+#define PROBITY_WATCHED_MAX 262144
 #define PROBITY_COMM 16
 #define PROBITY_TTY 16
 /* Most bytes of a DNS answer in a record. */
@@ -53,6 +55,7 @@ enum probity_kind {
 	PROBITY_CLOSE = 19,
 	PROBITY_DNS = 20,
 	PROBITY_FILE_OPEN = 32,
+	PROBITY_INODE_DIRTY = 48,
 };
 
 /* Bits of probity_header.flags. */
@@ -252,6 +255,34 @@ struct probity_dns {
 	__u16 payload_length;
 	__u16 padding[3];
 	__u8 payload[];
+};
+
+/* How a store into a watched file was made. */
+enum probity_store {
+	PROBITY_BY_WRITE = 1,
+	PROBITY_BY_MMAP = 2,
+	PROBITY_BY_IO_URING = 3,
+	PROBITY_BY_TRUNCATE = 4,
+};
+
+/* A watched inode, as the map of them is asked. */
+struct probity_watched {
+	__u64 inode;
+	__u32 device;
+	__u32 padding;
+};
+
+/* A watched file became dirty. The header's weight counts the stores of a second. */
+struct probity_integrity {
+	struct probity_header header;
+	__u64 inode;
+	__u32 device;
+	__u32 generation;
+	/* `enum probity_store`. */
+	__u32 how;
+	__u32 ancestor_count;
+	/* Parent first. */
+	struct probity_ancestor ancestors[PROBITY_ANCESTORS];
 };
 
 struct probity_file {

@@ -325,6 +325,15 @@ struct io_open {
 	struct open_how how;
 };
 
+struct pt_regs {
+	unsigned long orig_ax;
+};
+
+/* arm64 */
+struct pt_regs___arm64 {
+	int syscallno;
+};
+
 #pragma clang attribute pop
 
 #endif

@@ -108,7 +108,7 @@ async function tryVariant(
   object.attach();
   const results = new Map<string, ProofResult>();
   for (let attempt = 0; attempt < PROOF_ATTEMPTS; attempt += 1) {
-    await using action = await family.prove(libbpf);
+    await using action = await family.prove(libbpf, object);
     await findProofs(context, { family, ring, action, results });
     const needed = results.get(action.hook) ?? "other";
     if (typeof needed === "object") return `the event came back wrong: ${needed.wrong}`;

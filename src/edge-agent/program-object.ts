@@ -44,7 +44,9 @@ export const SHARED_MAPS = [
   "folders",
   "buckets",
 ] as const;
-export type SharedMap = typeof SHARED_MAPS[number];
+/** Maps of single families that user space works with, too; pinned where they are. */
+export const FAMILY_MAPS = ["watched"] as const;
+export type SharedMap = typeof SHARED_MAPS[number] | typeof FAMILY_MAPS[number];
 
 export interface LoadOptions {
   /** Name of a compiled object, such as `process`. */
@@ -165,7 +167,10 @@ class LoadedObject implements ProgramObject {
   pin(folder: string): void {
     const libbpf = this.#libbpf;
     const pinned = (result: number, path: string): void => refused(result, `Cannot pin "${path}"`);
-    for (const name of [...SHARED_MAPS, ...Object.keys(this.#options.values ?? {})]) {
+    const ofFamily = FAMILY_MAPS.filter((name) =>
+      libbpf.bpf_object__find_map_by_name(this.#open(), name) !== null
+    );
+    for (const name of [...SHARED_MAPS, ...ofFamily, ...Object.keys(this.#options.values ?? {})]) {
       const path = `${folder}/map_${name}`;
       pinned(libbpf.bpf_map__pin(this.#map(name), path), path);
     }

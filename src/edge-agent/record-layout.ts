@@ -17,6 +17,7 @@ export const KIND = {
   close: 19,
   dns: 20,
   fileOpen: 32,
+  inodeDirty: 48,
 } as const;
 
 /** Topics of the events that each kind of record becomes; none for records that are only learned from. */
@@ -32,6 +33,8 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   // Learned from; no event of its own.
   dns: [],
   fileOpen: ["file/create", "file/write"],
+  // A word for the source of file integrity, which no filter may silence.
+  inodeDirty: [],
 };
 
 /** `enum probity_flag`. */
@@ -281,3 +284,19 @@ export const BUCKET = {
   pid: 48,
 } as const;
 export const BUCKET_BYTES = 56;
+
+export const INTEGRITY = {
+  inode: 104,
+  device: 112,
+  generation: 116,
+  how: 120,
+  ancestor_count: 124,
+  ancestors: 128,
+} as const;
+export const INTEGRITY_BYTES = 256;
+
+/** `enum probity_store`, by its numbers from 1. */
+export const INTEGRITY_HOWS = ["write", "mmap", "io_uring", "truncate"] as const;
+
+export const WATCHED = { inode: 0, device: 8 } as const;
+export const WATCHED_BYTES = 16;

@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.runIf(hasClang)("the compiled kernel programs", () => {
   it("are what their sources give, byte by byte", () => {
     execFileSync("make", ["-s", "-C", BPF_FOLDER, `OUTPUT=${folder}`]);
-    for (const name of ["process", "network", "file"]) {
+    for (const name of ["process", "network", "file", "integrity"]) {
       const file = `${name}.bpf.o`;
       const isSame = readFileSync(join(folder, file)).equals(readFileSync(join(BPF_FOLDER, file)));
       expect(isSame, `${file} is not fresh: make -C bpf`).toBe(true);
@@ -20,7 +20,7 @@ describe.runIf(hasClang)("the compiled kernel programs", () => {
   });
 
   it("name no folder of the machine that compiled them", () => {
-    for (const name of ["process", "network", "file"]) {
+    for (const name of ["process", "network", "file", "integrity"]) {
       const text = readFileSync(join(BPF_FOLDER, `${name}.bpf.o`), "latin1");
       expect(text).not.toMatch(/\/(tmp|home|root|work)\//);
     }
@@ -52,6 +52,8 @@ const STRUCTS = [
   "close",
   "dns",
   "file",
+  "integrity",
+  "watched",
   "counters",
   "losses",
   "settings",
@@ -126,6 +128,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["close", layout.CLOSE],
     ["dns", layout.DNS],
     ["file", layout.FILE],
+    ["integrity", layout.INTEGRITY],
+    ["watched", layout.WATCHED],
     ["settings", layout.SETTINGS],
     ["filter", layout.FILTER],
     ["limit", layout.LIMIT],
@@ -149,6 +153,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["close", layout.CLOSE_BYTES],
     ["dns", layout.DNS.payload],
     ["file", layout.FILE.path],
+    ["integrity", layout.INTEGRITY_BYTES],
+    ["watched", layout.WATCHED_BYTES],
     ["counters", layout.COUNTERS_BYTES],
     ["losses", layout.LOSSES_BYTES],
     ["settings", layout.SETTINGS_BYTES],

@@ -4,8 +4,10 @@
 import type { Lane } from "../../producer/producer.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import type { Libbpf } from "../libbpf.ts";
+import type { ProgramObject } from "../program-object.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 
+/** Families that are sources of their own. */
 export type RingFamilyName = "process" | "network" | "file";
 
 /** A line as an object. */
@@ -28,15 +30,16 @@ export interface ProofAction extends AsyncDisposable {
 }
 
 export interface RingFamily {
-  readonly name: RingFamilyName;
+  /** `integrity` is read by the source of file integrity. */
+  readonly name: RingFamilyName | "integrity";
   readonly lane: Lane;
   /** Values that the programs start with, by the names of their maps, each at key 0. */
   readonly values?: Readonly<Record<string, Uint8Array>>;
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;
-  /** Does something small that each of the family's programs must see. */
-  prove(libbpf: Libbpf): Promise<ProofAction>;
+  /** Does something small that each of the family's programs, loaded as `object`, must see. */
+  prove(libbpf: Libbpf, object: Pick<ProgramObject, "mapFd">): Promise<ProofAction>;
 }
 
 /** Compares the fields that a proof expects; the first that differs is named. */

@@ -59,6 +59,8 @@ export interface IntegrityRun extends Disposable {
   round(): void;
   /** Lines written since the last call. */
   take(): readonly NumberedLine[];
+  /** Reports were lost: everything is to be compared. */
+  doubt(): void;
   /** Looks at everything that waits, as if its time had come. */
   finish(): Promise<void>;
   /** Whether everything was compared once and nothing waits. */
@@ -157,15 +159,16 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     await reconciliation.step();
     if (pending.length === 0) hook?.settle();
   };
+  const doubt = (): void =>
+    reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: clock.nowUs() });
   const overflowed = (): void => {
-    const nowUs = clock.nowUs();
     counts.ringFull += 1;
     lost({
       class: "overflow",
       count: null,
       reason: "the fanotify queue was full: who wrote to watched files may be missing",
     });
-    reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: nowUs });
+    doubt();
   };
   const readContents = (): void => {
     const untilMs = performance.now() + READ_MS;
@@ -195,8 +198,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     const points = group.watched.flatMap(({ mounts }) => mounts.map(({ point }) => point));
     const isNear = group.watched.length !== before ||
       points.some((point) => places.isAboveRoot(point) || places.mayContain(point));
-    const nowUs = clock.nowUs();
-    if (isNear) reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: nowUs });
+    if (isNear) doubt();
   };
 
   names.listen({
@@ -225,6 +227,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
         });
     },
     take: () => ready.splice(0),
+    doubt,
     async finish() {
       await work;
       readContents();

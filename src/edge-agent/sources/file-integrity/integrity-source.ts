@@ -123,7 +123,9 @@ class IntegrityReader implements IntegritySource {
   }
 
   losses(): readonly SourceLoss[] {
-    const told = [...this.#losses, ...this.#hook?.losses() ?? []];
+    const ofHook = this.#hook?.losses() ?? [];
+    if (ofHook.length > 0) this.#run?.doubt();
+    const told = [...this.#losses, ...ofHook];
     this.#losses = [];
     return told;
   }

@@ -272,6 +272,13 @@ struct probity_watched {
 	__u32 padding;
 };
 
+/* What a process is known again by. */
+struct probity_identity {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 padding;
+};
+
 /* A watched file became dirty. The header's weight counts the stores of a second. */
 struct probity_integrity {
 	struct probity_header header;
@@ -282,7 +289,7 @@ struct probity_integrity {
 	__u32 how;
 	__u32 ancestor_count;
 	/* Parent first. */
-	struct probity_ancestor ancestors[PROBITY_ANCESTORS];
+	struct probity_identity ancestors[PROBITY_ANCESTORS];
 };
 
 struct probity_file {

@@ -300,3 +300,6 @@ export const INTEGRITY_HOWS = ["write", "mmap", "io_uring", "truncate"] as const
 
 export const WATCHED = { inode: 0, device: 8 } as const;
 export const WATCHED_BYTES = 16;
+
+export const IDENTITY = { start_ns: 0, pid: 8 } as const;
+export const IDENTITY_BYTES = 16;

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   appendFileSync,
@@ -13,13 +13,26 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openInodeHook } from "../../src/edge-agent/sources/file-integrity/pinned-inode-hook.ts";
 import { type MountedFilesystem, mountExt4, mountTmpfs } from "../support/mounts.ts";
 import { type IntegrityRig, openIntegrityRig } from "../support/integrity-rig.ts";
 import { requireCapability } from "../support/require.ts";
+import { openPinFolder, type PinFolder, testContext, testLog } from "../support/ring-sources.ts";
 import type { Line } from "../support/source-run.ts";
 
 const isRoot = process.getuid?.() === 0;
 const hasFanotify = requireCapability("fanotify", isRoot, "fanotify marks need root");
+
+/** Stores one byte through a mapping, and another one when it is told to. */
+const MAP = `
+import mmap, sys
+with open(sys.argv[1], "r+b") as f:
+    m = mmap.mmap(f.fileno(), 0)
+m[0] = ord("b")
+sys.stdin.readline()
+m[1] = ord("b")
+sys.stdin.readline()
+`;
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
@@ -30,16 +43,27 @@ describe.runIf(hasFanotify).each([
   let filesystem: MountedFilesystem;
   let rig: IntegrityRig;
   let watched: string;
+  let pins: PinFolder;
   beforeAll(async () => {
     filesystem = mount();
     watched = join(filesystem.path, "watched");
     mkdirSync(watched);
     writeFileSync(join(watched, "old"), "one\ntwo\n");
-    rig = openIntegrityRig({ paths: [`${watched}/**`] });
+    pins = openPinFolder();
+    const openHook = () =>
+      Promise.resolve(openInodeHook({
+        context: testContext(),
+        pinFolder: pins.path,
+        variant: "tp_btf",
+        ownership: undefined,
+        log: testLog,
+      }));
+    rig = openIntegrityRig({ paths: [`${watched}/**`], openHook });
     await rig.start();
   });
   afterAll(async () => {
     await rig[Symbol.asyncDispose]();
+    pins[Symbol.dispose]();
     filesystem[Symbol.dispose]();
   });
   const at = (name: string): string => join(watched, name);
@@ -232,6 +256,42 @@ describe.runIf(hasFanotify).each([
     expect((await changeOf(deep)).detail["sha256_after"]).toBe(sha256("deep"));
   });
 
+  it("sees a store through a mapping, of a file that nobody closes, and who made it", async () => {
+    writeFileSync(at("mapped"), "aaaa\n");
+    await changeOf(at("mapped"));
+    const child = spawn("python3", ["-c", MAP, at("mapped")], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    try {
+      const line = await changeOf(at("mapped"), 2);
+      expect(line).toMatchObject({ pid: child.pid, detail: { how: "mmap" } });
+      expect(line.detail["diff"]).toContain("-aaaa\n+baaa\n");
+      child.stdin.write("\n");
+      const later = await changeOf(at("mapped"), 3);
+      expect(later.detail["diff"]).toContain("-baaa\n+bbaa\n");
+    } finally {
+      child.kill();
+    }
+  });
+
+  it("tells who writes to a file that stays open, while it is written", async () => {
+    writeFileSync(at("open"), "");
+    await changeOf(at("open"));
+    const script = `$| = 1; open(my $f, ">>", $ARGV[0]); syswrite($f, "first\n"); <STDIN>`;
+    const child = spawn("perl", ["-e", script, at("open")], {
+      stdio: ["pipe", "ignore", "inherit"],
+    });
+    try {
+      const line = await changeOf(at("open"), 2);
+      expect(line).toMatchObject({ pid: child.pid, detail: { how: "write" } });
+      expect(line.detail["ancestors"]).toContainEqual(
+        expect.objectContaining({ pid: process.pid, process_id: expect.any(String) }),
+      );
+    } finally {
+      child.kill();
+    }
+  });
+
   it("tells, after it was away, what changed meanwhile, and nothing twice", async () => {
     writeFileSync(at("kept"), "1\n");
     writeFileSync(at("going"), "going\n");
@@ -239,7 +299,7 @@ describe.runIf(hasFanotify).each([
     for (const name of ["kept", "going", "moving"]) await changeOf(at(name));
     await rig.stop();
     const told = rig.lines.length;
-    writeFileSync(at("kept"), "2\n");
+    appendFileSync(at("kept"), "2\n");
     unlinkSync(at("going"));
     renameSync(at("moving"), at("moved"));
     writeFileSync(at("fresh"), "fresh\n");
@@ -250,7 +310,10 @@ describe.runIf(hasFanotify).each([
     );
     const moved = since.find((line) => line["path"] === at("moved"));
     expect(moved?.["old_path"]).toBe(at("moving"));
-    expect(since.find((line) => line["path"] === at("kept"))?.detail["diff"]).toContain("-1\n+2\n");
+    const kept = since.find((line) => line["path"] === at("kept"));
+    expect(kept?.detail["diff"]).toContain("+2\n");
+    // The kernel's programs went on, and noted who it was.
+    expect(kept?.["pid"]).toBe(process.pid);
     await rig.stop();
     const again = rig.lines.length;
     await rig.start();

@@ -19,7 +19,7 @@ import { systemClock } from "../../src/runtime/clock.ts";
 import { testLog } from "./ring-sources.ts";
 import { type Line, runSource, type SourceRun, type WaitOptions } from "./source-run.ts";
 
-const processes: ProcessLookup = {
+const plainProcesses: ProcessLookup = {
   catchUp: () => undefined,
   actorOf: (pid) => ({ columns: `"pid":${pid},`, name: `process ${pid}`, escaped: [] }),
   ancestorsOf: () => [],
@@ -30,6 +30,7 @@ export interface IntegrityRigOptions {
   /** `<folder>/**` or whole paths. */
   readonly paths: readonly string[];
   readonly kind?: FileKind;
+  readonly processes?: ProcessLookup;
   readonly openHook?: () => Promise<InodeHook | undefined>;
 }
 
@@ -89,6 +90,7 @@ export function openIntegrityRig(options: IntegrityRigOptions): IntegrityRig {
     },
     async start() {
       const names = createNameFeed();
+      const { processes = plainProcesses } = options;
       const filesystem = createFilesystemSource({
         processes,
         createdFiles: createCreatedFiles(),

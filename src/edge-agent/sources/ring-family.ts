@@ -38,8 +38,8 @@ export interface RingFamily {
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;
-  /** Does something small that each of the family's programs, loaded as `object`, must see. */
-  prove(libbpf: Libbpf, object: Pick<ProgramObject, "mapFd">): Promise<ProofAction>;
+  /** Does something small that each of the family's programs, loaded as `object` for a trial, must see. */
+  prove(libbpf: Libbpf, object?: Pick<ProgramObject, "mapFd">): Promise<ProofAction>;
 }
 
 /** Compares the fields that a proof expects; the first that differs is named. */

@@ -13,10 +13,10 @@ import { ticksOf } from "../../process-identity.ts";
 import { kernelDevice } from "../../program-settings.ts";
 import type { ProgramObject } from "../../program-object.ts";
 import {
-  ANCESTOR,
-  ANCESTOR_BYTES,
   ANCESTORS_MAX,
   HEADER,
+  IDENTITY,
+  IDENTITY_BYTES,
   INTEGRITY,
   INTEGRITY_BYTES,
   INTEGRITY_HOWS,
@@ -45,7 +45,10 @@ export function dirtyInodes(onHit: (hit: InodeHit) => void): RingFamily {
     lane: "critical",
     prepare: () => Promise.resolve(),
     createDecoder: (context) => createHitDecoder(context, onHit),
-    prove: (libbpf, object) => Promise.resolve(proveByWrite(libbpf, object)),
+    prove: (libbpf, object) => {
+      if (object === undefined) throw new Error("Cannot prove the inode hook: no map to watch in");
+      return Promise.resolve(proveByWrite(libbpf, object));
+    },
   };
 }
 
@@ -102,9 +105,9 @@ function ancestorsOf(
   const timeNs = timeNsOf(words, offset);
   const count = Math.min(ANCESTORS_MAX, u32(words, offset + INTEGRITY.ancestor_count));
   return Array.from({ length: count }, (_each, place): Ancestor => {
-    const at = offset + INTEGRITY.ancestors + place * ANCESTOR_BYTES;
-    const start = at + ANCESTOR.start_ns;
-    const pid = u32(words, at + ANCESTOR.pid);
+    const at = offset + INTEGRITY.ancestors + place * IDENTITY_BYTES;
+    const start = at + IDENTITY.start_ns;
+    const pid = u32(words, at + IDENTITY.pid);
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
     const known = processes.peek(pid, ticks);
     const exe = known?.imageAt(timeNs).exe;

@@ -40,6 +40,7 @@ export interface WordIntake {
 export function createWordIntake(options: WordIntakeOptions): WordIntake {
   const { state, places, pending, reconciliation, processes, clock } = options;
 
+  const startedUs = clock.nowUs();
   const add = (path: string, word: Word): void => pending.add(path, word, clock.elapsedMs());
   const writerOf = (
     pid: number,
@@ -139,7 +140,9 @@ export function createWordIntake(options: WordIntakeOptions): WordIntake {
     },
     hit({ device, inode, writer }) {
       const paths = state.pathsOfInode(device, inode);
-      for (const path of paths) add(path, { how: writer.how, writer, isOpen: true });
+      // The ring holds what was stored while no agent ran, too.
+      const origin = writer.atUs < startedUs ? { origin: { kind: "offline" } as const } : {};
+      for (const path of paths) add(path, { how: writer.how, writer, isOpen: true, ...origin });
       return paths.length > 0;
     },
   };

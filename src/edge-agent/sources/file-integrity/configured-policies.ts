@@ -1,0 +1,78 @@
+/**
+ * The policies of a configuration, as the engine uses them: over binary paths (one character per byte), as the kernel
+ * gives them.
+ *
+ * Invariant: a rule means the bytes that its text has in UTF-8, so that what people write and what the kernel tells
+ * agree; `?` in a glob stands for one byte.
+ */
+import { createPolicies, type FileRule } from "./kinds/policy.ts";
+import type { WatchPolicies } from "./watch-policies.ts";
+
+/** What is watched when nothing is configured: who may log in, become root, run by itself or come in by key. */
+export const DEFAULT_FILE_RULES: readonly FileRule[] = [
+  {
+    kind: "accounts",
+    paths: [
+      "/etc/passwd",
+      "/etc/shadow",
+      "/etc/group",
+      "/etc/gshadow",
+      "~/.ssh/authorized_keys",
+      "~/.ssh/authorized_keys2",
+    ],
+  },
+  { kind: "access", paths: ["/etc/security/access.conf", "/etc/security/access.d/*.conf"] },
+  { kind: "sudoers", paths: ["/etc/sudoers", "/etc/sudoers.d/*"] },
+  { kind: "units", paths: ["/etc/systemd/system/**", "/usr/local/lib/systemd/system/**"] },
+  {
+    kind: "cron",
+    paths: ["/etc/crontab", "/etc/cron.*/*", "/var/spool/cron/**"],
+  },
+  {
+    kind: "content-diff",
+    paths: ["/etc/ssh/**", "/etc/pam.d/*", "/etc/nsswitch.conf", "/etc/ld.so.*", "/etc/profile*"],
+    exclude: ["/etc/ld.so.cache"],
+  },
+];
+
+export interface ConfiguredPoliciesOptions {
+  /** Homes of all users, text. */
+  readonly homes: readonly string[];
+}
+
+/** Compiled rules. Throws `PatternError` naming the pattern. */
+export function configuredPolicies(
+  rules: readonly FileRule[],
+  { homes }: ConfiguredPoliciesOptions,
+): WatchPolicies {
+  const binaryHomes = homes.map(binary);
+  const policies = createPolicies(rules.map(binaryRule), { homes: binaryHomes });
+  return {
+    kindOf: (path) => policies.match(path)?.kind,
+    mayContain: (directory) => policies.mayHoldBelow(directory),
+    roots: policies.roots.map(({ folder }) => folder),
+    text: JSON.stringify({ rules, homes }),
+  };
+}
+
+/** Policies of a former {@link WatchPolicies.text}; undefined when it is none. */
+export function parsePolicies(text: string): WatchPolicies | undefined {
+  try {
+    const { rules, homes }: { rules: FileRule[]; homes: string[] } = JSON.parse(text);
+    return configuredPolicies(rules, { homes });
+  } catch {
+    return undefined;
+  }
+}
+
+function binaryRule({ paths, exclude, kind }: FileRule): FileRule {
+  return {
+    paths: paths.map(binary),
+    ...(exclude === undefined ? {} : { exclude: exclude.map(binary) }),
+    ...(kind === undefined ? {} : { kind }),
+  };
+}
+
+function binary(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}

@@ -11,6 +11,7 @@ export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
   EINTR: 4,
+  EIO: 5,
   EBADF: 9,
   EAGAIN: 11,
   EACCES: 13,
@@ -56,6 +57,8 @@ export interface Libc {
   close(fd: number): number;
   /** Bytes read; 0 at the end. */
   read(fd: number, buffer: Uint8Array): number;
+  /** The same in another thread; which error it was is not known there: EIO stands for all. */
+  readAsync(fd: number, buffer: Uint8Array): Promise<number>;
   readlink(path: PathBytes, buffer: Uint8Array): number;
   /** Bytes of `struct linux_dirent64` records read; 0 at the end. */
   getdents64(fd: number, buffer: Uint8Array): number;
@@ -133,6 +136,13 @@ export function loadLibc(): Libc {
     open: (path, flags) => result(open(terminated(path), flags | O_CLOEXEC)),
     close: (fd) => result(close(fd)),
     read: (fd, buffer) => result(read(fd, buffer, buffer.byteLength)),
+    readAsync: (fd, buffer) =>
+      new Promise((resolve, reject) => {
+        read.async(fd, buffer, buffer.byteLength, (error: unknown, length: number) => {
+          if (error) reject(error);
+          else resolve(length < 0 ? -ERRNO.EIO : length);
+        });
+      }),
     readlink: (path, buffer) => result(readlink(terminated(path), buffer, buffer.byteLength)),
     readlinkat: (fd, path, buffer) =>
       result(readlinkat(fd, terminated(path), buffer, buffer.byteLength)),

@@ -10,6 +10,8 @@ import type { ProcessTable } from "./process-table.ts";
 import type { Redactor } from "./redaction.ts";
 import type { RecordMemory } from "./ring-buffer.ts";
 import { createPeerNames, type PeerNames } from "./sources/network/peer-names.ts";
+import type { SourceLoss } from "./source.ts";
+import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
 import type { UserNames } from "./user-names.ts";
 
 /** A record in a ring's memory, with the wall time of its event. */
@@ -27,6 +29,20 @@ export interface LineDecoder {
   learn(record: LocatedRecord): void;
   /** The line after its opening brace, without `idx` (see `lineFields`); undefined when the bytes make no sense. */
   line(record: LocatedRecord): string | undefined;
+  /** Takes what is to be known beside the records; called before each read, when its end is known. */
+  prepare?(): void;
+  /** Whether a record is better told by a later read, with all after it: briefly. */
+  isEarly?(record: LocatedRecord): boolean;
+  /** Lines for which there is no record, since the last call. */
+  further?(): readonly FurtherLine[];
+  /** What was lost beside the records, since the last call. */
+  losses?(): readonly SourceLoss[];
+}
+
+export interface FurtherLine {
+  /** As of {@link LineDecoder.line}. */
+  readonly fields: string;
+  readonly timeUs: number;
 }
 
 export interface DecoderContext {
@@ -36,6 +52,8 @@ export interface DecoderContext {
   readonly peerNames: PeerNames;
   /** Takes the secrets out of arguments and environment values. */
   readonly redactor: Redactor;
+  /** Of executed files; undefined when nobody asked for them. */
+  readonly digests: ExecDigests | undefined;
   /** RFC 3339 text of a time in µs. */
   readonly timeText: (timeUs: number) => string;
   readonly userNames: UserNames;
@@ -50,6 +68,7 @@ export interface DecoderContextOptions {
   readonly peerNames?: PeerNames;
   readonly redactor: Redactor;
   readonly initialNamespaces?: InitialNamespaces;
+  readonly digests?: ExecDigests | undefined;
 }
 
 export function createDecoderContext(options: DecoderContextOptions): DecoderContext {
@@ -60,6 +79,7 @@ export function createDecoderContext(options: DecoderContextOptions): DecoderCon
     text,
     peerNames: options.peerNames ?? createPeerNames(),
     redactor: options.redactor,
+    digests: options.digests,
     timeText: createTimeText(),
     userNames: options.userNames,
     initialNamespaces: options.initialNamespaces ?? createInitialNamespaces(),

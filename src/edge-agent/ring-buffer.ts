@@ -124,6 +124,7 @@ export class RingCursor {
   /** Of the last record: its length in bytes. */
   length = 0;
   #position: number;
+  #lastPosition = -1;
   #offset: number;
   readonly #states: Int32Array;
   readonly #mask: number;
@@ -141,6 +142,14 @@ export class RingCursor {
     return this.#position;
   }
 
+  /** Takes the last record back: the next read begins with it. */
+  back(): void {
+    if (this.#lastPosition < 0) throw new Error("Cannot go back in a ring: nothing was read");
+    this.#position = this.#lastPosition;
+    this.#offset = this.#position & this.#mask;
+    this.#lastPosition = -1;
+  }
+
   /**
    * Offset of the next record's first byte in the ring's memory, or -1 when there is none before `limit` or the next
    * one is still being written. Discarded records are passed over. Throws when a record goes beyond the limit: then
@@ -156,6 +165,7 @@ export class RingCursor {
       if (this.#position + step > limit) {
         throw new Error(`Cannot read the ring at ${this.#position}: no record begins there`);
       }
+      this.#lastPosition = this.#position;
       this.#position += step;
       this.#offset = (offset + step) & this.#mask;
       if ((state & DISCARD_BIT) !== 0) continue;

@@ -24,6 +24,7 @@ import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
 import type { SourceChunk, SourceCounters, SourceLoss } from "./source.ts";
+import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
 import type { RingFamily } from "./sources/ring-family.ts";
 
 /** Lines and characters in one chunk, at most (the last line may go beyond). */
@@ -41,6 +42,8 @@ export interface RingReaderOptions {
   readonly family: RingFamily;
   /** Where to read on; without it, at what was never released. */
   readonly position: RingPosition | undefined;
+  /** Of executed files, for the process family; closed by whoever opened them. */
+  readonly digests?: ExecDigests | undefined;
   readonly log: Log;
 }
 
@@ -94,12 +97,12 @@ class Reader implements RingReader {
   /** Boot time of the newest record that was decoded, ns. */
   #decodedNs = 0;
 
-  constructor({ context, family, position, chain, log }: RingReaderOptions) {
+  constructor({ context, family, position, chain, digests, log }: RingReaderOptions) {
     this.#context = context;
     this.#log = log.with({ source: family.name });
     this.#name = family.name;
     this.#isProcess = family.name === "process";
-    this.#decoder = family.createDecoder(createDecoderContext(context));
+    this.#decoder = family.createDecoder(createDecoderContext({ ...context, digests }));
     this.#rings = chain.programs.map((programs, place) => {
       const next = chain.programs[place + 1];
       const untilNs = next === undefined ? Infinity : Number(next.settings().fromNs);
@@ -137,10 +140,12 @@ class Reader implements RingReader {
     // Of the process family, only what has been learned from: a record may have been completed since.
     const limit = this.#isProcess ? Math.min(producer, ring.learning.position) : producer;
     const from = ring.cursor.position;
+    this.#decoder.prepare?.();
     const chunk = this.#decode(ring, limit);
     const isAtEnd = ring.cursor.position === producer && this.#at === this.#rings.length - 1;
     this.#context.processes.passed(this.#name, isAtEnd ? askedNs : this.#decodedNs);
-    if (ring.cursor.position === from && !this.#isReportDue) {
+    const isEmpty = ring.cursor.position === from && chunk.fields.length === 0;
+    if (isEmpty && !this.#isReportDue) {
       return this.#moveOn(ring) ? this.read() : undefined;
     }
     this.#isReportDue = false;
@@ -156,7 +161,11 @@ class Reader implements RingReader {
   }
 
   losses(): readonly SourceLoss[] {
-    const found = [...this.#lost, ...this.#current().ledger.collect()];
+    const found = [
+      ...this.#lost,
+      ...this.#current().ledger.collect(),
+      ...this.#decoder.losses?.() ?? [],
+    ];
     this.#lost = [];
     if (found.length > 0) this.#isReportDue = true;
     return found;
@@ -210,11 +219,20 @@ class Reader implements RingReader {
     while (fields.length < CHUNK_LINES_MAX && characters < CHUNK_CHARACTERS_MAX) {
       const offset = cursor.next(limit);
       if (offset < 0) break;
-      this.#decodedNs = timeNsOf(memory.words, offset);
-      if (this.#decodedNs >= untilNs) continue;
+      const timeNs = timeNsOf(memory.words, offset);
+      if (timeNs >= untilNs) {
+        this.#decodedNs = timeNs;
+        continue;
+      }
       const time = offset + HEADER.time_ns;
       const timeUs = bootClock.wallUs(u32(memory.words, time), u32(memory.words, time + 4));
-      const line = this.#line({ memory, offset, length: cursor.length, timeUs });
+      const record = { memory, offset, length: cursor.length, timeUs };
+      if (this.#decoder.isEarly?.(record) === true) {
+        cursor.back();
+        break;
+      }
+      this.#decodedNs = timeNs;
+      const line = this.#line(record);
       if (line === undefined) {
         unreadable += 1;
         continue;
@@ -222,6 +240,10 @@ class Reader implements RingReader {
       fields.push(line);
       timesUs.push(timeUs);
       characters += line.length;
+    }
+    for (const further of this.#decoder.further?.() ?? []) {
+      fields.push(further.fields);
+      timesUs.push(further.timeUs);
     }
     this.#unreadable += unreadable;
     if (unreadable > 0) ring.ledger.add("unreadable", unreadable);

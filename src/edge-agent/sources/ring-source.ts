@@ -12,6 +12,7 @@ import type { Log } from "../../runtime/log.ts";
 import { removeAbandoned } from "../abandoned-programs.ts";
 import type { CreatedFiles } from "../created-files.ts";
 import type { KernelContext } from "../kernel-context.ts";
+import { loadLibc } from "../libc.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
 import type { ProgramVariant } from "../program-object.ts";
 import type { Ownership } from "../program-settings.ts";
@@ -23,6 +24,7 @@ import { fileFamilyNoting } from "./file/file-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
 import { ENVIRONMENT_NAMES } from "./process/environment.ts";
 import { createProcessFamily } from "./process/process-family.ts";
+import { type ExecDigests, openExecDigests } from "./process/digest/exec-digests.ts";
 import type { RingFamily, RingFamilyName } from "./ring-family.ts";
 
 /** Size of a ring when none is given, in bytes. */
@@ -45,6 +47,8 @@ export interface RingSourceOptions {
   readonly ownership?: Ownership;
   /** Position of the spool's newest record for this source: where to read on. */
   readonly position?: RingPosition | undefined;
+  /** Of the process family: bytes of executed files that are read in a second to tell their digests; 0 for none. */
+  readonly digestBytesPerSecond?: number;
   /** Of the file family: where creates are noted that the filesystem source need not tell again. */
   readonly createdFiles?: CreatedFiles;
   /** Of the process family: names of the environment variables that an exec tells. */
@@ -79,6 +83,7 @@ class RingSource implements Source {
   readonly #pinFolder: string;
   #probed: Promise<ProbeResult> | undefined;
   #reader: RingReader | undefined;
+  #digests: ExecDigests | undefined;
   /** Up to where chunks were taken. */
   #reached: RingPosition | undefined;
   #isClosed = false;
@@ -122,7 +127,7 @@ class RingSource implements Source {
       }
     } catch (error) {
       // What failed may be gone for good (its pins, above all): the next start opens it anew.
-      this.#close();
+      await this.#close();
       throw error;
     }
   }
@@ -145,15 +150,29 @@ class RingSource implements Source {
   }
 
   /** Leaves the programs running: what happens from now on is read after the next start. */
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
-    this.#close();
-    return Promise.resolve();
+    await this.#close();
   }
 
-  #close(): void {
+  async #close(): Promise<void> {
     this.#reader?.[Symbol.dispose]();
     this.#reader = undefined;
+    const digests = this.#digests;
+    this.#digests = undefined;
+    await digests?.[Symbol.asyncDispose]();
+  }
+
+  #openDigests(): ExecDigests | undefined {
+    const { context, clock = systemClock, log, digestBytesPerSecond } = this.#options;
+    if (this.name !== "process" || digestBytesPerSecond === 0) return undefined;
+    return openExecDigests({
+      libc: loadLibc(),
+      nowNs: () => Number(context.bootClock.nowNs()),
+      clock,
+      log,
+      ...(digestBytesPerSecond === undefined ? {} : { bytesPerSecond: digestBytesPerSecond }),
+    });
   }
 
   #probe(): Promise<ProbeResult> {
@@ -175,6 +194,8 @@ class RingSource implements Source {
       throw new Error(`Cannot start source "${this.name}": ${why}`);
     }
     if (this.#isClosed) throw new Error(`Cannot start source "${this.name}": closed`);
+    // Before the programs: of what runs earlier, only /proc knows the file.
+    this.#digests ??= this.#openDigests();
     removeAbandoned(libbpf, this.#pinFolder, log);
     const chain = openRingChain({
       libbpf,
@@ -191,6 +212,7 @@ class RingSource implements Source {
       chain,
       family: this.#family,
       position: this.#reached,
+      digests: this.#digests,
       log,
     });
     return this.#reader;

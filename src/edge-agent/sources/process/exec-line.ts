@@ -21,6 +21,7 @@ import {
 import { capabilityNames } from "./capabilities.ts";
 import { type ExecParts, execParts } from "./exec-parts.ts";
 import { readExecTexts } from "./exec-texts.ts";
+import { digestMembers } from "./digest/digest-lines.ts";
 
 /** What the line of an exec depends on beside the record. */
 export interface ExecOptions {
@@ -71,6 +72,7 @@ export function execLine(
     ((flags & FLAG.memfd) === 0 ? "" : ',"memfd":true') +
     ((flags & FLAG.deleted) === 0 ? "" : ',"deleted":true') +
     privilegeText(context, record) +
+    digestMembers(context, record, { columns: actor.columns, name: actor.name, script }) +
     `,"inode":${u64Text(words, offset + EXEC.inode)},` +
     `"device":"${deviceText(u32(words, offset + EXEC.device))}"` +
     `${redactedMember(texts.redacted)}${escapedMember(escaped)}}}`;

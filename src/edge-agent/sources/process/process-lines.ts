@@ -17,6 +17,7 @@ import { credentialsLine } from "./credentials-line.ts";
 import { ENVIRONMENT_NAMES } from "./environment.ts";
 import { execLine, type ExecOptions } from "./exec-line.ts";
 import { execParts } from "./exec-parts.ts";
+import { hashLines, isEarlyExec } from "./digest/digest-lines.ts";
 
 /** What is told when nothing else was asked for. */
 const USUAL: ExecOptions = { environment: new Set(ENVIRONMENT_NAMES) };
@@ -26,6 +27,10 @@ export function createProcessDecoder(
   options: ExecOptions = USUAL,
 ): LineDecoder {
   return {
+    prepare: () => context.digests?.collect(),
+    isEarly: (record) => isEarlyExec(context, record),
+    further: () => hashLines(context),
+    losses: () => context.digests?.losses() ?? [],
     learn: (record) => learn(context, record),
     line: (record) => {
       switch (kindOf(record.memory, record.offset, record.length)) {

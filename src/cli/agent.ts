@@ -30,7 +30,8 @@ export const agentCommand = defineCommand({
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
     const folder = dataFolderAt(global.data);
-    const { host, flushMs, shard, listen, spoolBytes, canaryMs } = settings.agent;
+    const { host, flushMs, shard, listen, spoolBytes, canaryMs, digestBytesPerSecond } =
+      settings.agent;
     const { address: graphite, prefix = "", role } = settings.graphite;
     // Loaded here only: other commands do without the C library, and Deno lets them do without it.
     const { openAgent } = await import("../edge-agent/agent.ts");
@@ -46,6 +47,7 @@ export const agentCommand = defineCommand({
       listen,
       spoolBytes,
       canaryMs,
+      digestBytesPerSecond,
       ...(graphite === undefined ? {} : { graphite: { address: graphite, prefix, role } }),
       nats: natsAccessOf(settings.nats, { folder, role: "agent" }),
       version: versionOfPackage(),

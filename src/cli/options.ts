@@ -172,6 +172,10 @@ export const AGENT_OPTIONS = {
     text:
       "most that waits on disk for the archive; past it the oldest go, of files and network first",
   }),
+  digestBytesPerSecond: option("agent.digest_rate", size, {
+    default: "64MiB",
+    text: "most that is read in a second of executed files to tell their SHA-256; 0B: no digests",
+  }),
 } as const;
 
 export const GRAPHITE_OPTIONS = {

@@ -194,10 +194,10 @@ const NOT_PROVEN: SourceStatus = {
 /** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes } = options;
-  const { spoolBytes, graphite } = options;
+  const { spoolBytes, graphite, digestBytesPerSecond } = options;
   const settings = {
     ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes },
-    ...{ spoolBytes, graphite },
+    ...{ spoolBytes, graphite, digestBytesPerSecond },
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

@@ -33,6 +33,8 @@ export interface SourceSettings {
   readonly pinDirectory?: string;
   /** Sizes of rings in bytes, powers of two. */
   readonly ringBytes?: Readonly<Partial<Record<RingFamilyName, number>>>;
+  /** Bytes of executed files that are read in a second to tell their digests; 0 for none. */
+  readonly digestBytesPerSecond?: number;
   /** Names of the environment variables that an exec tells; see {@link ENVIRONMENT_NAMES}. */
   readonly environment?: readonly string[];
   /** Sources that stay off. */
@@ -82,6 +84,9 @@ export function openSources(options: OpenSourcesOptions): Sources {
       createdFiles,
       log: options.log,
       clock,
+      ...(options.digestBytesPerSecond === undefined
+        ? {}
+        : { digestBytesPerSecond: options.digestBytesPerSecond }),
       ...(options.environment === undefined ? {} : { environment: options.environment }),
       ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),
       ...(ringBytes === undefined ? {} : { ringBytes }),

@@ -94,7 +94,7 @@ describe("a configuration file", () => {
   it.each([
     [
       "[agent]\nhots = 1",
-      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, spool, labels",
+      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, canary, spool",
     ],
     ["x = 1", "line 1: [x] is unknown; accepted: [agent], [graphite], [nats], "],
     ["\n[agnet]", "line 2: [agnet] is unknown; accepted: [agent], "],

@@ -5,7 +5,7 @@
  * Invariants: a digest is told only of the content that was executed: of the very inode, unchanged since. What cannot be
  * told says why (`sha256_missing`). An exec waits at most {@link WAIT_NS}, and only while its file is being hashed.
  */
-import { type Libc, O_NONBLOCK, O_RDONLY } from "../../../libc.ts";
+import { ERRNO, type Libc, O_NONBLOCK, O_RDONLY } from "../../../libc.ts";
 import type { Log } from "../../../../runtime/log.ts";
 import type { Clock } from "../../../../runtime/clock.ts";
 import type { SourceLoss } from "../../../source.ts";
@@ -103,6 +103,7 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
     const refusal = executed.isMemfd ? undefined : refusalOf(libc, watch, executed);
     if (refusal !== undefined) return { reason: refusal };
     const fd = libc.open(`/proc/${executed.pid}/exe`, O_RDONLY | O_NONBLOCK);
+    if (fd === -ERRNO.EACCES || fd === -ERRNO.EPERM) return { reason: "unreadable" };
     if (fd < 0) return { reason: "gone" };
     const image = files.of(fd);
     const isSame = image?.version.inodeLow === executed.inodeLow &&

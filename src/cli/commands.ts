@@ -4,6 +4,7 @@ import type { Command } from "./command.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
+import { exportCommand } from "./export.ts";
 import { rollupAdoptCommand } from "./rollup-adopt.ts";
 import { rollupReplayCommand } from "./rollup-replay.ts";
 import { rollupStatusCommand } from "./rollup-status.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   serveCommand,
   tailCommand,
   searchCommand,
+  exportCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,
   ...TABLE_READ_COMMANDS,

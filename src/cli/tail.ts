@@ -3,7 +3,8 @@ import { COLUMN_OPTIONS, conditionsOf } from "./column-options.ts";
 import { defineCommand } from "./command.ts";
 import { withClient } from "./connect.ts";
 import { EXIT } from "./exit.ts";
-import { text } from "./option-type.ts";
+import { createFormat, formatConditions, FORMATS } from "./event-format.ts";
+import { choiceOf, text } from "./option-type.ts";
 import { optional } from "./options.ts";
 import { printTailItem } from "./tail-item.ts";
 
@@ -11,6 +12,10 @@ const SINCE_OPTIONS = {
   since: optional("since", text, {
     reach: "flag",
     text: "begin in the past: a time, an age such as 15m, or an event id; default: now",
+  }),
+  format: optional("format", choiceOf(FORMATS), {
+    reach: "flag",
+    text: "ndjson, or bpfink: changes of watched files as the lines that bpfink writes",
   }),
 } as const;
 
@@ -20,17 +25,25 @@ export const tailCommand = defineCommand({
   examples: [
     ["probity tail --topic process/exec", "every program that is started, as it starts"],
     ["probity tail --since 10m --severity high,critical", "what is grave, from ten minutes ago on"],
+    ["probity tail --format bpfink", "changes of files, for what reads bpfink's lines"],
     ["probity tail --json | jq -r .exe", "NDJSON for other programs"],
   ],
   options: { range: SINCE_OPTIONS, columns: COLUMN_OPTIONS },
   run: ({ global, settings, output, signal }) =>
     withClient(global, async (client) => {
-      const { since } = settings.range;
+      const { since, format } = settings.range;
       const query = {
-        ...conditionsOf(settings.columns),
+        ...formatConditions(conditionsOf(settings.columns), format ?? "ndjson"),
         ...(since === undefined ? {} : { since }),
       };
-      for await (const item of client.tail(query, { signal })) await printTailItem(item, output);
+      const lineOf = format === undefined ? undefined : createFormat(format);
+      for await (const item of client.tail(query, { signal })) {
+        if (lineOf === undefined || item.kind !== "event") await printTailItem(item, output);
+        else {
+          const line = lineOf(item.event);
+          if (line !== undefined) await output.json(line);
+        }
+      }
       return EXIT.ok;
     }),
 });

@@ -153,6 +153,53 @@ describe("tail", () => {
   });
 });
 
+describe("export", () => {
+  const change = {
+    ...eventOf(1),
+    topic: "file/change",
+    path: "/etc/x",
+    detail: { kind: "digest", sha256_after: "bb" },
+  };
+
+  it("gives all events as lines, the oldest first, and ends in 5 when some are missing", async () => {
+    answer = events(3, { "probity-complete": "false" });
+    const words = ["export", "--from", "1h", "--to", "now", "--user", "root", "--data", data];
+    const { code, stdout, stderr } = await runCli(words);
+    expect([code, stderr]).toEqual([5, expect.stringContaining("incomplete")]);
+    expect(stdout.trimEnd().split("\n").map((line) => JSON.parse(line)))
+      .toEqual([0, 1, 2].map(eventOf));
+    expect(parametersOf()).toEqual([["user", "root"], ["from", "1h"], ["to", "now"], [
+      "order",
+      "asc",
+    ]]);
+  });
+
+  it("gives bpfink's lines, asking for changes of files alone", async () => {
+    answer = (_request, response) => response.end(`${JSON.stringify(change)}\n`);
+    const words = ["export", "--format", "bpfink", "--topic", "file", "--data", data];
+    const { code, stdout } = await runCli(words);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      level: "warn",
+      generic: { current: "", next: "bb" },
+      message: "generic file created",
+    });
+    expect(parametersOf()).toEqual([["topic", "file"], ["topic", "file/change"], ["order", "asc"]]);
+  });
+
+  it("gives them live, too", async () => {
+    answer = (_request, response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(`event: audit\nid: p1\ndata: ${JSON.stringify(change)}\n\n`);
+    };
+    const until = (stdout: string) => stdout.endsWith("\n");
+    const words = ["tail", "--format", "bpfink", "--data", data];
+    const { stdout } = await runCli(words, { until });
+    expect(JSON.parse(stdout)).toMatchObject({ file: "/etc/x", message: "generic file created" });
+    expect(server.requests.at(-1)?.url).toBe("/v1/tail?topic=file%2Fchange");
+  });
+});
+
 describe("sql", () => {
   const columns = [{ name: "topic", type: "VARCHAR" }, { name: "n", type: "BIGINT" }];
   const rows = [{ topic: "process/exec", n: 12 }, { topic: "file\x1b[31m", n: "9007199254740993" }];

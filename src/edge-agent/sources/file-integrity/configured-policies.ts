@@ -3,7 +3,7 @@
  * gives them.
  *
  * Invariant: a rule means the bytes that its text has in UTF-8, so that what people write and what the kernel tells
- * agree; `?` in a glob stands for one byte.
+ * agree.
  */
 import { createPolicies, type FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
@@ -45,8 +45,7 @@ export function configuredPolicies(
   rules: readonly FileRule[],
   { homes }: ConfiguredPoliciesOptions,
 ): WatchPolicies {
-  const binaryHomes = homes.map(binary);
-  const policies = createPolicies(rules.map(binaryRule), { homes: binaryHomes });
+  const policies = createPolicies(rules, { homes });
   return {
     kindOf: (path) => policies.match(path)?.kind,
     mayContain: (directory) => policies.mayHoldBelow(directory),
@@ -63,16 +62,4 @@ export function parsePolicies(text: string): WatchPolicies | undefined {
   } catch {
     return undefined;
   }
-}
-
-function binaryRule({ paths, exclude, kind }: FileRule): FileRule {
-  return {
-    paths: paths.map(binary),
-    ...(exclude === undefined ? {} : { exclude: exclude.map(binary) }),
-    ...(kind === undefined ? {} : { kind }),
-  };
-}
-
-function binary(text: string): string {
-  return Buffer.from(text, "utf8").toString("latin1");
 }

@@ -1,4 +1,4 @@
-/** Filesystems made for one test: a tmpfs or an ext4 on a loop device, mounted in a new temporary folder. */
+/** Filesystems made for one test: a tmpfs, an overlay, ext4 or xfs on a loop device, mounted in a new temporary folder. */
 import { execFileSync } from "node:child_process";
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,6 +9,8 @@ export interface MountedFilesystem extends Disposable {
 }
 
 const EXT4_BYTES = 32 * 1024 * 1024;
+/** The smallest that mkfs.xfs makes. */
+const XFS_BYTES = 300 * 1024 * 1024;
 
 /** Half of the machine's memory unless told. */
 export function mountTmpfs(
@@ -19,12 +21,41 @@ export function mountTmpfs(
 }
 
 export function mountExt4(): MountedFilesystem {
+  return mountImage(EXT4_BYTES, ["mkfs.ext4", "-q", "-F"]);
+}
+
+export function mountXfs(): MountedFilesystem {
+  return mountImage(XFS_BYTES, ["mkfs.xfs", "-q"]);
+}
+
+/** On a tmpfs of its own, which holds its layers. */
+export function mountOverlay(): MountedFilesystem {
+  const layers = mountTmpfs();
+  const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(layers.path, name));
+  for (const folder of [lower, upper, work]) mkdirSync(folder ?? "");
+  const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+  const merged = mountAt((point) =>
+    execFileSync("mount", ["-t", "overlay", "overlay", "-o", options, point])
+  );
+  return {
+    path: merged.path,
+    [Symbol.dispose]() {
+      merged[Symbol.dispose]();
+      layers[Symbol.dispose]();
+    },
+  };
+}
+
+function mountImage(
+  sizeBytes: number,
+  [make, ...options]: readonly [string, ...string[]],
+): MountedFilesystem {
   return mountAt((point, folder) => {
     const image = join(folder, "image");
     const fd = openSync(image, "w");
-    ftruncateSync(fd, EXT4_BYTES);
+    ftruncateSync(fd, sizeBytes);
     closeSync(fd);
-    execFileSync("mkfs.ext4", ["-q", "-F", image]);
+    execFileSync(make, [...options, image]);
     execFileSync("mount", ["-o", "loop", image, point]);
   });
 }

@@ -17,7 +17,8 @@ export type Capability =
   | "bun"
   | "root"
   | "faketime"
-  | "systemd";
+  | "systemd"
+  | "i386-gate";
 
 /**
  * Whether tests that need a capability may run: `describe.runIf(requireCapability("nats", found, "no nats-server"))`.

@@ -51,6 +51,10 @@ struct flow {
 struct datagram_socket {
 	struct bpf_spin_lock lock;
 	__u32 is_released;
+	/* Of the flow that was not seen for longest: when, and its place. */
+	__u64 oldest_ns;
+	__u32 oldest;
+	__u32 padding;
 	struct probity_header owner;
 	__u64 net_cookie;
 	/* Since when it is bound, 0: it is not; where. */
@@ -102,11 +106,15 @@ struct packet {
 	bool is_in;
 };
 
-static __always_inline bool load_ends(struct __sk_buff *skb, struct packet *packet, __u32 *transport_at, __u8 protocol)
+/* As the headers have them. */
+struct ends {
+	__u64 source[2];
+	__u64 target[2];
+	__u32 transport_at;
+};
+
+static __always_inline bool load_ends(struct __sk_buff *skb, struct ends *ends, __u8 protocol)
 {
-	struct flow *flow = &packet->flow;
-	__u64 *source = packet->is_in ? flow->remote : flow->local;
-	__u64 *target = packet->is_in ? flow->local : flow->remote;
 	__u8 first[8], next;
 
 	if (bpf_skb_load_bytes(skb, 0, first, sizeof(first)))
@@ -118,13 +126,13 @@ static __always_inline bool load_ends(struct __sk_buff *skb, struct packet *pack
 			return false;
 		if (bpf_skb_load_bytes(skb, 12, addresses, sizeof(addresses)))
 			return false;
-		source[0] = target[0] = 0;
-		source[1] = (__u64)addresses[0] << 32 | mapped;
-		target[1] = (__u64)addresses[1] << 32 | mapped;
-		*transport_at = (first[0] & 15) * 4;
+		ends->source[0] = ends->target[0] = 0;
+		ends->source[1] = (__u64)addresses[0] << 32 | mapped;
+		ends->target[1] = (__u64)addresses[1] << 32 | mapped;
+		ends->transport_at = (first[0] & 15) * 4;
 		return true;
 	}
-	if (bpf_skb_load_bytes(skb, 8, source, 16) || bpf_skb_load_bytes(skb, 24, target, 16))
+	if (bpf_skb_load_bytes(skb, 8, ends->source, 16) || bpf_skb_load_bytes(skb, 24, ends->target, 16))
 		return false;
 	__u32 at = 40;
 	next = first[6];
@@ -138,32 +146,50 @@ static __always_inline bool load_ends(struct __sk_buff *skb, struct packet *pack
 		at += next == 44 ? 8 : (extension[1] + 1) * 8;
 		next = extension[0];
 	}
-	*transport_at = at;
+	ends->transport_at = at;
 	return next == protocol;
 }
 
-static __always_inline bool load_packet(struct __sk_buff *skb, struct packet *packet, __u8 protocol)
+/* A global function is verified once, whatever led to it: the ways through it do not multiply those of its callers. */
+__noinline int load_packet(struct __sk_buff *skb, struct packet *packet, __u8 protocol)
 {
-	struct flow *flow = &packet->flow;
-	__u32 at = 0;
+	struct ends ends = {};
 	__u16 ports[2];
 	__u8 words = 0;
 
-	if (!load_ends(skb, packet, &at, protocol) || bpf_skb_load_bytes(skb, at, ports, sizeof(ports)))
+	if (!packet || !load_ends(skb, &ends, protocol))
+		return false;
+	__u32 at = ends.transport_at;
+	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)))
 		return false;
 	if (protocol == IPPROTO_TCP && bpf_skb_load_bytes(skb, at + 12, &words, 1))
 		return false;
 	at += protocol == IPPROTO_TCP ? (words >> 4) * 4 : 8;
 	packet->payload_at = at;
 	packet->payload_bytes = skb->len > at ? skb->len - at : 0;
-	flow->remote_port = __builtin_bswap16(ports[packet->is_in ? 0 : 1]);
-	flow->local_port = __builtin_bswap16(ports[packet->is_in ? 1 : 0]);
+	struct flow *flow = &packet->flow;
 	flow->begun_ns = flow->seen_ns = bpf_ktime_get_boot_ns();
-	flow->role = packet->is_in ? PROBITY_ACCEPT : PROBITY_CONNECT;
-	flow->bytes_in = packet->is_in ? packet->payload_bytes : 0;
-	flow->bytes_out = packet->is_in ? 0 : packet->payload_bytes;
-	flow->packets_in = packet->is_in;
-	flow->packets_out = !packet->is_in;
+	if (packet->is_in) {
+		flow->remote[0] = ends.source[0];
+		flow->remote[1] = ends.source[1];
+		flow->local[0] = ends.target[0];
+		flow->local[1] = ends.target[1];
+		flow->remote_port = __builtin_bswap16(ports[0]);
+		flow->local_port = __builtin_bswap16(ports[1]);
+		flow->role = PROBITY_ACCEPT;
+		flow->bytes_in = packet->payload_bytes;
+		flow->packets_in = 1;
+	} else {
+		flow->remote[0] = ends.target[0];
+		flow->remote[1] = ends.target[1];
+		flow->local[0] = ends.source[0];
+		flow->local[1] = ends.source[1];
+		flow->remote_port = __builtin_bswap16(ports[1]);
+		flow->local_port = __builtin_bswap16(ports[0]);
+		flow->role = PROBITY_CONNECT;
+		flow->bytes_out = packet->payload_bytes;
+		flow->packets_out = 1;
+	}
 	return true;
 }
 
@@ -219,21 +245,23 @@ static __always_inline void tell(__u32 program, struct probity_header *header, _
 		emit(counts, header, size);
 }
 
-/* Adds to the flow of a packet under the lock; false: there is none. Otherwise `oldest` is the place to take. */
-static __always_inline bool add_to_flow(struct datagram_socket *socket, const struct flow *one, __u32 *oldest)
+/*
+ * Adds to the flow of a packet under the lock; false: there is none. Then `oldest` is the place to take. It is kept in
+ * the socket because the verifier would go on with each of its values if it were in a register.
+ */
+static __always_inline bool add_to_flow(struct datagram_socket *socket, const struct flow *one)
 {
-	__u64 oldest_ns = ~0ULL;
-
+	socket->oldest_ns = ~0ULL;
 	for (__u32 place = 0; place < FLOWS; place++) {
-		struct flow *known = &socket->flows[place & (FLOWS - 1)];
+		struct flow *known = &socket->flows[place];
 		if (known->seen_ns && known->remote_port == one->remote_port && known->remote[1] == one->remote[1] &&
 		    known->remote[0] == one->remote[0]) {
 			add_sums(known, one);
 			return true;
 		}
-		if (known->seen_ns < oldest_ns) {
-			oldest_ns = known->seen_ns;
-			*oldest = place;
+		if (known->seen_ns < socket->oldest_ns) {
+			socket->oldest_ns = known->seen_ns;
+			socket->oldest = place;
 		}
 	}
 	return false;
@@ -246,18 +274,13 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 	struct probity_close record = {};
 	struct probity_header *header = &record.network.header;
 	bool is_new = true, is_told = false;
-	__u32 place = 0;
-	struct probity_header sender = {};
 
-	/* Who sends is in this context; who receives is not. */
-	if (!packet->is_in)
-		fill_header(true, &sender, PROBITY_CONNECT, bpf_get_current_task_btf());
 	bpf_spin_lock(&socket->lock);
-	if (socket->is_released || add_to_flow(socket, one, &place)) {
+	if (socket->is_released || add_to_flow(socket, one)) {
 		bpf_spin_unlock(&socket->lock);
 		return;
 	}
-	struct flow *slot = &socket->flows[place & (FLOWS - 1)];
+	struct flow *slot = &socket->flows[socket->oldest & (FLOWS - 1)];
 	if (slot->seen_ns && slot->seen_ns + IDLE_NS > one->seen_ns) {
 		/* All places are of peers that are still active. */
 		is_new = false;
@@ -276,21 +299,27 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 		slot->remote[1] = one->remote[1];
 		slot->remote_port = one->remote_port;
 	}
-	if (!packet->is_in)
-		socket->owner = sender;
 	bpf_spin_unlock(&socket->lock);
 
 	if (is_told) {
 		record.is_aggregate = !is_new;
 		tell(PROGRAM_PACKET, header, PROBITY_CLOSE, sizeof(record));
 	}
-	if (is_new) {
-		record.network.net_cookie = socket->net_cookie;
-		record.network.begun_ns = 0;
-		fill_ends(&record.network, one, family);
-		*header = packet->is_in ? socket->owner : sender;
-		tell(PROGRAM_PACKET, header, one->role, sizeof(record.network));
-	}
+	if (!is_new)
+		return;
+	/* Who sends is in this context; who receives is not. */
+	if (!packet->is_in)
+		fill_header(true, header, PROBITY_CONNECT, bpf_get_current_task_btf());
+	bpf_spin_lock(&socket->lock);
+	if (packet->is_in)
+		*header = socket->owner;
+	else
+		socket->owner = *header;
+	bpf_spin_unlock(&socket->lock);
+	record.network.net_cookie = socket->net_cookie;
+	record.network.begun_ns = 0;
+	fill_ends(&record.network, one, family);
+	tell(PROGRAM_PACKET, header, one->role, sizeof(record.network));
 }
 
 static __always_inline __u64 query_key(const struct flow *flow, __u16 id)
@@ -301,24 +330,25 @@ static __always_inline __u64 query_key(const struct flow *flow, __u16 id)
 }
 
 /* Notes what a socket asked, or passes on what it was answered to just that. `at`: of the DNS header. */
-static __always_inline void on_dns(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet, __u32 at)
+__noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 at)
 {
 	__u8 head[4];
 	__u32 zero = 0;
 	__s64 length = (__s64)skb->len - at;
+	struct bpf_sock *sk = skb->sk;
 
-	if (length < DNS_HEADER || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
-		return;
+	if (!packet || !sk || length < DNS_HEADER || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
+		return 0;
 	bool is_answer = head[2] & DNS_IS_ANSWER;
 	__u64 key = query_key(&packet->flow, head[0] << 8 | head[1]);
 	if (is_answer != packet->is_in)
-		return;
+		return 0;
 	struct query_log *log = bpf_sk_storage_get(&query_logs, sk, 0, is_answer ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
 	if (!log)
-		return;
+		return 0;
 	if (!is_answer) {
 		log->queries[__sync_fetch_and_add(&log->next, 1) & (QUERIES - 1)] = key;
-		return;
+		return 0;
 	}
 	bool is_asked = false;
 	for (int place = 0; place < QUERIES && !is_asked; place++) {
@@ -329,10 +359,10 @@ static __always_inline void on_dns(struct __sk_buff *skb, struct bpf_sock *sk, c
 	struct answer *answer = is_asked ? bpf_map_lookup_elem(&answers, &zero) : NULL;
 	struct probity_counters *counts = answer ? begin(PROGRAM_ANSWER) : NULL;
 	if (!counts)
-		return;
+		return 0;
 	if (__sync_val_compare_and_swap(&answer->is_taken, 0, 1) != 0) {
 		COUNT(counts, throttled);
-		return;
+		return 0;
 	}
 	struct probity_dns *record = (void *)answer->record;
 	struct datagram_socket *socket = bpf_sk_storage_get(&datagram_sockets, sk, 0, 0);
@@ -348,13 +378,13 @@ static __always_inline void on_dns(struct __sk_buff *skb, struct bpf_sock *sk, c
 		COUNT(counts, read_fault);
 	}
 	__sync_lock_test_and_set(&answer->is_taken, 0);
+	return 0;
 }
 
 static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
 {
 	struct packet packet = {.is_in = is_in};
 	struct bpf_sock *sk = skb->sk;
-	__u32 place;
 
 	sk = sk ? bpf_sk_fullsock(sk) : NULL;
 	if (!sk)
@@ -363,7 +393,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
 		/* After the length, when a message begins with the packet. */
 		if (sk->dst_port == __builtin_bswap16(DNS_PORT) && load_packet(skb, &packet, IPPROTO_TCP) &&
 		    packet.payload_bytes > 2)
-			on_dns(skb, sk, &packet, packet.payload_at + 2);
+			on_dns(skb, &packet, packet.payload_at + 2);
 		return 1;
 	}
 	if (sk->protocol != IPPROTO_UDP || !load_packet(skb, &packet, IPPROTO_UDP))
@@ -377,9 +407,9 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
 		socket->owner.flags = PROBITY_NO_PROCESS;
 	}
 	if (packet.flow.remote_port == DNS_PORT)
-		on_dns(skb, sk, &packet, packet.payload_at);
+		on_dns(skb, &packet, packet.payload_at);
 	bpf_spin_lock(&socket->lock);
-	bool is_known = add_to_flow(socket, &packet.flow, &place);
+	bool is_known = add_to_flow(socket, &packet.flow);
 	bpf_spin_unlock(&socket->lock);
 	if (!is_known)
 		begin_flow(socket, &packet, sk->family);

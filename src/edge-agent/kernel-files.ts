@@ -93,6 +93,13 @@ export function removeKernelFolder(path: string): void {
   if (removed < 0) fail("remove folder", path, removed);
 }
 
+/** A descriptor of a folder, to be closed by the caller. Throws when it cannot be opened. */
+export function openKernelFolder(path: string): number {
+  const fd = libc?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
+  if (fd < 0) fail("open folder", path, fd);
+  return fd;
+}
+
 export interface KernelLock extends Disposable {
   readonly path: string;
 }

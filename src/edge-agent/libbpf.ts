@@ -28,6 +28,7 @@ export interface Libbpf {
   bpf_program__fd(program: Pointer): number;
   bpf_program__set_autoload(program: Pointer, autoload: boolean): number;
   bpf_program__attach(program: Pointer): Pointer | null;
+  bpf_program__attach_cgroup(program: Pointer, cgroupFd: number): Pointer | null;
   bpf_program__pin(program: Pointer, path: string): number;
   bpf_link__pin(link: Pointer, path: string): number;
   /** Closes the link; a pinned one goes on. */
@@ -137,6 +138,9 @@ function bindObjects(library: Library) {
       "const char *bpf_program__section_name(void *prog)",
     ),
     bpf_program__fd: library.func("int bpf_program__fd(void *prog)"),
+    bpf_program__attach_cgroup: library.func(
+      "void *bpf_program__attach_cgroup(void *prog, int cgroup_fd)",
+    ),
     bpf_program__attach: library.func("void *bpf_program__attach(void *prog)"),
     bpf_program__pin: library.func("int bpf_program__pin(void *prog, const char *path)"),
     bpf_link__pin: library.func("int bpf_link__pin(void *link, const char *path)"),

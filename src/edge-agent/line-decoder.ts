@@ -25,9 +25,12 @@ export interface LocatedRecord {
 }
 
 export interface LineDecoder {
-  /** Takes from a record what it says about processes; called once per record, before any line is made from it. */
+  /** Takes from a record what it says about processes or names; called once per record, before any line is made from it. */
   learn(record: LocatedRecord): void;
-  /** The line after its opening brace, without `idx` (see `lineFields`); undefined when the bytes make no sense. */
+  /**
+   * The line after its opening brace, without `idx` (see `lineFields`); undefined when the bytes make no sense, empty when they are only
+   * to be learned from.
+   */
   line(record: LocatedRecord): string | undefined;
   /** Takes what is to be known beside the records; called before each read, when its end is known. */
   prepare?(): void;

@@ -47,7 +47,7 @@ export interface ProbeResult {
 export interface ProbeOptions {
   readonly family: RingFamily;
   readonly pinFolder: string;
-  /** Variants to try, in order. */
+  /** Variants to try, in order; a family that has its own tries those. */
   readonly variants?: readonly ProgramVariant[];
 }
 
@@ -55,7 +55,8 @@ export async function probeRingFamily(
   context: KernelContext,
   options: ProbeOptions,
 ): Promise<ProbeResult> {
-  const { family, pinFolder, variants = PROGRAM_VARIANTS } = options;
+  const { family, pinFolder } = options;
+  const variants = family.variants ?? options.variants ?? PROGRAM_VARIANTS;
   const { libbpf } = context;
   if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
   const reasons: string[] = [];
@@ -75,7 +76,7 @@ export async function probeRingFamily(
   return off(
     forbidden === variants.length
       ? { reason: `not allowed to load kernel programs: ${reason}`, remedy: PERMISSION_REMEDY }
-      : { reason, remedy: remedyForRefusal() },
+      : { reason, remedy: remedyForRefusal(variants) },
   );
 }
 
@@ -158,7 +159,7 @@ async function findProofs(
       const record = { memory: ring.memory, offset, length: cursor.length, timeUs: 0 };
       decoder.learn(record);
       const line = decoder.line(record);
-      if (line === undefined) continue;
+      if (line === undefined || line === "") continue;
       const parsed = JSON.parse(`{${line}`);
       for (const [hook, check] of open()) results.set(hook, check(parsed));
     }
@@ -185,7 +186,10 @@ function isForbidden(error: unknown): boolean {
   return error instanceof KernelRefusal && [EPERM, EACCES].includes(error.errno);
 }
 
-function remedyForRefusal(): string {
+function remedyForRefusal(variants: readonly ProgramVariant[]): string {
+  if (variants.includes("cgroup")) {
+    return "run the agent in the host's cgroup namespace, with CAP_SYS_ADMIN, on a kernel of 5.17 or later";
+  }
   return isKernelPath(BTF_PATH)
     ? "use a kernel of 5.17 or later with BPF tracing programs allowed"
     : "use a kernel built with CONFIG_DEBUG_INFO_BTF";

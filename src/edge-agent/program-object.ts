@@ -6,6 +6,7 @@
  * both variants; calls that the kernel lacks are left out.
  */
 import { fileURLToPath } from "node:url";
+import { openRootCgroup } from "./cgroup-root.ts";
 import type { Libbpf, Pointer } from "./libbpf.ts";
 import {
   attachTracepoint,
@@ -14,18 +15,28 @@ import {
   tracepointsOf,
 } from "./tracepoints.ts";
 
-/** How a program is typed: with the kernel's type information checked at load (tp_btf), or without (raw_tp). */
-export type ProgramVariant = "tp_btf" | "raw_tp";
+/**
+ * How a program is typed: with the kernel's type information checked at load (tp_btf), or without (raw_tp); or that it
+ * is one of the root cgroup, of which there is one form.
+ */
+export type ProgramVariant = "tp_btf" | "raw_tp" | "cgroup";
 
-/** In the order in which they are tried. */
+const PREFIXES: Readonly<Record<ProgramVariant, string>> = {
+  tp_btf: "btf_",
+  raw_tp: "raw_",
+  cgroup: "cgroup_",
+};
+
+/** Those of tracepoints, in the order in which they are tried. */
 export const PROGRAM_VARIANTS: readonly ProgramVariant[] = ["tp_btf", "raw_tp"];
 
 /** As in bpf/scratch.h: working memory of one CPU, in slots. */
 const SCRATCH_SLOTS = 2;
-/** Maps that only programs of one variant use. */
-const MAPS_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> = {
-  tp_btf: ["socket_owners"],
-  raw_tp: ["plain_owners"],
+/** Maps that programs of a variant do not use, because only those of another do. */
+const MAPS_NOT_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> = {
+  tp_btf: ["plain_owners"],
+  raw_tp: ["socket_owners"],
+  cgroup: [],
 };
 const CALL_PREFIX = "call_";
 /** Programs, without their variant's prefix, that are left out where the kernel lacks their tracepoint. */
@@ -120,7 +131,7 @@ class LoadedObject implements ProgramObject {
     const { family, variant, ringBytes } = this.#options;
     const libbpf = this.#libbpf;
     const object = this.#open();
-    const prefix = variant === "tp_btf" ? "btf_" : "raw_";
+    const prefix = PREFIXES[variant];
     let program = libbpf.bpf_object__next_program(object, null);
     while (program !== null) {
       const name = libbpf.bpf_program__name(program);
@@ -135,7 +146,7 @@ class LoadedObject implements ProgramObject {
     if (scratches !== null) {
       libbpf.bpf_map__set_max_entries(scratches, SCRATCH_SLOTS * libbpf.libbpf_num_possible_cpus());
     }
-    for (const name of MAPS_OF_VARIANT[variant === "tp_btf" ? "raw_tp" : "tp_btf"]) {
+    for (const name of MAPS_NOT_OF_VARIANT[variant]) {
       const map = libbpf.bpf_object__find_map_by_name(object, name);
       if (map !== null) libbpf.bpf_map__set_autocreate(map, false);
     }
@@ -151,14 +162,27 @@ class LoadedObject implements ProgramObject {
   }
 
   attach(): void {
+    if (this.#options.variant !== "cgroup") return this.#attach(undefined);
+    const cgroupFd = openRootCgroup();
+    try {
+      this.#attach(cgroupFd);
+    } finally {
+      this.#libbpf.close(cgroupFd);
+    }
+  }
+
+  #attach(cgroupFd: number | undefined): void {
+    const libbpf = this.#libbpf;
     for (const { name, program } of this.#programs) {
       if (name.startsWith(CALL_PREFIX)) {
         this.#attachCall(name, program);
         continue;
       }
-      const link = this.#libbpf.bpf_program__attach(program);
+      const link = cgroupFd === undefined
+        ? libbpf.bpf_program__attach(program)
+        : libbpf.bpf_program__attach_cgroup(program, cgroupFd);
       if (link === null) {
-        throw new KernelRefusal(`Cannot attach program "${name}"`, this.#libbpf.errno());
+        throw new KernelRefusal(`Cannot attach program "${name}"`, libbpf.errno());
       }
       this.#links.push({ name, link });
     }

@@ -80,7 +80,8 @@ interface OpenRing {
 class Reader implements RingReader {
   readonly #context: KernelContext;
   readonly #name: string;
-  readonly #isProcess: boolean;
+  /** What other families need for their lines, learned before they make any: of processes, or names. */
+  readonly #learned: Learned | undefined;
   readonly #decoder: LineDecoder;
   readonly #log: Log;
   readonly #rings: OpenRing[];
@@ -101,7 +102,7 @@ class Reader implements RingReader {
     this.#context = context;
     this.#log = log.with({ source: family.name });
     this.#name = family.name;
-    this.#isProcess = family.name === "process";
+    this.#learned = learnedFrom(family.name, context);
     this.#decoder = family.createDecoder(createDecoderContext({ ...context, digests }));
     this.#rings = chain.programs.map((programs, place) => {
       const next = chain.programs[place + 1];
@@ -123,7 +124,7 @@ class Reader implements RingReader {
     if (chain.damaged > 0) {
       this.#lost.push({ class: "absent", count: null, reason: "a ring's pins were damaged" });
     }
-    if (this.#isProcess) context.processes.follow(() => this.#learn());
+    this.#learned?.follow(() => this.#learn());
     log.debug("reading ring", {
       source: family.name,
       ring: this.#current().id,
@@ -137,8 +138,11 @@ class Reader implements RingReader {
     const askedNs = Number(this.#context.bootClock.nowNs());
     const producer = ring.programs.ring.producerPosition();
     this.#context.processes.catchUp();
-    // Of the process family, only what has been learned from: a record may have been completed since.
-    const limit = this.#isProcess ? Math.min(producer, ring.learning.position) : producer;
+    this.#context.peerNames.catchUp();
+    // Of a family that teaches others, only what has been learned from: a record may have been completed since.
+    const limit = this.#learned !== undefined
+      ? Math.min(producer, ring.learning.position)
+      : producer;
     const from = ring.cursor.position;
     this.#decoder.prepare?.();
     const chunk = this.#decode(ring, limit);
@@ -198,7 +202,7 @@ class Reader implements RingReader {
   }
 
   [Symbol.dispose](): void {
-    if (this.#isProcess) this.#context.processes.follow(undefined);
+    this.#learned?.follow(undefined);
     this.#context.processes.passed(this.#name, undefined);
     for (const { programs } of this.#rings) programs[Symbol.dispose]();
   }
@@ -237,6 +241,7 @@ class Reader implements RingReader {
         unreadable += 1;
         continue;
       }
+      if (line === "") continue;
       fields.push(line);
       timesUs.push(timeUs);
       characters += line.length;
@@ -271,7 +276,7 @@ class Reader implements RingReader {
     }
   }
 
-  /** Learns from every process record written until now. */
+  /** Learns from every record written until now. */
   #learn(): void {
     while (true) {
       const ring = this.#rings[this.#learningAt];
@@ -312,6 +317,19 @@ class Reader implements RingReader {
     }
     this.#at = Math.max(0, this.#at - place);
     this.#learningAt = Math.max(0, this.#learningAt - place);
+  }
+}
+
+type Learned = Pick<KernelContext["processes"], "follow">;
+
+function learnedFrom(family: RingFamily["name"], context: KernelContext): Learned | undefined {
+  switch (family) {
+    case "process":
+      return context.processes;
+    case "flow":
+      return context.peerNames;
+    default:
+      return undefined;
   }
 }
 

@@ -20,7 +20,12 @@ import type { RingFamilyName } from "./sources/ring-family.ts";
 import { NO_COUNTERS, openRingSource, PIN_FOLDER } from "./sources/ring-source.ts";
 import { createUserNames } from "./user-names.ts";
 
-const RING_FAMILIES = ["process", "network", "file"] as const satisfies readonly RingFamilyName[];
+const RING_FAMILIES = [
+  "process",
+  "network",
+  "flow",
+  "file",
+] as const satisfies readonly RingFamilyName[];
 export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem"] as const;
 export type SourceName = typeof SOURCE_NAMES[number];
 

@@ -24,7 +24,7 @@ const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] =
     ? [["deno", [DENO, "run", "-q", "-P=agent"]] as const]
     : []),
 ];
-const ringBytes = { process: 1 << 20, network: 1 << 20, file: 1 << 20 };
+const ringBytes = { process: 1 << 20, network: 1 << 20, flow: 1 << 20, file: 1 << 20 };
 
 describe.runIf(hasBpf)("an agent", () => {
   let nats: NatsServer;
@@ -69,6 +69,7 @@ describe.runIf(hasBpf)("an agent", () => {
     expect(status.sources.map(({ name, status: { state } }) => [name, state])).toEqual([
       ["process", "on"],
       ["network", "on"],
+      ["flow", "on"],
       ["file", "on"],
       ["filesystem", "on"],
     ]);
@@ -216,7 +217,7 @@ describe.runIf(hasBpf)("an agent", () => {
     await until(() => linesOf(name).length >= 2);
     expect(linesOf(name).map(({ line }) => line.topic)).toEqual(["agent/start", "agent/stop"]);
     expect(linesOf(name)[0]?.line["message"]).toBe(
-      "The agent started with no source on and process, network, file, filesystem off.",
+      "The agent started with no source on and process, network, flow, file, filesystem off.",
     );
   });
 

@@ -16,17 +16,21 @@ import {
 } from "../support/ring-sources.ts";
 
 const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
-const FAMILIES = ["process", "network", "file"] as const;
+const FAMILIES = ["process", "network", "flow", "file"] as const;
 /** What each proof triggers. */
 const HOOKS = {
   process: ["exec", "fork", "exit"],
   network: ["connect", "listen", "accept"],
+  flow: ["send", "receive", "bind", "close"],
   file: ["open", "io_uring"],
 } as const;
 
 describe.runIf(hasBpf)("a probe", () => {
   it.each(
-    FAMILIES.flatMap((family) => PROGRAM_VARIANTS.map((variant) => [family, variant] as const)),
+    FAMILIES.flatMap((family) =>
+      (family === "flow" ? ["cgroup"] as const : PROGRAM_VARIANTS)
+        .map((variant) => [family, variant] as const)
+    ),
   )(
     "proves %s as %s by what comes back, and leaves nothing running",
     async (family, variant) => {
@@ -53,11 +57,11 @@ describe.runIf(hasBpf)("a probe", () => {
       pins.path,
     ], { encoding: "utf8" });
     const statuses: SourceStatus[] = JSON.parse(output);
-    expect(statuses).toHaveLength(3);
+    expect(statuses).toHaveLength(4);
     for (const status of statuses) {
       expect(status).toEqual({
         state: "off",
-        reason: expect.stringMatching(/^not allowed to load kernel programs: tp_btf: /),
+        reason: expect.stringMatching(/^not allowed to load kernel programs: (tp_btf|cgroup): /),
         remedy: expect.stringMatching(/as root, or with CAP_BPF/),
       });
     }

@@ -47,7 +47,7 @@ async function runAll(sources: Sources): Promise<Running> {
 /** Does not stop this process, in which the sources run. */
 const run = promisify(execFile);
 
-const small = { process: 1 << 20, network: 1 << 20, file: 1 << 20 };
+const small = { process: 1 << 20, network: 1 << 20, flow: 1 << 20, file: 1 << 20 };
 
 describe.runIf(hasBpf)("the sources of an agent together", () => {
   it("are all on here, and name a process that is gone when its event is read", async () => {
@@ -164,7 +164,7 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
       position = chunks.findLast((chunk) => chunk.position !== undefined)?.position;
       await using second = open(data, settings);
       const statuses = await second.probe();
-      for (const name of ["process", "network", "file"]) {
+      for (const name of ["process", "network", "flow", "file"]) {
         expect(statuses.get(name)).toMatchObject({
           state: "off",
           reason: `another agent uses the programs pinned in "${pins.path}"`,
@@ -192,7 +192,7 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
   it("name processes from /proc when the process source is off", async () => {
     await using folder = await openTemporaryFolder("sources");
     using pins = openPinFolder();
-    const disabledSources = ["process", "network", "file"] as const;
+    const disabledSources = ["process", "network", "flow", "file"] as const;
     await using sources = open(await dataIn(folder), { pinDirectory: pins.path, disabledSources });
     await using running = await runAll(sources);
     mkdirSync(join(folder.path, "made"));

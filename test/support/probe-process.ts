@@ -5,9 +5,10 @@ import { createLog } from "../../src/runtime/log.ts";
 
 const context = createKernelContext();
 const log = createLog({ level: "error" });
-const [pinFolder = ""] = process.argv.slice(2);
+const [pinFolder = "", only] = process.argv.slice(2);
 const statuses: unknown[] = [];
-for (const family of ["process", "network", "file"] as const) {
+for (const family of ["process", "network", "flow", "file"] as const) {
+  if (only !== undefined && only !== family) continue;
   await using source = openRingSource({ family, context, log, pinFolder });
   statuses.push(await source.probe());
 }

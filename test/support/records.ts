@@ -6,6 +6,7 @@ import {
   CLOSE_BYTES,
   CREDENTIALS,
   CREDENTIALS_BYTES,
+  DNS,
   EXEC,
   EXIT,
   EXIT_BYTES,
@@ -254,6 +255,23 @@ export function networkRecord(fields: NetworkFields): Uint8Array {
   const bytes = new Uint8Array(view.buffer);
   bytes.set(fields.local ?? [], NETWORK.local_address);
   bytes.set(fields.remote ?? [], NETWORK.remote_address);
+  return bytes;
+}
+
+export interface DnsFields extends HeaderFields {
+  readonly payload: Uint8Array;
+  /** When the record says another one. */
+  readonly payloadLength?: number;
+  readonly netCookie?: bigint;
+}
+
+export function dnsRecord(fields: DnsFields): Uint8Array {
+  const { payload, payloadLength = payload.length, netCookie = 0n } = fields;
+  const view = startRecord(KIND.dns, DNS.payload + payload.length, fields);
+  view.setBigUint64(DNS.net_cookie, netCookie, true);
+  view.setUint16(DNS.payload_length, payloadLength, true);
+  const bytes = new Uint8Array(view.buffer);
+  bytes.set(payload, DNS.payload);
   return bytes;
 }
 

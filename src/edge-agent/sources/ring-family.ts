@@ -4,11 +4,11 @@
 import type { Lane } from "../../producer/producer.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import type { Libbpf } from "../libbpf.ts";
-import type { ProgramObject } from "../program-object.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
+import type { ProgramObject, ProgramVariant } from "../program-object.ts";
 
 /** Families that are sources of their own. */
-export type RingFamilyName = "process" | "network" | "file";
+export type RingFamilyName = "process" | "network" | "flow" | "file";
 
 /** A line as an object. */
 export type ParsedLine = Readonly<Record<string, unknown>>;
@@ -35,6 +35,8 @@ export interface RingFamily {
   readonly lane: Lane;
   /** Values that the programs start with, by the names of their maps, each at key 0. */
   readonly values?: Readonly<Record<string, Uint8Array>>;
+  /** Variants that its programs have; both of tracepoints when it does not say. */
+  readonly variants?: readonly ProgramVariant[];
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;

@@ -21,6 +21,7 @@ import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
 import type { ProofAction } from "./ring-family.ts";
 import { fileFamilyNoting } from "./file/file-family.ts";
+import { createFlowFamily } from "./network/flow-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
 import { ENVIRONMENT_NAMES } from "./process/environment.ts";
 import { createProcessFamily } from "./process/process-family.ts";
@@ -65,6 +66,8 @@ function familyOf({ family, environment, createdFiles }: RingSourceOptions): Rin
       return createProcessFamily(environment ?? ENVIRONMENT_NAMES);
     case "network":
       return createNetworkFamily();
+    case "flow":
+      return createFlowFamily();
     case "file":
       return fileFamilyNoting(createdFiles);
   }

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FLAG } from "../../../src/edge-agent/record-layout.ts";
 import { ipv4Text, ipv6Text } from "../../../src/edge-agent/sources/network/ip-text.ts";
-import { listeningSockets } from "../../../src/edge-agent/sources/network/listeners.ts";
+import { localPorts } from "../../../src/edge-agent/sources/network/listeners.ts";
 import {
   createNetworkDecoder,
   type ListenerActor,
@@ -260,6 +260,7 @@ it("finds listening sockets in /proc/net/tcp, and no others", () => {
     "00000000:00000000 00:00000000 00000000     0        0 777 1 0",
     "",
   ].join("\n");
-  expect(listeningSockets(text)).toEqual([["12345", 8080], ["777", 22]]);
-  expect(listeningSockets("")).toEqual([]);
+  expect(localPorts(text, "0A")).toEqual([["12345", 8080], ["777", 22]]);
+  expect(localPorts(text, undefined)).toHaveLength(3);
+  expect(localPorts("", undefined)).toEqual([]);
 });

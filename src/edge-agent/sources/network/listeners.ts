@@ -1,6 +1,6 @@
 /**
- * Who listens on which TCP port now, from /proc: for connections accepted on sockets that were listening before the
- * programs came, to which the kernel's note of the owner is missing.
+ * Who listens on which TCP port, or has which UDP port, now, from /proc: for sockets from before the programs came, to
+ * which the kernel's note of the owner is missing.
  *
  * Invariant: a socket that several processes share belongs to the oldest of them (the lowest pid). Only the agent's
  * own network namespace is seen.
@@ -13,10 +13,12 @@ const PROCESSES_PER_TURN = 32;
 const LISTEN_STATE = "0A";
 
 /** Process ids by local port. */
-export async function readListeners(): Promise<ReadonlyMap<number, number>> {
+export async function readListeners(
+  protocol: "tcp" | "udp",
+): Promise<ReadonlyMap<number, number>> {
   const ports = new Map(
-    ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((path) =>
-      listeningSockets(readKernelText(path) ?? "")
+    [`/proc/net/${protocol}`, `/proc/net/${protocol}6`].flatMap((path) =>
+      localPorts(readKernelText(path) ?? "", protocol === "tcp" ? LISTEN_STATE : undefined)
     ),
   );
   const owners = new Map<number, number>();
@@ -34,12 +36,15 @@ export async function readListeners(): Promise<ReadonlyMap<number, number>> {
   return owners;
 }
 
-/** Socket inode and port of each listening line of /proc/net/tcp or tcp6 (proc(5)). */
-export function listeningSockets(text: string): [inode: string, port: number][] {
+/** Socket inode and local port of each line of /proc/net/tcp, tcp6, udp or udp6 (proc(5)), or of those in one state. */
+export function localPorts(
+  text: string,
+  onlyState: string | undefined,
+): [inode: string, port: number][] {
   return text.split("\n").slice(1).flatMap((line): [string, number][] => {
     const [, local = "", , state, , , , , , inode] = line.trim().split(/\s+/);
     const port = Number.parseInt(local.split(":")[1] ?? "", 16);
-    return state === LISTEN_STATE && inode !== undefined && port > 0 ? [[inode, port]] : [];
+    return state === (onlyState ?? state) && inode !== undefined && port > 0 ? [[inode, port]] : [];
   });
 }
 

@@ -21,7 +21,7 @@ export function createNetworkFamily(): RingFamily {
     name: "network",
     lane: "bulk",
     prepare: async (context) => {
-      const listeners = await readListeners();
+      const listeners = await readListeners("tcp");
       const lookup = createProcessLookup({ context, ownPids: [] });
       listenerActor = (protocol, port) => {
         const pid = protocol === "tcp" ? listeners.get(port) : undefined;

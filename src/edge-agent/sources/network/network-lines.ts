@@ -51,7 +51,7 @@ export function networkLine(
   if (facts === undefined || topic === undefined) return undefined;
   const { kind, role, ends, names } = facts;
   const isUnknown = (flagsOf(memory, offset) & FLAG.noProcess) !== 0;
-  const listener = isUnknown && role !== KIND.connect
+  const listener = isUnknown && (role !== KIND.connect || ends.protocol === "udp")
     ? listenerActor(ends.protocol, ends.localPort)
     : undefined;
   const actor = isUnknown ? listener ?? UNKNOWN_ACTOR : context.actors.of(memory, offset);

@@ -1,0 +1,80 @@
+/** Flows of datagrams and what DNS answers, proven by a datagram over loopback. */
+import { createSocket, type Socket } from "node:dgram";
+import { once } from "node:events";
+import { createProcessLookup } from "../../process-lookup.ts";
+import {
+  compareFields,
+  type ParsedLine,
+  type ProofAction,
+  type ProofCheck,
+  type RingFamily,
+} from "../ring-family.ts";
+import { createFlowDecoder } from "./flow-lines.ts";
+import { readListeners } from "./listeners.ts";
+import type { ListenerActor } from "./network-lines.ts";
+
+const LOOPBACK = "127.0.0.1";
+
+/** The family; it remembers who had which port before the programs were attached. */
+export function createFlowFamily(): RingFamily {
+  let listenerActor: ListenerActor = () => undefined;
+  return {
+    name: "flow",
+    lane: "bulk",
+    variants: ["cgroup"],
+    prepare: async (context) => {
+      const owners = await readListeners("udp");
+      const lookup = createProcessLookup({ context, ownPids: [] });
+      listenerActor = (_, port) => {
+        const pid = owners.get(port);
+        return pid === undefined ? undefined : lookup.actorOf(pid);
+      };
+    },
+    createDecoder: (context) => createFlowDecoder(context, (...end) => listenerActor(...end)),
+    prove: proveByDatagram,
+  };
+}
+
+async function proveByDatagram(): Promise<ProofAction> {
+  const server = await openSocket();
+  const client = await openSocket();
+  const [from, to] = [client.address().port, server.address().port];
+  const received = once(server, "message");
+  client.send("probity", to, LOOPBACK);
+  await received;
+  client.close();
+  await once(client, "close");
+  const own = { pid: process.pid, protocol: "udp" };
+  const ends = { ...own, src_ip: LOOPBACK, dst_ip: LOOPBACK, src_port: from };
+  const finds = (
+    topic: string,
+    { at, expected }: { readonly at: ParsedLine; readonly expected: ParsedLine },
+  ): ProofCheck =>
+  (line) =>
+    line["topic"] === topic && Object.entries(at).every(([name, value]) => line[name] === value)
+      ? compareFields(line, expected)
+      : "other";
+  return {
+    hook: "send",
+    check: finds("network/connect", { at: { dst_port: to, src_port: from }, expected: ends }),
+    further: {
+      receive: finds("network/accept", { at: { dst_port: to, src_port: from }, expected: ends }),
+      bind: finds("network/listen", {
+        at: { src_port: to },
+        expected: { ...own, src_ip: LOOPBACK },
+      }),
+      close: finds("network/close", { at: { dst_port: to, src_port: from }, expected: ends }),
+    },
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+async function openSocket(): Promise<Socket> {
+  const socket = createSocket("udp4");
+  socket.bind(0, LOOPBACK);
+  await once(socket, "listening");
+  return socket;
+}

@@ -12,11 +12,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define PROGRAM_BIND 0
-#define PROGRAM_PACKET 1
-#define PROGRAM_RELEASE 2
-#define PROGRAM_ANSWER 3
-
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -97,6 +92,46 @@ struct {
 	__type(key, __u32);
 	__type(value, struct answer);
 } answers SEC(".maps");
+
+/*
+ * Working memory for a record, too large for the stack: programs that interrupt each other on one CPU get different
+ * ones. The flag keeps a taken one from others.
+ */
+#define DRAFTS 4
+struct draft {
+	__u32 is_taken;
+	__u32 padding;
+	struct probity_close record;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DRAFTS);
+	__type(key, __u32);
+	__type(value, struct draft);
+} drafts SEC(".maps");
+
+/* NULL: none is free, and the event, of this kind, is counted as lost. */
+static __always_inline struct draft *take_draft(enum probity_kind kind)
+{
+	for (__u32 place = 0; place < DRAFTS; place++) {
+		__u32 key = place;
+		struct draft *draft = bpf_map_lookup_elem(&drafts, &key);
+		if (!draft || __sync_val_compare_and_swap(&draft->is_taken, 0, 1) != 0)
+			continue;
+		__builtin_memset(&draft->record, 0, sizeof(draft->record));
+		return draft;
+	}
+	struct probity_counters *counts = meet(kind);
+	if (counts)
+		COUNT(counts, recursion);
+	return NULL;
+}
+
+static __always_inline void give_back(struct draft *draft)
+{
+	__sync_lock_test_and_set(&draft->is_taken, 0);
+}
 
 /* What a packet says; its flow has the sums of this packet alone. */
 struct packet {
@@ -234,13 +269,13 @@ static __always_inline void fill_close(struct probity_close *record, const struc
 }
 
 /* The time is now; what is said of the process stays. */
-static __always_inline void tell(__u32 program, struct probity_header *header, __u8 kind, __u64 size)
+static __always_inline void tell(struct probity_header *header, __u8 kind, __u64 size)
 {
 	__u16 flags = header->flags & PROBITY_NO_PROCESS;
 
 	fill_time(header, kind);
 	header->flags = flags;
-	struct probity_counters *counts = begin(program);
+	struct probity_counters *counts = meet(kind);
 	if (counts)
 		emit(counts, header, size);
 }
@@ -271,13 +306,19 @@ static __always_inline bool add_to_flow(struct datagram_socket *socket, const st
 static __always_inline void begin_flow(struct datagram_socket *socket, const struct packet *packet, __u32 family)
 {
 	const struct flow *one = &packet->flow;
-	struct probity_close record = {};
-	struct probity_header *header = &record.network.header;
 	bool is_new = true, is_told = false;
+	/* The packet of a flow that is counted as lost begins nothing: the next one does. */
+	struct draft *draft = take_draft(packet->is_in ? PROBITY_ACCEPT : PROBITY_CONNECT);
 
+	if (!draft)
+		return;
+	struct probity_close *record = &draft->record;
+	struct probity_network *network = &record->network;
+	struct probity_header *header = &network->header;
 	bpf_spin_lock(&socket->lock);
 	if (socket->is_released || add_to_flow(socket, one)) {
 		bpf_spin_unlock(&socket->lock);
+		give_back(draft);
 		return;
 	}
 	struct flow *slot = &socket->flows[socket->oldest & (FLOWS - 1)];
@@ -290,7 +331,7 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 		is_told = slot->seen_ns != 0;
 	}
 	if (is_told)
-		fill_close(&record, socket, slot, family);
+		fill_close(record, socket, slot, family);
 	if (is_new || is_told || !slot->seen_ns) {
 		*slot = *one;
 	} else {
@@ -302,24 +343,25 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 	bpf_spin_unlock(&socket->lock);
 
 	if (is_told) {
-		record.is_aggregate = !is_new;
-		tell(PROGRAM_PACKET, header, PROBITY_CLOSE, sizeof(record));
+		record->is_aggregate = !is_new;
+		tell(header, PROBITY_CLOSE, sizeof(*record));
 	}
-	if (!is_new)
-		return;
-	/* Who sends is in this context; who receives is not. */
-	if (!packet->is_in)
-		fill_header(true, header, PROBITY_CONNECT, bpf_get_current_task_btf());
-	bpf_spin_lock(&socket->lock);
-	if (packet->is_in)
-		*header = socket->owner;
-	else
-		socket->owner = *header;
-	bpf_spin_unlock(&socket->lock);
-	record.network.net_cookie = socket->net_cookie;
-	record.network.begun_ns = 0;
-	fill_ends(&record.network, one, family);
-	tell(PROGRAM_PACKET, header, one->role, sizeof(record.network));
+	if (is_new) {
+		/* Who sends is in this context; who receives is not. */
+		if (!packet->is_in)
+			fill_header(true, header, PROBITY_CONNECT, bpf_get_current_task_btf());
+		bpf_spin_lock(&socket->lock);
+		if (packet->is_in)
+			*header = socket->owner;
+		else
+			socket->owner = *header;
+		bpf_spin_unlock(&socket->lock);
+		network->net_cookie = socket->net_cookie;
+		network->begun_ns = 0;
+		fill_ends(network, one, family);
+		tell(header, one->role, sizeof(*network));
+	}
+	give_back(draft);
 }
 
 static __always_inline __u64 query_key(const struct flow *flow, __u16 id)
@@ -357,11 +399,11 @@ __noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 
 			log->queries[place] = 0;
 	}
 	struct answer *answer = is_asked ? bpf_map_lookup_elem(&answers, &zero) : NULL;
-	struct probity_counters *counts = answer ? begin(PROGRAM_ANSWER) : NULL;
+	struct probity_counters *counts = answer ? meet(PROBITY_DNS) : NULL;
 	if (!counts)
 		return 0;
 	if (__sync_val_compare_and_swap(&answer->is_taken, 0, 1) != 0) {
-		COUNT(counts, throttled);
+		COUNT(counts, recursion);
 		return 0;
 	}
 	struct probity_dns *record = (void *)answer->record;
@@ -468,7 +510,7 @@ static __always_inline int on_bind(struct bpf_sock *ctx, const __u64 *address)
 	record.header = socket->owner;
 	record.net_cookie = socket->net_cookie;
 	fill_ends(&record, bound, ctx->family);
-	tell(PROGRAM_BIND, &record.header, PROBITY_LISTEN, sizeof(record));
+	tell(&record.header, PROBITY_LISTEN, sizeof(record));
 	return 1;
 }
 
@@ -492,19 +534,18 @@ int cgroup_post_bind6(struct bpf_sock *ctx)
 /* The end of one flow of a socket that ends. */
 static __always_inline void end_flow(struct datagram_socket *socket, struct flow *flow, __u32 family, bool is_aggregate)
 {
-	struct probity_close record = {};
-
-	bpf_spin_lock(&socket->lock);
-	bool is_used = flow->seen_ns != 0;
-	if (is_used) {
-		fill_close(&record, socket, flow, family);
-		flow->seen_ns = 0;
-	}
-	bpf_spin_unlock(&socket->lock);
-	if (!is_used)
+	if (!flow->seen_ns)
 		return;
-	record.is_aggregate = is_aggregate;
-	tell(PROGRAM_RELEASE, &record.network.header, PROBITY_CLOSE, sizeof(record));
+	struct draft *draft = take_draft(PROBITY_CLOSE);
+	if (!draft)
+		return;
+	struct probity_close *record = &draft->record;
+	bpf_spin_lock(&socket->lock);
+	fill_close(record, socket, flow, family);
+	bpf_spin_unlock(&socket->lock);
+	record->is_aggregate = is_aggregate;
+	tell(&record->network.header, PROBITY_CLOSE, sizeof(*record));
+	give_back(draft);
 }
 
 SEC("cgroup/sock_release")

@@ -27,10 +27,11 @@ export interface Imbalance {
 /** Hooks that one CPU may be inside of at the same time: of a process, and of the interrupts that interrupted it. */
 export const IN_FLIGHT_MAX = 8;
 
-/** First kind of each family. */
+/** First kind of each family; two families may give records of the same kinds. */
 const FAMILY_KINDS: Readonly<Record<string, number>> = {
   process: 0,
   network: 16,
+  flow: 16,
   file: 32,
   integrity: 48,
 };
@@ -47,11 +48,10 @@ export function nameOfKind(key: string): string {
   return key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** The family that a kind belongs to, and its place there. */
-export function placeOfKind(kind: number): { readonly family: string; readonly place: number } {
-  const first = kind - kind % RECORD_CLASSES;
-  const family = Object.entries(FAMILY_KINDS).find(([, value]) => value === first)?.[0] ?? "";
-  return { family, place: kind % RECORD_CLASSES };
+/** The place of a kind in a family; undefined when the family does not give such records. */
+export function placeOfKind(family: string, kind: number): number | undefined {
+  const place = kind - (FAMILY_KINDS[family] ?? Infinity);
+  return place >= 0 && place < RECORD_CLASSES ? place : undefined;
 }
 
 /** Sums by class and CPU; the times of the latest run of losses win. */

@@ -184,16 +184,16 @@ function encodeLimits(
 ): number {
   let limited = 0;
   for (const [key, topics] of Object.entries(KIND_TOPICS)) {
-    const at = placeOfKind(kindOf(key));
+    const place = placeOfKind(family, kindOf(key));
     const perSecond = limitOf(topics, settings.limits);
-    if (at.family !== family || topics.length === 0 || perSecond === undefined) continue;
-    limited |= 1 << at.place;
+    if (place === undefined || topics.length === 0 || perSecond === undefined) continue;
+    limited |= 1 << place;
     // A limit of 0 tells samples alone, but for one event at first.
     const intervalNs = perSecond === 0 ? 1n << 62n : BigInt(Math.ceil(1e9 / perSecond));
     const burstNs = perSecond === 0 ? 0n : BigInt(settings.burstMs) * 1_000_000n;
     const write = (start: number, interval: bigint): void => {
-      view.setBigUint64(start + at.place * LIMIT_BYTES + LIMIT.interval_ns, interval, true);
-      view.setBigUint64(start + at.place * LIMIT_BYTES + LIMIT.burst_ns, burstNs, true);
+      view.setBigUint64(start + place * LIMIT_BYTES + LIMIT.interval_ns, interval, true);
+      view.setBigUint64(start + place * LIMIT_BYTES + LIMIT.burst_ns, burstNs, true);
     };
     const factor = BigInt(Math.max(1, settings.cgroupFactor));
     write(RULES.executable, intervalNs);
@@ -220,11 +220,11 @@ function limitOf(
 function classesOf(family: string, topics: readonly string[] | undefined): number {
   let classes = 0;
   for (const [key, told] of Object.entries(KIND_TOPICS)) {
-    const at = placeOfKind(kindOf(key));
-    if (at.family !== family || told.length === 0) continue;
+    const place = placeOfKind(family, kindOf(key));
+    if (place === undefined || told.length === 0) continue;
     const isNamed = topics === undefined ||
       told.every((each) => topics.some((topic) => contains(topic, each)));
-    if (isNamed) classes |= 1 << at.place;
+    if (isNamed) classes |= 1 << place;
   }
   return classes & ((1 << RECORD_CLASSES) - 1);
 }

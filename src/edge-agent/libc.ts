@@ -70,6 +70,8 @@ export interface Libc {
   readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
   /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
   poll(pollfds: Uint8Array, timeoutMs: number): number;
+  /** The same in another thread, which it occupies until then; the number of ready descriptors, or -1. */
+  pollAsync(pollfds: Uint8Array, timeoutMs: number): Promise<number>;
   /** `struct statx` of a descriptor (or of a path below it, when given) into `buffer`. */
   statx(fd: number, path: PathBytes, options: StatxOptions): number;
   fstatfs(fd: number, buffer: Uint8Array): number;
@@ -153,6 +155,14 @@ export function loadLibc(): Libc {
     rmdir: (path) => result(rmdir(terminated(path))),
     poll: (pollfds, timeoutMs) =>
       result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
+    pollAsync: (pollfds, timeoutMs) =>
+      new Promise((resolve, reject) => {
+        const count = pollfds.byteLength / POLLFD_BYTES;
+        poll.async(pollfds, count, timeoutMs, (error: unknown, ready: number) => {
+          if (error) reject(error);
+          else resolve(ready);
+        });
+      }),
     statx: (fd, path, { flags, mask, buffer }) =>
       result(statx(fd, terminated(path), flags, mask, buffer)),
     fstatfs: (fd, buffer) => result(fstatfs(fd, buffer)),

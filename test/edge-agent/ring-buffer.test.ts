@@ -50,6 +50,27 @@ it("passes over discarded records", () => {
   expect([atEnd.next(16), atEnd.position]).toEqual([-1, 16]);
 });
 
+it("reads a record again that was taken back, once", () => {
+  const ring = createRing();
+  ring.write(0, DISCARDED | 8);
+  ring.write(16, 8);
+  ring.write(32, 5);
+  const cursor = ring.cursorAt(0);
+  expect(() => cursor.back()).toThrow("Cannot go back in a ring: nothing was read");
+  expect(cursor.next(48)).toBe(24);
+  cursor.back();
+  expect(cursor.position).toBe(16);
+  expect([cursor.next(48), cursor.next(48), cursor.length, cursor.position]).toEqual([
+    24,
+    40,
+    5,
+    48,
+  ]);
+  cursor.back();
+  expect(() => cursor.back()).toThrow("nothing was read");
+  expect([cursor.next(48), cursor.position]).toEqual([40, 48]);
+});
+
 it("goes around: a record over the end lies in one piece", () => {
   const ring = createRing();
   ring.write(SIZE * 7 + 112, 24);

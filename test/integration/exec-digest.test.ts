@@ -6,7 +6,6 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -18,6 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openMemfd } from "../support/memfd.ts";
+import { descriptorsBelow } from "../support/open-descriptors.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Source } from "../../src/edge-agent/source.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
@@ -66,18 +66,17 @@ async function waitForHash(run: SourceRun, exec: Line): Promise<Line> {
   return hash;
 }
 
-function openFiles(): number {
-  return readdirSync("/proc/self/fd").length;
-}
-
 describe.runIf(hasBpf)("digests of executed files", () => {
   let run: SourceRun;
+  let source: Source;
   const pins = openPinFolder();
   beforeAll(async () => {
-    run = await runAttached(openTestSource({ family: "process", pins }), pins);
+    source = openTestSource({ family: "process", pins });
+    run = await runAttached(source, pins);
   });
   afterAll(async () => {
     await run.stop();
+    await source[Symbol.asyncDispose]();
     pins[Symbol.dispose]();
   });
 
@@ -125,6 +124,18 @@ describe.runIf(hasBpf)("digests of executed files", () => {
     symlinkSync(script, link);
     const { detail: linked } = await execOf(link);
     expect(linked).toMatchObject({ sha256: shell, script_sha256: digestOf(script) });
+  });
+
+  it("keep no filesystem from being unmounted", async () => {
+    const mounted = join(folder, "left");
+    mkdirSync(mounted);
+    const marker = newMarker();
+    const script = `mount -t tmpfs probity-test ${mounted} && cp /bin/true ${mounted} && ` +
+      `${mounted}/true ${marker}; for round in 1 2 3 4 5 6 7 8 9 10; do ` +
+      `umount ${mounted} && exit 0; sleep 0.1; done; umount -l ${mounted}; exit 1`;
+    const child = spawn("/bin/sh", ["-c", script], { stdio: "ignore" });
+    expect(await once(child, "exit")).toEqual([0, null]);
+    await waitForExec(run, marker);
   });
 
   it("are those of each exec when one process executes several files", async () => {
@@ -277,7 +288,6 @@ describe.runIf(hasBpf)("digests with a low rate", () => {
     mkdirSync(many);
     const names = Array.from({ length: FILES }, (_, place) => `program-${place}`);
     for (const name of names) newProgram(name, { folder: many });
-    const before = openFiles();
     const marker = newMarker();
     spawnSync("/bin/sh", ["-c", `for each in ${many}/*; do $each ${marker}; done`]);
     const startedMs = performance.now();
@@ -294,8 +304,9 @@ describe.runIf(hasBpf)("digests with a low rate", () => {
     for (const { detail } of execs.filter(({ detail }) => "sha256_missing" in detail)) {
       expect(detail["sha256_missing"]).toBe("rate");
     }
+    expect(descriptorsBelow(folder)).toBeGreaterThan(0);
     await run.stop();
     await source[Symbol.asyncDispose]();
-    expect(openFiles()).toBeLessThanOrEqual(before);
+    expect(descriptorsBelow(folder)).toBe(0);
   });
 });

@@ -25,6 +25,8 @@ export const PENDING_MAX = 4096;
 /** Reports taken in one turn, at most; the rest is taken in the next. */
 const TURN_EVENTS_MAX = 32 * READ_EVENTS_MAX;
 const PATH_BYTES = 4096;
+/** Reports are taken at most so often, beside what the reader of records asks for. */
+const PAUSE_MS = 5;
 
 /** An exec as its record tells it. */
 export interface ExecutedImage extends Readonly<Executed> {
@@ -91,6 +93,8 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
   let found: { readonly executed: Executed; readonly files: Found } | undefined;
   let ready: LateDigest[] = [];
   let pending = 0;
+  let isBroken = false;
+  const ended = new AbortController();
 
   const find = (executed: ExecutedImage): Found => {
     if (found?.executed.pid !== executed.pid || found.executed.timeNs !== executed.timeNs) {
@@ -113,7 +117,7 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
       : { reason: "gone" };
   };
   /** Members for a file that was not hashed in time: they follow, if there is room to remember that. */
-  const follow = (file: FileDigest, key: Key, { executed, told }: Following): string => {
+  const tellLater = (file: FileDigest, key: Key, { executed, told }: Telling): string => {
     if (pending >= PENDING_MAX) return `,"${key}_missing":"rate"`;
     pending += 1;
     file.onOutcome(() => {
@@ -125,26 +129,51 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
     });
     return `,"${key}_pending":true`;
   };
-  const membersFor = (file: FileDigest, key: Key, following: Following): string =>
+  const membersFor = (file: FileDigest, key: Key, telling: Telling): string =>
     file.outcome === undefined
-      ? follow(file, key, following)
-      : membersOf(file, key, following.executed);
+      ? tellLater(file, key, telling)
+      : membersOf(file, key, telling.executed);
+
+  const take = (from: ExecWatch): void => {
+    const seenNs = nowNs();
+    for (let events = 0; events < TURN_EVENTS_MAX;) {
+      const batch = from.read();
+      if (batch.length === 0) return;
+      for (const { fd, pid } of batch) {
+        const name = nameOf(fd);
+        const file = files.of(fd);
+        if (file !== undefined) opens.note(pid, { file, name, seenNs });
+      }
+      events += batch.length;
+    }
+  };
+  /** What cannot be read costs digests, never the events. */
+  const collect = (): void => {
+    if (watch === undefined || isBroken) return;
+    try {
+      take(watch);
+    } catch (error) {
+      isBroken = true;
+      log.error("executed files are looked at by their processes alone", { error: String(error) });
+    }
+  };
+  /** Takes reports at once: as long as one waits, its filesystem cannot be unmounted. */
+  const follow = async (openWatch: ExecWatch): Promise<void> => {
+    while (!ended.signal.aborted && !isBroken) {
+      await openWatch.wait();
+      if (ended.signal.aborted) return;
+      collect();
+      await pause(clock, ended.signal);
+    }
+  };
+  const following = watch === undefined ? undefined : follow(watch).catch((error: unknown) => {
+    log.error("executed files are looked at less often", { error: String(error) });
+  });
 
   return {
     collect() {
-      if (watch === undefined) return;
-      watch.refresh();
-      const seenNs = nowNs();
-      for (let events = 0; events < TURN_EVENTS_MAX;) {
-        const batch = watch.read();
-        if (batch.length === 0) return;
-        for (const { fd, pid } of batch) {
-          const name = nameOf(fd);
-          const file = files.of(fd);
-          if (file !== undefined) opens.note(pid, { file, name, seenNs });
-        }
-        events += batch.length;
-      }
+      watch?.refresh();
+      collect();
     },
     isEarly(executed) {
       if (nowNs() - executed.timeNs >= WAIT_NS) return false;
@@ -152,16 +181,16 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
       if ("reason" in files) return false;
       // Of what was opened before the image, a script is to be told with it.
       return files.image.outcome === undefined ||
-        (!files.isMerged && files.before.some(({ file }) => file.outcome === undefined));
+        files.before.some(({ file }) => file.outcome === undefined);
     },
     members(executed, told) {
       const files = find(executed);
       found = undefined;
       if ("reason" in files) return `,"sha256_missing":"${files.reason}"`;
-      const following = { executed, told };
+      const telling = { executed, told };
       const script = told.script === "" ? undefined : scriptOf(files, told.script);
-      return membersFor(files.image, "sha256", following) +
-        (script === undefined ? "" : membersFor(script, "script_sha256", following));
+      return membersFor(files.image, "sha256", telling) +
+        (script === undefined ? "" : membersFor(script, "script_sha256", telling));
     },
     late() {
       const all = ready;
@@ -175,6 +204,8 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
       return [{ class: "overflow", count: null, reason }];
     },
     async [Symbol.asyncDispose]() {
+      ended.abort(new Error("digests were closed"));
+      await following;
       watch?.[Symbol.dispose]();
       await queue[Symbol.asyncDispose]();
     },
@@ -183,7 +214,7 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
 
 type Key = "sha256" | "script_sha256";
 
-interface Following {
+interface Telling {
   readonly executed: ExecutedImage;
   readonly told: ExecTold;
 }
@@ -238,4 +269,12 @@ function refusalOf(
   const type = mounts.find((mount) => mount.device === device)?.type;
   if (type === undefined) return "unmounted";
   return isRemoteType(type) ? "remote" : undefined;
+}
+
+async function pause(clock: Clock, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(PAUSE_MS, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
 }

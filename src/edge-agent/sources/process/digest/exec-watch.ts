@@ -3,7 +3,7 @@
  * watching. Each report brings a descriptor of exactly the file that is executed: image, script, interpreter, loader.
  *
  * Invariants: nothing is ever held up: there are no permission events. Reading never blocks. Descriptors belong to
- * whoever read them. A report holds its filesystem busy until it is read, so it is read at every turn.
+ * whoever read them. A report keeps its filesystem from being unmounted until it is read, so it is read at once.
  */
 import process from "node:process";
 import {
@@ -14,6 +14,7 @@ import {
   O_RDONLY,
   POLLERR,
   POLLFD_BYTES,
+  POLLIN,
   POLLPRI,
 } from "../../../libc.ts";
 import { openFilesystem } from "../../filesystem/handle-reader.ts";
@@ -31,6 +32,8 @@ export interface ExecOpen {
 export interface ExecWatch extends Disposable {
   /** What the kernel has queued, at most {@link READ_EVENTS_MAX}; empty when nothing waits. */
   read(): readonly ExecOpen[];
+  /** Resolves when something waits, or after {@link WAIT_MS}. To be awaited before the watch is closed. */
+  wait(): Promise<void>;
   /** Times that the kernel's queue was full, or a report could not be opened, since the last call. */
   takeLost(): number;
   /** Marks what was mounted since the last call. */
@@ -41,6 +44,9 @@ export interface ExecWatch extends Disposable {
 
 /** Reports in one read: so many descriptors are open at once at most, beside those that wait to be hashed. */
 export const READ_EVENTS_MAX = 128;
+
+/** Longest wait: so long may closing take. */
+export const WAIT_MS = 200;
 
 const FAN_CLOEXEC = 0x1;
 const FAN_NONBLOCK = 0x2;
@@ -96,11 +102,21 @@ export function openExecWatch(libc: Libc): ExecWatch | { readonly reason: string
         const length = libc.read(fd, buffer);
         if (length === -ERRNO.EAGAIN || length === 0) return [];
         if (length === -ERRNO.EINTR) continue;
-        if (length > 0) return parse(buffer, length, () => lost += 1);
+        if (length > 0) {
+          const { opens, lost: unopened } = parseExecOpens(buffer, length);
+          lost += unopened;
+          return opens;
+        }
         // The kernel drops a report whose file it cannot open for us: too many open files, above all.
         lost += 1;
       }
       return [];
+    },
+    async wait() {
+      const asked = new DataView(new ArrayBuffer(POLLFD_BYTES));
+      asked.setInt32(0, fd, true);
+      asked.setInt16(4, POLLIN, true);
+      await libc.pollAsync(new Uint8Array(asked.buffer), WAIT_MS);
     },
     takeLost() {
       const count = lost;
@@ -117,19 +133,28 @@ export function openExecWatch(libc: Libc): ExecWatch | { readonly reason: string
   };
 }
 
-/** `struct fanotify_event_metadata` (include/uapi/linux/fanotify.h); one without a descriptor tells an overflow. */
-function parse(buffer: Buffer, length: number, onLost: () => void): readonly ExecOpen[] {
+/**
+ * `struct fanotify_event_metadata` (include/uapi/linux/fanotify.h); one without a descriptor tells an overflow. Throws
+ * on a layout that is not the known one.
+ */
+export function parseExecOpens(
+  buffer: Buffer,
+  length: number,
+): { readonly opens: readonly ExecOpen[]; readonly lost: number } {
   const opens: ExecOpen[] = [];
+  let lost = 0;
   for (let at = 0; at + METADATA_BYTES <= length;) {
     const sizeBytes = buffer.readUInt32LE(at);
     const version = buffer[at + 4] ?? 0;
-    if (version !== METADATA_VERSION || sizeBytes < METADATA_BYTES) {
-      throw new Error(`Cannot read a fanotify event: version ${version} is not known`);
+    if (version !== METADATA_VERSION || sizeBytes < METADATA_BYTES || at + sizeBytes > length) {
+      throw new RangeError(
+        `Cannot read a fanotify event: version ${version} with ${sizeBytes} bytes is not known`,
+      );
     }
     const fd = buffer.readInt32LE(at + 16);
     if (fd >= 0) opens.push({ fd, pid: buffer.readInt32LE(at + 20) });
-    else onLost();
+    else lost += 1;
     at += sizeBytes;
   }
-  return opens;
+  return { opens, lost };
 }

@@ -3,10 +3,11 @@ import { createHash } from "node:crypto";
 import process from "node:process";
 import type { SourceStatus } from "../edge-agent/source.ts";
 import { systemClock } from "../runtime/clock.ts";
+import { AGENT_OPTION_GROUPS, reloadOnHangup, rulesOf } from "./agent-reload.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT, usageError } from "./exit.ts";
 import { natsAccessOf } from "./nats-access.ts";
-import { AGENT_OPTIONS, GRAPHITE_OPTIONS, NATS_OPTIONS, SUPERVISED_VARIABLE } from "./options.ts";
+import { SUPERVISED_VARIABLE } from "./options.ts";
 import type { Output } from "./output.ts";
 import { versionOfPackage } from "./program.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
@@ -22,9 +23,10 @@ export const agentCommand = defineCommand({
   examples: [
     ["probity agent --nats nats://log:4222 --nats-credentials-file agent.nk", "a host of a fleet"],
   ],
-  options: { agent: AGENT_OPTIONS, graphite: GRAPHITE_OPTIONS, nats: NATS_OPTIONS },
+  options: AGENT_OPTION_GROUPS,
   isDaemon: true,
-  run: async ({ settings, global, structures, environment, output, log, signal }) => {
+  run: async (invocation) => {
+    const { settings, global, structures, environment, output, log, signal } = invocation;
     const isSupervised = environment[SUPERVISED_VARIABLE] === "1";
     if (structures.sinks.length > 0 && !isSupervised) {
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
@@ -42,6 +44,7 @@ export const agentCommand = defineCommand({
       ...(host === undefined ? {} : { host }),
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
+      rules: rulesOf(invocation),
       flushMs,
       shard,
       listen,
@@ -53,6 +56,7 @@ export const agentCommand = defineCommand({
       version: versionOfPackage(),
       log,
     });
+    using _reloading = reloadOnHangup(invocation, agent);
     const watching = agent.run(signal);
     while (!agent.status().isWatching && !signal.aborted) {
       await Promise.race([watching, systemClock.sleep(ASK_MS)]);

@@ -48,6 +48,8 @@ export interface Invocation<S extends OptionGroups> {
   readonly structures: Structures;
   readonly file: ConfigFile | undefined;
   sourceOf(option: Pick<Option<unknown>, "key">): ValueSource;
+  /** Reads the configuration file anew. Rejects with a usage error that lists every fault. */
+  readAgain(): Promise<Configuration<S>>;
   /** What the command line itself gave. */
   readonly flags: GivenFlags;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -56,6 +58,9 @@ export interface Invocation<S extends OptionGroups> {
   /** Aborted by SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
 }
+
+/** What the configuration file, with flags and variables, says of a command. */
+export type Configuration<S extends OptionGroups> = Pick<Invocation<S>, "settings" | "structures">;
 
 /** What the frame hands to a command. */
 export interface Call {
@@ -100,6 +105,11 @@ export function defineCommand<const S extends OptionGroups>(
         structures: file?.structures ?? NO_STRUCTURES,
         file,
         sourceOf,
+        readAgain: async () => {
+          const again = global.config === undefined ? undefined : await readFile(global.config);
+          const { settings } = resolveSettings(options, { flags, environment, file: again });
+          return { settings, structures: again?.structures ?? NO_STRUCTURES };
+        },
         flags,
         environment,
         output: createOutput({ ...global, environment }),

@@ -3,6 +3,8 @@
  * and types. Each schema says the accepted form in its description, which errors quote.
  */
 import { type Type, type } from "arktype";
+import { FILTERS_MAX } from "../edge-agent/record-layout.ts";
+import { faultOfTopics, FILTER_TOPICS, LIMIT_TOPICS } from "../edge-agent/rules.ts";
 import { isKeep } from "./keep-rules.ts";
 import { duration } from "./option-type.ts";
 
@@ -58,13 +60,40 @@ const keep = type({ "[string]": durationText })
   .describe(KEEP_FORM);
 const eventsPerSecond = type("0 <= number.integer <= 10000000")
   .describe("a whole number of events per second up to 10000000");
+const LIMITS_FORM = "whole numbers of events per second of one executable by topic, such as " +
+  '{"process/fork" = 10000, network = 5000}';
 const limits = type({ "[string]": eventsPerSecond })
-  .describe("whole numbers of events per second by class, such as file = 5000");
+  .narrow((value, context) => {
+    const fault = faultOfTopics(Object.keys(value), LIMIT_TOPICS);
+    return fault === undefined || context.reject({ expected: `${LIMITS_FORM} (${fault})` });
+  })
+  .describe(LIMITS_FORM);
+const absolutePath = type(/^\//).describe("a path that begins with /");
+const FILTER_FORM = "a table of at least one of topics, path, uid, exe and cgroup, and a reason";
+const filter = type({
+  "+": "reject",
+  "topics?": someTexts.narrow((value, context) => {
+    const fault = faultOfTopics(value, FILTER_TOPICS);
+    return fault === undefined ||
+      context.reject({ expected: `a list of topics such as ["network/accept"] (${fault})` });
+  }),
+  "path?": absolutePath,
+  "uid?": type("0 <= number.integer <= 4294967294").describe("a user's number"),
+  "exe?": absolutePath,
+  "cgroup?": absolutePath,
+  "reason?": text,
+}).narrow(({ reason: _reason, ...conditions }, context) =>
+  Object.keys(conditions).length > 0 || context.reject({ expected: FILTER_FORM })
+);
+const filters = filter.array().atMostLength(FILTERS_MAX)
+  .describe(`at most ${FILTERS_MAX} tables of topics, path, uid, exe, cgroup and reason`);
 
 /** Files that are watched, and what is recorded of a change. */
 export type FileRule = typeof fileRule.infer;
 /** A command that runs by a schedule; its output becomes events. */
 export type Collector = typeof collector.infer;
+/** Events that the kernel's programs do not tell. */
+export type Filter = typeof filter.infer;
 /** Where events are sent on, server side. */
 export type Sink = typeof sink.infer;
 
@@ -77,8 +106,9 @@ export interface Structures {
   readonly libraries: readonly string[];
   readonly collectors: readonly Collector[];
   readonly sinks: readonly Sink[];
-  /** Most events per second, by class. */
-  readonly limits: Readonly<Record<string, number>>;
+  /** Most events per second of one executable, by topic; undefined when nothing is said of it. */
+  readonly limits: Readonly<Record<string, number>> | undefined;
+  readonly filters: readonly Filter[];
 }
 
 export interface StructureKey {
@@ -101,7 +131,8 @@ export const STRUCTURE_KEYS: Readonly<Record<keyof Structures, StructureKey>> = 
   labels: key(["agent", "labels"], labels),
   keep: key(["maintenance", "keep"], keep),
   libraries: key(["crypto", "libraries"], texts),
-  limits: key(["limits"], limits),
+  limits: key(["limits", "per_second"], limits),
+  filters: key(["filters"], filters),
   files: key(["files"], fileRule.array(), "tables of paths, exclude and kind"),
   collectors: key(["collectors"], collector.array(), "tables of name, command, schedule, timeout"),
   sinks: key(["sinks"], sink.array(), "tables of name, type, topics, url and secret_file"),

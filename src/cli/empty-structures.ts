@@ -8,5 +8,6 @@ export const NO_STRUCTURES: Structures = {
   libraries: [],
   collectors: [],
   sinks: [],
-  limits: {},
+  limits: undefined,
+  filters: [],
 };

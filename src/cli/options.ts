@@ -307,6 +307,21 @@ export const APPLICATION_OPTIONS = {
   }),
 } as const;
 
+export const LIMIT_OPTIONS = {
+  burstMs: option("limits.burst", durationBetween("0s", "1h"), {
+    default: "5s",
+    text: "for how long an executable may save up what it did not use of its limits",
+  }),
+  sampleEvery: option("limits.sample", integerBetween(1, 1_000_000), {
+    default: "100",
+    text: "of the events beyond a limit, each n-th is told as a sample",
+  }),
+  cgroupFactor: option("limits.cgroup_factor", integerBetween(1, 1_000_000), {
+    default: "4",
+    text: "a cgroup may emit this many times as much as one executable",
+  }),
+} as const;
+
 /** `--port N`, short for `--listen 127.0.0.1:N`. */
 export const PORT_OPTION = {
   port: optional("port", integerBetween(0, 65_535), {
@@ -326,6 +341,7 @@ export const FILE_OPTIONS = {
   server: SERVER_OPTIONS,
   crypto: CRYPTO_OPTIONS,
   applications: APPLICATION_OPTIONS,
+  limits: LIMIT_OPTIONS,
 } as const satisfies OptionGroups;
 
 /** Set to 1 for children of `up`: they end when their standard input does. */

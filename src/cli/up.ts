@@ -5,6 +5,8 @@
  * Invariants: one `up` per data folder; processes end in the reverse order of their start, so that each can still
  * reach what it drains into.
  */
+import process from "node:process";
+import { onHangup } from "../runtime/lifecycle.ts";
 import { openFolderLock } from "../storage/fs-lock.ts";
 import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
@@ -13,6 +15,7 @@ import { listenText, refuseTwoAddresses } from "./listen.ts";
 import {
   AGENT_OPTIONS,
   GRAPHITE_OPTIONS,
+  LIMIT_OPTIONS,
   MAINTENANCE_OPTIONS,
   NATS_OPTIONS,
   PORT_OPTION,
@@ -46,6 +49,7 @@ const OPTIONS = {
   own: PORT_OPTION,
   server: SERVER_OPTIONS,
   agent: AGENT_OPTIONS,
+  limits: LIMIT_OPTIONS,
   graphite: GRAPHITE_OPTIONS,
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
@@ -132,6 +136,11 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
     plan: () => plan("agent", flush),
     whenReady: async (child, gone) => parseAgentAnnouncement(await readAnnouncement(child, gone)),
     log,
+  }));
+  // The agent is the one that can change while it runs; it reads the file itself.
+  running.use(onHangup(() => {
+    const pid = agent.pid();
+    if (pid !== undefined) process.kill(pid, "SIGHUP");
   }));
   const stopped = new Promise<undefined>((resolve) => {
     signal.addEventListener("abort", () => resolve(undefined), { once: true });

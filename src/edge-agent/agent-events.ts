@@ -1,9 +1,12 @@
 /**
- * What the agent says of itself: `agent/start`, `agent/heartbeat`, `agent/stop`. Pure.
+ * What the agent says of itself: `agent/start`, `agent/heartbeat`, `agent/stop`, and limits that were reached. Pure.
  */
-import type { AuditEvent } from "../event/event.ts";
+import { type AuditEvent, formatTime } from "../event/event.ts";
 import type { ProducerCounters } from "../producer/producer.ts";
-import type { SourceCounters, SourceStatus } from "./source.ts";
+import { rulesTold, severityOf } from "./config-events.ts";
+import { figuresOf } from "./counter-figures.ts";
+import type { RulePlaces, RuleSettings } from "./rules.ts";
+import type { SourceCounters, SourceStatus, Throttling } from "./source.ts";
 
 /** How often a running agent says so. */
 export const HEARTBEAT_INTERVAL_MS = 30_000;
@@ -26,23 +29,26 @@ export interface AgentReport {
 }
 
 export interface StartReport extends AgentReport {
+  readonly rules: RuleSettings;
+  readonly places: RulePlaces;
   readonly labels: Readonly<Record<string, string>>;
 }
 
 export function startEvent(report: StartReport, timeUs: number): AuditEvent {
-  const { version, pid, sources, configSha256, labels } = report;
+  const { version, pid, sources, configSha256, labels, rules, places } = report;
   const on = sources.filter(({ status }) => status.state === "on").map(({ name }) => name);
   const off = sources.filter(({ status }) => status.state === "off").map(({ name }) => name);
   return {
     timeUs,
     topic: "agent/start",
-    severity: "info",
+    severity: severityOf(rules),
     pid,
     message: `The agent started with ${listed(on)} on and ${listed(off)} off.`,
     detail: {
       version,
       sources: sources.map(({ name, status }) => ({ name, ...status })),
       config_sha256: configSha256,
+      ...rulesTold(rules, places),
       ...(Object.keys(labels).length === 0 ? {} : { labels }),
     },
   };
@@ -92,16 +98,46 @@ function countersOf({ sources, producer }: AgentReport): Readonly<Record<string,
     events_lost: producer.eventsLost,
     events_voided: producer.eventsVoided,
     sources: Object.fromEntries(
-      sources.filter(({ status }) => status.state === "on").map(({ name, counters }) => [name, {
-        attempted: counters.attempted,
-        submitted: counters.submitted,
-        ring_full: counters.ringFull,
-        filtered: counters.filtered,
-        throttled: counters.throttled,
-        read_fault: counters.readFault,
-        truncated: counters.truncated,
-      }]),
+      sources.filter(({ status }) => status.state === "on")
+        .map(({ name, counters }) => [name, figuresOf(counters)]),
     ),
+  };
+}
+
+/**
+ * A limit that was reached (`throttle_begin`), or is kept again (`throttle_end`). How many events were withheld is told by
+ * gaps of class `throttled`, from the counters: the count here is 0, so that sums over gaps hold.
+ */
+export function throttlingEvent(
+  { phase, kind, scope, exe, ...throttling }: Throttling,
+  { source, timeUs }: { readonly source: string; readonly timeUs: number },
+): AuditEvent {
+  const { id, container, unit, pid, fromUs, toUs, beyond, samples } = throttling;
+  const who = scope === "executable"
+    ? `executable ${exe ?? `with inode ${id}`}`
+    : `cgroup ${unit ?? container ?? id}`;
+  const what = phase === "begin" ? "goes beyond its limit of" : "keeps its limit again of";
+  return {
+    timeUs,
+    topic: "agent/gap",
+    severity: "high",
+    ...(exe === undefined ? {} : { exe }),
+    ...(container === undefined ? {} : { container }),
+    ...(unit === undefined ? {} : { unit }),
+    message: `The ${who} ${what} events of class ${kind}.`,
+    detail: {
+      class: `throttle_${phase}`,
+      count: 0,
+      reason: phase === "begin" ? "a limit was reached" : "the limit is kept again",
+      from: formatTime(fromUs),
+      to: formatTime(toUs),
+      sources: [source],
+      kind,
+      scope,
+      id,
+      first_pid: pid,
+      ...(phase === "begin" ? {} : { beyond, samples }),
+    },
   };
 }
 

@@ -19,7 +19,10 @@ import { createAgentMetrics } from "./agent-metrics.ts";
 import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
-import type { SourceStatus } from "./source.ts";
+import { configEvent, refusedConfigEvent } from "./config-events.ts";
+import { rulePlaces } from "./rule-places.ts";
+import { DEFAULT_RULES, type RuleSettings } from "./rules.ts";
+import type { SourceReconfiguration, SourceStatus } from "./source.ts";
 import { openSources, type SourceSettings } from "./sources.ts";
 import { watch, type WatchOptions } from "./watch.ts";
 
@@ -58,7 +61,20 @@ export interface AgentStatus extends AgentReport {
 export interface Agent extends AsyncDisposable {
   /** Watches until the signal is aborted, then reads out what is left; once only. */
   run(signal: AbortSignal): Promise<void>;
+  /**
+   * Takes what can change while it runs, and tells it as `agent/config`; one call at a time. Rejects when a source refuses:
+   * then what held before goes on.
+   */
+  reconfigure(change: AgentReconfiguration): Promise<void>;
+  /** Tells that a configuration was not taken, and why. */
+  refuse(reason: string): void;
   status(): AgentStatus;
+}
+
+export interface AgentReconfiguration extends SourceReconfiguration {
+  /** Keys that changed: those that hold from now on, and those that the next start takes. */
+  readonly changed: readonly string[];
+  readonly needsRestart: readonly string[];
 }
 
 export const FLUSH_MS = 1000;
@@ -104,11 +120,13 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       : { ready: false, part: `source ${unseeing} (blind)` };
   };
 
-  const configSha256 = digestOfSettings({ ...options, host, shard });
+  let rules = options.rules ?? DEFAULT_RULES;
+  const digest = (next: RuleSettings): string =>
+    digestOfSettings({ ...options, host, shard, rules: next });
   const report = (): AgentReport => ({
     version,
     pid: process.pid,
-    configSha256,
+    configSha256: digest(rules),
     sources: sources.all.map((source): SourceReport => ({
       name: source.name,
       status: statuses.get(source.name) ?? NOT_PROVEN,
@@ -143,6 +161,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       if (outcome === "seen") blind.delete(name);
     },
   };
+  const refuse = (reason: string): void => {
+    log.error("configuration refused; the old one goes on", { reason });
+    const refused = { pid: process.pid, now: digest(rules), reason };
+    producer.emit(refusedConfigEvent(refused, clock.nowUs()));
+  };
+
   const owned = resources.move();
   return {
     async run(signal) {
@@ -151,6 +175,8 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       const started = {
         ...report(),
         labels: options.labels ?? {},
+        rules,
+        places: rulePlaces,
       };
       producer.emit(startEvent(started, clock.nowUs()));
       stage = "watching";
@@ -168,6 +194,22 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       }, signal);
       stage = "stopped";
     },
+    async reconfigure({ rules: next, changed, needsRestart }) {
+      const { pid } = process;
+      await sources.reconfigure({ rules: next }, { rules });
+      const before = digest(rules);
+      rules = next;
+      const now = digest(next);
+      log.info("configuration read anew", {
+        changed: changed.join(" "),
+        needsRestart: needsRestart.join(" "),
+      });
+      producer.emit(configEvent(
+        { pid, before, now, changed, needsRestart, rules, places: rulePlaces },
+        clock.nowUs(),
+      ));
+    },
+    refuse,
     status: () => ({
       ...report(),
       agent: producer.agent,
@@ -194,10 +236,10 @@ const NOT_PROVEN: SourceStatus = {
 /** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes } = options;
-  const { spoolBytes, graphite, digestBytesPerSecond } = options;
+  const { spoolBytes, graphite, digestBytesPerSecond, rules } = options;
   const settings = {
     ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes },
-    ...{ spoolBytes, graphite, digestBytesPerSecond },
+    ...{ spoolBytes, graphite, digestBytesPerSecond, rules },
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

@@ -1,5 +1,5 @@
 /**
- * The kernel's counters, kept apart by class (kind of record) and CPU, and whether they add up.
+ * The kernel's counters, kept apart by class (kind of record) and CPU.
  *
  * Invariant: per class and CPU, attempted is the sum of the outcomes; what is being decided at the moment of reading is
  * the only difference there may be.
@@ -14,14 +14,6 @@ export interface ClassCounters extends Readonly<Record<CounterName, number>> {
   /** Place of the kind of record in its family. */
   readonly place: number;
   readonly cpu: number;
-}
-
-/** A class and a CPU whose counters do not add up. */
-export interface Imbalance {
-  readonly place: number;
-  readonly cpu: number;
-  readonly attempted: number;
-  readonly accounted: number;
 }
 
 /** Hooks that one CPU may be inside of at the same time: of a process, and of the interrupts that interrupted it. */
@@ -107,14 +99,4 @@ export function totalCounters(
 export function accountedOf(counters: Omit<SourceCounters, "attempted" | "truncated">): number {
   const { submitted, ringFull, filtered, throttled, readFault, recursion = 0 } = counters;
   return submitted + ringFull + filtered + throttled + readFault + recursion;
-}
-
-/** Where the sums do not close, beyond what may be in flight. */
-export function findImbalances(classes: readonly ClassCounters[]): readonly Imbalance[] {
-  return classes.flatMap((each) => {
-    const accounted = accountedOf(each);
-    const { place, cpu, attempted } = each;
-    if (Math.abs(attempted - accounted) <= IN_FLIGHT_MAX) return [];
-    return [{ place, cpu, attempted, accounted }];
-  });
 }

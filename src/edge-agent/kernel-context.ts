@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { type BootClock, createBootClock } from "./boot-clock.ts";
 import { type CgroupNames, createCgroupNames } from "./cgroup-names.ts";
 import { createInitialNamespaces, type InitialNamespaces } from "./initial-namespaces.ts";
+import { createExecutableNames, type ExecutableNames } from "./executable-names.ts";
 import { type Libbpf, loadClocks, loadLibbpf } from "./libbpf.ts";
 import { createProcessIds, type ProcessIds, readBootId } from "./process-identity.ts";
 import { seedProcessTable } from "./process-seed.ts";
@@ -22,6 +23,7 @@ export interface KernelContext {
   readonly ids: ProcessIds;
   readonly bootClock: BootClock;
   readonly processes: ProcessTable;
+  readonly executables: ExecutableNames;
   readonly userNames: UserNames;
   readonly cgroupNames: (cgroupId: number, pid: number) => CgroupNames;
   readonly peerNames: PeerNames;
@@ -54,6 +56,7 @@ export function createKernelContext(
     ids,
     bootClock,
     processes,
+    executables: createExecutableNames(),
     userNames,
     cgroupNames: createCgroupNames(),
     peerNames: createPeerNames(),

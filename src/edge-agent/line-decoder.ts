@@ -93,3 +93,17 @@ export function createDecoderContext(options: DecoderContextOptions): DecoderCon
 export function escapedMember(names: readonly string[]): string {
   return names.length === 0 ? "" : `,"escaped":${JSON.stringify(names)}`;
 }
+
+/** A line that says how many events it stands for. */
+export function withSample(line: string, weight: number): string {
+  const sample = `"sample":${weight}`;
+  // A quote inside a string has a backslash before it: this can only be the member itself.
+  const [before, after] = splitAt(line, ',"detail":{');
+  if (after === undefined) return `${line},"detail":{${sample}}`;
+  return `${before},"detail":{${sample}${after.startsWith("}") ? "" : ","}${after}`;
+}
+
+function splitAt(text: string, mark: string): readonly [string, string | undefined] {
+  const place = text.indexOf(mark);
+  return place < 0 ? [text, undefined] : [text.slice(0, place), text.slice(place + mark.length)];
+}

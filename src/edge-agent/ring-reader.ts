@@ -7,8 +7,9 @@
  */
 import type { RingPosition } from "../producer/producer.ts";
 import type { Log } from "../runtime/log.ts";
-import { timeNsOf, u32 } from "./decode-record.ts";
-import { createThrottleWatch, type ThrottleNotice } from "./buckets.ts";
+import { kindOf, timeNsOf, u32, u64 } from "./decode-record.ts";
+import { executableInLine } from "./executable-names.ts";
+import { createThrottleWatch } from "./buckets.ts";
 import {
   addClassCounters,
   type ClassCounters,
@@ -16,15 +17,21 @@ import {
   totalCounters,
 } from "./class-counters.ts";
 import type { KernelContext } from "./kernel-context.ts";
-import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./line-decoder.ts";
+import {
+  createDecoderContext,
+  type LineDecoder,
+  type LocatedRecord,
+  withSample,
+} from "./line-decoder.ts";
 import { createLossLedger, type LossLedger } from "./losses.ts";
 import type { PinnedPrograms } from "./pinned-programs.ts";
-import { HEADER } from "./record-layout.ts";
+import { EXEC, HEADER, KIND } from "./record-layout.ts";
 import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
-import type { SourceChunk, SourceCounters, SourceLoss } from "./source.ts";
+import type { SourceChunk, SourceCounters, SourceLoss, Throttling } from "./source.ts";
 import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
+import { describeThrottling } from "./throttling.ts";
 import type { RingFamily } from "./sources/ring-family.ts";
 
 /** Lines and characters in one chunk, at most (the last line may go beyond). */
@@ -56,7 +63,7 @@ export interface RingReader extends Disposable {
   /** Puts rules into use; see {@link PinnedPrograms.setRules}. */
   setRules(rules: EncodedRules): void;
   /** Limits that were reached, and those that are kept again, since the last call. */
-  throttling(): readonly ThrottleNotice[];
+  throttling(): readonly Throttling[];
 }
 
 export function openRingReader(options: RingReaderOptions): RingReader {
@@ -192,13 +199,15 @@ class Reader implements RingReader {
     this.#rings.at(-1)?.programs.setRules(rules);
   }
 
-  throttling(): readonly ThrottleNotice[] {
+  throttling(): readonly Throttling[] {
     const programs = this.#rings.at(-1)?.programs;
     if (programs === undefined) return [];
     const throttled = programs.counters().reduce((sum, each) => sum + each.throttled, 0);
     if (throttled === this.#throttled && !this.#throttles.isActive) return [];
     this.#throttled = throttled;
-    return this.#throttles.update(programs.buckets(), Number(this.#context.bootClock.nowNs()));
+    const nowNs = Number(this.#context.bootClock.nowNs());
+    return this.#throttles.update(programs.buckets(), nowNs)
+      .map((notice) => describeThrottling(this.#context, { family: this.#name, notice }));
   }
 
   [Symbol.dispose](): void {
@@ -258,7 +267,10 @@ class Reader implements RingReader {
   /** A record that a decoder stumbles over must not cost those around it: it is counted as unreadable. */
   #line(record: LocatedRecord): string | undefined {
     try {
-      return this.#decoder.line(record);
+      const line = this.#decoder.line(record);
+      const weight = u32(record.memory.words, record.offset + HEADER.weight);
+      if (this.#isProcess && line !== undefined) noteExecutable(this.#context, { record, line });
+      return line === undefined || weight <= 1 ? line : withSample(line, weight);
     } catch (error) {
       this.#log.error("decoder failed", { error: String(error), length: record.length });
       return undefined;
@@ -374,6 +386,19 @@ function isPlaceIn(ring: RingBuffer, position: number): boolean {
 function positionOf({ id, cursor, ledger }: OpenRing): RingPosition {
   const lost = ledger.reported();
   return { ring: id, position: cursor.position, ...(lost === undefined ? {} : { lost }) };
+}
+
+function noteExecutable(
+  { executables }: KernelContext,
+  { record, line }: { readonly record: LocatedRecord; readonly line: string },
+): void {
+  const { memory, offset, length } = record;
+  if (kindOf(memory, offset, length) !== KIND.exec) return;
+  const inode = u64(memory.words, offset + EXEC.inode);
+  const device = u32(memory.words, offset + EXEC.device);
+  if (executables.has(inode, device)) return;
+  const exe = executableInLine(line);
+  if (exe !== undefined) executables.note(exe, inode, device);
 }
 
 /** What the programs of a ring count, and what the kernel counts of them. */

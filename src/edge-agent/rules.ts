@@ -32,6 +32,8 @@ export interface FilterRule {
   readonly exe?: string;
   /** The process's cgroup, as below /sys/fs/cgroup; not those below it. */
   readonly cgroup?: string;
+  /** Why, for whoever reads the record. */
+  readonly reason?: string;
 }
 
 /** What is not told. */
@@ -76,8 +78,13 @@ export interface EncodedRules {
 
 export const NO_RULES: EncodedRules = { bytes: new Uint8Array(RULES_BYTES), folders: [] };
 
-/** Topics that filters and limits may name, or the beginnings of which. */
-export const RULE_TOPICS: readonly string[] = Object.values(KIND_TOPICS).flat();
+/** Topics that the kernel's programs tell: limits may name them, or the beginnings of them. */
+export const LIMIT_TOPICS: readonly string[] = Object.values(KIND_TOPICS).flat();
+/** And those that the filesystem source tells beside them: filters may name them, too. */
+export const FILTER_TOPICS: readonly string[] = [
+  ...LIMIT_TOPICS,
+  ...["file/rename", "file/delete", "file/link"].filter((topic) => !LIMIT_TOPICS.includes(topic)),
+];
 
 /** Topics without which a record of what happened is of little use: filtering them is told with severity high. */
 const CRITICAL_TOPICS: readonly string[] = [
@@ -89,13 +96,14 @@ const CRITICAL_TOPICS: readonly string[] = [
   "file/attribute",
 ];
 
-/** What is wrong with a topic of a filter or limit; undefined when nothing is. */
-export function faultOfTopics(topics: readonly string[]): string | undefined {
-  const unknown = topics.find((topic) => !RULE_TOPICS.some((each) => contains(topic, each)));
+/** What is wrong with topics of a limit or a filter, of those that it may name; undefined when nothing is. */
+export function faultOfTopics(
+  topics: readonly string[],
+  known: readonly string[],
+): string | undefined {
+  const unknown = topics.find((topic) => !known.some((each) => contains(topic, each)));
   if (unknown !== undefined) {
-    return `the kernel's programs know no topic ${JSON.stringify(unknown)}; they know ${
-      RULE_TOPICS.join(", ")
-    }`;
+    return `${JSON.stringify(unknown)} is none of ${known.join(", ")} or their beginnings`;
   }
   for (const together of Object.values(KIND_TOPICS)) {
     const held = together.filter((each) => topics.some((topic) => contains(topic, each)));
@@ -110,7 +118,7 @@ export function faultOfTopics(topics: readonly string[]): string | undefined {
 export function isCritical({ topics }: FilterRule): boolean {
   return topics === undefined ||
     CRITICAL_TOPICS.some((each) =>
-      RULE_TOPICS.includes(each) && topics.some((topic) => contains(topic, each))
+      FILTER_TOPICS.includes(each) && topics.some((topic) => contains(topic, each))
     );
 }
 

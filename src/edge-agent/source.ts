@@ -88,11 +88,35 @@ export interface Source extends AsyncDisposable {
   counters(): SourceCounters;
   /** Does something small that the source must see, for a canary; undefined when it cannot. */
   prove?(): Promise<ProofAction | undefined>;
+  /** Limits that were reached, and that are kept again, since the last call. */
+  throttling?(): readonly Throttling[];
   /**
    * Takes what the configuration says now, while it runs and without losing an event. Rejects when it cannot: then what
    * held before goes on. A source without it has nothing to change.
    */
   reconfigure?(settings: SourceReconfiguration): Promise<void>;
+}
+
+/** A limit that an executable or a cgroup reached, or keeps again. */
+export interface Throttling {
+  readonly phase: "begin" | "end";
+  readonly scope: "executable" | "cgroup";
+  /** Class of event. */
+  readonly kind: string;
+  /** The executable; of a cgroup, that of the process that reached the limit. */
+  readonly exe: string | undefined;
+  /** Inode of the executable, or id of the cgroup. */
+  readonly id: number;
+  readonly container: string | undefined;
+  readonly unit: string | undefined;
+  /** Process that reached the limit. */
+  readonly pid: number;
+  /** First and last event beyond the limit so far, µs since the Unix epoch. */
+  readonly fromUs: number;
+  readonly toUs: number;
+  /** Events beyond the limit so far; of them, how many were told as samples. */
+  readonly beyond: number;
+  readonly samples: number;
 }
 
 /** What a source may be told anew while it runs; each takes what concerns it. */

@@ -14,7 +14,8 @@ import { createProcessIds, readBootId } from "./process-identity.ts";
 import { createProcessLookup, type ProcessLookup } from "./process-lookup.ts";
 import { createProcessTable } from "./process-table.ts";
 import { openRedactionKey } from "./redaction-key.ts";
-import type { Source, SourceStatus } from "./source.ts";
+import { DEFAULT_RULES, type RuleSettings } from "./rules.ts";
+import type { Source, SourceReconfiguration, SourceStatus } from "./source.ts";
 import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
 import type { RingFamilyName } from "./sources/ring-family.ts";
 import { NO_COUNTERS, openRingSource, PIN_FOLDER } from "./sources/ring-source.ts";
@@ -42,6 +43,8 @@ export interface SourceSettings {
   readonly digestBytesPerSecond?: number;
   /** Names of the environment variables that an exec tells; see {@link ENVIRONMENT_NAMES}. */
   readonly environment?: readonly string[];
+  /** What is not told; {@link DEFAULT_RULES} by default. */
+  readonly rules?: RuleSettings;
   /** Sources that stay off. */
   readonly disabledSources?: readonly SourceName[];
 }
@@ -57,11 +60,17 @@ export interface Sources extends AsyncDisposable {
   readonly all: readonly Source[];
   /** Proves each source; to be called once, before any is started. */
   probe(): Promise<ReadonlyMap<string, SourceStatus>>;
+  /** Tells every source what the configuration says now. Rejects when one refuses: then what held before holds for all. */
+  reconfigure(
+    next: SourceReconfiguration,
+    before: SourceReconfiguration,
+  ): Promise<void>;
 }
 
 /** Opens nothing in the kernel yet. Throws when the data folder's redaction key cannot be used. */
 export function openSources(options: OpenSourcesOptions): Sources {
   const { dataDirectory, supervisorPid, disabledSources = [], clock } = options;
+  const { rules = DEFAULT_RULES } = options;
   const ownPids = [process.pid, ...(supervisorPid === undefined ? [] : [supervisorPid])];
   const createdFiles = createCreatedFiles();
   const context = openContext(openRedactionKey(dataDirectory));
@@ -76,6 +85,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
     },
     createdFiles,
     dataDirectory,
+    filters: rules.filters,
     clock,
   });
   const rings = RING_FAMILIES.map((family): Source => {
@@ -93,6 +103,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
         ? {}
         : { digestBytesPerSecond: options.digestBytesPerSecond }),
       ...(options.environment === undefined ? {} : { environment: options.environment }),
+      rules,
       ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),
       ...(ringBytes === undefined ? {} : { ringBytes }),
     });
@@ -123,6 +134,18 @@ export function openSources(options: OpenSourcesOptions): Sources {
         processes = createProcessLookup({ context, ownPids });
       }
       return statuses;
+    },
+    async reconfigure(next, before) {
+      const done: Source[] = [];
+      try {
+        for (const source of all) {
+          done.push(source);
+          await source.reconfigure?.(next);
+        }
+      } catch (error) {
+        await Promise.allSettled(done.map((source) => source.reconfigure?.(before)));
+        throw error;
+      }
     },
     async [Symbol.asyncDispose]() {
       for (const source of all.toReversed()) await source[Symbol.asyncDispose]();

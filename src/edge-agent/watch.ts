@@ -11,9 +11,11 @@ import {
   HEARTBEAT_INTERVAL_MS,
   heartbeatEvent,
   stopEvent,
+  throttlingEvent,
 } from "./agent-events.ts";
 import { type CanaryOptions, runCanaries } from "./canary.ts";
 import { createGapLedger, GAP_INTERVAL_MS, type GapLedger } from "./gaps.ts";
+import { createLedgerCheck } from "./ledger-check.ts";
 import { type Presence, PRESENCE_INTERVAL_MS } from "./presence.ts";
 import type { Source, SourceLoss } from "./source.ts";
 import { runSource } from "./source-runner.ts";
@@ -60,7 +62,7 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
     losses.tell();
     // From the first agent's first moment on, an absence is one.
     if (presence.lastUs === undefined) touch({ presence, log }, clock.nowUs());
-    await tick(options, { tell: losses.tell, signal });
+    await tick(options, { ledger, tell: losses.tell, signal });
     const isEnded = await within(Promise.all([...running, canaries]), clock);
     if (!isEnded) log.error("sources did not end in time; the next agent reads what they hold");
     losses.tell();
@@ -77,8 +79,13 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
 /** What happens by the clock, until the signal is aborted. */
 async function tick(
   { producer, presence, report, clock, log }: WatchOptions,
-  { tell, signal }: { readonly tell: () => void; readonly signal: AbortSignal },
+  { ledger, tell, signal }: {
+    readonly ledger: GapLedger;
+    readonly tell: () => void;
+    readonly signal: AbortSignal;
+  },
 ): Promise<void> {
+  const imbalances = createLedgerCheck();
   let heartbeatMs = clock.elapsedMs();
   let presentUs = clock.nowUs();
   let saidMs = -Infinity;
@@ -94,7 +101,9 @@ async function tick(
     tell();
     const [nowUs, nowMs] = [clock.nowUs(), clock.elapsedMs()];
     if (nowMs - heartbeatMs >= HEARTBEAT_INTERVAL_MS) {
-      producer.emit(heartbeatEvent(report(), nowUs));
+      const told = report();
+      producer.emit(heartbeatEvent(told, nowUs));
+      for (const gap of imbalances.gaps(told, nowUs)) ledger.add(gap);
       heartbeatMs = nowMs;
     }
     if (nowMs - saidMs >= PRESENCE_INTERVAL_MS && !isSaying) {
@@ -131,9 +140,13 @@ function createLossTelling(
   const hasToldAbsence = new Set<string>();
   let askedUs = clock.nowUs();
   const startedUs = askedUs;
+  let isFirst = true;
   const add = (source: Source, loss: SourceLoss, nowUs: number): void => {
     if (loss.class !== "absent") {
-      ledger.add({ ...loss, source: source.name, fromUs: askedUs, toUs: nowUs });
+      // What was lost before this agent began was lost since an agent was last here.
+      const sinceUs = isFirst ? Math.min(presence.lastUs ?? startedUs, startedUs) : askedUs;
+      const { fromUs = sinceUs, toUs = nowUs } = loss;
+      ledger.add({ ...loss, source: source.name, fromUs, toUs });
       return;
     }
     // Before the first agent nothing was promised; a later absence is an outage, which its runner tells.
@@ -147,8 +160,12 @@ function createLossTelling(
       const nowUs = clock.nowUs();
       for (const source of sources) {
         for (const loss of source.losses()) add(source, loss, nowUs);
+        for (const each of source.throttling?.() ?? []) {
+          producer.emit(throttlingEvent(each, { source: source.name, timeUs: nowUs }));
+        }
       }
       askedUs = nowUs;
+      isFirst = false;
       for (const event of ledger.take(nowUs)) {
         producer.emit(event);
         onGapEvent(String(event.detail?.["class"]));

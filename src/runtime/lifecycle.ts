@@ -35,3 +35,16 @@ export function openLifecycle(): Lifecycle {
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
+
+/**
+ * Calls the listener for each SIGHUP until it is disposed. On a terminal the signal means that the terminal is gone, and
+ * ends the process in order instead.
+ */
+export function onHangup(listener: () => void): Disposable {
+  const onSignal = (): void => {
+    if (process.stdin.isTTY) process.kill(process.pid, "SIGTERM");
+    else listener();
+  };
+  process.on("SIGHUP", onSignal);
+  return { [Symbol.dispose]: () => void process.off("SIGHUP", onSignal) };
+}

@@ -16,10 +16,21 @@ import { loadLibc } from "../libc.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
 import type { ProgramVariant } from "../program-object.ts";
 import type { Ownership } from "../program-settings.ts";
+import { RULES_GRACE_MS } from "../pinned-programs.ts";
 import { openRingChain } from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
-import type { Source, SourceChunk, SourceCounters, SourceLoss, SourceStatus } from "../source.ts";
 import type { ProofAction } from "./ring-family.ts";
+import { rulePlaces } from "../rule-places.ts";
+import { type EncodedRules, encodeRules, NO_RULES, type RuleSettings } from "../rules.ts";
+import type {
+  Source,
+  SourceChunk,
+  SourceCounters,
+  SourceLoss,
+  SourceReconfiguration,
+  SourceStatus,
+  Throttling,
+} from "../source.ts";
 import { fileFamilyNoting } from "./file/file-family.ts";
 import { createFlowFamily } from "./network/flow-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
@@ -35,6 +46,8 @@ export const PIN_FOLDER = "/sys/fs/bpf/probity";
 /** Pause after a read that found nothing: it doubles from the first to the second. */
 const PAUSE_MIN_MS = 5;
 const PAUSE_MAX_MS = 40;
+/** How often it is looked whether what filters name is still the same file, folder or cgroup. */
+const RULES_CHECK_MS = 5_000;
 
 export interface RingSourceOptions {
   readonly family: RingFamilyName;
@@ -56,6 +69,8 @@ export interface RingSourceOptions {
   readonly environment?: readonly string[];
   readonly log: Log;
   readonly clock?: Clock;
+  /** What is not told; nothing is left out by default. */
+  readonly rules?: RuleSettings;
   /** Variants to try, in order; both by default. */
   readonly variants?: readonly ProgramVariant[];
 }
@@ -90,6 +105,10 @@ class RingSource implements Source {
   /** Up to where chunks were taken. */
   #reached: RingPosition | undefined;
   #isClosed = false;
+  #rules: RuleSettings | undefined;
+  /** Those in use, as text, and when they came into use. */
+  #rulesText = "";
+  #rulesMs = 0;
 
   constructor(options: RingSourceOptions) {
     this.name = options.family;
@@ -98,6 +117,7 @@ class RingSource implements Source {
     this.lane = this.#family.lane;
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
     this.#reached = options.position;
+    this.#rules = options.rules;
   }
 
   async probe(): Promise<SourceStatus> {
@@ -115,6 +135,7 @@ class RingSource implements Source {
     try {
       while (!signal.aborted && !this.#isClosed) {
         context.refresh();
+        this.#followRules(reader);
         const askedMs = clock.elapsedMs();
         const chunk = reader.read();
         if (chunk !== undefined) {
@@ -152,10 +173,44 @@ class RingSource implements Source {
     return libbpf === undefined ? undefined : await this.#family.prove(libbpf);
   }
 
+  throttling(): readonly Throttling[] {
+    return this.#reader?.throttling() ?? [];
+  }
+
+  /** The programs go on meanwhile: they judge by the rules before or by these, never by half of them. */
+  async reconfigure({ rules }: SourceReconfiguration): Promise<void> {
+    const encoded = this.#encode(rules);
+    await pause(this.#options.clock ?? systemClock, RULES_GRACE_MS, NEVER_ABORTED);
+    this.#rules = rules;
+    if (this.#reader !== undefined) this.#use(this.#reader, encoded);
+  }
+
   /** Leaves the programs running: what happens from now on is read after the next start. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     await this.#close();
+  }
+
+  /** Files, folders and cgroups that filters name may be made anew: then they are others. */
+  #followRules(reader: RingReader): void {
+    const rules = this.#rules;
+    const nowMs = performance.now();
+    if (rules === undefined || rules.filters.length === 0) return;
+    if (nowMs - this.#rulesMs < RULES_CHECK_MS) return;
+    this.#rulesMs = nowMs;
+    this.#use(reader, this.#encode(rules));
+  }
+
+  #use(reader: RingReader, encoded: EncodedRules): void {
+    const text = textOf(encoded);
+    if (text === this.#rulesText) return;
+    reader.setRules(encoded);
+    this.#rulesText = text;
+    this.#rulesMs = performance.now();
+  }
+
+  #encode(rules: RuleSettings): EncodedRules {
+    return encodeRules(this.#family.name, rules, rulePlaces);
   }
 
   async #close(): Promise<void> {
@@ -200,6 +255,8 @@ class RingSource implements Source {
     // Before the programs: of what runs earlier, only /proc knows the file.
     this.#digests ??= this.#openDigests();
     removeAbandoned(libbpf, this.#pinFolder, log);
+    const rules = this.#rules === undefined ? NO_RULES : this.#encode(this.#rules);
+    this.#rulesText = textOf(rules);
     const chain = openRingChain({
       libbpf,
       bootClock: context.bootClock,
@@ -209,6 +266,7 @@ class RingSource implements Source {
       ringBytes,
       ownership,
       ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
+      rules,
     });
     this.#reader = openRingReader({
       context,
@@ -231,6 +289,13 @@ export const NO_COUNTERS: SourceCounters = {
   readFault: 0,
   truncated: 0,
 };
+
+const NEVER_ABORTED = new AbortController().signal;
+
+function textOf({ bytes, folders }: EncodedRules): string {
+  const named = folders.map(({ inode, device, filters }) => `${inode} ${device} ${filters}`);
+  return `${Buffer.from(bytes).toString("base64")} ${named.join(" ")}`;
+}
 
 async function pause(clock: Clock, pauseMs: number, signal: AbortSignal): Promise<void> {
   try {

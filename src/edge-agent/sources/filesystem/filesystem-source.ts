@@ -11,7 +11,9 @@ import type { Clock } from "../../../runtime/clock.ts";
 import { withColumns } from "../../actor-columns.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
+import { isFilteredBy } from "../../event-filter.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
+import type { FilterRule } from "../../rules.ts";
 import type { Source, SourceChunk, SourceLoss } from "../../source.ts";
 import { describe, type Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_DELETE, FAN_Q_OVERFLOW } from "./fanotify-event.ts";
@@ -39,11 +41,14 @@ export interface FilesystemSourceOptions {
   readonly names?: Pick<NameFeed, "told" | "lost">;
   /** What own processes do below it is left out. */
   readonly dataDirectory: string;
+  /** What is not told; nothing by default. */
+  readonly filters?: readonly FilterRule[];
   readonly clock: Clock;
 }
 
 export function createFilesystemSource(options: FilesystemSourceOptions): Source {
   const { clock } = options;
+  let filters = options.filters ?? [];
   const counters = { attempted: 0, submitted: 0, ringFull: 0, filtered: 0 };
   let losses: SourceLoss[] = [];
   let group: FanotifyGroup | undefined;
@@ -68,7 +73,12 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
       if ("reason" in opened) throw new Error(`Cannot watch filesystems: ${opened.reason}`);
       group = opened;
       lost(ABSENT);
-      const reading = createReading(libc, opened, { ...options, counters, lost });
+      const reading = createReading(libc, opened, {
+        ...options,
+        filtersNow: () => filters,
+        counters,
+        lost,
+      });
       try {
         while (!signal.aborted) {
           const chunk = reading.round();
@@ -87,6 +97,10 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
       const told = losses;
       losses = [];
       return told;
+    },
+    reconfigure({ rules }) {
+      ({ filters } = rules);
+      return Promise.resolve();
     },
     counters: () => ({ ...counters, throttled: 0, readFault: 0, truncated: 0 }),
     [Symbol.asyncDispose]() {
@@ -115,6 +129,7 @@ const ABSENT: SourceLoss = {
 };
 
 type ReadingOptions = FilesystemSourceOptions & {
+  readonly filtersNow: () => readonly FilterRule[];
   readonly counters: { attempted: number; submitted: number; filtered: number; ringFull: number };
   readonly lost: (loss: SourceLoss) => void;
 };
@@ -162,7 +177,13 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     const timesUs: number[] = [];
     for (const { event, isSilenced } of ready) {
       const seen = isSilenced ? { ...event.seen, mask: event.seen.mask & ~FAN_CREATE } : event.seen;
-      const told = describe(seen, event.actor);
+      const told = describe(seen, event.actor).filter(({ topic }) =>
+        !isFilteredBy(options.filtersNow(), {
+          topic,
+          isBelow: (folder) => isUnder(seen.path.path, Buffer.from(folder).toString("latin1")),
+          columns: event.actor.columns,
+        })
+      );
       counters.submitted += told.length;
       counters.filtered += reportsIn(event.seen.mask) - told.length;
       for (const each of told) {

@@ -1,0 +1,103 @@
+/**
+ * The agent's configuration, read anew on SIGHUP.
+ *
+ * Invariants: a file with a fault changes nothing, and that is told; one reading at a time, and however many signals come
+ * meanwhile, one more; what cannot change while the agent runs is named, not half taken.
+ */
+import type { Agent } from "../edge-agent/agent.ts";
+import { DEFAULT_RULES, type RuleSettings } from "../edge-agent/rules.ts";
+import { onHangup } from "../runtime/lifecycle.ts";
+import type { Configuration } from "./command.ts";
+import { AGENT_OPTIONS, GRAPHITE_OPTIONS, LIMIT_OPTIONS, NATS_OPTIONS } from "./options.ts";
+
+export const AGENT_OPTION_GROUPS = {
+  agent: AGENT_OPTIONS,
+  graphite: GRAPHITE_OPTIONS,
+  nats: NATS_OPTIONS,
+  limits: LIMIT_OPTIONS,
+} as const;
+
+export type AgentConfiguration = Configuration<typeof AGENT_OPTION_GROUPS>;
+
+/** Keys, and sections, that hold as soon as they are read. */
+const LIVE_KEYS: readonly string[] = ["limits", "filters"];
+/** Lists and tables of the file that concern an agent. */
+const AGENT_STRUCTURES = ["labels", "limits", "filters", "files"] as const;
+
+/** What the kernel's programs are not to tell. */
+export function rulesOf({ settings, structures }: AgentConfiguration): RuleSettings {
+  const { burstMs, sampleEvery, cgroupFactor } = settings.limits;
+  const limits = { ...DEFAULT_RULES.limits, ...structures.limits };
+  return { limits, burstMs, sampleEvery, cgroupFactor, filters: structures.filters };
+}
+
+export interface Reloadable extends AgentConfiguration {
+  /** Reads the file anew; rejects when it has a fault. */
+  readAgain(): Promise<AgentConfiguration>;
+}
+
+/** Reads the file anew for each SIGHUP until it is disposed. */
+export function reloadOnHangup(
+  configuration: Reloadable,
+  agent: Pick<Agent, "reconfigure" | "refuse">,
+): Disposable {
+  let held: AgentConfiguration = configuration;
+  let [isReading, isAskedAgain] = [false, false];
+  const reload = async (): Promise<void> => {
+    try {
+      const next = await configuration.readAgain();
+      await agent.reconfigure({ rules: rulesOf(next), ...changesBetween(held, next) });
+      held = next;
+    } catch (error) {
+      agent.refuse(error instanceof Error ? error.message : String(error));
+    }
+  };
+  return onHangup(() => {
+    isAskedAgain = true;
+    if (isReading) return;
+    isReading = true;
+    void (async () => {
+      while (isAskedAgain) {
+        isAskedAgain = false;
+        await reload();
+      }
+      isReading = false;
+    })();
+  });
+}
+
+/** Keys whose values differ: those that hold at once, and those that the next start takes. */
+export function changesBetween(
+  before: AgentConfiguration,
+  after: AgentConfiguration,
+): { readonly changed: readonly string[]; readonly needsRestart: readonly string[] } {
+  const [old, now] = [valuesOf(before), valuesOf(after)];
+  const differing = [...old.keys()].filter((key) => old.get(key) !== now.get(key));
+  const isLive = (key: string): boolean =>
+    LIVE_KEYS.some((live) => key === live || key.startsWith(`${live}.`));
+  return {
+    changed: differing.filter(isLive),
+    needsRestart: differing.filter((key) => !isLive(key)),
+  };
+}
+
+/** Values as text, by key. */
+function valuesOf({ settings, structures }: AgentConfiguration): ReadonlyMap<string, string> {
+  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
+  const options = Object.entries(AGENT_OPTION_GROUPS).flatMap(([section, group]) =>
+    Object.entries(group).map(([name, { key }]) =>
+      [key, JSON.stringify(groups[section]?.[name] ?? null)] as const
+    )
+  );
+  const lists = AGENT_STRUCTURES.map((name) =>
+    [KEY_OF[name], JSON.stringify(structures[name] ?? null)] as const
+  );
+  return new Map([...options, ...lists]);
+}
+
+const KEY_OF: Readonly<Record<typeof AGENT_STRUCTURES[number], string>> = {
+  labels: "agent.labels",
+  limits: "limits.per_second",
+  filters: "filters",
+  files: "files",
+};

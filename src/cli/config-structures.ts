@@ -64,8 +64,13 @@ const LIMITS_FORM = "whole numbers of events per second of one executable by top
   '{"process/fork" = 10000, network = 5000}';
 const limits = type({ "[string]": eventsPerSecond })
   .narrow((value, context) => {
-    const fault = faultOfTopics(Object.keys(value), LIMIT_TOPICS);
-    return fault === undefined || context.reject({ expected: `${LIMITS_FORM} (${fault})` });
+    const topics = Object.keys(value);
+    const fault = faultOfTopics(topics, LIMIT_TOPICS);
+    if (fault === undefined) return true;
+    return context.reject({
+      expected: `events per second by ${fault.expected}`,
+      relativePath: [topics[fault.at] ?? ""],
+    });
   })
   .describe(LIMITS_FORM);
 const absolutePath = type(/^\//).describe("a path that begins with /");
@@ -74,8 +79,8 @@ const filter = type({
   "+": "reject",
   "topics?": someTexts.narrow((value, context) => {
     const fault = faultOfTopics(value, FILTER_TOPICS);
-    return fault === undefined ||
-      context.reject({ expected: `a list of topics such as ["network/accept"] (${fault})` });
+    if (fault === undefined) return true;
+    return context.reject({ expected: fault.expected, relativePath: [fault.at] });
   }),
   "path?": absolutePath,
   "uid?": type("0 <= number.integer <= 4294967294").describe("a user's number"),
@@ -159,7 +164,19 @@ export function checkStructure({ schema, form }: StructureKey, value: unknown): 
       path,
       isUnknown,
       expected,
-      actual: error.code === "required" ? undefined : error.data,
+      actual: error.code === "required" ? undefined : valueAt(value, path),
     };
   });
+}
+
+/** A fault that a check of a whole table finds is of one of its values. */
+function valueAt(value: unknown, path: readonly (string | number)[]): unknown {
+  return path.reduce(
+    (at: unknown, part): unknown => isObject(at) ? Reflect.get(at, part) : undefined,
+    value,
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

@@ -3,6 +3,9 @@
  *
  * Invariant: bounded; the names that were noted longest ago go first.
  */
+import { kindOf, u32, u64 } from "./decode-record.ts";
+import type { LocatedRecord } from "./line-decoder.ts";
+import { EXEC, KIND } from "./record-layout.ts";
 
 /** Executables remembered. */
 const EXECUTABLES_MAX = 4096;
@@ -32,4 +35,18 @@ export function executableInLine(line: string): string | undefined {
   // A quote inside a string has a backslash before it: the first is the column.
   const quoted = /(?:^|,)"exe":("(?:[^"\\]|\\.)*")/.exec(line)?.[1];
   return quoted === undefined ? undefined : String(JSON.parse(quoted));
+}
+
+/** Notes the executable of an exec; other records are passed over. */
+export function noteExecutable(
+  executables: ExecutableNames,
+  { record, line }: { readonly record: LocatedRecord; readonly line: string },
+): void {
+  const { memory, offset, length } = record;
+  if (kindOf(memory, offset, length) !== KIND.exec) return;
+  const inode = u64(memory.words, offset + EXEC.inode);
+  const device = u32(memory.words, offset + EXEC.device);
+  if (executables.has(inode, device)) return;
+  const exe = executableInLine(line);
+  if (exe !== undefined) executables.note(exe, inode, device);
 }

@@ -7,15 +7,10 @@
  */
 import type { RingPosition } from "../producer/producer.ts";
 import type { Log } from "../runtime/log.ts";
-import { kindOf, timeNsOf, u32, u64 } from "./decode-record.ts";
-import { executableInLine } from "./executable-names.ts";
+import { timeNsOf, u32 } from "./decode-record.ts";
+import { noteExecutable } from "./executable-names.ts";
 import { createThrottleWatch } from "./buckets.ts";
-import {
-  addClassCounters,
-  type ClassCounters,
-  classNameOf,
-  totalCounters,
-} from "./class-counters.ts";
+import { classNameOf, totalCounters } from "./class-counters.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import {
   createDecoderContext,
@@ -25,7 +20,8 @@ import {
 } from "./line-decoder.ts";
 import { createLossLedger, type LossLedger } from "./losses.ts";
 import type { PinnedPrograms } from "./pinned-programs.ts";
-import { EXEC, HEADER, KIND } from "./record-layout.ts";
+import { HEADER } from "./record-layout.ts";
+import { addCounted, type Counted, countedOf } from "./ring-counters.ts";
 import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
@@ -269,7 +265,9 @@ class Reader implements RingReader {
     try {
       const line = this.#decoder.line(record);
       const weight = u32(record.memory.words, record.offset + HEADER.weight);
-      if (this.#isProcess && line !== undefined) noteExecutable(this.#context, { record, line });
+      if (this.#isProcess && line !== undefined) {
+        noteExecutable(this.#context.executables, { record, line });
+      }
       return line === undefined || weight <= 1 ? line : withSample(line, weight);
     } catch (error) {
       this.#log.error("decoder failed", { error: String(error), length: record.length });
@@ -386,34 +384,4 @@ function isPlaceIn(ring: RingBuffer, position: number): boolean {
 function positionOf({ id, cursor, ledger }: OpenRing): RingPosition {
   const lost = ledger.reported();
   return { ring: id, position: cursor.position, ...(lost === undefined ? {} : { lost }) };
-}
-
-function noteExecutable(
-  { executables }: KernelContext,
-  { record, line }: { readonly record: LocatedRecord; readonly line: string },
-): void {
-  const { memory, offset, length } = record;
-  if (kindOf(memory, offset, length) !== KIND.exec) return;
-  const inode = u64(memory.words, offset + EXEC.inode);
-  const device = u32(memory.words, offset + EXEC.device);
-  if (executables.has(inode, device)) return;
-  const exe = executableInLine(line);
-  if (exe !== undefined) executables.note(exe, inode, device);
-}
-
-/** What the programs of a ring count, and what the kernel counts of them. */
-interface Counted {
-  readonly parts: readonly ClassCounters[];
-  readonly recursionMisses: number;
-}
-
-function countedOf(programs: PinnedPrograms): Counted {
-  return { parts: programs.counters(), recursionMisses: programs.recursionMisses() };
-}
-
-function addCounted(left: Counted, right: Counted): Counted {
-  return {
-    parts: addClassCounters(left.parts, right.parts),
-    recursionMisses: left.recursionMisses + right.recursionMisses,
-  };
 }

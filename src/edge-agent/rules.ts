@@ -96,20 +96,25 @@ const CRITICAL_TOPICS: readonly string[] = [
   "file/attribute",
 ];
 
+export interface TopicFault {
+  /** Place of the topic in the list. */
+  readonly at: number;
+  /** The accepted form. */
+  readonly expected: string;
+}
+
 /** What is wrong with topics of a limit or a filter, of those that it may name; undefined when nothing is. */
 export function faultOfTopics(
   topics: readonly string[],
   known: readonly string[],
-): string | undefined {
-  const unknown = topics.find((topic) => !known.some((each) => contains(topic, each)));
-  if (unknown !== undefined) {
-    return `${JSON.stringify(unknown)} is none of ${known.join(", ")} or their beginnings`;
-  }
+): TopicFault | undefined {
+  const at = topics.findIndex((topic) => !known.some((each) => contains(topic, each)));
+  if (at >= 0) return { at, expected: `one of ${known.join(", ")}, or its beginning` };
   for (const together of Object.values(KIND_TOPICS)) {
     const held = together.filter((each) => topics.some((topic) => contains(topic, each)));
-    if (held.length > 0 && held.length < together.length) {
-      return `${together.join(" and ")} can only be named together`;
-    }
+    if (held.length === 0 || held.length === together.length) continue;
+    const expected = `${together.join(" and ")} together: the kernel sees no difference`;
+    return { at: topics.findIndex((topic) => held.includes(topic)), expected };
   }
   return undefined;
 }

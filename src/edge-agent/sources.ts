@@ -136,16 +136,12 @@ export function openSources(options: OpenSourcesOptions): Sources {
       return statuses;
     },
     async reconfigure(next, before) {
-      const done: Source[] = [];
-      try {
-        for (const source of all) {
-          done.push(source);
-          await source.reconfigure?.(next);
-        }
-      } catch (error) {
-        await Promise.allSettled(done.map((source) => source.reconfigure?.(before)));
-        throw error;
-      }
+      const tellAll = (settings: SourceReconfiguration) =>
+        Promise.allSettled(all.map((source) => source.reconfigure?.(settings)));
+      const failed = (await tellAll(next)).find(({ status }) => status === "rejected");
+      if (failed?.status !== "rejected") return;
+      await tellAll(before);
+      throw failed.reason;
     },
     async [Symbol.asyncDispose]() {
       for (const source of all.toReversed()) await source[Symbol.asyncDispose]();

@@ -57,7 +57,17 @@ name = "pager"
 type = "webhook"
 topics = ["auth/**"]
 [limits]
-file = 5000
+per_second = {file = 5000, "process/fork" = 100}
+burst = "2s"
+sample = 10
+cgroup_factor = 8
+[[filters]]
+topics = ["file", "network/accept"]
+path = "/var/cache"
+uid = 33
+exe = "/usr/bin/rsync"
+cgroup = "/system.slice/backup.service"
+reason = "nightly copies"
 `;
 
 function faultsOf(toml: string): string[] {
@@ -80,7 +90,8 @@ describe("a configuration file", () => {
       labels: { env: "prod" },
       keep: { "**": "400d", "process/**": "30d" },
       libraries: ["/usr/lib/libssl.so"],
-      limits: { file: 5000 },
+      limits: { file: 5000, "process/fork": 100 },
+      filters: [{ topics: ["file", "network/accept"], uid: 33, path: "/var/cache" }],
     });
     expect(structures.files.map(({ kind }) => kind)).toEqual(["content-diff", "accounts"]);
     expect(structures.collectors[0]?.timeout).toBe("30s");
@@ -94,7 +105,7 @@ describe("a configuration file", () => {
   it.each([
     [
       "[agent]\nhots = 1",
-      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, canary, spool",
+      "line 2: [agent] hots is unknown; accepted: host, flush, shard, listen, ",
     ],
     ["x = 1", "line 1: [x] is unknown; accepted: [agent], [graphite], [nats], "],
     ["\n[agnet]", "line 2: [agnet] is unknown; accepted: [agent], "],
@@ -130,8 +141,41 @@ describe("a configuration file", () => {
       'line 3: [[sinks]] type cannot be "pager"; accepted: "w',
     ],
     [
-      "[limits]\nfile = -1",
-      "line 2: [limits] file cannot be -1; accepted: a whole number of events",
+      "[limits]\nper_second = {file = -1}",
+      "line 2: [limits] per_second.file cannot be -1; accepted: a whole number of events",
+    ],
+    [
+      "[limits.per_second]\nfile = 1\nfiles = 2",
+      "line 3: [limits] per_second.files cannot be 2; accepted: events per second by one of ",
+    ],
+    [
+      '[limits.per_second]\n"file/write" = 2',
+      "line 2: [limits] per_second.file/write cannot be 2; accepted: events per second by " +
+      "file/create and file/write together",
+    ],
+    [
+      "[limits]\nsample = 0",
+      "line 2: [limits] sample cannot be 0; accepted: a whole number from 1",
+    ],
+    ["[limits]\nfile = 1", "line 2: [limits] file is unknown; accepted: burst, sample, "],
+    ["[[filters]]", "line 1: [[filters]] cannot be {}; accepted: a table of at least one of"],
+    ["[[filters]]\nreason = 'a'", 'line 1: [[filters]] cannot be {"reason":"a"}; accepted'],
+    ["[[filters]]\nuid = -1", "line 2: [[filters]] uid cannot be -1; accepted: a user's number"],
+    [
+      "[[filters]]\nexe = 'a'",
+      'line 2: [[filters]] exe cannot be "a"; accepted: a path that begins',
+    ],
+    [
+      "[[filters]]\nuid = 1\n[[filters]]\nuid = 2\ntopics = ['file', 'nope']",
+      'line 5: [[filters]] topics cannot be "nope"; accepted: one of process/exec, ',
+    ],
+    [
+      "[[filters]]\ntopics = ['file/write']",
+      'line 2: [[filters]] topics cannot be "file/write"; accepted: file/create and file/write',
+    ],
+    [
+      "[[filters]]\nuid = 1\n".repeat(17),
+      "line 1: [filters] cannot be",
     ],
     [
       '[maintenance]\nkeep = {"**" = "long"}',

@@ -47,17 +47,19 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
   const configs = (): readonly Line[] => told(({ topic }) => topic === "agent/config");
 
   /** What the file says of filters, beside the limits. */
-  const configure = (filters: string): void =>
+  const configure = (filters: string, execsPerSecond: number): void =>
     writeFileSync(
       at("probity.toml"),
       `[agent]\nflush = "50ms"\nlisten = "127.0.0.1:0"\n` +
-        `[limits]\nper_second = {"process/exec" = 50}\nburst = "200ms"\nsample = ${SAMPLE}\n` +
+        `[limits]\nper_second = {"process/exec" = ${execsPerSecond}}\nburst = "200ms"\nsample = ${SAMPLE}\n` +
         // All that runs here may be in one cgroup.
         `cgroup_factor = 100000\n${filters}`,
     );
   const hangUp = async (count: number): Promise<void> => {
     agent.kill("SIGHUP");
-    await log.waitFor(({ topic }) => topic === "agent/config", { count });
+    await log.waitFor(({ topic }) => topic === "agent/config", { count }).catch((error) => {
+      throw new Error(`${error}: ${agent.exitCode} ${agent.signalCode} ${errors}`);
+    });
   };
 
   beforeAll(async () => {
@@ -69,6 +71,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     configure(
       `[[filters]]\ntopics = ["process/exec"]\nexe = "${at("hidden")}"\nreason = "trial"\n` +
         `[[filters]]\ntopics = ["file"]\npath = "${at("quiet")}"\n`,
+      50,
     );
     const words = ["agent", "--nats", nats.url, "--data", at("data")];
     agent = spawn(process.execPath, [MAIN_FILE, ...words, "--config", at("probity.toml")], {
@@ -77,11 +80,9 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     agent.stderr?.setEncoding("utf8").on("data", (text: string) => errors += text);
     if (agent.stdout === null) throw new Error("The agent has no output");
     const lines = createInterface({ input: agent.stdout });
-    const ended = once(agent, "exit").then(() => {
-      throw new Error(`The agent ended: ${errors}`);
-    });
-    await Promise.race([once(lines, "line"), ended]);
-    ended.catch(() => undefined);
+    const ended = once(agent, "exit").then(() => "ended" as const);
+    const first = await Promise.race([once(lines, "line"), ended]);
+    if (first === "ended") throw new Error(`The agent ended: ${errors}`);
   });
   afterAll(async () => {
     if (agent.exitCode === null) {
@@ -167,14 +168,17 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       for (; !isOver; number += 1) await run("/bin/true", [`storm-${number}`]);
     })();
     const rounds = 4;
-    for (let round = 1; round <= rounds; round += 1) {
-      configure(`[[filters]]\ntopics = ["file"]\nuid = ${1000 + round}\n`);
-      await hangUp(round);
+    try {
+      for (let round = 1; round <= rounds; round += 1) {
+        configure(`[[filters]]\ntopics = ["file"]\nuid = ${1000 + round}\n`, 100_000);
+        await hangUp(round);
+      }
+      writeFileSync(at("probity.toml"), "[limits]\nper_second = {nonsense = 1}\n");
+      await hangUp(rounds + 1);
+    } finally {
+      isOver = true;
+      await storm;
     }
-    writeFileSync(at("probity.toml"), "[limits]\nper_second = {nonsense = 1}\n");
-    await hangUp(rounds + 1);
-    isOver = true;
-    await storm;
     const isStorm = (line: Line): boolean =>
       line.topic === "process/exec" && / storm-\d+$/.test(String(line["cmdline"]));
     const found = await log.waitFor(isStorm, { count: number });
@@ -191,12 +195,18 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     }
     expect(changes[0]).toMatchObject({
       severity: "info",
-      detail: { changed: ["filters"], filters: [{ topics: ["file"], uid: 1001 }] },
+      detail: {
+        changed: ["limits.per_second", "filters"],
+        filters: [{ topics: ["file"], uid: 1001 }],
+      },
     });
     expect(changes.at(-1)).toMatchObject({
       outcome: "failure",
       severity: "medium",
-      detail: { changed: [], reason: expect.stringMatching(/line 2: .*"nonsense" is none of/) },
+      detail: {
+        changed: [],
+        reason: expect.stringMatching(/line 2: \[limits\] per_second.nonsense cannot be 1/),
+      },
     });
     await run(at("hidden"), []);
     await log.waitFor(execsOf("hidden"), { count: 1 });

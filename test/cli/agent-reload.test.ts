@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest";
+import {
+  type AgentConfiguration,
+  changesBetween,
+  reloadOnHangup,
+  rulesOf,
+} from "../../src/cli/agent-reload.ts";
+import { AGENT_OPTION_GROUPS } from "../../src/cli/agent-reload.ts";
+import { parseConfig } from "../../src/cli/config-file.ts";
+import { resolveSettings } from "../../src/cli/settings.ts";
+
+function configurationOf(toml: string): AgentConfiguration {
+  const file = parseConfig(toml, "x.toml");
+  const { settings } = resolveSettings(AGENT_OPTION_GROUPS, {
+    flags: new Map(),
+    environment: {},
+    file,
+  });
+  return { settings, structures: file.structures };
+}
+
+describe("the configuration of an agent", () => {
+  it("adds its limits to those that hold by default", () => {
+    const rules = rulesOf(configurationOf(
+      '[limits]\nper_second = {network = 5, "process/fork" = 1}\nburst = "1s"\n' +
+        "[[filters]]\nuid = 3\nreason = 'r'\n",
+    ));
+    expect(rules).toEqual({
+      limits: { "process/fork": 1, "process/exit": 10_000, network: 5 },
+      burstMs: 1000,
+      sampleEvery: 100,
+      cgroupFactor: 4,
+      filters: [{ uid: 3, reason: "r" }],
+    });
+  });
+
+  it("that changed says what holds at once and what after a restart", () => {
+    const before = configurationOf('[agent]\nhost = "a"\n[limits]\nsample = 5\n');
+    const after = configurationOf(
+      '[agent]\nhost = "b"\nlabels = {a = "b"}\n[[filters]]\nuid = 1\n',
+    );
+    expect(changesBetween(before, after)).toEqual({
+      changed: ["limits.sample", "filters"],
+      needsRestart: ["agent.host", "agent.labels"],
+    });
+    expect(changesBetween(after, after)).toEqual({ changed: [], needsRestart: [] });
+  });
+
+  it("is read anew for SIGHUP, one at a time, and refused with its fault", async () => {
+    const told: string[] = [];
+    const texts = ["[[filters]]\nuid = 1\n", "[[filters]]\nuid = -1\n"];
+    const next = Promise.withResolvers<void>();
+    using _reloading = reloadOnHangup({
+      ...configurationOf(""),
+      readAgain: () => Promise.resolve().then(() => configurationOf(texts.shift() ?? "")),
+    }, {
+      async reconfigure({ changed }) {
+        told.push(`changed ${changed}`);
+        // More signals while one is being taken are one.
+        if (told.length === 1) { for (let each = 0; each < 5; each += 1) process.emit("SIGHUP"); }
+        else next.resolve();
+        await Promise.resolve();
+      },
+      refuse(reason) {
+        told.push(reason);
+        process.emit("SIGHUP");
+      },
+    });
+    process.emit("SIGHUP");
+    await next.promise;
+    expect(told).toEqual([
+      "changed filters",
+      expect.stringMatching(/line 2: \[\[filters\]\] uid cannot be -1/),
+      "changed filters",
+    ]);
+  });
+});

@@ -265,7 +265,7 @@ class Reader implements RingReader {
     try {
       const line = this.#decoder.line(record);
       const weight = u32(record.memory.words, record.offset + HEADER.weight);
-      if (this.#isProcess && line !== undefined) {
+      if (this.#name === "process" && line !== undefined) {
         noteExecutable(this.#context.executables, { record, line });
       }
       return line === undefined || weight <= 1 ? line : withSample(line, weight);

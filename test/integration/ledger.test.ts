@@ -116,7 +116,10 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       await delay(30);
     }
     await flood;
-    const [begin] = await log.waitFor(isGap("throttle_begin"), { count: 1 });
+    // Others on this machine may go beyond their limits, too.
+    const isOfFlooder = (kind: string) => (line: Line): boolean =>
+      isGap(kind)(line) && line["exe"] === at("flooder");
+    const [begin] = await log.waitFor(isOfFlooder("throttle_begin"), { count: 1 });
     expect(begin?.line).toMatchObject({
       exe: at("flooder"),
       severity: "high",
@@ -126,17 +129,18 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     expect(others.map(({ line }) => (line.detail["argv"] as string[])[1])).toEqual(
       Array.from({ length: OTHERS }, (_each, number) => String(number)),
     );
-    const [end] = await log.waitFor(isGap("throttle_end"), { count: 1 });
+    const [end] = await log.waitFor(isOfFlooder("throttle_end"), { count: 1 });
     const flooded = told(execsOf("flooder"));
-    const gaps = told(isGap("throttled"));
-    const withheld = gaps.reduce((sum, { detail }) => sum + Number(detail["count"]), 0);
-    expect(flooded.length + withheld).toBe(FLOOD);
     const samples = flooded.filter(({ detail }) => detail["sample"] !== undefined);
     expect(samples.length).toBeGreaterThan(FLOOD / SAMPLE / 4);
     for (const { detail } of samples) expect(detail["sample"]).toBe(SAMPLE);
     const { beyond, samples: sampled } = end?.line.detail ?? {};
     expect(sampled).toBe(samples.length);
-    expect(beyond).toBe(withheld + samples.length);
+    const withheld = Number(beyond) - samples.length;
+    expect(flooded.length + withheld).toBe(FLOOD);
+    const gaps = told(isGap("throttled"));
+    const counted = gaps.reduce((sum, { detail }) => sum + Number(detail["count"]), 0);
+    expect(counted).toBeGreaterThanOrEqual(withheld);
     for (const { detail } of gaps) {
       const cpus = detail["cpus"] as { cpu: number; count: number }[];
       expect(cpus.reduce((sum, { count }) => sum + count, 0)).toBe(detail["count"]);

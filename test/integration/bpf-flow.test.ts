@@ -220,6 +220,21 @@ describe.runIf(hasBpf)("the flow source", () => {
   });
 });
 
+describe.runIf(hasBpf)("a flow source that comes later than a socket", () => {
+  it("knows from /proc who has it", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    using pins = openPinFolder();
+    await using source = openTestSource({ family: "flow", pins });
+    await using run = await runAttached(source, pins);
+    const from = await exchange(server, { host: "127.0.0.1", count: 1 });
+    const [line] = await run.waitFor(
+      (each) => each.topic === "network/accept" && each["src_port"] === from,
+      { count: 1, timeoutMs: 10_000 },
+    );
+    expect(line).toMatchObject({ pid: server.pid, dst_port: server.port });
+  });
+});
+
 describe.runIf(hasBpf)("the root cgroup", () => {
   const mounts = cgroupMounts(readFileSync("/proc/self/mountinfo", "utf8"));
   const unmount = mounts.map((path) => `umount --lazy '${path}'`).join(" && ");

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
@@ -19,6 +19,15 @@ const SERVER = `
     socket.once("data", (text) => socket.end(Buffer.alloc(Number(String(text)))));
   });
   server.listen({ host: process.argv[1], port: 0 }, () => console.log(server.address().port));
+`;
+
+/** Takes a socket from its parent, asks for nine bytes on it, and ends with it. */
+const HEIR = `
+  process.on("message", (_, socket) => {
+    socket.resume();
+    socket.on("close", () => process.exit());
+    socket.end("9");
+  });
 `;
 
 interface ForeignServer extends AsyncDisposable {
@@ -226,6 +235,49 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
       each.detail["ends"] === "connect"
     );
     expect(line).toMatchObject({ pid: Number(stdout), detail: { bytes_in: 5, bytes_out: 1 } });
+  });
+
+  it("gives a connection that was passed on to the one that made it", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    const heir = spawn(process.execPath, ["-e", HEIR], {
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    const socket = connect(server.port, "127.0.0.1");
+    await once(socket, "connect");
+    const from = socket.localPort;
+    heir.send("take", socket);
+    await once(heir, "exit");
+    const line = await only((each) =>
+      each.topic === "network/close" && each["src_port"] === from &&
+      each.detail["ends"] === "connect"
+    );
+    expect(line).toMatchObject({ pid: process.pid, detail: { bytes_in: 9, bytes_out: 1 } });
+  });
+
+  it("tells a connection of which one half was closed when both are", async () => {
+    const sockets: Socket[] = [];
+    const server = createServer({ allowHalfOpen: true }, (socket) => sockets.push(socket));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const address = server.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const socket = connect(port, "127.0.0.1");
+    await once(socket, "connect");
+    const from = socket.localPort;
+    const isClose = (line: Line): boolean =>
+      line.topic === "network/close" && line["src_port"] === from && line["dst_port"] === port;
+    socket.end("12");
+    // Later events of the same ring: what came before them was read.
+    const later = await connectTo("127.0.0.1", port);
+    await only((line) => line.topic === "network/connect" && line["src_port"] === later);
+    expect(run.lines.filter(isClose)).toEqual([]);
+    for (const each of sockets) each.end("345");
+    socket.resume();
+    await once(socket, "close");
+    server.close();
+    const closes = await run.waitFor(isClose, { count: 2 });
+    expect(closes.map(({ detail }) => [detail["ends"], detail["bytes_in"], detail["bytes_out"]]))
+      .toEqual(expect.arrayContaining([["connect", 3, 2], ["accept", 2, 3]]));
   });
 
   it("gives a client of an IPv6 socket its IPv4 address", async () => {

@@ -4,6 +4,7 @@ import process from "node:process";
 import type { SourceStatus } from "../edge-agent/source.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { AGENT_OPTION_GROUPS, reloadOnHangup, rulesOf } from "./agent-reload.ts";
+import { contentsOf, divideRights, guardPrivileged } from "./agent-rights.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT, usageError } from "./exit.ts";
 import { natsAccessOf } from "./nats-access.ts";
@@ -35,12 +36,20 @@ export const agentCommand = defineCommand({
     const { host, flushMs, shard, listen, spoolBytes, canaryMs, digestBytesPerSecond } =
       settings.agent;
     const { address: graphite, prefix = "", role } = settings.graphite;
+    const pinDirectory = `/sys/fs/bpf/${pinNameOf(folder.path)}`;
+    const privileged = await divideRights({
+      folder,
+      pinDirectory,
+      user: settings.agent.user,
+      readable: [global.config, settings.nats.credentialsFile].filter((path) => path !== undefined),
+      contents: () => contentsOf(structures.files),
+      log,
+    });
     // Loaded here only: other commands do without the C library, and Deno lets them do without it.
     const { openAgent } = await import("../edge-agent/agent.ts");
-    const { BPF_FOLDER } = await import("../edge-agent/bpf-filesystem.ts");
     await using agent = await openAgent({
       dataDirectory: folder.path,
-      pinDirectory: `${BPF_FOLDER}/${pinNameOf(folder.path)}`,
+      pinDirectory,
       ...(host === undefined ? {} : { host }),
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
@@ -57,13 +66,15 @@ export const agentCommand = defineCommand({
       log,
     });
     using _reloading = reloadOnHangup(invocation, agent);
-    const watching = agent.run(signal);
-    while (!agent.status().isWatching && !signal.aborted) {
+    using guard = guardPrivileged(privileged, log);
+    const stop = AbortSignal.any([signal, guard.signal]);
+    const watching = agent.run(stop);
+    while (!agent.status().isWatching && !stop.aborted) {
       await Promise.race([watching, systemClock.sleep(ASK_MS)]);
     }
-    if (!signal.aborted) await announce(agent.status(), output);
+    if (!stop.aborted) await announce(agent.status(), output);
     await watching;
-    return EXIT.ok;
+    return guard.signal.aborted ? EXIT.failed : EXIT.ok;
   },
 });
 

@@ -15,6 +15,7 @@ import {
   folder,
   hostName,
 } from "./option-type.ts";
+import { SOCKET_VARIABLE } from "../edge-agent/privilege/socket-variable.ts";
 import {
   integerBetween,
   type OptionType,
@@ -175,6 +176,11 @@ export const AGENT_OPTIONS = {
   digestBytesPerSecond: option("agent.digest_rate", size, {
     default: "64MiB",
     text: "most that is read in a second of executed files to tell their SHA-256; 0B: no digests",
+  }),
+  user: option("agent.user", text, {
+    default: "probity",
+    text:
+      "system user that the agent becomes when root starts it; a small process keeps the rights",
   }),
 } as const;
 
@@ -364,6 +370,7 @@ export const OTHER_VARIABLES: readonly string[] = [
   SUPERVISED_VARIABLE,
   CHILD_COMMAND_VARIABLE,
   DAY_VARIABLE,
+  SOCKET_VARIABLE,
   "PROBITY_LOG",
   "PROBITY_REQUIRE",
 ];

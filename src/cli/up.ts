@@ -131,9 +131,11 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
   const flush = invocation.sourceOf(AGENT_OPTIONS.flushMs) === "default"
     ? { [AGENT_OPTIONS.flushMs.key]: FLUSH_DEFAULT }
     : {};
+  // It has the account of everything else, or, when there is none, stays who it is.
+  const agentUser = account === undefined ? {} : { [AGENT_OPTIONS.user.key]: account.name };
   const agent = running.use(supervise({
     name: "agent",
-    plan: () => plan("agent", flush),
+    plan: () => plan("agent", { ...flush, ...agentUser }),
     whenReady: async (child, gone) => parseAgentAnnouncement(await readAnnouncement(child, gone)),
     log,
   }));

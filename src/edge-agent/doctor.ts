@@ -2,7 +2,9 @@
  * What an agent could see on this machine, found out by trying, with nothing left behind: programs on trial, a pin folder
  * of its own, and no ring of a running agent touched.
  */
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -25,16 +27,18 @@ export interface ProbeSourcesOptions {
 /** Proves every source. A running agent sees the proofs as what they are: a few events of this process. */
 export async function probeSources(options: ProbeSourcesOptions): Promise<readonly ProbedSource[]> {
   const pinDirectory = `${BPF_FOLDER}/probity-doctor-${process.pid}`;
+  const dataDirectory = mkdtempSync(join(tmpdir(), "probity-doctor-"));
   try {
     await using sources = openSources({
       ...options,
-      dataDirectory: tmpdir(),
+      dataDirectory,
       positions: {},
       pinDirectory,
       clock: systemClock,
     });
     return [...await sources.probe()].map(([name, status]) => ({ name, status }));
   } finally {
+    rmSync(dataDirectory, { recursive: true, force: true });
     if (isKernelPath(pinDirectory)) removeKernelFolder(pinDirectory);
   }
 }

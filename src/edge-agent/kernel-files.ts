@@ -20,7 +20,7 @@ const CHUNK_BYTES = 64 * 1024;
 const LINK_BYTES = 4096;
 
 /** Undefined where there is no C library to call: then nothing is there. */
-const libc = loadIfPossible();
+const libc = lazy(loadIfPossible);
 const chunk = Buffer.alloc(CHUNK_BYTES);
 
 /** A file as UTF-8 text; undefined when it cannot be read. */
@@ -38,7 +38,7 @@ export function readKernelText(path: string): string | undefined {
 
 /** What a symbolic link says, as UTF-8 text; undefined when it cannot be read. */
 export function readKernelLink(path: string): string | undefined {
-  const length = libc?.readlink(path, chunk.subarray(0, LINK_BYTES)) ?? -1;
+  const length = libc()?.readlink(path, chunk.subarray(0, LINK_BYTES)) ?? -1;
   return length < 0 ? undefined : chunk.toString("utf8", 0, length);
 }
 
@@ -69,35 +69,45 @@ export function filesystemMagic(path: string): number | undefined {
 
 /** Makes a folder, and those above it, for its owner alone. One that is there is fine. Throws when it cannot. */
 export function makeKernelFolder(path: string): void {
-  const made = libc?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
+  const made = libc()?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
   if (made >= 0 || made === -ERRNO.EEXIST) return;
   if (made !== -ERRNO.ENOENT || dirname(path) === path) fail("make folder", path, made);
   makeKernelFolder(dirname(path));
-  const again = libc?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
+  const again = libc()?.mkdir(path, 0o700) ?? -ERRNO.ENOSYS;
   if (again < 0 && again !== -ERRNO.EEXIST) fail("make folder", path, again);
 }
 
 export function renameKernelPath(from: string, to: string): void {
-  const renamed = libc?.rename(from, to) ?? -ERRNO.ENOSYS;
+  const renamed = libc()?.rename(from, to) ?? -ERRNO.ENOSYS;
   if (renamed < 0) fail("rename", from, renamed);
 }
 
 export function removeKernelFile(path: string): void {
-  const removed = libc?.unlink(path) ?? -ERRNO.ENOSYS;
+  const removed = libc()?.unlink(path) ?? -ERRNO.ENOSYS;
   if (removed < 0) fail("remove", path, removed);
 }
 
 /** Removes an empty folder. */
 export function removeKernelFolder(path: string): void {
-  const removed = libc?.rmdir(path) ?? -ERRNO.ENOSYS;
+  const removed = libc()?.rmdir(path) ?? -ERRNO.ENOSYS;
   if (removed < 0) fail("remove folder", path, removed);
 }
 
 /** A descriptor of a folder, to be closed by the caller. Throws when it cannot be opened. */
 export function openKernelFolder(path: string): number {
-  const fd = libc?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
+  const fd = libc()?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
   if (fd < 0) fail("open folder", path, fd);
   return fd;
+}
+
+/** Gives a folder with all it holds to a user. Throws when it cannot. */
+export function giveKernelFolder(
+  path: string,
+  user: { readonly uid: number; readonly gid: number },
+): void {
+  const given = libc()?.lchown(path, user.uid, user.gid) ?? -ERRNO.ENOSYS;
+  if (given < 0) fail("give away", path, given);
+  for (const name of listKernelFolder(path) ?? []) giveKernelFolder(`${path}/${name}`, user);
 }
 
 export interface KernelLock extends Disposable {
@@ -106,9 +116,10 @@ export interface KernelLock extends Disposable {
 
 /** Locks a file or folder for this process alone; undefined when another process has it. Throws when it is not there. */
 export function lockKernelPath(path: string): KernelLock | undefined {
-  const fd = libc?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
-  if (libc === undefined || fd < 0) return fail("lock", path, fd);
-  const { flock, close } = libc;
+  const calls = libc();
+  const fd = calls?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
+  if (calls === undefined || fd < 0) return fail("lock", path, fd);
+  const { flock, close } = calls;
   const locked = flock(fd, LOCK_EX | LOCK_NB);
   let isHeld = locked >= 0;
   if (!isHeld) close(fd);
@@ -128,12 +139,13 @@ function fail(verb: string, path: string, negative: number): never {
 }
 
 function withOpen<T>(path: string, look: (libc: Libc, fd: number) => T): T | undefined {
-  const fd = libc?.open(path, O_RDONLY) ?? -1;
-  if (libc === undefined || fd < 0) return undefined;
+  const calls = libc();
+  const fd = calls?.open(path, O_RDONLY) ?? -1;
+  if (calls === undefined || fd < 0) return undefined;
   try {
-    return look(libc, fd);
+    return look(calls, fd);
   } finally {
-    libc.close(fd);
+    calls.close(fd);
   }
 }
 
@@ -144,6 +156,12 @@ function namesIn(records: Buffer): string[] {
     names.push(records.toString("utf8", at + 19, records.indexOf(0, at + 19)));
   }
   return names;
+}
+
+/** Made at the first use: which variant of the calls it is has been chosen by then. */
+function lazy<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 function loadIfPossible(): Libc | undefined {

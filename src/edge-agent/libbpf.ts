@@ -107,11 +107,21 @@ export function loadClocks(): Pick<Libbpf, "clock_gettime"> {
   return bindLibc(koffi.load("libc.so.6"));
 }
 
+/** Makes another variant of the calls out of the plain ones. */
+export type LibbpfVariant = (direct: Libbpf) => Libbpf;
+let variant: LibbpfVariant = (direct) => direct;
+
+/** To be called at most once, at the start: what {@link loadLibbpf} gives from then on. */
+export function chooseLibbpf(chosen: LibbpfVariant): void {
+  variant = chosen;
+}
+
 /** Loads libbpf 1.x. Throws when it is not installed or this process cannot load it. */
 export function loadLibbpf(): Libbpf {
   const library = koffi.load("libbpf.so.1");
   library.func("void *libbpf_set_print(void *fn)")(null);
-  return { ...bindObjects(library), ...bindMaps(library), ...bindLibc(koffi.load("libc.so.6")) };
+  const libc = bindLibc(koffi.load("libc.so.6"));
+  return variant({ ...bindObjects(library), ...bindMaps(library), ...libc });
 }
 
 type Library = ReturnType<typeof koffi.load>;

@@ -66,6 +66,7 @@ export interface Libc {
   rename(from: PathBytes, to: PathBytes): number;
   unlink(path: PathBytes): number;
   rmdir(path: PathBytes): number;
+  lchown(path: PathBytes, uid: number, gid: number): number;
   /** With an empty path: the text of the symbolic link that `fd` (O_PATH) is open on. */
   readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
   /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
@@ -99,8 +100,21 @@ export interface FanotifyMarkOptions {
   readonly markedFd: number;
 }
 
+/** Makes another variant of the calls out of the plain ones. */
+export type LibcVariant = (direct: Libc) => Libc;
+let variant: LibcVariant = (direct) => direct;
+
+/** To be called at most once, at the start: what {@link loadLibc} gives from then on. */
+export function chooseLibc(chosen: LibcVariant): void {
+  variant = chosen;
+}
+
 /** Loads the C library. Throws when there is none that this process can call (not Linux with glibc). */
 export function loadLibc(): Libc {
+  return variant(bindLibc());
+}
+
+function bindLibc(): Libc {
   const library = koffi.load("libc.so.6");
   const open = library.func("int open(const void *path, int flags)");
   const close = library.func("int close(int fd)");
@@ -114,6 +128,7 @@ export function loadLibc(): Libc {
   const rename = library.func("int rename(const void *from, const void *to)");
   const unlink = library.func("int unlink(const void *path)");
   const rmdir = library.func("int rmdir(const void *path)");
+  const lchown = library.func("int lchown(const void *path, uint32_t uid, uint32_t gid)");
   const poll = library.func("int poll(void *fds, unsigned long count, int timeout)");
   const statx = library.func(
     "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
@@ -153,6 +168,7 @@ export function loadLibc(): Libc {
     rename: (from, to) => result(rename(terminated(from), terminated(to))),
     unlink: (path) => result(unlink(terminated(path))),
     rmdir: (path) => result(rmdir(terminated(path))),
+    lchown: (path, uid, gid) => result(lchown(terminated(path), uid, gid)),
     poll: (pollfds, timeoutMs) =>
       result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
     pollAsync: (pollfds, timeoutMs) =>

@@ -97,8 +97,21 @@ export function objectPath(family: string): string {
   return fileURLToPath(new URL(`../../bpf/${family}.bpf.o`, import.meta.url));
 }
 
+/** Loads an object; {@link loadProgramObject} is one. */
+export type ObjectLoader = (libbpf: Libbpf, options: LoadOptions) => ProgramObject;
+let loader: ObjectLoader = loadHere;
+
+/** To be called at most once, at the start: who loads objects from then on. */
+export function chooseObjectLoader(chosen: ObjectLoader): void {
+  loader = chosen;
+}
+
 /** Loads an object. Throws {@link KernelRefusal} when the kernel refuses it. */
 export function loadProgramObject(libbpf: Libbpf, options: LoadOptions): ProgramObject {
+  return loader(libbpf, options);
+}
+
+function loadHere(libbpf: Libbpf, options: LoadOptions): ProgramObject {
   const path = objectPath(options.family);
   const object = libbpf.bpf_object__open_file(path);
   if (object === null) throw new KernelRefusal(`Cannot open object ${path}`, libbpf.errno());

@@ -32,7 +32,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
 /** Packages and the files or folders of `src/` that alone import them. A package that is not here has no owner yet. */
 export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]])[] = [
-  [/^koffi$/, ["edge-agent/libbpf.ts", "edge-agent/libc.ts"]],
+  [/^koffi$/, ["edge-agent/libbpf.ts", "edge-agent/libc.ts", "edge-agent/process-calls.ts"]],
   [/^@duckdb\//, ["storage/duckdb.ts"]],
   [/^@aws-sdk\//, ["storage/s3-store.ts"]],
   [/^@hono\/node-server$/, ["cli/http-server.ts"]],

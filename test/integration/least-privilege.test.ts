@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
+import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
 import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
-import { startAgent } from "../support/agent-process.ts";
 import { isCommand } from "../support/capabilities.ts";
 import { openLogStream } from "../support/log-stream.ts";
 import { openNatsServer } from "../support/nats-server.ts";
+import { capabilitiesOf, startDividedAgent } from "../support/privileged-agent.ts";
 import { requireCapability } from "../support/require.ts";
-import { hasBpf, openPinFolder } from "../support/ring-sources.ts";
+import { hasBpf } from "../support/ring-sources.ts";
 import { openTemporaryFolder } from "../support/temporary-folder.ts";
 import { confined, readUnitFile } from "../support/unit-file.ts";
 
@@ -45,8 +46,7 @@ describe("the agent's unit", () => {
   it("makes the pin folder that an agent on its data folder uses", () => {
     const start = unit.words("ExecStart");
     const data = start[start.indexOf("--data") + 1] ?? "";
-    const name = createHash("sha256").update(data).digest("hex").slice(0, 12);
-    const folder = `/sys/fs/bpf/probity-${name}`;
+    const folder = pinFolderOf(data);
     expect(unit.words("ExecStartPre").at(-1)).toBe(folder);
     expect(unit.words("ReadWritePaths")).toEqual([`-${folder}`]);
   });
@@ -63,23 +63,22 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
     await using nats = await openNatsServer();
     await using log = await openLogStream(nats.url);
     await using folder = await openTemporaryFolder("least-privilege");
-    using pins = openPinFolder();
     // What systemd and ExecStartPre make.
-    for (const path of [folder.path, pins.path]) {
+    const pins = pinFolderOf(folder.path);
+    using _pins = { [Symbol.dispose]: () => removePinFolder(pins) };
+    for (const path of [folder.path, pins]) {
       mkdirSync(path, { recursive: true, mode: 0o700 });
       giveTo(user, path);
     }
-    await using agent = await startAgent({
+    await using agent = await startDividedAgent({
+      data: folder.path,
+      natsUrl: nats.url,
       runtime: [...confined(user, capabilities), process.execPath],
-      settings: {
-        dataDirectory: folder.path,
-        nats: { url: nats.url },
-        flushMs: 100,
-        pinDirectory: pins.path,
-        ringBytes: { process: 1 << 20, network: 1 << 20, file: 1 << 20 },
-      },
     });
-    expect(agent.status.sources.filter(({ status }) => status.state === "off")).toEqual([]);
+    expect(agent.sources.filter(({ state }) => state !== "on")).toEqual([]);
+    // It hands on all of them, and keeps none.
+    expect(capabilitiesOf(agent.pid, "Prm")).toBe(0n);
+    expect(capabilitiesOf(agent.privilegedPid, "Prm")).not.toBe(0n);
     await using secret = await openTemporaryFolder("least-privilege-secret");
     chmodSync(secret.path, 0o700);
     writeFileSync(join(secret.path, "made"), "");
@@ -94,7 +93,7 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
       (line) => line.topic === "process/exec" && line["cmdline"] === "/bin/true least-privilege",
       { count: 1 },
     ));
-    await agent.stop();
+    expect(await agent.stop()).toBe(0);
   });
 
   it("each of them is needed: without one, something is not seen", async () => {
@@ -106,11 +105,16 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
     }));
     expect(Object.fromEntries(missing)).toEqual({
       CAP_SYS_ADMIN: SOURCE_NAMES,
-      CAP_DAC_READ_SEARCH: ["filesystem"],
+      CAP_DAC_READ_SEARCH: ["file", "filesystem"],
       CAP_SYS_PTRACE: ["executables"],
     });
   });
 });
+
+/** Where an agent pins its programs. */
+function pinFolderOf(data: string): string {
+  return `/sys/fs/bpf/probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
+}
 
 /** What works with these capabilities. */
 async function proven(names: readonly string[]): Promise<readonly string[]> {

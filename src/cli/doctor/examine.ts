@@ -146,7 +146,10 @@ function accountStatus(folder: DataFolder): SourceStatus {
   }
   const { account, warning } = findStepDown(pathsOfProgram(folder));
   if (account !== undefined) {
-    return { state: "on", how: `all but the agent run as ${account.name}` };
+    return {
+      state: "on",
+      how: `everything runs as ${account.name}, but a small process for the agent`,
+    };
   }
   const remedy = "run ./setup, and keep checkout and data folder where that user can reach them";
   return { state: "off", reason: warning ?? "", remedy };

@@ -1,6 +1,6 @@
 /**
- * The system user that everything but the agent runs as when we are root. Nothing here changes the system: `./setup`
- * makes the user.
+ * The system user that everything runs as when we are root, but for the process that keeps the agent's rights. Nothing
+ * here changes the system: `./setup` makes the user.
  */
 import { spawnSync } from "node:child_process";
 import process from "node:process";
@@ -26,12 +26,13 @@ export interface NeededPaths {
 }
 
 /** Looks for the account and tries, as that account, whether it reaches what it needs. */
-export function findStepDown(needed: NeededPaths): StepDown {
+export function findStepDown(needed: NeededPaths, wanted: string = ACCOUNT_NAME): StepDown {
   if (process.getuid?.() !== 0) return { account: undefined, warning: undefined };
-  const account = readAccount();
+  const account = readAccount(wanted);
   const consequence = "so everything runs as root";
   if (account === undefined) {
-    const warning = `there is no user "${ACCOUNT_NAME}" (./setup makes it), ${consequence}`;
+    const remedy = wanted === ACCOUNT_NAME ? " (./setup makes it)" : "";
+    const warning = `there is no user "${wanted}"${remedy}, ${consequence}`;
     return { account: undefined, warning };
   }
   const { error } = spawnSync("test", ["-d", "/"], {
@@ -40,7 +41,7 @@ export function findStepDown(needed: NeededPaths): StepDown {
     cwd: "/",
   });
   if (error !== undefined) {
-    const warning = `this root may not become user "${ACCOUNT_NAME}", ${consequence}`;
+    const warning = `this root may not become user "${wanted}", ${consequence}`;
     return { account: undefined, warning };
   }
   const blocked = [
@@ -48,16 +49,14 @@ export function findStepDown(needed: NeededPaths): StepDown {
     ...needed.enterable.filter((path) => !canAs(account, ["-x", path])),
   ];
   if (blocked.length === 0) return { account, warning: undefined };
-  const warning = `user "${ACCOUNT_NAME}" cannot reach ${
-    JSON.stringify(blocked[0])
-  }, ${consequence}`;
+  const warning = `user "${wanted}" cannot reach ${JSON.stringify(blocked[0])}, ${consequence}`;
   return { account: undefined, warning };
 }
 
-function readAccount(): Account | undefined {
-  const { stdout, status } = spawnSync("getent", ["passwd", ACCOUNT_NAME], { encoding: "utf8" });
+function readAccount(wanted: string): Account | undefined {
+  const { stdout, status } = spawnSync("getent", ["passwd", wanted], { encoding: "utf8" });
   const [name, , uid, gid] = stdout?.trim().split(":") ?? [];
-  if (status !== 0 || name !== ACCOUNT_NAME) return undefined;
+  if (status !== 0 || name !== wanted) return undefined;
   return { name, uid: Number(uid), gid: Number(gid) };
 }
 

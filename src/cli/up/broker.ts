@@ -75,10 +75,9 @@ export async function openBroker(options: OpenBrokerOptions): Promise<Broker> {
   const serverName = `probity-${randomBytes(6).toString("hex")}`;
   const port = await choosePort(readNote(folder.broker.url));
   const users = await Promise.all(ROLES.map(async (role): Promise<BrokerUser> => {
-    const owner = role === "agent" ? undefined : account;
-    const agent = await ensureSpool(folder, { role, owner });
+    const agent = await ensureSpool(folder, { role, owner: account });
     const { publicKey, seed } = createNatsKey();
-    writeSecret(folder.broker.credentials(role), seed, owner);
+    writeSecret(folder.broker.credentials(role), seed, account);
     return { role, publicKey, ...permissionsOf(role, { shards, agent }) };
   }));
   const { store } = folder.broker;

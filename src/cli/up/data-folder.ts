@@ -1,11 +1,12 @@
 /**
  * The data folder: where each part lies, and which user may read it. Nothing else spells its names.
  *
- * Invariant: secrets have mode 0600 and belong to the one user who needs them; folders that another user may write
- * hold nothing that root writes.
+ * Invariant: secrets have mode 0600 and belong to the one user who needs them. In the data folder itself another user
+ * may make files, since the agent does, but neither remove nor replace those of root (sticky).
  */
 import { randomBytes } from "node:crypto";
-import { chownSync, existsSync, lstatSync, readFileSync, renameSync } from "node:fs";
+import { chownSync, existsSync, lchownSync, lstatSync, readdirSync } from "node:fs";
+import { readFileSync, renameSync } from "node:fs";
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
@@ -85,14 +86,16 @@ export function prepareDataFolder(folder: DataFolder, account: Account | undefin
     folder.cache,
     broker.store,
     broker.run,
+    folder.spool("agent"),
     folder.spool("rollup"),
     folder.spool("query"),
   ];
   try {
-    for (const shared of [path, broker.path, join(path, "spool")]) {
-      makeFolder(shared, { mode: account === undefined ? 0o700 : 0o710, group: account?.gid });
+    const mode = account === undefined ? 0o700 : 0o710;
+    makeFolder(path, { mode: account === undefined ? 0o700 : 0o1770, group: account?.gid });
+    for (const shared of [broker.path, join(path, "spool")]) {
+      makeFolder(shared, { mode, group: account?.gid });
     }
-    makeFolder(folder.spool("agent"), { mode: 0o700, group: undefined });
     for (const own of ownOnly) {
       makeFolder(own, { mode: 0o700, group: undefined });
       giveTo(own, account);
@@ -100,6 +103,37 @@ export function prepareDataFolder(folder: DataFolder, account: Account | undefin
   } catch (cause) {
     throw unusable(path, cause);
   }
+}
+
+/**
+ * Gives the account what an agent has in its data folder, so that the agent can go on as that account. False when it is
+ * not a folder of Probity's: then nothing is touched.
+ */
+export function giveAgentFolder(folder: DataFolder, account: Account): boolean {
+  const { path, broker } = folder;
+  try {
+    if (existsSync(broker.path)) {
+      prepareDataFolder(folder, account);
+      const credentials = broker.credentials("agent");
+      if (existsSync(credentials)) lchownSync(credentials, account.uid, account.gid);
+    } else {
+      makeFolders(path, 0o700);
+      if (!readdirSync(path).every((name) => name === "spool" || isAgentFile(name))) return false;
+      giveTo(path, account);
+    }
+    const own = readdirSync(path).filter(isAgentFile).map((name) => join(path, name));
+    for (const each of [...own, folder.spool("agent")]) {
+      if (existsSync(each)) giveAll(each, account);
+    }
+    return true;
+  } catch (cause) {
+    throw unusable(path, cause);
+  }
+}
+
+/** Files that the agent keeps beside its spool. */
+function isAgentFile(name: string): boolean {
+  return /^(agent([.-]|$)|redaction\.key)/.test(name);
 }
 
 function unusable(path: string, cause: unknown): CommandError {

@@ -1,0 +1,109 @@
+/**
+ * Divides the agent before it does anything: a small process keeps the rights, this one goes on without any.
+ *
+ * Invariants: what cannot be divided runs as it was started, and says so when that is as root; the agent ends when the
+ * process with the rights does, since it cannot start another: whoever started the agent starts it anew.
+ */
+import { readFileSync } from "node:fs";
+import type { PrivilegedConnection } from "../edge-agent/privilege/connection.ts";
+import type { Log } from "../runtime/log.ts";
+import type { FileRule } from "./config-structures.ts";
+import { findStepDown } from "./up/account.ts";
+import { type DataFolder, giveAgentFolder } from "./up/data-folder.ts";
+import { pathsOfProgram } from "./up/role-process.ts";
+
+/** How often it is looked whether the privileged process is there, in milliseconds. */
+const GUARD_MS = 500;
+
+export interface DivideOptions {
+  readonly folder: DataFolder;
+  readonly pinDirectory: string;
+  /** Who to become when we are root. */
+  readonly user: string;
+  /** Files that this program reads again once it has become that user. */
+  readonly readable: readonly string[];
+  /** See `contentsOf`. */
+  readonly contents: () => Promise<readonly string[]>;
+  readonly log: Log;
+}
+
+/** The connection to the privileged process; undefined when this process is not divided. */
+export async function divideRights(
+  options: DivideOptions,
+): Promise<PrivilegedConnection | undefined> {
+  const { folder, pinDirectory, user, readable, contents, log } = options;
+  if (process.platform !== "linux") return undefined;
+  // Loaded here only: other commands do without the C library, and Deno lets them do without it.
+  const { canSeparate, connectPrivileged, separate } = await import(
+    "../edge-agent/privilege/separation.ts"
+  );
+  const connection = connectPrivileged();
+  if (connection !== undefined) return connection;
+  if (!canSeparate()) return undefined;
+  if (process.getuid?.() !== 0) {
+    return separate({ account: undefined, contents: await contents() });
+  }
+  const program = pathsOfProgram(folder);
+  const needed = { ...program, readable: [...program.readable, ...readable] };
+  const { account, warning } = findStepDown(needed, user);
+  if (account === undefined) {
+    log.warn(warning ?? "the agent runs as root");
+    return undefined;
+  }
+  if (!giveAgentFolder(folder, account)) {
+    log.warn("the data folder holds what is not Probity's, so the agent runs as root", {
+      folder: folder.path,
+    });
+    return undefined;
+  }
+  await prepareKernelFolders(pinDirectory, account);
+  return separate({ account, contents: await contents() });
+}
+
+/** Makes the folders below the kernel's filesystems that only root can make. */
+async function prepareKernelFolders(
+  pinDirectory: string,
+  account: { readonly uid: number; readonly gid: number },
+): Promise<void> {
+  const { giveKernelFolder } = await import("../edge-agent/kernel-files.ts");
+  const { makePinFolder } = await import("../edge-agent/bpf-filesystem.ts");
+  const { requireTraceFolder } = await import("../edge-agent/tracepoints.ts");
+  try {
+    requireTraceFolder();
+    makePinFolder(pinDirectory);
+  } catch {
+    return; // The sources that need them find out, and say it with a remedy.
+  }
+  giveKernelFolder(pinDirectory, account);
+}
+
+/** Folders that hold every file of the rules, or of those that hold without any; one character for each byte. */
+export async function contentsOf(
+  rules: readonly FileRule[],
+  passwd: () => string = () => readFileSync("/etc/passwd", "utf8"),
+): Promise<readonly string[]> {
+  const { configuredPolicies, DEFAULT_FILE_RULES } = await import(
+    "../edge-agent/sources/file-integrity/configured-policies.ts"
+  );
+  const homes = passwd().split("\n").map((line) => line.split(":")[5] ?? "");
+  const { roots } = configuredPolicies(rules.length === 0 ? DEFAULT_FILE_RULES : rules, { homes });
+  return [...new Set(roots)].filter((path) => path.startsWith("/"));
+}
+
+export interface Guard extends Disposable {
+  /** Aborted when the privileged process has ended. */
+  readonly signal: AbortSignal;
+}
+
+export function guardPrivileged(connection: PrivilegedConnection | undefined, log: Log): Guard {
+  const ended = new AbortController();
+  const look = (): void => {
+    if (connection === undefined || connection.isAlive()) return;
+    clearInterval(timer);
+    log.error("the process with the agent's rights has ended: the agent ends, to be started again");
+    ended.abort(new Error("Cannot go on: the process with the agent's rights has ended"));
+  };
+  const timer = setInterval(look, GUARD_MS);
+  timer.unref();
+  return { signal: ended.signal, [Symbol.dispose]: () => clearInterval(timer) };
+}

@@ -1,0 +1,75 @@
+/**
+ * What the privileged process does for whoever asks, and what it refuses. Pure.
+ *
+ * Invariants: what is not named here is refused. No path with an empty, `.` or `..` segment is looked at; where a
+ * symbolic link may stand in a path, what counts is the path of what was opened, not the path that was asked for.
+ */
+import process from "node:process";
+import { O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK, O_PATH } from "../libc.ts";
+
+const O_NOATIME = 0o1000000;
+const O_LARGEFILE = process.arch === "arm64" ? 0o400000 : 0o100000;
+/** Reading only, nothing that waits or changes. */
+const OPEN_FLAGS = O_NONBLOCK | O_CLOEXEC | O_PATH | O_NOFOLLOW | O_NOATIME;
+const PROCESS_FILE =
+  /^\/proc\/[1-9][0-9]{0,9}(\/(stat|status|cgroup|loginuid|sessionid|cmdline|comm|exe|mountinfo|fd|task|ns|net|net\/(tcp6?|udp6?)))?$/;
+const PROCESS_LINK = /^\/proc\/[1-9][0-9]{0,9}\/(exe|cwd|root|fd\/[0-9]{1,9}|ns\/[a-z_]{1,32})$/;
+const PIN = /^\/sys\/fs\/bpf(\/probity[a-z0-9_-]*(\/[A-Za-z0-9_-]+){0,2})?$/;
+const PIN_INSIDE = /^\/sys\/fs\/bpf\/probity[a-z0-9_-]*(\/[A-Za-z0-9_-]+){0,2}$/;
+
+/** fanotify_init: notifications only (no class that makes others wait for an answer), descriptors of files to read. */
+const FAN_CLASS_BITS = 0x0c;
+const FAN_KNOWN_BITS = 0x3fff;
+/** fanotify_mark: no permission events. */
+const FAN_PERMISSION_EVENTS = 0x0001_0000 | 0x0002_0000 | 0x0004_0000 | 0x0010_0000;
+
+export function areOpenFlags(flags: number): boolean {
+  return (flags & ~OPEN_FLAGS) === 0;
+}
+
+/** Files that the kernel makes up about processes, and the folders of pins. */
+export function isKernelFile(path: string): boolean {
+  return path === "/proc" || PROCESS_FILE.test(path) || PIN.test(path);
+}
+
+/** Links below /proc whose text is told. */
+export function isKernelLink(path: string): boolean {
+  return PROCESS_LINK.test(path);
+}
+
+/** Probity's own folders and pins below the BPF filesystem. */
+export function isPin(path: string): boolean {
+  return PIN_INSIDE.test(path);
+}
+
+/** A path as it may be asked for: nothing in it points back. */
+export function isPlain(path: string): boolean {
+  return path === "/" ||
+    path.split("/").every((segment, place) =>
+      place === 0
+        ? segment === "" && path !== ""
+        : segment !== "" && segment !== "." && segment !== ".."
+    );
+}
+
+/** Whether the file at a path, which is that of an open descriptor, may be read. */
+export function isReadable(path: string, folders: readonly string[]): boolean {
+  return folders.some((folder) =>
+    path === folder || path.startsWith(folder.endsWith("/") ? folder : `${folder}/`)
+  );
+}
+
+export function areGroupFlags(flags: number, eventFlags: number): boolean {
+  return (flags & FAN_CLASS_BITS) === 0 && (flags & ~FAN_KNOWN_BITS) === 0 &&
+    areOpenFlags(eventFlags & ~O_LARGEFILE) && (eventFlags & O_PATH) === 0;
+}
+
+export function isMarkMask(mask: number): boolean {
+  // Above 32 bits there is no event.
+  return mask <= 0xffffffff && (mask & FAN_PERMISSION_EVENTS) === 0;
+}
+
+/** A name in a folder; `.` and `..` are the folder itself and the one above. Empty: what a descriptor is on. */
+export function isEntryName(name: string): boolean {
+  return !name.includes("/") && !name.includes("\0");
+}

@@ -1,0 +1,300 @@
+/**
+ * The privileged process's work: takes one request after the other and does it, or refuses.
+ *
+ * Invariants: only what `permitted.ts` names is done; no byte of an event or of a file's content is ever looked at here.
+ * Every descriptor that comes with a request, or is made for a reply, is closed once the reply is sent.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import {
+  AT_EMPTY_PATH,
+  ERRNO,
+  type Libc,
+  O_NONBLOCK,
+  O_PATH,
+  O_RDONLY,
+  POLLFD_BYTES,
+  POLLIN,
+  STATX_BASIC_STATS,
+  STATX_BYTES,
+} from "../libc.ts";
+import type { Libbpf } from "../libbpf.ts";
+import {
+  FAMILY_MAPS,
+  KernelRefusal,
+  type LoadOptions,
+  type ObjectLoader,
+  type ProgramObject,
+  SHARED_MAPS,
+} from "../program-object.ts";
+import type { MessageSocket } from "../process-calls.ts";
+import { encodeReply, parseRequest, type Reply, type Request } from "./messages.ts";
+import {
+  areGroupFlags,
+  areOpenFlags,
+  isEntryName,
+  isKernelFile,
+  isKernelLink,
+  isMarkMask,
+  isPin,
+  isPlain,
+  isReadable,
+} from "./permitted.ts";
+
+/** Objects that are loaded at the same time. */
+const OBJECTS_MAX = 32;
+/** How long a request waits at most while objects are being ended, in milliseconds. */
+const ENDING_POLL_MS = 2;
+const LINK_BYTES = 4096;
+/** `struct file_handle` without its bytes. */
+const HANDLE_HEADER_BYTES = 8;
+const HANDLE_BYTES_MAX = 128;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const S_IFDIR = 0o040000;
+
+export interface ServeOptions {
+  readonly libc: Libc;
+  /** Undefined when it cannot be loaded. */
+  readonly libbpf: Libbpf | undefined;
+  readonly loadObject: ObjectLoader;
+}
+
+interface Answer extends Reply {
+  /** Handed over, then closed. */
+  readonly descriptor?: number;
+  /** Closed by someone else. */
+  readonly isKept?: boolean;
+}
+
+export interface Service {
+  /** Whether objects that were closed are still being taken out of the kernel. */
+  isEnding(): boolean;
+  answer(bytes: Uint8Array, descriptors: readonly number[]): Answer;
+}
+
+/** Answers until the other side is gone; then everything that was loaded and not pinned ends with this process. */
+export async function serve(
+  socket: MessageSocket,
+  { socketFd, ...options }: ServeOptions & { readonly socketFd: number },
+): Promise<void> {
+  const service = createService(options);
+  const poll = new DataView(new ArrayBuffer(POLLFD_BYTES));
+  poll.setInt32(0, socketFd, true);
+  poll.setInt16(4, POLLIN, true);
+  for (;;) {
+    // What is being ended in the background gets its turn; there is nothing else that could.
+    while (service.isEnding()) {
+      await nextTurn();
+      if (options.libc.poll(new Uint8Array(poll.buffer), ENDING_POLL_MS) > 0) break;
+    }
+    const message = socket.receive();
+    if (typeof message === "number") {
+      if (message !== -ERRNO.EINVAL) return;
+      socket.send(encodeReply(refused(ERRNO.EINVAL)), []);
+      continue;
+    }
+    const { bytes, descriptors } = message;
+    if (bytes.length === 0) return;
+    const answer = service.answer(bytes, descriptors);
+    const { descriptor } = answer;
+    socket.send(encodeReply(answer), descriptor === undefined ? [] : [descriptor]);
+    for (const each of descriptors) options.libc.close(each);
+    if (descriptor !== undefined && answer.isKept !== true) options.libc.close(descriptor);
+  }
+}
+
+export function createService(options: ServeOptions): Service {
+  const { libc } = options;
+  const objects = createObjects(options);
+  let contents: readonly string[] | undefined;
+  const linkBuffer = Buffer.alloc(LINK_BYTES);
+
+  /** Opens anew what a path descriptor is on, when it may be read. */
+  const reopen = (pathFd: number, flags: number): Answer => {
+    const own = `/proc/self/fd/${pathFd}`;
+    const statx = new DataView(new ArrayBuffer(STATX_BYTES));
+    const looked = libc.statx(pathFd, "", {
+      flags: AT_EMPTY_PATH,
+      mask: STATX_BASIC_STATS,
+      buffer: new Uint8Array(statx.buffer),
+    });
+    const length = libc.readlink(own, linkBuffer);
+    if (looked < 0 || length < 0) return refused(ERRNO.EACCES);
+    const kind = statx.getUint16(28, true) & S_IFMT;
+    const path = linkBuffer.toString("latin1", 0, length);
+    const isAllowed = kind === S_IFDIR || (kind === S_IFREG && isReadable(path, contents ?? []));
+    return isAllowed ? handedOver(libc.open(own, flags | O_NONBLOCK)) : refused(ERRNO.EPERM);
+  };
+  const openOf = (pathFd: number, flags: number): Answer => {
+    if (pathFd < 0 || (flags & O_PATH) !== 0) return handedOver(pathFd);
+    const answer = reopen(pathFd, flags);
+    libc.close(pathFd);
+    return answer;
+  };
+
+  const perform = (request: Request, descriptors: readonly number[]): Answer => {
+    const [first = -1, second = -1] = descriptors;
+    switch (request.operation) {
+      case "policy":
+        if (contents !== undefined) return refused(ERRNO.EPERM);
+        contents = request.fields.contents;
+        return done(0);
+      case "open": {
+        const { path, flags } = request.fields;
+        if (!areOpenFlags(flags) || !isPlain(path)) return refused(ERRNO.EPERM);
+        if (isKernelFile(path)) {
+          return handedOver(libc.open(bytesOf(path), flags | O_NONBLOCK | O_RDONLY));
+        }
+        // Below /proc and /sys a path need not be that of what it leads to.
+        if (/^\/(proc|sys)\//.test(path)) return refused(ERRNO.EPERM);
+        return openOf(libc.open(bytesOf(path), flags | O_PATH), flags);
+      }
+      case "open_at": {
+        const { path, flags } = request.fields;
+        if (!areOpenFlags(flags) || (path !== "" && !isPlain(`/${path}`))) {
+          return refused(ERRNO.EPERM);
+        }
+        if (path === "") return reopen(first, flags);
+        const below = bytesOf(`/proc/self/fd/${first}/${path}`);
+        return openOf(libc.open(below, flags | O_PATH), flags);
+      }
+      case "readlink": {
+        const { path } = request.fields;
+        if (!isPlain(path) || !isKernelLink(path)) return refused(ERRNO.EPERM);
+        const length = libc.readlink(path, linkBuffer);
+        return { status: length, text: linkBuffer.toString("latin1", 0, Math.max(0, length)) };
+      }
+      case "mkdir":
+        return onPin(request.fields.path, (path) => libc.mkdir(path, 0o700));
+      case "rmdir":
+        return onPin(request.fields.path, (path) => libc.rmdir(path));
+      case "unlink":
+        return onPin(request.fields.path, (path) => libc.unlink(path));
+      case "rename": {
+        const { path, to } = request.fields;
+        return onPin(path, () => isPin(to) ? libc.rename(path, to) : -ERRNO.EPERM);
+      }
+      case "fanotify_init": {
+        const { flags, eventFlags } = request.fields;
+        if (!areGroupFlags(flags, eventFlags)) return refused(ERRNO.EPERM);
+        return handedOver(libc.fanotify_init(flags, eventFlags));
+      }
+      case "fanotify_mark": {
+        const { flags, mask } = request.fields;
+        if (!isMarkMask(mask)) return refused(ERRNO.EPERM);
+        return done(libc.fanotify_mark(first, { flags, mask, markedFd: second }));
+      }
+      case "handle_of": {
+        const { name, sizeBytes, flags } = request.fields;
+        if (!isEntryName(name) || sizeBytes > HANDLE_BYTES_MAX) return refused(ERRNO.EPERM);
+        const handle = Buffer.alloc(HANDLE_HEADER_BYTES + sizeBytes);
+        handle.writeUInt32LE(sizeBytes, 0);
+        const status = libc.name_to_handle_at(first, bytesOf(name), handle, flags);
+        return { status, text: handle.toString("latin1") };
+      }
+      case "open_by_handle": {
+        const { handle, flags } = request.fields;
+        const bytes = bytesOf(handle);
+        // The kernel reads as many bytes as the first field says.
+        const isWhole = bytes.length >= HANDLE_HEADER_BYTES &&
+          bytes.readUInt32LE(0) <= bytes.length - HANDLE_HEADER_BYTES;
+        if (!areOpenFlags(flags) || !isWhole) return refused(ERRNO.EPERM);
+        return openOf(libc.open_by_handle_at(first, bytes, O_PATH), flags);
+      }
+      case "pin_open": {
+        const { path } = request.fields;
+        if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);
+        return handedOver(options.libbpf.bpf_obj_get(path));
+      }
+      default:
+        return objects.perform(request);
+    }
+  };
+  return {
+    isEnding: () => objects.isEnding(),
+    answer(bytes, descriptors) {
+      const request = parseRequest(bytes, descriptors.length);
+      if (request === undefined) return refused(ERRNO.EINVAL);
+      return perform(request, descriptors);
+    },
+  };
+}
+
+type ObjectRequest = Extract<Request, { operation: `object_${string}` }>;
+
+/** Objects by number. A request that names none is refused. */
+function createObjects({ libbpf, loadObject }: ServeOptions) {
+  const objects = new Map<number, ProgramObject>();
+  let last = 0;
+  let ending = 0;
+  const ended = (): void => {
+    ending -= 1;
+  };
+  const load = (options: LoadOptions): Answer => {
+    if (libbpf === undefined || objects.size >= OBJECTS_MAX) return refused(ERRNO.EBUSY);
+    const object = loadObject(libbpf, options);
+    last += 1;
+    objects.set(last, object);
+    return done(last);
+  };
+  const act = (request: ObjectRequest): Answer => {
+    if (request.operation === "object_load") {
+      const values = Object.entries(request.fields.values)
+        .map(([name, text]) => [name, bytesOf(text)] as const);
+      return load({ ...request.fields, values: Object.fromEntries(values) });
+    }
+    const object = objects.get(request.fields.object);
+    if (object === undefined) return refused(ERRNO.EBADF);
+    switch (request.operation) {
+      case "object_map": {
+        const name = [...SHARED_MAPS, ...FAMILY_MAPS].find((each) => each === request.fields.name);
+        if (name === undefined) return refused(ERRNO.EPERM);
+        return { ...handedOver(object.mapFd(name)), isKept: true };
+      }
+      case "object_attach":
+        object.attach();
+        return done(0);
+      case "object_pin":
+        if (!isPin(request.fields.folder)) return refused(ERRNO.EPERM);
+        object.pin(request.fields.folder);
+        return done(0);
+      case "object_close":
+        objects.delete(request.fields.object);
+        ending += 1;
+        // It may take the kernel seconds: whoever asked does not wait.
+        object[Symbol.asyncDispose]().then(ended, ended);
+        return done(0);
+    }
+  };
+  return {
+    isEnding: () => ending > 0,
+    perform(request: ObjectRequest): Answer {
+      try {
+        return act(request);
+      } catch (error) {
+        const text = error instanceof Error ? error.message : String(error);
+        return { status: error instanceof KernelRefusal ? -error.errno : -ERRNO.EINVAL, text };
+      }
+    },
+  };
+}
+
+function onPin(path: string, act: (path: string) => number): Answer {
+  return isPin(path) ? done(act(path)) : refused(ERRNO.EPERM);
+}
+
+function done(status: number): Answer {
+  return { status, text: "" };
+}
+
+function refused(errno: number): Answer {
+  return { status: -errno, text: "" };
+}
+
+function handedOver(fd: number): Answer {
+  return fd < 0 ? done(fd) : { status: 0, text: "", descriptor: fd };
+}
+
+function bytesOf(text: string): Buffer {
+  return Buffer.from(text, "latin1");
+}

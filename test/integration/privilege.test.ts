@@ -1,0 +1,162 @@
+import { execFile } from "node:child_process";
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
+import { type LogStream, openLogStream } from "../support/log-stream.ts";
+import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
+import {
+  capabilitiesOf,
+  type DividedAgent,
+  startDividedAgent,
+  statusOf,
+} from "../support/privileged-agent.ts";
+import { hasBpf } from "../support/ring-sources.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+const run = promisify(execFile);
+const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
+
+describe.runIf(hasBpf)("an agent that root starts", () => {
+  let nats: NatsServer;
+  let log: LogStream;
+  let folder: TemporaryFolder;
+  let secret: TemporaryFolder;
+  let agent: DividedAgent;
+  const data = () => join(folder.path, "data");
+  const pinsOf = (name: string) =>
+    `/sys/fs/bpf/probity-${
+      createHash("sha256").update(join(folder.path, name)).digest("hex").slice(0, 12)
+    }`;
+  beforeAll(async () => {
+    nats = await openNatsServer();
+    log = await openLogStream(nats.url);
+    folder = await openTemporaryFolder("privilege");
+    await run("chmod", ["755", folder.path]);
+    secret = await openTemporaryFolder("privilege-secret");
+    agent = await startDividedAgent({ data: data(), natsUrl: nats.url });
+  });
+  afterAll(async () => {
+    await agent[Symbol.asyncDispose]();
+    await log[Symbol.asyncDispose]();
+    await nats[Symbol.asyncDispose]();
+    removePinFolder(pinsOf("data"));
+    await folder[Symbol.asyncDispose]();
+    await secret[Symbol.asyncDispose]();
+  });
+
+  it("has every source, and no right in any of its threads", () => {
+    expect(agent.log()).not.toContain("runs as root");
+    expect(agent.sources.filter(({ state }) => state !== "on")).toEqual([]);
+    const threads = readdirSync(`/proc/${agent.pid}/task`);
+    expect(threads.length).toBeGreaterThan(1);
+    for (const thread of threads) {
+      const path = `${agent.pid}/task/${thread}`;
+      for (const set of ["Prm", "Eff", "Inh", "Bnd", "Amb"]) {
+        expect(capabilitiesOf(path, set), `${set} of ${thread}`).toBe(0n);
+      }
+      expect(statusOf(path, "NoNewPrivs")).toBe("1");
+      expect(statusOf(path, "Uid").split("\t")).not.toContain("0");
+      expect(statusOf(path, "Gid").split("\t")).not.toContain("0");
+      expect(statusOf(path, "Groups").trim()).toBe("");
+    }
+  });
+
+  it("keeps three capabilities in a process that shares nothing but a socket", () => {
+    const { privilegedPid } = agent;
+    const kept = (1n << 21n) | (1n << 2n) | (1n << 19n);
+    for (const set of ["Prm", "Eff", "Bnd"]) expect(capabilitiesOf(privilegedPid, set)).toBe(kept);
+    expect(statusOf(privilegedPid, "Uid").split("\t")).not.toContain("0");
+    // No variable, and no argument but a number: nothing of who started the agent reaches it.
+    const environ = readFileSync(`/proc/${privilegedPid}/environ`, "utf8").split("\0");
+    expect(environ.filter(Boolean)).toEqual(["LANG=C.UTF-8", "HOME=/nonexistent"]);
+    expect(readFileSync(`/proc/${privilegedPid}/cmdline`, "utf8").split("\0").at(-2)).toMatch(
+      /^\d+$/,
+    );
+  });
+
+  it("is closed to other processes of its user", async () => {
+    for (const pid of [agent.pid, agent.privilegedPid]) {
+      const look = run("setpriv", [
+        "--reuid=probity",
+        "--regid=probity",
+        "--clear-groups",
+        "ls",
+        `/proc/${pid}/fd`,
+      ]);
+      await expect(look).rejects.toThrow("Permission denied");
+    }
+  });
+
+  it("sees files in folders that only root may enter, and older processes of others", async () => {
+    const path = join(secret.path, "made");
+    writeFileSync(path, "");
+    const [made] = await log.waitFor(
+      (line) => line.topic === "file/create" && line["path"] === path,
+      { count: 1 },
+    );
+    expect(made?.line).toMatchObject({ user: "root", pid: process.pid, exe: process.execPath });
+    const inside = join(secret.path, "inside");
+    await run("mkdir", ["-m", "700", inside]);
+    await run("bash", ["-c", `: > ${inside}/one; mv ${inside}/one ${inside}/two`]);
+    const [moved] = await log.waitFor(
+      (line) => line.topic === "file/rename" && line["path"] === `${inside}/two`,
+      { count: 1 },
+    );
+    expect(moved?.line["old_path"]).toBe(`${inside}/one`);
+  });
+
+  it("tells the digest of what only root may read", async () => {
+    const tool = join(secret.path, "tool");
+    copyFileSync("/bin/true", tool);
+    chmodSync(tool, 0o700);
+    await run(tool, []);
+    const [exec] = await log.waitFor(
+      (line) => line.topic === "process/exec" && line["exe"] === tool,
+      { count: 1 },
+    );
+    const sha256 = createHash("sha256").update(readFileSync(tool)).digest("hex");
+    expect(exec?.line.detail).toMatchObject({ sha256 });
+  });
+
+  it("takes 48 MiB of memory at most for the process with rights", () => {
+    const kilobytes = Number.parseInt(statusOf(agent.privilegedPid, "RssAnon"), 10);
+    expect(kilobytes).toBeLessThan(48 * 1024);
+  });
+
+  it("is divided in Deno too", async () => {
+    await using other = await startDividedAgent({
+      data: join(folder.path, "deno"),
+      natsUrl: nats.url,
+      runtime: [DENO, "run", "-q", "-P=agent"],
+    });
+    expect(other.sources.filter(({ state }) => state !== "on")).toEqual([]);
+    expect(capabilitiesOf(other.pid, "Prm")).toBe(0n);
+    expect(capabilitiesOf(other.privilegedPid, "Prm")).not.toBe(0n);
+    expect(await other.stop()).toBe(0);
+    removePinFolder(pinsOf("deno"));
+  });
+
+  it("ends when the process with rights does, and says why", async () => {
+    process.kill(agent.privilegedPid, "SIGKILL");
+    expect(await agent.ended).toBe(1);
+    expect(agent.log()).toContain("the process with the agent's rights has ended");
+    // Started again it goes on: nothing was lost of what its rings hold.
+    await run("/bin/true", ["while-no-agent-runs"]);
+    agent = await startDividedAgent({ data: data(), natsUrl: nats.url });
+    await log.waitFor((line) => line["cmdline"] === "/bin/true while-no-agent-runs", { count: 1 });
+    expect(await agent.stop()).toBe(0);
+    await expect.poll(() => isAlive(agent.privilegedPid)).toBe(false);
+  });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    return statusOf(pid, "State").startsWith("Z") === false;
+  } catch {
+    return false;
+  }
+}

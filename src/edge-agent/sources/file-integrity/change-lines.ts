@@ -187,6 +187,7 @@ function contentOf(change: FileTransition): Readonly<Record<string, unknown>> {
     ...(description === undefined || description.semanticOmitted === 0
       ? {}
       : { semantic_omitted: description.semanticOmitted }),
+    ...(description?.state === undefined ? {} : { state: description.state }),
   };
 }
 

@@ -12,12 +12,15 @@ import type { FileContent, FileFacts, FileLooker, Look } from "./file-look.ts";
 import type { FileRecord } from "./file-record.ts";
 import type { FileState, StateChange } from "./file-state.ts";
 import type { ChangeDescription, FileKind, KeptContent } from "./kinds/file-kind.ts";
+import type { AccountFile, AccountFiles } from "./kinds/login-state.ts";
 import type { How, PendingLook } from "./pending-looks.ts";
 
 /** Kept contents together, compressed: beyond it changes are told by digest. */
 export const CONTENTS_BYTES_MAX = 512 * 1024 * 1024;
 /** What a kept frame may decompress to. */
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
+/** Account files that one change is seen together with: passwd, shadow and keys of every home. */
+const ACCOUNT_FILES_MAX = 1000;
 /** A file that cannot be read is looked at again this often before it is told without content. */
 const ATTEMPTS_MAX = 3;
 
@@ -29,6 +32,8 @@ export interface ContentKinds {
     readonly path: string;
     readonly before: KeptContent | undefined;
     readonly after: KeptContent | undefined;
+    /** Of an account file, all of them; undefined of other kinds. */
+    readonly accounts: AccountFiles | undefined;
   }): ChangeDescription;
 }
 
@@ -94,8 +99,26 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       readonly before: FileRecord | undefined;
       readonly after: FileRecord | undefined;
     },
-  ): Promise<ChangeDescription> =>
-    kinds.describe({ kind, path, before: await keptOf(before), after: await keptOf(after) });
+  ): Promise<ChangeDescription> => {
+    const change = { kind, path, before: await keptOf(before), after: await keptOf(after) };
+    const accounts = kind === "accounts" ? await accountFiles(change) : undefined;
+    return kinds.describe({ ...change, accounts });
+  };
+  /** What is known of all account files, with this one as it was and as it is. */
+  const accountFiles = async ({ path, before, after }: {
+    readonly path: string;
+    readonly before: KeptContent | undefined;
+    readonly after: KeptContent | undefined;
+  }): Promise<AccountFiles> => {
+    const others: AccountFile[] = [];
+    for (const record of state.accounts(ACCOUNT_FILES_MAX)) {
+      const content = record.path === path ? undefined : await keptOf(record);
+      if (content !== undefined) others.push({ path: record.path, content });
+    }
+    const own = (content: KeptContent | undefined): AccountFile[] =>
+      content === undefined ? [] : [{ path, content }];
+    return { before: [...others, ...own(before)], after: [...others, ...own(after)] };
+  };
 
   /** The name is gone, or a directory has it. */
   const gone = async (

@@ -52,6 +52,7 @@ CREATE TABLE file (
 ) STRICT;
 CREATE INDEX file_handle ON file (handle);
 CREATE INDEX file_inode ON file (inode);
+CREATE INDEX file_accounts ON file (path) WHERE kind = 'accounts';
 `;
 
 export const RECORD_COLUMNS = [

@@ -57,6 +57,8 @@ export interface FileState extends Disposable {
   pathsOfInode(device: string, inode: number): readonly string[];
   /** Paths below a directory, at most `limit`. */
   below(directory: string, limit: number): readonly string[];
+  /** Records of the kind `accounts`, by path, at most `limit`. */
+  accounts(limit: number): readonly FileRecord[];
   /** Records after a place, in the order of their places, without contents. */
   after(id: number, limit: number): readonly PlacedRecord[];
   /** Writes records and lines, all or nothing; the lines with their numbers. Throws when the disk refuses. */
@@ -108,6 +110,7 @@ class State implements FileState {
   readonly #pathsOf: StatementSync;
   readonly #pathsOfInode: StatementSync;
   readonly #below: StatementSync;
+  readonly #accounts: StatementSync;
   readonly #after: StatementSync;
   readonly #put: StatementSync;
   readonly #remove: StatementSync;
@@ -133,6 +136,7 @@ class State implements FileState {
       this.#below = database.prepare(
         "SELECT path FROM file WHERE path > ? AND path < ? ORDER BY path LIMIT ?",
       );
+      this.#accounts = database.prepare(`${all} WHERE kind = 'accounts' ORDER BY path LIMIT ?`);
       const light = all.replace(" content,", " NULL content,");
       this.#after = database.prepare(`${light} WHERE id > ? ORDER BY id LIMIT ?`);
       const names = RECORD_COLUMNS.join(", ");
@@ -185,6 +189,10 @@ class State implements FileState {
     // "0" comes right after "/".
     return this.#below.all(blobOf(`${base}/`), blobOf(`${base}0`), limit)
       .map((row) => binaryOf(row["path"]));
+  }
+
+  accounts(limit: number): readonly FileRecord[] {
+    return this.#accounts.all(limit).map(recordOf);
   }
 
   after(id: number, limit: number): readonly PlacedRecord[] {

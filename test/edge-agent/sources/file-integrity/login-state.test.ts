@@ -4,6 +4,7 @@ import {
   type AccountFile,
   accountState,
   homesOf,
+  ownerByHome,
   STATE_ENTRIES_MAX,
 } from "../../../../src/edge-agent/sources/file-integrity/kinds/login-state.ts";
 import { reduceContent } from "../../../../src/edge-agent/sources/file-integrity/kinds/reduce-content.ts";
@@ -55,6 +56,15 @@ describe("the state of accounts", () => {
     expect(accountState({ before, after })).toMatchObject({ add: [], del: [] });
   });
 
+  it("is that of the host, not of a container's files", () => {
+    const other = file("/var/lib/c/etc/passwd", `eve:${HASHES["bcrypt"]}:0:0::/:/bin/sh\n`);
+    const shadow = file("/var/lib/c/etc/shadow", `root:!:1::::::\n`);
+    expect(accountState({ before: [], after: [other, shadow, PASSWD, SHADOW] })?.users)
+      .toEqual([{ user: "root", passwd: "XXXX", keys: [] }]);
+    expect(accountState({ before: [], after: [other] })?.users.map(({ user }) => user))
+      .toEqual(["eve"]);
+  });
+
   it("is left out of events when it is large", () => {
     const users = (count: number) => [
       file(
@@ -73,6 +83,16 @@ describe("the state of accounts", () => {
       .toEqual([]);
     expect(homesOf(PASSWD.content).map(({ home }) => home))
       .toEqual(["/root", "/bin", "/srv/a/", "/home/bob", "/home/c"]);
+  });
+});
+
+describe("the owner of a file of keys", () => {
+  it("is the user in whose home it stands", () => {
+    const of = (path: string) => ownerByHome(path, [PASSWD, SHADOW]);
+    expect(of("/srv/a/.ssh/authorized_keys")).toBe("alice");
+    expect(of("/srv/b/.ssh/authorized_keys")).toBeUndefined();
+    expect(of("/etc/passwd")).toBeUndefined();
+    expect(ownerByHome("/srv/a/.ssh/authorized_keys", [])).toBeUndefined();
   });
 });
 

@@ -6,7 +6,7 @@
  */
 import type { Severity } from "../../../../event/event.ts";
 import type { FixedTopic } from "../../../../event/topic.ts";
-import type { AccessState } from "./login-state.ts";
+import type { AccessState, AccountState } from "./login-state.ts";
 
 /** Kinds from the most specific to the least: of several policies that match a path, the earlier kind wins. */
 export const FILE_KINDS = [
@@ -67,8 +67,8 @@ export interface ChangeDescription {
   /** `account/*` events that follow; empty for kinds other than `accounts`. */
   readonly accounts: readonly AccountEvent[];
   readonly severity: Severity;
-  /** Of `access`, who may and may not, for `detail.state`; that of accounts is made of all their files. */
-  readonly state?: AccessState;
+  /** For `detail.state`: of `access`, who may and may not; of `accounts`, who can log in, by all their files. */
+  readonly state?: AccessState | AccountState;
 }
 
 /** Bounds of one description. */

@@ -45,6 +45,7 @@ export interface AccessState {
 
 /** What is kept of one file of the kind `accounts`. */
 export interface AccountFile {
+  /** Binary. */
   readonly path: string;
   readonly content: KeptContent;
 }
@@ -76,6 +77,15 @@ export function homesOf(passwd: KeptContent): { readonly user: string; readonly 
   return entriesOf(passwd, "/etc/passwd").map(([user = "", , , , , home = ""]) => ({ user, home }));
 }
 
+/** The user in whose home a file of keys stands, by passwd; undefined when it is in none. */
+export function ownerByHome(path: string, files: readonly AccountFile[]): string | undefined {
+  const passwd = passwdOf(files);
+  if (passwd === undefined || !isKeyFile(path)) return undefined;
+  return homesOf(passwd.content).find(({ home }) =>
+    path.startsWith(`${binaryOf(home).replace(/\/+$/, "")}/.ssh/`)
+  )?.user;
+}
+
 /** The state of access.conf; undefined when there are more than {@link STATE_ENTRIES_MAX} rules. */
 export function accessState(before: string, after: string): AccessState | undefined {
   const [old, now] = [accessLists(before), accessLists(after)];
@@ -102,31 +112,36 @@ interface Login {
 const NO_SHELL = /^(?:\/usr)?\/s?bin\/(?:nologin|false)$/;
 
 function loginsOf(files: readonly AccountFile[]): Map<string, Login> {
-  const passwords = new Map<string, string>();
-  for (const { path, content } of files) {
-    if (!path.endsWith("/shadow")) continue;
-    for (const [user = "", password = ""] of entriesOf(content, path)) {
-      passwords.set(user, isSet(password) ? password : "");
-    }
-  }
+  const passwd = passwdOf(files);
+  if (passwd === undefined) return new Map();
+  // Of the same root: containers have files of their own.
+  const shadow = files.find(({ path }) => path === passwd.path.replace(/passwd$/, "shadow"));
+  const passwords = new Map(
+    shadow === undefined ? [] : entriesOf(shadow.content, shadow.path)
+      .map(([user = "", password = ""]) => [user, isSet(password) ? password : ""] as const),
+  );
   const logins = new Map<string, Login>();
-  for (const { path, content } of files) {
-    if (!path.endsWith("/passwd")) continue;
-    for (const [user = "", field = "", , , , home = "", shell = ""] of entriesOf(content, path)) {
-      if (NO_SHELL.test(shell) || logins.has(user)) continue;
-      const password = isSet(field) ? field : passwords.get(user) ?? "";
-      const keys = keysOf(files, { user, home });
-      if (password !== "" || keys.length > 0) logins.set(user, { user, password, keys });
-    }
+  for (const fields of entriesOf(passwd.content, passwd.path)) {
+    const [user = "", field = "", , , , home = "", shell = ""] = fields;
+    if (NO_SHELL.test(shell) || logins.has(user)) continue;
+    const password = isSet(field) ? field : passwords.get(user) ?? "";
+    const keys = keysOf(files, { user, home });
+    if (password !== "" || keys.length > 0) logins.set(user, { user, password, keys });
   }
   return logins;
+}
+
+/** The host's own passwd, or the first. */
+function passwdOf(files: readonly AccountFile[]): AccountFile | undefined {
+  return files.find(({ path }) => path === "/etc/passwd") ??
+    files.find(({ path }) => path.endsWith("/passwd"));
 }
 
 function keysOf(
   files: readonly AccountFile[],
   { user, home }: { readonly user: string; readonly home: string },
 ): string[] {
-  const folder = `${home.replace(/\/+$/, "")}/.ssh/`;
+  const folder = `${binaryOf(home).replace(/\/+$/, "")}/.ssh/`;
   return files.flatMap(({ path, content }) => {
     if (!isKeyFile(path)) return [];
     const isOwn = path.startsWith(folder) ||
@@ -157,6 +172,11 @@ function entriesOf(content: KeptContent, path: string): (readonly string[])[] {
 
 function textOf({ text }: KeptContent): string {
   return text === undefined ? "" : Buffer.from(text).toString("utf8").toWellFormed();
+}
+
+/** Homes are text, paths of files are binary. */
+function binaryOf(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
 }
 
 function accessLists(text: string): AccessLists {

@@ -20,7 +20,7 @@ export const AGENT_OPTION_GROUPS = {
 export type AgentConfiguration = Configuration<typeof AGENT_OPTION_GROUPS>;
 
 /** Keys, and sections, that hold as soon as they are read. */
-const LIVE_KEYS: readonly string[] = ["limits", "filters"];
+const LIVE_KEYS: readonly string[] = ["limits", "filters", "files"];
 /** Lists and tables of the file that concern an agent. */
 const AGENT_STRUCTURES = ["labels", "limits", "filters", "files"] as const;
 
@@ -46,7 +46,8 @@ export function reloadOnHangup(
   const reload = async (): Promise<void> => {
     try {
       const next = await configuration.readAgain();
-      await agent.reconfigure({ rules: rulesOf(next), ...changesBetween(held, next) });
+      const { files } = next.structures;
+      await agent.reconfigure({ rules: rulesOf(next), files, ...changesBetween(held, next) });
       held = next;
     } catch (error) {
       agent.refuse(error instanceof Error ? error.message : String(error));

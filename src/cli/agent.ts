@@ -54,6 +54,7 @@ export const agentCommand = defineCommand({
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
       rules: rulesOf(invocation),
+      files: structures.files,
       flushMs,
       shard,
       listen,

@@ -5,6 +5,7 @@
 import { type Type, type } from "arktype";
 import { FILTERS_MAX } from "../edge-agent/record-layout.ts";
 import { faultOfTopics, FILTER_TOPICS, LIMIT_TOPICS } from "../edge-agent/rules.ts";
+import { patternFault } from "../edge-agent/sources/file-integrity/kinds/policy.ts";
 import { isKeep } from "./keep-rules.ts";
 import { duration } from "./option-type.ts";
 
@@ -20,10 +21,17 @@ const cronField = "[0-9*,/-]+";
 const schedule = type("string").matching(new RegExp(`^${cronField}( ${cronField}){4}$`))
   .describe('a schedule of five cron fields such as "*/5 * * * *"');
 
+const PATH_FORM = 'a path or glob that begins with "/" or "~/", or an expression behind "re:"';
+const watchedPath = text
+  .narrow((value, context) =>
+    patternFault(value) === undefined || context.reject({ expected: PATH_FORM })
+  )
+  .describe(PATH_FORM);
+
 const fileRule = type({
   "+": "reject",
-  paths: someTexts,
-  "exclude?": texts,
+  paths: watchedPath.array().atLeastLength(1).describe("a list of at least one path or glob"),
+  "exclude?": watchedPath.array().describe("a list of paths and globs"),
   "kind?": type.enumerated(
     "content-diff",
     "digest",

@@ -121,8 +121,9 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
 
   let rules = options.rules ?? DEFAULT_RULES;
+  let files = options.files ?? [];
   const digest = (next: RuleSettings): string =>
-    digestOfSettings({ ...options, host, shard, rules: next });
+    digestOfSettings({ ...options, host, shard, files, rules: next });
   const report = (): AgentReport => ({
     version,
     pid: process.pid,
@@ -194,11 +195,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       }, signal);
       stage = "stopped";
     },
-    async reconfigure({ rules: next, changed, needsRestart }) {
+    async reconfigure({ rules: next, files: nextFiles = files, changed, needsRestart }) {
       const { pid } = process;
-      await sources.reconfigure({ rules: next }, { rules });
+      await sources.reconfigure({ rules: next, files: nextFiles }, { rules, files });
       const before = digest(rules);
       rules = next;
+      files = nextFiles;
       const now = digest(next);
       log.info("configuration read anew", {
         changed: changed.join(" "),
@@ -235,10 +237,10 @@ const NOT_PROVEN: SourceStatus = {
 
 /** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
 function digestOfSettings(options: AgentOptions): string {
-  const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes } = options;
+  const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files } = options;
   const { spoolBytes, graphite, digestBytesPerSecond, rules } = options;
   const settings = {
-    ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes },
+    ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files },
     ...{ spoolBytes, graphite, digestBytesPerSecond, rules },
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");

@@ -3,6 +3,7 @@
  * `sources/`. A source proves that it works, then yields chunks of lines; the agent only wires.
  */
 import type { Lane, RingPosition } from "../producer/producer.ts";
+import type { FileRule } from "./sources/file-integrity/kinds/policy.ts";
 import type { RuleSettings } from "./rules.ts";
 import type { ProofAction } from "./sources/ring-family.ts";
 
@@ -123,4 +124,6 @@ export interface Throttling {
 export interface SourceReconfiguration {
   /** Limits and filters of the kernel's programs. */
   readonly rules: RuleSettings;
+  /** Files that are watched; undefined: as before. */
+  readonly files?: readonly FileRule[];
 }

@@ -16,6 +16,9 @@ import { createProcessTable } from "./process-table.ts";
 import { openRedactionKey } from "./redaction-key.ts";
 import { DEFAULT_RULES, type RuleSettings } from "./rules.ts";
 import type { Source, SourceReconfiguration, SourceStatus } from "./source.ts";
+import type { FileRule } from "./sources/file-integrity/kinds/policy.ts";
+import { openIntegrity } from "./sources/file-integrity/open-integrity.ts";
+import { createNameFeed } from "./sources/filesystem/name-feed.ts";
 import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
 import type { RingFamilyName } from "./sources/ring-family.ts";
 import { NO_COUNTERS, openRingSource, PIN_FOLDER } from "./sources/ring-source.ts";
@@ -27,7 +30,7 @@ const RING_FAMILIES = [
   "flow",
   "file",
 ] as const satisfies readonly RingFamilyName[];
-export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem"] as const;
+export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem", "integrity"] as const;
 export type SourceName = typeof SOURCE_NAMES[number];
 
 export interface SourceSettings {
@@ -38,7 +41,9 @@ export interface SourceSettings {
   /** Folder of a BPF filesystem in which programs and rings outlive the agent; one agent per folder. */
   readonly pinDirectory?: string;
   /** Sizes of rings in bytes, powers of two. */
-  readonly ringBytes?: Readonly<Partial<Record<RingFamilyName, number>>>;
+  readonly ringBytes?: Readonly<Partial<Record<RingFamilyName | "integrity", number>>>;
+  /** Files whose changes are told; `DEFAULT_FILE_RULES` when there are none. */
+  readonly files?: readonly FileRule[];
   /** Bytes of executed files that are read in a second to tell their digests; 0 for none. */
   readonly digestBytesPerSecond?: number;
   /** Names of the environment variables that an exec tells; see {@link ENVIRONMENT_NAMES}. */
@@ -73,20 +78,39 @@ export function openSources(options: OpenSourcesOptions): Sources {
   const { rules = DEFAULT_RULES } = options;
   const ownPids = [process.pid, ...(supervisorPid === undefined ? [] : [supervisorPid])];
   const createdFiles = createCreatedFiles();
-  const context = openContext(openRedactionKey(dataDirectory));
+  const redactionKey = openRedactionKey(dataDirectory);
+  const context = openContext(redactionKey);
   const plain = createPlainLookup(ownPids);
   let processes = plain;
+  const lookup: ProcessLookup = {
+    catchUp: () => processes.catchUp(),
+    actorOf: (pid) => processes.actorOf(pid),
+    ancestorsOf: (pid) => processes.ancestorsOf(pid),
+    isOwn: (pid) => processes.isOwn(pid),
+  };
+  const names = createNameFeed();
   const filesystem = createFilesystemSource({
-    processes: {
-      catchUp: () => processes.catchUp(),
-      actorOf: (pid) => processes.actorOf(pid),
-      ancestorsOf: (pid) => processes.ancestorsOf(pid),
-      isOwn: (pid) => processes.isOwn(pid),
-    },
+    processes: lookup,
     createdFiles,
+    names,
     dataDirectory,
     filters: rules.filters,
     clock,
+  });
+  const integrityRingBytes = options.ringBytes?.integrity;
+  const integrity = openIntegrity({
+    rules: options.files ?? [],
+    context: "reason" in context ? undefined : context,
+    contextReason: "reason" in context ? context.reason : "",
+    redactionKey,
+    pinFolder: options.pinDirectory ?? PIN_FOLDER,
+    ...(integrityRingBytes === undefined ? {} : { ringBytes: integrityRingBytes }),
+    processes: lookup,
+    names,
+    dataDirectory,
+    position: options.positions["integrity"],
+    clock,
+    log: options.log,
   });
   const rings = RING_FAMILIES.map((family): Source => {
     if ("reason" in context) return createMissingSource(family, { state: "off", ...context });
@@ -108,7 +132,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
       ...(ringBytes === undefined ? {} : { ringBytes }),
     });
   });
-  const all = [...rings, filesystem];
+  const all = [...rings, filesystem, integrity];
   let lock: KernelLock | undefined;
   /** One agent per folder: two that read the same rings would each have a part of what happened. */
   const lockPins = (): SourceStatus | undefined => {
@@ -128,6 +152,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
         statuses.set(source.name, (isRing ? lockPins() : undefined) ?? status);
       }
       const isOn = (name: SourceName): boolean => statuses.get(name)?.state === "on";
+      if (isOn("integrity") && !isOn("filesystem")) statuses.set("integrity", NAMELESS);
       // Before the first create is noted it must be known that notes will come.
       if (isOn("file")) createdFiles.settle(0);
       if (isOn("process") && !("reason" in context)) {
@@ -154,6 +179,12 @@ const DISABLED: SourceStatus = {
   state: "off",
   reason: "it was turned off",
   remedy: "take it from the list of disabled sources",
+};
+
+const NAMELESS: SourceStatus = {
+  state: "off",
+  reason: "the filesystem source is off, which tells it names",
+  remedy: "turn the filesystem source on",
 };
 
 function pinsTaken(folder: string): SourceStatus {

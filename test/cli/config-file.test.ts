@@ -125,14 +125,18 @@ describe("a configuration file", () => {
       "line 2: [rollup] shards cannot be 65; accepted: a whole number from 1",
     ],
     ["[store]\npath_style = 1", "line 2: [store] path_style cannot be 1; accepted: true or false"],
-    ["[[files]]", "line 1: [[files]] paths is missing; accepted: a list of at least one text"],
+    ["[[files]]", "line 1: [[files]] paths is missing; accepted: a list of at least one path"],
     [
       "[[files]]\npaths = []",
       "line 2: [[files]] paths cannot be []; accepted: a list of at least one",
     ],
     [
-      '[[files]]\npaths = ["a"]\nkinds = "x"',
+      '[[files]]\npaths = ["/a"]\nkinds = "x"',
       "line 3: [[files]] kinds is unknown; accepted: tables",
+    ],
+    [
+      '[[files]]\npaths = ["a"]',
+      'line 2: [[files]] paths cannot be "a"; accepted: a path or glob',
     ],
     ["files = 1", "line 1: [files] cannot be 1; accepted: tables of paths"],
     ["[[collectors]]\nschedule = 'now'", "line 1: [[collectors]] command is missing"],

@@ -72,6 +72,7 @@ describe.runIf(hasBpf)("an agent", () => {
       ["flow", "on"],
       ["file", "on"],
       ["filesystem", "on"],
+      ["integrity", "on"],
     ]);
     await using server = await listen();
     const at = (file: string) => join(folder.path, `${name}-${file}`);
@@ -217,7 +218,7 @@ describe.runIf(hasBpf)("an agent", () => {
     await until(() => linesOf(name).length >= 2);
     expect(linesOf(name).map(({ line }) => line.topic)).toEqual(["agent/start", "agent/stop"]);
     expect(linesOf(name)[0]?.line["message"]).toBe(
-      "The agent started with no source on and process, network, flow, file, filesystem off.",
+      "The agent started with no source on and process, network, flow, file, filesystem, integrity off.",
     );
   });
 

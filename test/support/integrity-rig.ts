@@ -102,6 +102,7 @@ export function openIntegrityRig(options: IntegrityRigOptions): IntegrityRig {
         processes,
         names,
         policies,
+        compile: () => policies,
         parsePolicies: (text) => text === policies.text ? policies : undefined,
         kinds: contentKinds(Buffer.alloc(32, 7)),
         openHook: options.openHook ?? (() => Promise.resolve(undefined)),

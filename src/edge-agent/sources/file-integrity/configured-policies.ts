@@ -1,10 +1,9 @@
 /**
- * The policies of a configuration, as the engine uses them: over binary paths (one character per byte), as the kernel
- * gives them.
+ * The policies of a configuration as the engine uses them, and those that hold when nothing is configured.
  *
- * Invariant: a rule means the bytes that its text has in UTF-8, so that what people write and what the kernel tells
- * agree.
+ * Invariant: what was watched by a text is what is watched by it after the next start, as long as homes stay.
  */
+import { readFileSync } from "node:fs";
 import { createPolicies, type FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
@@ -62,4 +61,16 @@ export function parsePolicies(text: string): WatchPolicies | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Home directories of all users, from /etc/passwd; none when it cannot be read. */
+export function readHomes(path: string = "/etc/passwd"): readonly string[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch {
+    return [];
+  }
+  const homes = text.split("\n").map((line) => line.split(":")[5] ?? "");
+  return [...new Set(homes)].filter((home) => home.startsWith("/") && home !== "/").toSorted();
 }

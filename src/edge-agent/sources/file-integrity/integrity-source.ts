@@ -13,13 +13,20 @@ import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { loadLibc } from "../../libc.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
-import type { Source, SourceChunk, SourceLoss, SourceStatus } from "../../source.ts";
+import type {
+  Source,
+  SourceChunk,
+  SourceLoss,
+  SourceReconfiguration,
+  SourceStatus,
+} from "../../source.ts";
 import { openFanotifyGroup } from "../filesystem/fanotify-group.ts";
 import type { NameFeed } from "../filesystem/name-feed.ts";
 import type { ContentKinds } from "./examination.ts";
 import { type FileState, type NumberedLine, openFileState } from "./file-state.ts";
 import type { InodeHook } from "./inode-hook.ts";
 import { type IntegrityRun, openIntegrityRun } from "./integrity-run.ts";
+import type { FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
@@ -34,6 +41,8 @@ export interface IntegritySourceOptions {
   readonly processes: ProcessLookup;
   readonly names: NameFeed;
   readonly policies: WatchPolicies;
+  /** Policies of other rules, for a configuration that changes. Throws for rules that cannot be used. */
+  readonly compile: (rules: readonly FileRule[]) => WatchPolicies;
   /** See `IntegrityRunOptions`. */
   readonly parsePolicies: (text: string) => WatchPolicies | undefined;
   readonly kinds: ContentKinds;
@@ -70,9 +79,11 @@ class IntegrityReader implements IntegritySource {
   /** Number of the last line that was handed out. */
   #handedOut = 0;
   #isClosed = false;
+  #policies: WatchPolicies;
 
   constructor(options: IntegritySourceOptions) {
     this.#options = options;
+    this.#policies = options.policies;
   }
 
   get isSettled(): boolean {
@@ -93,28 +104,44 @@ class IntegrityReader implements IntegritySource {
     const left = state.pending().filter(({ number }) => number > this.#handedOut);
     yield* this.#chunks(left);
     this.#hook = await this.#options.openHook();
-    using run = openIntegrityRun({
-      ...this.#options,
-      libc,
-      group: opened,
-      state,
-      hook: this.#hook,
-      counts: this.#counts,
-      lost: (loss) => this.#lost(loss),
-    });
-    this.#run = run;
     try {
       while (!signal.aborted && !this.#isClosed) {
-        run.round();
+        using run = openIntegrityRun({
+          ...this.#options,
+          policies: this.#policies,
+          libc,
+          group: opened,
+          state,
+          hook: this.#hook,
+          counts: this.#counts,
+          lost: (loss) => this.#lost(loss),
+        });
+        this.#run = run;
+        const policies = this.#policies;
+        while (!signal.aborted && !this.#isClosed && policies === this.#policies) {
+          run.round();
+          yield* this.#chunks(run.take());
+          await sleepUntil(clock, signal);
+        }
+        await run.finish();
         yield* this.#chunks(run.take());
-        await sleepUntil(clock, signal);
       }
-      await run.finish();
-      yield* this.#chunks(run.take());
     } finally {
       this.#run = undefined;
       this.#hook?.[Symbol.dispose]();
       this.#hook = undefined;
+    }
+  }
+
+  /** Rules that change are compared with what is known at once: what they name anew is taken as it is. */
+  reconfigure({ files }: SourceReconfiguration): Promise<void> {
+    if (files === undefined) return Promise.resolve();
+    try {
+      const policies = this.#options.compile(files);
+      if (policies.text !== this.#policies.text) this.#policies = policies;
+      return Promise.resolve();
+    } catch (error) {
+      return Promise.reject(error);
     }
   }
 

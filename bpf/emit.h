@@ -40,6 +40,21 @@ struct call_exit {
 	__s64 result;
 };
 
+/* What a program on the entry of a system call gets; it may read no more arguments than the call has. */
+struct call_enter {
+	__u64 common;
+	__s64 number;
+	__u64 arguments[6];
+};
+
+/* As PROBITY_CALL_EXIT, on the entry. */
+#define PROBITY_CALL_ENTER(name, calls, body)                                                                        \
+	SEC("tracepoint/syscalls/sys_enter_{" calls "}")                                                             \
+	int call_enter_##name(struct call_enter *call)                                                               \
+	{                                                                                                            \
+		return body(call);                                                                                   \
+	}
+
 /*
  * A program on the exit of some system calls, `open,openat` for example, and of no other; calls in the i386 way do not
  * pass it. Calls that a kernel lacks are left out. The kernel does not run it while the same CPU is in another program

@@ -39,6 +39,8 @@
 #define PROBITY_ENV_BITS 4096
 /* Files that the inode hook can watch. */
 #define PROBITY_WATCHED_MAX 262144
+/* process_vm_writev among the requests of ptrace. */
+#define PROBITY_VM_WRITEV 65536
 #define PROBITY_COMM 16
 #define PROBITY_TTY 16
 /* Most bytes of a DNS answer in a record. */
@@ -56,6 +58,9 @@ enum probity_kind {
 	PROBITY_DNS = 20,
 	PROBITY_FILE_OPEN = 32,
 	PROBITY_INODE_DIRTY = 48,
+	PROBITY_CALL_CREDENTIALS = 80,
+	PROBITY_PTRACE = 81,
+	PROBITY_SIGNAL = 82,
 };
 
 /* Bits of probity_header.flags. */
@@ -187,12 +192,13 @@ struct probity_exec {
 };
 
 /*
- * Credentials or namespaces were changed, or that was tried in vain. The header's are those after. `how`: enum
- * probity_how; `error`: 0 or an error number. Groups are told of setgroups only, at most PROBITY_GROUPS of them.
+ * Credentials or namespaces were changed, or that was tried in vain. The header's are those after. `call`: number of the
+ * system call on this machine, -1 for an exec. `error`: 0 or an error number. Groups are told of calls only, at most
+ * PROBITY_GROUPS of them.
  */
 struct probity_credentials {
 	struct probity_header header;
-	__u32 how;
+	__s32 call;
 	__u32 error;
 	struct probity_ids before;
 	struct probity_ids after;
@@ -200,6 +206,34 @@ struct probity_credentials {
 	__u32 groups_after_count;
 	__u32 groups_before[PROBITY_GROUPS];
 	__u32 groups_after[PROBITY_GROUPS];
+};
+
+/* A process took hold of another, or tried to. The header is of the one that asked. */
+struct probity_ptrace {
+	struct probity_header header;
+	/* Of ptrace(2), or PROBITY_VM_WRITEV. */
+	__u32 request;
+	__u32 error;
+	/* Identity of the target; 0: not known. */
+	__u64 target_start_ns;
+	__u32 target_pid;
+	/* As it was asked for, in the caller's namespace, and whether that is the initial one. */
+	__u32 asked_pid;
+	__u32 is_initial;
+	/* The target is one of Probity's own processes, or a child of one. */
+	__u32 is_own;
+};
+
+/* A signal for one of Probity's own processes. The header is of the task that ran when it was sent. */
+struct probity_signal {
+	struct probity_header header;
+	__u32 signal;
+	/* As in siginfo_t; above 0: the kernel's doing. */
+	__s32 code;
+	__u64 target_start_ns;
+	__u32 target_pid;
+	/* enum of include/trace/events/signal.h: 0 delivered, 1 ignored, 2 pending already, 3 and 4 lost. */
+	__u32 result;
 };
 
 /* The header is the child's. */
@@ -305,23 +339,6 @@ struct probity_file {
 	__u16 path_length;
 	__u16 padding;
 	char path[];
-};
-
-/* What changed credentials. */
-enum probity_how {
-	PROBITY_HOW_EXEC = 1,
-	PROBITY_HOW_SETUID = 2,
-	PROBITY_HOW_SETGID = 3,
-	PROBITY_HOW_SETREUID = 4,
-	PROBITY_HOW_SETREGID = 5,
-	PROBITY_HOW_SETRESUID = 6,
-	PROBITY_HOW_SETRESGID = 7,
-	PROBITY_HOW_SETFSUID = 8,
-	PROBITY_HOW_SETFSGID = 9,
-	PROBITY_HOW_SETGROUPS = 10,
-	PROBITY_HOW_CAPSET = 11,
-	PROBITY_HOW_SETNS = 12,
-	PROBITY_HOW_UNSHARE = 13,
 };
 
 /*

@@ -377,7 +377,7 @@ static __always_inline void tell_change(struct task_struct *task, struct note *n
 	struct probity_credentials *change = (void *)scratch->record;
 	__builtin_memset(change, 0, sizeof(*change));
 	fill_header(true, &change->header, PROBITY_CREDENTIALS, task);
-	change->how = PROBITY_HOW_EXEC;
+	change->call = -1;
 	change->before = note->before;
 	fill_ids(&change->after, task);
 	emit_admitted(counts, &change->header, sizeof(*change), weight);

@@ -26,6 +26,7 @@ const FAMILY_KINDS: Readonly<Record<string, number>> = {
   flow: 16,
   file: 32,
   integrity: 48,
+  control: 80,
 };
 
 /** Name of a class, as configuration and events spell it: `exec`, `file_open`. */

@@ -57,6 +57,8 @@ export interface Libbpf {
   /** Makes a ring; fills `params` (`struct io_uring_params`). A descriptor. */
   io_uring_setup(entries: number, params: Uint8Array): number;
   io_uring_enter(fd: number, options: IoUringEnterOptions): number;
+  /** `ptrace(PTRACE_SEIZE, pid)`: 0 or a negative errno. */
+  ptrace_seize(pid: number): number;
   /** Closes a descriptor that this library opened. */
   close(fd: number): number;
   /** The same on another thread, for what takes the kernel long. */
@@ -86,6 +88,7 @@ export interface Mapping {
   readonly view: ArrayBuffer;
 }
 
+const PTRACE_SEIZE = 0x4206;
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
@@ -202,6 +205,7 @@ function bindLibc(library: Library) {
   const orErrno = (result: bigint | number): number =>
     Number(result) < 0 ? -koffi.errno() : Number(result);
   const close = library.func("int close(int fd)");
+  const ptrace = library.func("int64_t ptrace(int request, int pid, void *address, void *data)");
   const munmap = library.func("int munmap(uintptr_t address, size_t size)");
   // The one that the rest of the process calls, which need not be the library's own: times of records agree with `Date`.
   const clockGettime = koffi.load(null).func("int clock_gettime(int clock, void *time)");
@@ -227,6 +231,8 @@ function bindLibc(library: Library) {
       orErrno(setup(SYS_IO_URING_SETUP, entries, params)),
     io_uring_enter: (fd: number, { submit, complete, flags }: IoUringEnterOptions): number =>
       orErrno(enter(SYS_IO_URING_ENTER, fd, submit, complete, flags, null, 0)),
+    ptrace_seize: (pid: number): number =>
+      Number(ptrace(PTRACE_SEIZE, pid, null, null)) < 0 ? -koffi.errno() : 0,
     close,
     closeLater: (fd: number): Promise<number> =>
       new Promise((resolve, reject) => {

@@ -18,6 +18,7 @@ import {
   PROGRAM_VARIANTS,
   type ProgramVariant,
 } from "./program-object.ts";
+import { trialSettings } from "./program-settings.ts";
 import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
 import type { HookStatus, SourceStatus } from "./source.ts";
 import type { LineDecoder } from "./line-decoder.ts";
@@ -106,6 +107,7 @@ async function tryVariant(
     ...(family.values === undefined ? {} : { values: family.values }),
   });
   using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);
+  libbpf.bpf_map_update_elem(object.mapFd("settings"), new Uint8Array(4), trialSettings());
   object.attach();
   const results = new Map<string, ProofResult>();
   for (let attempt = 0; attempt < PROOF_ATTEMPTS; attempt += 1) {

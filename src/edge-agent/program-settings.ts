@@ -2,6 +2,7 @@
  * What programs are told while they run, as they read it (`struct probity_settings` in bpf/events.h).
  */
 import { statSync } from "node:fs";
+import process from "node:process";
 import { readStartTicks } from "./process-identity.ts";
 import { OWNER_BYTES, SETTINGS, SETTINGS_BYTES } from "./record-layout.ts";
 
@@ -54,6 +55,13 @@ export function settingsFor(ownership: Ownership | undefined): ProgramSettings {
     dataInode: stat.ino,
     dataDevice: kernelDevice(stat.dev),
   };
+}
+
+/** Settings of programs on trial: this process is Probity's own, and has no data folder. */
+export function trialSettings(): Uint8Array {
+  const startTicks = readStartTicks(process.pid);
+  const ownProcesses = startTicks === undefined ? [] : [{ pid: process.pid, startTicks }];
+  return encodeSettings({ ...NO_OWNERSHIP, ownProcesses });
 }
 
 const NO_OWNERSHIP: ProgramSettings = {

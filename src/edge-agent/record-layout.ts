@@ -18,6 +18,9 @@ export const KIND = {
   dns: 20,
   fileOpen: 32,
   inodeDirty: 48,
+  callCredentials: 80,
+  ptrace: 81,
+  signal: 82,
 } as const;
 
 /** Topics of the events that each kind of record becomes; none for records that are only learned from. */
@@ -35,6 +38,9 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   fileOpen: ["file/create", "file/write"],
   // A word for the source of file integrity, which no filter may silence.
   inodeDirty: [],
+  callCredentials: ["process/setuid"],
+  ptrace: ["process/ptrace"],
+  signal: ["process/signal"],
 };
 
 /** `enum probity_flag`. */
@@ -136,7 +142,7 @@ export const EXIT = { status: 104 } as const;
 export const EXIT_BYTES = 112;
 
 export const CREDENTIALS = {
-  how: 104,
+  call: 104,
   error: 108,
   before: 112,
   after: 208,
@@ -148,22 +154,30 @@ export const CREDENTIALS = {
 export const CREDENTIALS_BYTES = 568;
 /** Supplementary groups in a record, at most. */
 export const GROUPS_MAX = 32;
-/** `enum probity_how`. */
-export const HOW = {
-  exec: 1,
-  setuid: 2,
-  setgid: 3,
-  setreuid: 4,
-  setregid: 5,
-  setresuid: 6,
-  setresgid: 7,
-  setfsuid: 8,
-  setfsgid: 9,
-  setgroups: 10,
-  capset: 11,
-  setns: 12,
-  unshare: 13,
+/** `call` of an exec. */
+export const CALL_EXEC = 0xffff_ffff;
+
+export const PTRACE = {
+  request: 104,
+  error: 108,
+  target_start_ns: 112,
+  target_pid: 120,
+  asked_pid: 124,
+  is_initial: 128,
+  is_own: 132,
 } as const;
+export const PTRACE_BYTES = 136;
+/** `PROBITY_VM_WRITEV`. */
+export const VM_WRITEV = 65_536;
+
+export const SIGNAL = {
+  signal: 104,
+  code: 108,
+  target_start_ns: 112,
+  target_pid: 120,
+  result: 124,
+} as const;
+export const SIGNAL_BYTES = 128;
 
 export const NETWORK = {
   family: 104,

@@ -26,6 +26,7 @@ import { createUserNames } from "./user-names.ts";
 
 const RING_FAMILIES = [
   "process",
+  "control",
   "network",
   "flow",
   "file",

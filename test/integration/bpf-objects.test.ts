@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.runIf(hasClang)("the compiled kernel programs", () => {
   it("are what their sources give, byte by byte", () => {
     execFileSync("make", ["-s", "-C", BPF_FOLDER, `OUTPUT=${folder}`]);
-    for (const name of ["process", "network", "flow", "file", "integrity"]) {
+    for (const name of ["process", "control", "network", "flow", "file", "integrity"]) {
       const file = `${name}.bpf.o`;
       const isSame = readFileSync(join(folder, file)).equals(readFileSync(join(BPF_FOLDER, file)));
       expect(isSame, `${file} is not fresh: make -C bpf`).toBe(true);
@@ -20,7 +20,7 @@ describe.runIf(hasClang)("the compiled kernel programs", () => {
   });
 
   it("name no folder of the machine that compiled them", () => {
-    for (const name of ["process", "network", "flow", "file", "integrity"]) {
+    for (const name of ["process", "control", "network", "flow", "file", "integrity"]) {
       const text = readFileSync(join(BPF_FOLDER, `${name}.bpf.o`), "latin1");
       expect(text).not.toMatch(/\/(tmp|home|root|work)\//);
     }
@@ -46,6 +46,8 @@ const STRUCTS = [
   "ancestor",
   "exec",
   "credentials",
+  "ptrace",
+  "signal",
   "fork",
   "exit",
   "network",
@@ -66,7 +68,7 @@ const STRUCTS = [
   "bucket",
 ];
 
-const ENUMS = ["kind", "flag", "by", "scope", "exec_mark", "how"];
+const ENUMS = ["kind", "flag", "by", "scope", "exec_mark"];
 
 /** `byUid` for `uid`. */
 function prefixed(prefix: string, values: Readonly<Record<string, number>>) {
@@ -124,6 +126,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["ids", layout.IDS],
     ["exec", layout.EXEC],
     ["credentials", layout.CREDENTIALS],
+    ["ptrace", layout.PTRACE],
+    ["signal", layout.SIGNAL],
     ["exit", layout.EXIT],
     ["network", layout.NETWORK],
     ["close", layout.CLOSE],
@@ -149,6 +153,8 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["ids", layout.IDS_BYTES],
     ["exec", layout.EXEC.tail],
     ["credentials", layout.CREDENTIALS_BYTES],
+    ["ptrace", layout.PTRACE_BYTES],
+    ["signal", layout.SIGNAL_BYTES],
     ["fork", layout.FORK_BYTES],
     ["exit", layout.EXIT_BYTES],
     ["network", layout.NETWORK_BYTES],
@@ -185,7 +191,6 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["by", prefixed("by", layout.BY)],
     ["scope", prefixed("of", layout.SCOPE)],
     ["exec_mark", layout.EXEC_MARK],
-    ["how", prefixed("how", layout.HOW)],
   ])("has every %s", (name, ours) => {
     const theirs = types.get(`probity_${name}`)?.values ?? [];
     const upperCase = (key: string): string =>

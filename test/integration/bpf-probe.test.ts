@@ -16,10 +16,11 @@ import {
 } from "../support/ring-sources.ts";
 
 const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
-const FAMILIES = ["process", "network", "flow", "file"] as const;
+const FAMILIES = ["process", "control", "network", "flow", "file"] as const;
 /** What each proof triggers. */
 const HOOKS = {
   process: ["exec", "fork", "exit"],
+  control: ["credentials", "ptrace", "signal"],
   network: ["connect", "listen", "accept"],
   flow: ["send", "receive", "bind", "close"],
   file: ["open", "io_uring"],
@@ -57,7 +58,7 @@ describe.runIf(hasBpf)("a probe", () => {
       pins.path,
     ], { encoding: "utf8" });
     const statuses: SourceStatus[] = JSON.parse(output);
-    expect(statuses).toHaveLength(4);
+    expect(statuses).toHaveLength(FAMILIES.length);
     for (const status of statuses) {
       expect(status).toEqual({
         state: "off",

@@ -164,7 +164,7 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
       position = chunks.findLast((chunk) => chunk.position !== undefined)?.position;
       await using second = open(data, settings);
       const statuses = await second.probe();
-      for (const name of ["process", "network", "flow", "file"]) {
+      for (const name of ["process", "control", "network", "flow", "file"]) {
         expect(statuses.get(name)).toMatchObject({
           state: "off",
           reason: `another agent uses the programs pinned in "${pins.path}"`,
@@ -192,7 +192,7 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
   it("name processes from /proc when the process source is off", async () => {
     await using folder = await openTemporaryFolder("sources");
     using pins = openPinFolder();
-    const disabledSources = ["process", "network", "flow", "file"] as const;
+    const disabledSources = ["process", "control", "network", "flow", "file"] as const;
     await using sources = open(await dataIn(folder), { pinDirectory: pins.path, disabledSources });
     await using running = await runAll(sources);
     mkdirSync(join(folder.path, "made"));

@@ -7,7 +7,7 @@ const context = createKernelContext();
 const log = createLog({ level: "error" });
 const [pinFolder = "", only] = process.argv.slice(2);
 const statuses: unknown[] = [];
-for (const family of ["process", "network", "flow", "file"] as const) {
+for (const family of ["process", "control", "network", "flow", "file"] as const) {
   if (only !== undefined && only !== family) continue;
   await using source = openRingSource({ family, context, log, pinFolder });
   statuses.push(await source.probe());

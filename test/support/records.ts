@@ -2,6 +2,7 @@
 import {
   ANCESTOR,
   ANCESTOR_BYTES,
+  CALL_EXEC,
   CLOSE,
   CLOSE_BYTES,
   CREDENTIALS,
@@ -18,7 +19,11 @@ import {
   KIND,
   NETWORK,
   NETWORK_BYTES,
+  PTRACE,
+  PTRACE_BYTES,
   RECORD_VERSION,
+  SIGNAL,
+  SIGNAL_BYTES,
 } from "../../src/edge-agent/record-layout.ts";
 import type { LocatedRecord } from "../../src/edge-agent/line-decoder.ts";
 import { recordMemory } from "../../src/edge-agent/ring-buffer.ts";
@@ -151,7 +156,9 @@ export function execRecord(fields: ExecFields): Uint8Array {
 }
 
 export interface CredentialsFields extends HeaderFields {
-  readonly how: number;
+  readonly kind?: "credentials" | "callCredentials";
+  /** Number of a system call; by default an exec's. */
+  readonly call?: number;
   readonly error?: number;
   readonly before?: IdsFields;
   readonly after?: IdsFields;
@@ -160,8 +167,8 @@ export interface CredentialsFields extends HeaderFields {
 }
 
 export function credentialsRecord(fields: CredentialsFields): Uint8Array {
-  const view = startRecord(KIND.credentials, CREDENTIALS_BYTES, fields);
-  view.setUint32(CREDENTIALS.how, fields.how, true);
+  const view = startRecord(KIND[fields.kind ?? "credentials"], CREDENTIALS_BYTES, fields);
+  view.setUint32(CREDENTIALS.call, fields.call ?? CALL_EXEC, true);
   view.setUint32(CREDENTIALS.error, fields.error ?? 0, true);
   writeIds(view, CREDENTIALS.before, fields.before ?? {});
   writeIds(view, CREDENTIALS.after, fields.after ?? {});
@@ -172,6 +179,44 @@ export function credentialsRecord(fields: CredentialsFields): Uint8Array {
       view.setUint32(CREDENTIALS[`groups_${side}`] + 4 * place, gid, true);
     }
   }
+  return new Uint8Array(view.buffer);
+}
+
+export interface PtraceFields extends HeaderFields {
+  readonly request: number;
+  readonly error?: number;
+  readonly target?: { readonly pid: number; readonly startNs: bigint };
+  readonly askedPid?: number;
+  readonly isInitial?: boolean;
+  readonly isOwn?: boolean;
+}
+
+export function ptraceRecord(fields: PtraceFields): Uint8Array {
+  const view = startRecord(KIND.ptrace, PTRACE_BYTES, fields);
+  view.setUint32(PTRACE.request, fields.request, true);
+  view.setUint32(PTRACE.error, fields.error ?? 0, true);
+  view.setUint32(PTRACE.target_pid, fields.target?.pid ?? 0, true);
+  view.setBigUint64(PTRACE.target_start_ns, fields.target?.startNs ?? 0n, true);
+  view.setUint32(PTRACE.asked_pid, fields.askedPid ?? 0, true);
+  view.setUint32(PTRACE.is_initial, fields.isInitial === false ? 0 : 1, true);
+  view.setUint32(PTRACE.is_own, fields.isOwn === true ? 1 : 0, true);
+  return new Uint8Array(view.buffer);
+}
+
+export interface SignalFields extends HeaderFields {
+  readonly signal: number;
+  readonly code?: number;
+  readonly target: { readonly pid: number; readonly startNs: bigint };
+  readonly result?: number;
+}
+
+export function signalRecord(fields: SignalFields): Uint8Array {
+  const view = startRecord(KIND.signal, SIGNAL_BYTES, fields);
+  view.setUint32(SIGNAL.signal, fields.signal, true);
+  view.setInt32(SIGNAL.code, fields.code ?? 0, true);
+  view.setUint32(SIGNAL.target_pid, fields.target.pid, true);
+  view.setBigUint64(SIGNAL.target_start_ns, fields.target.startNs, true);
+  view.setUint32(SIGNAL.result, fields.result ?? 0, true);
   return new Uint8Array(view.buffer);
 }
 

@@ -8,7 +8,7 @@ import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 import type { ProgramObject, ProgramVariant } from "../program-object.ts";
 
 /** Families that are sources of their own. */
-export type RingFamilyName = "process" | "network" | "flow" | "file";
+export type RingFamilyName = "process" | "control" | "network" | "flow" | "file";
 
 /** A line as an object. */
 export type ParsedLine = Readonly<Record<string, unknown>>;

@@ -31,6 +31,7 @@ import type {
   SourceStatus,
   Throttling,
 } from "../source.ts";
+import { controlFamily } from "./control/control-family.ts";
 import { fileFamilyNoting } from "./file/file-family.ts";
 import { createFlowFamily } from "./network/flow-family.ts";
 import { createNetworkFamily } from "./network/network-family.ts";
@@ -41,6 +42,8 @@ import type { RingFamily, RingFamilyName } from "./ring-family.ts";
 
 /** Size of a ring when none is given, in bytes. */
 export const RING_BYTES = 16 * 1024 * 1024;
+/** Rare events need no more. */
+const SMALL_RING_BYTES = 1024 * 1024;
 /** Where programs are pinned when no folder is given. */
 export const PIN_FOLDER = "/sys/fs/bpf/probity";
 /** Pause after a read that found nothing: it doubles from the first to the second. */
@@ -55,7 +58,7 @@ export interface RingSourceOptions {
   readonly context: KernelContext;
   /** Folder of a BPF filesystem; by default {@link PIN_FOLDER}. One agent per folder. */
   readonly pinFolder?: string;
-  /** A power of two, at least 4096; by default {@link RING_BYTES}. */
+  /** A power of two, at least 4096; by default {@link RING_BYTES}, and less for the family of rare events. */
   readonly ringBytes?: number;
   /** Whose file events inside which folder are filtered in the kernel; none by default. */
   readonly ownership?: Ownership;
@@ -79,6 +82,8 @@ function familyOf({ family, environment, createdFiles }: RingSourceOptions): Rin
   switch (family) {
     case "process":
       return createProcessFamily(environment ?? ENVIRONMENT_NAMES);
+    case "control":
+      return controlFamily;
     case "network":
       return createNetworkFamily();
     case "flow":
@@ -244,7 +249,9 @@ class RingSource implements Source {
   }
 
   async #open(): Promise<RingReader> {
-    const { context, ownership, log, ringBytes = RING_BYTES } = this.#options;
+    const { context, family, ownership, log } = this.#options;
+    const usualBytes = family === "control" ? SMALL_RING_BYTES : RING_BYTES;
+    const { ringBytes = usualBytes } = this.#options;
     const { variant, status } = await this.#probe();
     const { libbpf } = context;
     if (variant === undefined || libbpf === undefined) {

@@ -7,7 +7,6 @@ import {
   EXEC_MARK,
   FLAG,
   HEADER,
-  HOW,
   RECORD_VERSION,
 } from "../../../src/edge-agent/record-layout.ts";
 import { createProcessDecoder } from "../../../src/edge-agent/sources/process/process-lines.ts";
@@ -21,6 +20,7 @@ import {
 } from "../../support/records.ts";
 import { type Line, parseLine } from "../../support/source-run.ts";
 
+const [SETUID, SETGROUPS] = process.arch === "arm64" ? [146, 159] : [105, 116];
 const SECOND_NS = 1_000_000_000n;
 
 /** Decodes records one after the other, as a reader does; the line of the last. */
@@ -269,7 +269,6 @@ describe("the line of a change of credentials", () => {
   it("has what differs, before and after", () => {
     const line = lineOf(credentialsRecord({
       ...child,
-      how: HOW.exec,
       uid: 1000,
       euid: 0,
       before: { uid: 1000, euid: 1000, suid: 1000, gid: 5, network_namespace: 7 },
@@ -315,7 +314,7 @@ describe("the line of a change of credentials", () => {
     const groups = Array.from({ length: 40 }, (_, place) => place);
     const line = lineOf(credentialsRecord({
       ...child,
-      how: HOW.setgroups,
+      call: SETGROUPS,
       groupsBefore: groups,
       groupsAfter: [],
     }));
@@ -328,7 +327,7 @@ describe("the line of a change of credentials", () => {
   });
 
   it("names the error of a call that failed", () => {
-    const line = lineOf(credentialsRecord({ ...child, how: HOW.setuid, error: 1 }));
+    const line = lineOf(credentialsRecord({ ...child, call: SETUID, error: 1 }));
     expect(line).toMatchObject({
       outcome: "failure",
       errno: 1,
@@ -369,7 +368,7 @@ describe("bytes that are no process record", () => {
     expect(lineOf(bytes)).toBeUndefined();
   });
 
-  const credentials = credentialsRecord({ ...child, how: HOW.setgroups, groupsAfter: [1, 2] });
+  const credentials = credentialsRecord({ ...child, call: SETGROUPS, groupsAfter: [1, 2] });
 
   it("give no line or one that parses, whatever they are", () => {
     fc.assert(fc.property(

@@ -3,17 +3,13 @@
  *
  * Invariant: `before` and `after` have the members that differ, and the same ones; a call that failed has neither.
  */
-import { constants } from "node:os";
 import { u32 } from "../../decode-record.ts";
 import { jsonInner } from "../../decode-text.ts";
 import { type DecoderContext, escapedMember, type LocatedRecord } from "../../line-decoder.ts";
-import { CREDENTIALS, CREDENTIALS_BYTES, GROUPS_MAX, HOW, IDS } from "../../record-layout.ts";
+import { CREDENTIALS, CREDENTIALS_BYTES, GROUPS_MAX, IDS } from "../../record-layout.ts";
+import { callName, errorName } from "./call-names.ts";
 import { capabilityDigits, capabilityNames } from "./capabilities.ts";
 
-const HOW_NAMES = new Map<number, string>(Object.entries(HOW).map(([name, how]) => [how, name]));
-const ERROR_NAMES = new Map(
-  Object.entries(constants.errno).map(([name, number]) => [number, name]),
-);
 const IDS_TOLD = ["uid", "euid", "suid", "fsuid", "gid", "egid", "sgid", "fsgid"] as const;
 const SETS_TOLD = ["permitted", "effective", "inheritable", "ambient"] as const;
 const NAMESPACES_TOLD = [
@@ -36,8 +32,7 @@ export function credentialsLine(
   const { words } = memory;
   const actor = context.actors.of(memory, offset);
   const error = u32(words, offset + CREDENTIALS.error);
-  const number = u32(words, offset + CREDENTIALS.how);
-  const how = HOW_NAMES.get(number) ?? String(number);
+  const how = callName(u32(words, offset + CREDENTIALS.call));
   const [before, after] = error === 0 ? changes(words, offset) : ["", ""];
   const gained = error === 0 ? gainedText(words, offset) : "";
   const outcome = error === 0 ? '"outcome":"success"' : `"outcome":"failure","errno":${error}`;
@@ -55,7 +50,7 @@ function messageOf(
   { memory: { words }, offset }: LocatedRecord,
   { how, error, name }: { how: string; error: number; name: string },
 ): string {
-  if (error !== 0) return `${name} could not ${how}: ${ERROR_NAMES.get(error) ?? `error ${error}`}`;
+  if (error !== 0) return `${name} could not ${how}: ${errorName(error)}`;
   const userOf = (at: number): string => {
     const uid = u32(words, offset + at + IDS.euid);
     return jsonInner(userNames.nameOf(uid) ?? `uid ${uid}`);
@@ -90,9 +85,14 @@ function changes(words: Uint32Array, offset: number): [string, string] {
       (at) => `{${moved.map(([name, field]) => `"${name}":${u32(words, at + field)}`).join(",")}}`,
     );
   }
-  if (u32(words, offset + CREDENTIALS.how) === HOW.setgroups) {
-    texts[0].push(groupsText(words, offset, ["groups_before_count", "groups_before"]));
-    texts[1].push(groupsText(words, offset, ["groups_after_count", "groups_after"]));
+  const groups = [
+    groupsText(words, offset, ["groups_before_count", "groups_before"]),
+    groupsText(words, offset, ["groups_after_count", "groups_after"]),
+  ] as const;
+  if (groups[0] !== groups[1]) {
+    for (const side of [0, 1] as const) {
+      texts[side].push(groups[side]);
+    }
   }
   return [texts[0].join(","), texts[1].join(",")];
 }

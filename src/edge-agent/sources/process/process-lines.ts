@@ -1,7 +1,6 @@
 /**
  * Lines of processes: `process/exec`, `process/fork`, `process/exit` and the `process/setuid` of an exec; and what their records teach the process table.
  */
-import { constants } from "node:os";
 import { kindOf, timeNsOf, u32, u64 } from "../../decode-record.ts";
 import {
   type DecoderContext,
@@ -13,6 +12,7 @@ import { ticksOf } from "../../process-identity.ts";
 import type { ProcessEntry } from "../../process-table.ts";
 import { EXIT, EXIT_BYTES, FORK_BYTES, HEADER, KIND } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
+import { signalName } from "./call-names.ts";
 import { credentialsLine } from "./credentials-line.ts";
 import { ENVIRONMENT_NAMES } from "./environment.ts";
 import { execLine, type ExecOptions } from "./exec-line.ts";
@@ -104,9 +104,6 @@ function escapedDetail(names: readonly string[]): string {
 
 const SIGNAL_MASK = 0x7f;
 const CORE_BIT = 0x80;
-const SIGNAL_NAMES = new Map(
-  Object.entries(constants.signals).map(([name, number]) => [number, name]),
-);
 
 function exitLine(context: DecoderContext, { memory, offset, timeUs }: LocatedRecord): string {
   const { words } = memory;
@@ -115,9 +112,7 @@ function exitLine(context: DecoderContext, { memory, offset, timeUs }: LocatedRe
   const signal = status & SIGNAL_MASK;
   const code = (status >>> 8) & 0xff;
   const livedNs = u64(words, offset + HEADER.time_ns) - u64(words, offset + HEADER.start_ns);
-  const how = signal === 0
-    ? `exited with code ${code}`
-    : `was ended by ${SIGNAL_NAMES.get(signal) ?? `signal ${signal}`}`;
+  const how = signal === 0 ? `exited with code ${code}` : `was ended by ${signalName(signal)}`;
   const detail = signal === 0
     ? `"exit_code":${code}`
     : `"signal":${signal},"core":${(status & CORE_BIT) !== 0}`;

@@ -1,0 +1,143 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { VM_WRITEV } from "../../../src/edge-agent/record-layout.ts";
+import { createControlDecoder } from "../../../src/edge-agent/sources/control/control-lines.ts";
+import { BOOT, createTestContext } from "../../support/decoders.ts";
+import { credentialsRecord, locate, ptraceRecord, signalRecord } from "../../support/records.ts";
+import { type Line, parseLine } from "../../support/source-run.ts";
+
+const SETUID = process.arch === "arm64" ? 146 : 105;
+const SEIZE = 0x4206;
+const actor = { pid: 20, startNs: 30_000_000n, comm: "actor" };
+const target = { pid: 11, startNs: 10_000_000n };
+
+/** The line of one record, when process 11 is known as `/bin/eleven`. */
+function lineOf(record: Uint8Array): Line | undefined {
+  const context = createTestContext();
+  const { processes } = context;
+  processes.noteExec(processes.introduce(11, 10_000_000, 0), {
+    sinceNs: 0,
+    exe: "/bin/eleven",
+    isEscaped: false,
+  });
+  const text = createControlDecoder(context).line(locate(record));
+  return text === undefined ? undefined : parseLine(text);
+}
+
+describe("the line of a call that changes credentials", () => {
+  it("names the call", () => {
+    const record = credentialsRecord({
+      ...actor,
+      kind: "callCredentials",
+      call: SETUID,
+      before: { uid: 0 },
+      after: { uid: 1000 },
+    });
+    expect(lineOf(record)?.detail).toEqual({
+      how: "setuid",
+      before: { uid: 0 },
+      after: { uid: 1000 },
+    });
+    const unknown = credentialsRecord({ ...actor, kind: "callCredentials", call: 9999, error: 22 });
+    expect(lineOf(unknown)).toMatchObject({ outcome: "failure", detail: { how: "call 9999" } });
+  });
+});
+
+describe("the line of a process that takes hold of another", () => {
+  it("names both", () => {
+    expect(lineOf(ptraceRecord({ ...actor, request: SEIZE, target }))).toMatchObject({
+      topic: "process/ptrace",
+      outcome: "success",
+      severity: "info",
+      pid: 20,
+      message: "actor (process 20) attached to /bin/eleven",
+      detail: {
+        how: "seize",
+        target_pid: 11,
+        target_process_id: `${BOOT}-11-1`,
+        target_exe: "/bin/eleven",
+      },
+    });
+  });
+
+  it("is of high severity when it is one of ours", () => {
+    expect(lineOf(ptraceRecord({ ...actor, request: 16, target, isOwn: true })))
+      .toMatchObject({ severity: "high", detail: { how: "attach" } });
+  });
+
+  it("goes by the number that was asked for when the call failed", () => {
+    expect(lineOf(ptraceRecord({ ...actor, request: 16, error: 1, askedPid: 11 }))).toMatchObject({
+      outcome: "failure",
+      errno: 1,
+      message: "actor (process 20) could not attach /bin/eleven: EPERM",
+      detail: { target_pid: 11, target_process_id: `${BOOT}-11-1` },
+    });
+    expect(lineOf(ptraceRecord({ ...actor, request: 16, error: 3, askedPid: 12 }))?.detail)
+      .toEqual({ how: "attach", target_pid: 12 });
+  });
+
+  it("does not take a number inside another namespace for one of the host", () => {
+    const record = ptraceRecord({
+      ...actor,
+      request: VM_WRITEV,
+      askedPid: 11,
+      isInitial: false,
+    });
+    expect(lineOf(record)?.detail).toEqual({ how: "process_vm_writev", target_pid_inside: 11 });
+  });
+
+  it("says who lets itself be traced", () => {
+    const record = ptraceRecord({ ...actor, request: 0, target: actor });
+    expect(lineOf(record)?.["message"]).toBe("actor (process 20) let its parent trace it");
+  });
+});
+
+describe("the line of a signal", () => {
+  it("names who sent it to whom", () => {
+    expect(lineOf(signalRecord({ ...actor, signal: 9, target }))).toMatchObject({
+      topic: "process/signal",
+      severity: "high",
+      message: "actor (process 20) sent SIGKILL to /bin/eleven",
+      detail: { signal: 9, result: "delivered", target_process_id: `${BOOT}-11-1` },
+    });
+    const line = lineOf(signalRecord({ ...actor, signal: 15, code: -6, result: 1, target }));
+    expect(line).toMatchObject({ severity: "info", detail: { signal: 15, result: "ignored" } });
+    expect(line?.detail).not.toHaveProperty("from_kernel");
+  });
+
+  it("does not blame the process that ran when the kernel sent it", () => {
+    expect(lineOf(signalRecord({ ...actor, signal: 9, code: 0x80, target }))).toMatchObject({
+      message: "The kernel sent SIGKILL to /bin/eleven while actor (process 20) ran",
+      detail: { from_kernel: true },
+    });
+  });
+});
+
+describe("bytes that are no record of control", () => {
+  const records = [
+    credentialsRecord({ ...actor, kind: "callCredentials", groupsAfter: [1] }),
+    ptraceRecord({ ...actor, request: 16, target }),
+    signalRecord({ ...actor, signal: 9, target }),
+  ];
+
+  it("give no line when they are cut", () => {
+    for (const record of records) {
+      expect(lineOf(record)).toBeDefined();
+      for (const bytes of [record.slice(0, -8), record.slice(0, 104), new Uint8Array(0)]) {
+        expect(lineOf(bytes)).toBeUndefined();
+      }
+    }
+  });
+
+  it("give no line or one that parses, whatever they are", () => {
+    fc.assert(fc.property(
+      fc.constantFrom(...records),
+      fc.array(fc.tuple(fc.nat(600), fc.nat(255)), { maxLength: 8 }),
+      (record, changes) => {
+        const copy = record.slice();
+        for (const [at, value] of changes) if (at < copy.length) copy[at] = value;
+        lineOf(copy);
+      },
+    ));
+  });
+});

@@ -24,7 +24,7 @@ const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] =
     ? [["deno", [DENO, "run", "-q", "-P=agent"]] as const]
     : []),
 ];
-const ringBytes = { process: 1 << 20, network: 1 << 20, flow: 1 << 20, file: 1 << 20 };
+const ringBytes = { process: 4 << 20, control: 1 << 18, network: 1 << 20, flow: 1 << 20, file: 1 << 20 };
 
 describe.runIf(hasBpf)("an agent", () => {
   let nats: NatsServer;
@@ -68,6 +68,7 @@ describe.runIf(hasBpf)("an agent", () => {
     const { status } = agent;
     expect(status.sources.map(({ name, status: { state } }) => [name, state])).toEqual([
       ["process", "on"],
+      ["control", "on"],
       ["network", "on"],
       ["flow", "on"],
       ["file", "on"],
@@ -218,7 +219,7 @@ describe.runIf(hasBpf)("an agent", () => {
     await until(() => linesOf(name).length >= 2);
     expect(linesOf(name).map(({ line }) => line.topic)).toEqual(["agent/start", "agent/stop"]);
     expect(linesOf(name)[0]?.line["message"]).toBe(
-      "The agent started with no source on and process, network, flow, file, filesystem, integrity off.",
+      "The agent started with no source on and process, control, network, flow, file, filesystem, integrity off.",
     );
   });
 

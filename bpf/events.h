@@ -31,7 +31,7 @@
 #define PROBITY_FILTERS_MAX 16
 /* A time without losses, or without events beyond a limit, that ends a run of them. */
 #define PROBITY_QUIET_NS 5000000000ULL
-/* Longest executable of an ancestor in a record; of a longer one there is none. */
+/* Longest executable of an ancestor in a record; instead of a longer one there is comm. */
 #define PROBITY_ANCESTOR_EXE_MAX 255
 /* Supplementary groups in a record. */
 #define PROBITY_GROUPS 32
@@ -136,17 +136,13 @@ struct probity_ids {
 	__u32 padding;
 };
 
-/* A process above another. The executable is as it was when that process executed it. */
+/* A process above another. Its name is in the record's tail. */
 struct probity_ancestor {
 	__u64 start_ns;
-	__u64 inode;
 	__u32 pid;
-	/* major << 20 | minor; with the inode: the file it executes. 0: none. */
-	__u32 device;
-	char comm[PROBITY_COMM];
-	/* Of its text in the record's tail. */
-	__u16 exe_length;
-	__u16 padding[3];
+	__u16 name_length;
+	/* The name is the executable as it was when the process executed it; else comm. */
+	__u16 is_exe;
 };
 
 /* Bits of probity_exec.marks. */
@@ -161,7 +157,7 @@ enum probity_exec_mark {
 
 /*
  * The tail holds the ancestors (parent first), then texts, one after the other: exe, cwd, script, the ancestors'
- * executables, the chosen environment and argv. Strings of the environment and of argv end in NUL each, the others do
+ * names, the chosen environment and argv. Strings of the environment and of argv end in NUL each, the others do
  * not.
  */
 struct probity_exec {

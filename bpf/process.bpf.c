@@ -21,8 +21,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define EXE_AT_MAX (PROBITY_ANCESTORS * sizeof(struct probity_ancestor))
 #define CWD_AT_MAX (EXE_AT_MAX + PROBITY_PATH_MAX)
 #define SCRIPT_AT_MAX (CWD_AT_MAX + PROBITY_PATH_MAX)
-#define ANCESTOR_EXES_AT_MAX (SCRIPT_AT_MAX + PROBITY_SCRIPT_MAX)
-#define ENV_AT_MAX (ANCESTOR_EXES_AT_MAX + PROBITY_ANCESTORS * PROBITY_ANCESTOR_EXE_MAX)
+#define ANCESTOR_NAMES_AT_MAX (SCRIPT_AT_MAX + PROBITY_SCRIPT_MAX)
+#define ENV_AT_MAX (ANCESTOR_NAMES_AT_MAX + PROBITY_ANCESTORS * PROBITY_ANCESTOR_EXE_MAX)
 #define ARGV_AT_MAX (ENV_AT_MAX + PROBITY_ENV_MAX)
 _Static_assert(sizeof(struct probity_exec) + ARGV_AT_MAX + ARGV_INLINE < PROBITY_SCRATCH_RECORD,
 	       "the longest exec must fit");
@@ -188,14 +188,10 @@ static __always_inline __u32 fill_ancestors(struct probity_exec *record, struct 
 		struct task_struct *leader = parent->group_leader;
 		if (!leader || leader->pid == 0)
 			break;
-		struct file *file = leader->mm->exe_file;
 		ancestors[place].pid = leader->pid;
 		ancestors[place].start_ns = leader->start_boottime;
-		ancestors[place].inode = file->f_inode->i_ino;
-		ancestors[place].device = file->f_inode->i_sb->s_dev;
-		ancestors[place].exe_length = 0;
-		__builtin_memset(ancestors[place].padding, 0, sizeof(ancestors[place].padding));
-		bpf_probe_read_kernel(ancestors[place].comm, PROBITY_COMM, &leader->comm);
+		ancestors[place].name_length = 0;
+		ancestors[place].is_exe = 0;
 		record->ancestor_count = place + 1;
 		each = leader;
 	}
@@ -213,7 +209,21 @@ struct exe_walk {
 	__u32 padding;
 };
 
-/* The executable of one ancestor; 1 ends the walk. */
+/* Appends the executable of an ancestor; 0: it is not known. */
+static __always_inline __u32 append_exe_of(struct task_struct *leader, struct exe_walk *walk, __u32 at)
+{
+	struct note *note = note_of(leader, walk->scratch, leader->mm->exe_file);
+
+	if (!note || at > ENV_AT_MAX - PROBITY_ANCESTOR_EXE_MAX)
+		return 0;
+	__u32 version = *(volatile __u32 *)&note->version;
+	__u32 length = note->exe_length & PROBITY_ANCESTOR_EXE_MAX;
+	bpf_probe_read_kernel(walk->record->tail + at, length, note->exe);
+	/* The process may be executing another one meanwhile. */
+	return version == *(volatile __u32 *)&note->version && !(version & 1) ? length : 0;
+}
+
+/* The name of one ancestor; 1 ends the walk. */
 static long step_ancestor(__u64 index, void *context)
 {
 	struct exe_walk *walk = context;
@@ -229,22 +239,22 @@ static long step_ancestor(__u64 index, void *context)
 	if (!leader)
 		return 1;
 	walk->each = leader;
-	struct note *note = note_of(leader, walk->scratch, leader->mm->exe_file);
 	__u32 at = walk->at;
-	if (!note || at > ENV_AT_MAX - PROBITY_ANCESTOR_EXE_MAX)
-		return 0;
-	__u32 version = *(volatile __u32 *)&note->version;
-	__u32 length = note->exe_length & PROBITY_ANCESTOR_EXE_MAX;
-	bpf_probe_read_kernel(record->tail + at, length, note->exe);
-	if (version != *(volatile __u32 *)&note->version || (version & 1))
-		return 0;
-	ancestors[index].exe_length = length;
+	if (at > ENV_AT_MAX - PROBITY_ANCESTOR_EXE_MAX)
+		return 1;
+	__u32 length = append_exe_of(leader, walk, at);
+	ancestors[index].is_exe = length > 0;
+	if (!length) {
+		long copied = bpf_probe_read_kernel_str(record->tail + at, PROBITY_COMM, &leader->comm);
+		length = copied > 1 ? (copied - 1) & (PROBITY_COMM - 1) : 0;
+	}
+	ancestors[index].name_length = length;
 	walk->at = at + length;
 	return 0;
 }
 
-/* The executables of the ancestors that fill_ancestors found. */
-static __always_inline __u32 append_ancestor_exes(struct probity_exec *record, __u32 offset, struct scratch *scratch,
+/* The names of the ancestors that fill_ancestors found. */
+static __always_inline __u32 append_ancestor_names(struct probity_exec *record, __u32 offset, struct scratch *scratch,
 						  struct task_struct *task)
 {
 	struct exe_walk walk = { .record = record, .scratch = scratch, .each = task, .at = offset };
@@ -349,7 +359,7 @@ static __always_inline __u32 fill_exec(struct probity_exec *record, struct scrat
 	length = append_script(record, offset, bprm);
 	record->script_length = length;
 	offset += length;
-	offset += append_ancestor_exes(record, offset, scratch, task);
+	offset += append_ancestor_names(record, offset, scratch, task);
 	length = append_environment(record, offset, task);
 	record->env_length = length;
 	return offset + length;

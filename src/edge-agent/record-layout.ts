@@ -101,15 +101,8 @@ export const IDS = {
 } as const;
 export const IDS_BYTES = 96;
 
-export const ANCESTOR = {
-  start_ns: 0,
-  inode: 8,
-  pid: 16,
-  device: 20,
-  comm: 24,
-  exe_length: 40,
-} as const;
-export const ANCESTOR_BYTES = 48;
+export const ANCESTOR = { start_ns: 0, pid: 8, name_length: 12, is_exe: 14 } as const;
+export const ANCESTOR_BYTES = 16;
 export const ANCESTORS_MAX = 8;
 
 export const EXEC = {

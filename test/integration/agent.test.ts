@@ -24,7 +24,13 @@ const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] =
     ? [["deno", [DENO, "run", "-q", "-P=agent"]] as const]
     : []),
 ];
-const ringBytes = { process: 4 << 20, control: 1 << 18, network: 1 << 20, flow: 1 << 20, file: 1 << 20 };
+const ringBytes = {
+  process: 4 << 20,
+  control: 1 << 18,
+  network: 1 << 20,
+  flow: 1 << 20,
+  file: 1 << 20,
+};
 
 describe.runIf(hasBpf)("an agent", () => {
   let nats: NatsServer;

@@ -78,8 +78,6 @@ export interface AncestorFields {
   readonly startNs: bigint;
   readonly comm?: Text;
   readonly exe?: Text;
-  readonly inode?: bigint;
-  readonly device?: number;
 }
 
 /** Fields of `struct probity_ids`. */
@@ -116,8 +114,9 @@ export interface ExecFields extends HeaderFields {
 
 export function execRecord(fields: ExecFields): Uint8Array {
   const ancestors = fields.ancestors ?? [];
-  const ancestorExes = Buffer.concat(ancestors.map(({ exe }) => bytesOf(exe ?? "")));
-  const parts = [fields.exe ?? "/bin/x", fields.cwd ?? "/", fields.script ?? "", ancestorExes]
+  const nameOf = ({ exe, comm }: AncestorFields) => bytesOf(exe ?? comm ?? "");
+  const ancestorNames = Buffer.concat(ancestors.map(nameOf));
+  const parts = [fields.exe ?? "/bin/x", fields.cwd ?? "/", fields.script ?? "", ancestorNames]
     .concat(fields.env ?? "", fields.argv ?? "").map(bytesOf);
   const textsAt = EXEC.tail + ancestors.length * ANCESTOR_BYTES;
   const sizeBytes = parts.reduce((sum, part) => sum + part.length, textsAt) +
@@ -146,11 +145,9 @@ export function execRecord(fields: ExecFields): Uint8Array {
   for (const [place, ancestor] of ancestors.entries()) {
     const ancestorAt = EXEC.tail + place * ANCESTOR_BYTES;
     view.setBigUint64(ancestorAt + ANCESTOR.start_ns, ancestor.startNs, true);
-    view.setBigUint64(ancestorAt + ANCESTOR.inode, ancestor.inode ?? 0n, true);
     view.setUint32(ancestorAt + ANCESTOR.pid, ancestor.pid, true);
-    view.setUint32(ancestorAt + ANCESTOR.device, ancestor.device ?? 0, true);
-    view.setUint16(ancestorAt + ANCESTOR.exe_length, bytesOf(ancestor.exe ?? "").length, true);
-    bytes.set(bytesOf(ancestor.comm ?? ""), ancestorAt + ANCESTOR.comm);
+    view.setUint16(ancestorAt + ANCESTOR.name_length, nameOf(ancestor).length, true);
+    view.setUint16(ancestorAt + ANCESTOR.is_exe, ancestor.exe === undefined ? 0 : 1, true);
   }
   return bytes;
 }

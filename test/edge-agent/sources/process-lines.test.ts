@@ -61,7 +61,7 @@ describe("the line of an exec", () => {
         ancestors: [
           { pid: 10, startNs: 2n * SECOND_NS, exe: "/old/sh" },
           { pid: 9, startNs: 0n, exe: "/sbin/ended", comm: "ended" },
-          { pid: 1, startNs: 0n, comm: "init", inode: 5n, device: (8 << 20) | 1 },
+          { pid: 1, startNs: 0n, comm: "init" },
           { pid: 2, startNs: 0n, comm: "kthreadd" },
         ],
         ids: { suid: 3, egid: 4, network_namespace: 4026532448 },
@@ -99,7 +99,7 @@ describe("the line of an exec", () => {
         ancestors: [
           { pid: 10, process_id: `${BOOT}-10-200`, exe: "/bin/sh" },
           { pid: 9, process_id: `${BOOT}-9-0`, exe: "/sbin/ended" },
-          { pid: 1, process_id: `${BOOT}-1-0`, comm: "init", inode: 5, device: "8:1" },
+          { pid: 1, process_id: `${BOOT}-1-0`, comm: "init" },
           { pid: 2, process_id: `${BOOT}-2-0`, comm: "kthreadd" },
         ],
         tty: "pts/3",

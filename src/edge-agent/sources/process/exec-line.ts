@@ -11,7 +11,6 @@ import { ticksOf } from "../../process-identity.ts";
 import {
   ANCESTOR,
   ANCESTOR_BYTES,
-  COMM_BYTES,
   EXEC,
   EXEC_MARK,
   FLAG,
@@ -49,7 +48,7 @@ export function execLine(
     return value;
   };
   const cwd = read(parts.cwdFrom, parts.scriptFrom, "cwd");
-  const script = read(parts.scriptFrom, parts.ancestorExesFrom, "script");
+  const script = read(parts.scriptFrom, parts.ancestorNamesFrom, "script");
   const texts = readExecTexts(memory, parts, { environment, redactor: context.redactor });
   if (texts.isArgvEscaped) escaped.push("cmdline", "argv");
   if (texts.isEnvEscaped) escaped.push("env");
@@ -127,28 +126,23 @@ function ancestorsText(
 ): string {
   const timeNs = timeNsOf(words, offset);
   let list = "";
-  let exeFrom = parts.ancestorExesFrom;
+  let nameFrom = parts.ancestorNamesFrom;
   for (let place = 0; place < parts.ancestorCount; place += 1) {
     const at = parts.ancestorsFrom + place * ANCESTOR_BYTES;
     const start = at + ANCESTOR.start_ns;
     const pid = u32(words, at + ANCESTOR.pid);
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
-    const exeEnd = exeFrom + u16(words, at + ANCESTOR.exe_length);
+    const nameEnd = nameFrom + u16(words, at + ANCESTOR.name_length);
     const known = processes.peek(pid, ticks);
-    const exe = known?.imageAt(timeNs).exe ??
-      (exeEnd === exeFrom ? undefined : text.json(bytes, exeFrom, exeEnd));
-    exeFrom = exeEnd;
+    const exe = known?.imageAt(timeNs).exe;
     list += `${place === 0 ? "" : ","}{"pid":${pid},"process_id":"` +
       `${known?.id ?? processes.idOf(pid, ticks)}"`;
-    if (exe !== undefined) {
-      list += `,"exe":"${exe}"}`;
-      continue;
+    if (exe !== undefined) list += `,"exe":"${exe}"}`;
+    else {
+      const field = u16(words, at + ANCESTOR.is_exe) === 0 ? "comm" : "exe";
+      list += `,"${field}":"${text.json(bytes, nameFrom, nameEnd)}"}`;
     }
-    const comm = at + ANCESTOR.comm;
-    list += `,"comm":"${text.json(bytes, comm, endOfText(bytes, comm, comm + COMM_BYTES))}"`;
-    const device = u32(words, at + ANCESTOR.device);
-    list += device === 0 ? "}" : `,"inode":${u64Text(words, at + ANCESTOR.inode)},` +
-      `"device":"${deviceText(device)}"}`;
+    nameFrom = nameEnd;
   }
   return list;
 }

@@ -15,7 +15,7 @@ export interface ExecParts {
   readonly exeFrom: number;
   readonly cwdFrom: number;
   readonly scriptFrom: number;
-  readonly ancestorExesFrom: number;
+  readonly ancestorNamesFrom: number;
   readonly envFrom: number;
   readonly argvFrom: number;
   readonly end: number;
@@ -35,10 +35,10 @@ export function execParts(
   if (ancestorCount > ANCESTORS_MAX || exeFrom > recordEnd) return undefined;
   const cwdFrom = exeFrom + u16(words, offset + EXEC.exe_length);
   const scriptFrom = cwdFrom + u16(words, offset + EXEC.cwd_length);
-  const ancestorExesFrom = scriptFrom + u16(words, offset + EXEC.script_length);
-  let envFrom = ancestorExesFrom;
+  const ancestorNamesFrom = scriptFrom + u16(words, offset + EXEC.script_length);
+  let envFrom = ancestorNamesFrom;
   for (let at = ancestorsFrom; at < exeFrom; at += ANCESTOR_BYTES) {
-    envFrom += u16(words, at + ANCESTOR.exe_length);
+    envFrom += u16(words, at + ANCESTOR.name_length);
   }
   const argvFrom = envFrom + u32(words, offset + EXEC.env_length);
   const end = argvFrom + u32(words, offset + EXEC.argv_length);
@@ -50,7 +50,7 @@ export function execParts(
     exeFrom,
     cwdFrom,
     scriptFrom,
-    ancestorExesFrom,
+    ancestorNamesFrom,
     envFrom,
     argvFrom,
     end,

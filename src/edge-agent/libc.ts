@@ -204,8 +204,12 @@ function result(value: number): number {
   return value < 0 ? -koffi.errno() : value;
 }
 
+const EMPTY_PATH = new Uint8Array(1);
+const encoder = new TextEncoder();
+
 function terminated(path: PathBytes): Uint8Array {
-  const bytes = typeof path === "string" ? new TextEncoder().encode(path) : path;
+  if (path === "") return EMPTY_PATH;
+  const bytes = typeof path === "string" ? encoder.encode(path) : path;
   const text = new Uint8Array(bytes.byteLength + 1);
   text.set(bytes);
   return text;

@@ -24,9 +24,11 @@ export const DIGEST_BYTES_PER_SECOND = 64 * 1024 * 1024;
 export const PENDING_MAX = 4096;
 /** Reports taken in one turn, at most; the rest is taken in the next. */
 const TURN_EVENTS_MAX = 32 * READ_EVENTS_MAX;
+/** How often it is looked whether something was mounted, at most. */
+const REFRESH_NS = 20_000_000;
 const PATH_BYTES = 4096;
 /** Reports are taken at most so often, beside what the reader of records asks for. */
-const PAUSE_MS = 5;
+const PAUSE_MS = 20;
 
 /** An exec as its record tells it. */
 export interface ExecutedImage extends Readonly<Executed> {
@@ -94,6 +96,7 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
   let ready: LateDigest[] = [];
   let pending = 0;
   let isBroken = false;
+  let refreshedNs = -Infinity;
   const ended = new AbortController();
 
   const find = (executed: ExecutedImage): Found => {
@@ -140,8 +143,10 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
       const batch = from.read();
       if (batch.length === 0) return;
       for (const { fd, pid } of batch) {
-        const name = nameOf(fd);
-        const file = files.of(fd);
+        let name: string | undefined;
+        const file = files.of(fd, (known) => {
+          if (mayBeScript(known)) name = nameOf(fd);
+        });
         if (file !== undefined) opens.note(pid, { file, name, seenNs });
       }
       events += batch.length;
@@ -172,7 +177,11 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
 
   return {
     collect() {
-      watch?.refresh();
+      const askedNs = nowNs();
+      if (askedNs - refreshedNs >= REFRESH_NS) {
+        refreshedNs = askedNs;
+        watch?.refresh();
+      }
       collect();
     },
     isEarly(executed) {
@@ -232,13 +241,14 @@ function membersOf(file: FileDigest, key: Key, { timeUs }: ExecutedImage): strin
 /** The script of an exec, of the files that were opened before its interpreter; undefined when it is in doubt. */
 function scriptOf({ before, isMerged }: ExecFiles, script: string): FileDigest | undefined {
   const wanted = script.slice(script.lastIndexOf("/") + 1);
-  const scripts = before.filter(({ file, name }) =>
-    name !== undefined &&
-    (file.outcome === undefined || ("sha256" in file.outcome && file.outcome.isScript))
-  );
+  const scripts = before.filter(({ file, name }) => name !== undefined && mayBeScript(file));
   const named = scripts.find(({ name }) => name === wanted);
   // Called by another name, through a symbolic link: it is the one script that there is.
   return (named ?? (scripts.length === 1 && !isMerged ? scripts[0] : undefined))?.file;
+}
+
+function mayBeScript({ outcome }: FileDigest): boolean {
+  return outcome === undefined || ("sha256" in outcome && outcome.isScript);
 }
 
 const DELETED_MARK = " (deleted)";

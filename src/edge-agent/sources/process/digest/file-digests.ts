@@ -29,8 +29,10 @@ export interface FileDigest {
 }
 
 export interface FileDigests {
-  /** Takes a descriptor of a file; undefined when it is none of a regular file. */
-  of(fd: number): FileDigest | undefined;
+  /**
+   * Takes a descriptor of a file; undefined when it is none of a regular file. `look` is called before it may be closed.
+   */
+  of(fd: number, look?: (file: FileDigest) => void): FileDigest | undefined;
   readonly size: number;
 }
 
@@ -76,7 +78,7 @@ export function createFileDigests(options: FileDigestsOptions): FileDigests {
     if (oldest !== undefined) entries.delete(oldest);
   };
   return {
-    of(fd) {
+    of(fd, look) {
       const version = readFileVersion(libc, fd, statx);
       if (version === undefined || !version.isRegular) {
         libc.close(fd);
@@ -84,17 +86,22 @@ export function createFileDigests(options: FileDigestsOptions): FileDigests {
       }
       const known = entries.get(version.key);
       if (known !== undefined) {
+        look?.(known);
         libc.close(fd);
         entries.delete(version.key);
         entries.set(version.key, known);
         return known;
       }
       if (version.sizeBytes > FILE_BYTES_MAX || queue.isFull) {
+        const reason = queue.isFull ? "rate" : "size";
+        const entry = refused(version, reason);
+        look?.(entry);
         libc.close(fd);
-        return refused(version, queue.isFull ? "rate" : "size");
+        return entry;
       }
       const entry = new Entry(version);
       remember(entry);
+      look?.(entry);
       const isFresh = clock.nowUs() - version.ctimeUs < TICK_US;
       queue.submit(fd, version, (outcome) => {
         const isLasting = "sha256" in outcome && !outcome.isTouched && !isFresh;

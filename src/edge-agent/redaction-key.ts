@@ -4,7 +4,15 @@
  * Invariant: it stays in the file (mode 0600) and in this process: it is never logged, sent or part of an error.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 export const REDACTION_KEY_BYTES = 32;
@@ -50,7 +58,7 @@ function readKey(path: string): Uint8Array | undefined {
     );
   }
   // Whoever copied the folder may have opened it to others.
-  chmodSync(path, 0o600);
+  if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
   return bytes;
 }
 

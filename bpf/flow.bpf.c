@@ -141,36 +141,62 @@ struct packet {
 	bool is_in;
 };
 
-/* As the headers have them. */
+/* As the headers have them: addresses, then where the header of the transport begins, and its ports. */
 struct ends {
 	__u64 source[2];
 	__u64 target[2];
 	__u32 transport_at;
+	__u16 ports[2];
+};
+
+/* The headers that nearly every packet has: without options, and ports after them. */
+struct ip4_header {
+	__u8 version;
+	__u8 before[8];
+	__u8 protocol;
+	__u16 checksum;
+	__u32 addresses[2];
+	__u16 ports[2];
+};
+
+struct ip6_header {
+	__u64 source[2];
+	__u64 target[2];
+	__u16 ports[2];
 };
 
 static __always_inline bool load_ends(struct __sk_buff *skb, struct ends *ends, __u8 protocol)
 {
-	__u8 first[8], next;
+	struct ip4_header head;
 
-	if (bpf_skb_load_bytes(skb, 0, first, sizeof(first)))
+	if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)))
 		return false;
-	if (first[0] >> 4 == 4) {
+	if (head.version >> 4 == 4) {
 		__u32 mapped = __builtin_bswap32(0xffff);
-		__u32 addresses[2];
-		if (bpf_skb_load_bytes(skb, 9, &next, 1) || next != protocol)
-			return false;
-		if (bpf_skb_load_bytes(skb, 12, addresses, sizeof(addresses)))
+		if (head.protocol != protocol)
 			return false;
 		ends->source[0] = ends->target[0] = 0;
-		ends->source[1] = (__u64)addresses[0] << 32 | mapped;
-		ends->target[1] = (__u64)addresses[1] << 32 | mapped;
-		ends->transport_at = (first[0] & 15) * 4;
-		return true;
+		ends->source[1] = (__u64)head.addresses[0] << 32 | mapped;
+		ends->target[1] = (__u64)head.addresses[1] << 32 | mapped;
+		ends->ports[0] = head.ports[0];
+		ends->ports[1] = head.ports[1];
+		ends->transport_at = (head.version & 15) * 4;
+		return ends->transport_at == 20 ||
+		       !bpf_skb_load_bytes(skb, ends->transport_at, ends->ports, sizeof(ends->ports));
 	}
-	if (bpf_skb_load_bytes(skb, 8, ends->source, 16) || bpf_skb_load_bytes(skb, 24, ends->target, 16))
+	struct ip6_header rest;
+	if (bpf_skb_load_bytes(skb, 8, &rest, sizeof(rest)))
 		return false;
+	__builtin_memcpy(ends->source, rest.source, 16);
+	__builtin_memcpy(ends->target, rest.target, 16);
+	ends->ports[0] = rest.ports[0];
+	ends->ports[1] = rest.ports[1];
+	ends->transport_at = 40;
+	/* Of an IPv6 header, the seventh byte. */
+	__u8 next = head.before[5];
+	if (next == protocol)
+		return true;
 	__u32 at = 40;
-	next = first[6];
 	for (int headers = 0; headers < 4 && next != protocol; headers++) {
 		__u8 extension[2];
 		/* Hop by hop, routing, fragment, for the destination. */
@@ -182,21 +208,18 @@ static __always_inline bool load_ends(struct __sk_buff *skb, struct ends *ends, 
 		next = extension[0];
 	}
 	ends->transport_at = at;
-	return next == protocol;
+	return next == protocol && !bpf_skb_load_bytes(skb, at, ends->ports, sizeof(ends->ports));
 }
 
 /* A global function is verified once, whatever led to it: the ways through it do not multiply those of its callers. */
 __noinline int load_packet(struct __sk_buff *skb, struct packet *packet, __u8 protocol)
 {
 	struct ends ends = {};
-	__u16 ports[2];
 	__u8 words = 0;
 
 	if (!packet || !load_ends(skb, &ends, protocol))
 		return false;
 	__u32 at = ends.transport_at;
-	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)))
-		return false;
 	if (protocol == IPPROTO_TCP && bpf_skb_load_bytes(skb, at + 12, &words, 1))
 		return false;
 	at += protocol == IPPROTO_TCP ? (words >> 4) * 4 : 8;
@@ -209,8 +232,8 @@ __noinline int load_packet(struct __sk_buff *skb, struct packet *packet, __u8 pr
 		flow->remote[1] = ends.source[1];
 		flow->local[0] = ends.target[0];
 		flow->local[1] = ends.target[1];
-		flow->remote_port = __builtin_bswap16(ports[0]);
-		flow->local_port = __builtin_bswap16(ports[1]);
+		flow->remote_port = __builtin_bswap16(ends.ports[0]);
+		flow->local_port = __builtin_bswap16(ends.ports[1]);
 		flow->role = PROBITY_ACCEPT;
 		flow->bytes_in = packet->payload_bytes;
 		flow->packets_in = 1;
@@ -219,8 +242,8 @@ __noinline int load_packet(struct __sk_buff *skb, struct packet *packet, __u8 pr
 		flow->remote[1] = ends.target[1];
 		flow->local[0] = ends.source[0];
 		flow->local[1] = ends.source[1];
-		flow->remote_port = __builtin_bswap16(ports[1]);
-		flow->local_port = __builtin_bswap16(ports[0]);
+		flow->remote_port = __builtin_bswap16(ends.ports[1]);
+		flow->local_port = __builtin_bswap16(ends.ports[0]);
 		flow->role = PROBITY_CONNECT;
 		flow->bytes_out = packet->payload_bytes;
 		flow->packets_out = 1;
@@ -423,29 +446,18 @@ __noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 
 	return 0;
 }
 
-static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
+static __always_inline void on_datagram(struct __sk_buff *skb, struct bpf_sock *sk, bool is_in)
 {
 	struct packet packet = {.is_in = is_in};
-	struct bpf_sock *sk = skb->sk;
 
-	sk = sk ? bpf_sk_fullsock(sk) : NULL;
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_TCP) {
-		/* After the length, when a message begins with the packet. */
-		if (sk->dst_port == __builtin_bswap16(DNS_PORT) && load_packet(skb, &packet, IPPROTO_TCP) &&
-		    packet.payload_bytes > 2)
-			on_dns(skb, &packet, packet.payload_at + 2);
-		return 1;
-	}
-	if (sk->protocol != IPPROTO_UDP || !load_packet(skb, &packet, IPPROTO_UDP))
-		return 1;
+	if (!load_packet(skb, &packet, IPPROTO_UDP))
+		return;
 	struct datagram_socket *socket = bpf_sk_storage_get(&datagram_sockets, sk, 0, 0);
 	if (!socket) {
 		/* Older than the programs, or the kernel's. */
 		socket = bpf_sk_storage_get(&datagram_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!socket)
-			return 1;
+			return;
 		socket->owner.flags = PROBITY_NO_PROCESS;
 	}
 	if (packet.flow.remote_port == DNS_PORT)
@@ -455,6 +467,28 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
 	bpf_spin_unlock(&socket->lock);
 	if (!is_known)
 		begin_flow(socket, &packet, sk->family);
+}
+
+/* A part of a stream of the DNS: a message comes after its length, when one begins with the packet. */
+static __always_inline void on_dns_segment(struct __sk_buff *skb, bool is_in)
+{
+	struct packet packet = {.is_in = is_in};
+
+	if (load_packet(skb, &packet, IPPROTO_TCP) && packet.payload_bytes > 2)
+		on_dns(skb, &packet, packet.payload_at + 2);
+}
+
+static __always_inline int on_packet(struct __sk_buff *skb, bool is_in)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	sk = sk ? bpf_sk_fullsock(sk) : NULL;
+	if (!sk)
+		return 1;
+	if (sk->protocol == IPPROTO_UDP)
+		on_datagram(skb, sk, is_in);
+	else if (sk->protocol == IPPROTO_TCP && sk->dst_port == __builtin_bswap16(DNS_PORT))
+		on_dns_segment(skb, is_in);
 	return 1;
 }
 

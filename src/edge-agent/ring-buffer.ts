@@ -33,6 +33,8 @@ export interface RingBuffer extends Disposable {
   producerPosition(): number;
   /** Gives everything before `position` back to the kernel. */
   release(position: number): void;
+  /** Puts the consumer position where it has to be, wherever it is. */
+  restore(position: number): void;
   /** Reads on from a position, which must be one that a cursor reached or the consumer position. */
   cursorAt(position: number): RingCursor;
 }
@@ -101,6 +103,10 @@ class MappedRing implements RingBuffer {
     }
   }
 
+  restore(position: number): void {
+    Atomics.store(this.#consumer, 0, BigInt(position));
+  }
+
   cursorAt(position: number): RingCursor {
     return new RingCursor(this.#memory, { sizeBytes: this.sizeBytes, position });
   }
@@ -140,6 +146,13 @@ export class RingCursor {
   /** Up to where records were read, in bytes since the ring was made. */
   get position(): number {
     return this.#position;
+  }
+
+  /** Goes on elsewhere: at the kernel's position, when what was to be read was overwritten. */
+  jump(position: number): void {
+    this.#position = position;
+    this.#offset = position & this.#mask;
+    this.#lastPosition = -1;
   }
 
   /** Takes the last record back: the next read begins with it. */

@@ -18,13 +18,12 @@ import {
   type LocatedRecord,
   withSample,
 } from "./line-decoder.ts";
-import { createLossLedger, type LossLedger } from "./losses.ts";
-import type { PinnedPrograms } from "./pinned-programs.ts";
 import { HEADER } from "./record-layout.ts";
 import { addCounted, type Counted, countedOf } from "./ring-counters.ts";
 import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
-import type { RingBuffer, RingCursor } from "./ring-buffer.ts";
+import type { RingCursor } from "./ring-buffer.ts";
+import { type OpenRing, openRing, positionOf } from "./open-ring.ts";
 import type { SourceChunk, SourceCounters, SourceLoss, Throttling } from "./source.ts";
 import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
 import { describeThrottling } from "./throttling.ts";
@@ -66,19 +65,18 @@ export function openRingReader(options: RingReaderOptions): RingReader {
   return new Reader(options);
 }
 
-/** A ring and the places up to which it was read and learned from. */
-interface OpenRing {
-  readonly programs: PinnedPrograms;
-  /** Identity of the ring in positions: first 8 characters of the boot id, and the map's id. */
-  readonly id: string;
-  readonly cursor: RingCursor;
-  readonly learning: RingCursor;
-  readonly ledger: LossLedger;
-  /** Boot time from which the next ring has the events, ns; infinity for the last. */
-  readonly untilNs: number;
-  /** Whether it was released beyond what this reader had made durable. */
-  readonly isReadByOthers: boolean;
-}
+const MOVED: SourceLoss = {
+  class: "tampered",
+  count: 0,
+  reason:
+    "another process moved the position of the ring; nothing that was not read was overwritten",
+};
+const OVERWRITTEN: SourceLoss = {
+  class: "tampered",
+  count: null,
+  reason: "another process moved the position of the ring, and what was not read was overwritten",
+};
+const NOTHING: Pick<SourceChunk, "fields" | "timesUs"> = { fields: [], timesUs: [] };
 
 class Reader implements RingReader {
   readonly #context: KernelContext;
@@ -138,6 +136,7 @@ class Reader implements RingReader {
   read(): SourceChunk | undefined {
     const ring = this.#current();
     this.#checkPins();
+    this.#checkPositions();
     const askedNs = Number(this.#context.bootClock.nowNs());
     const producer = ring.programs.ring.producerPosition();
     this.#context.processes.catchUp();
@@ -148,7 +147,9 @@ class Reader implements RingReader {
       : producer;
     const from = ring.cursor.position;
     this.#decoder.prepare?.();
-    const chunk = this.#decode(ring, limit);
+    const decoded = this.#decode(ring, limit);
+    // What was overwritten while it was read is not what it seems.
+    const chunk = this.#checkPositions() ? decoded : { ...NOTHING, position: positionOf(ring) };
     const isAtEnd = ring.cursor.position === producer && this.#at === this.#rings.length - 1;
     this.#context.processes.passed(this.#name, isAtEnd ? askedNs : this.#decodedNs);
     const isEmpty = ring.cursor.position === from && chunk.fields.length === 0;
@@ -162,7 +163,7 @@ class Reader implements RingReader {
   release(position: RingPosition): void {
     const ring = this.#rings.find(({ id }) => id === position.ring);
     if (ring === undefined) return;
-    ring.programs.ring.release(position.position);
+    ring.watch.release(position.position);
     if (position.lost !== undefined) ring.ledger.persist(position.lost);
     this.#removeBefore(position.ring);
   }
@@ -286,6 +287,23 @@ class Reader implements RingReader {
     }
   }
 
+  /** Whether all records that are to be read still are what the kernel wrote. */
+  #checkPositions(): boolean {
+    let areIntact = true;
+    for (const { watch, cursor, learning, programs: { ring } } of this.#rings) {
+      const tampering = watch.look();
+      if (tampering === undefined) continue;
+      const { isIntact, expected, found } = tampering;
+      this.#log.warn("another process moved the ring's position", { expected, found });
+      const reason = isIntact ? MOVED : OVERWRITTEN;
+      if (!this.#lost.includes(reason)) this.#lost.push(reason);
+      if (isIntact) continue;
+      areIntact = false;
+      for (const each of [cursor, learning]) each.jump(ring.consumerPosition());
+    }
+    return areIntact;
+  }
+
   /** Learns from every record written until now. */
   #learn(): void {
     while (true) {
@@ -341,47 +359,4 @@ function learnedFrom(family: RingFamily["name"], context: KernelContext): Learne
     default:
       return undefined;
   }
-}
-
-function openRing(
-  context: KernelContext,
-  programs: PinnedPrograms,
-  { family, position, untilNs }: {
-    readonly family: string;
-    readonly position: RingPosition | undefined;
-    readonly untilNs: number;
-  },
-): OpenRing {
-  const { ring } = programs;
-  const id = `${context.ids.boot}-${programs.mapId}`;
-  const ours = position?.ring === id ? position : undefined;
-  const released = ring.consumerPosition();
-  const isReadByOthers = ours !== undefined && released > ours.position;
-  // Nothing is released here: a position that was taken need not be durable yet.
-  const from = ours !== undefined && isPlaceIn(ring, ours.position) ? ours.position : released;
-  return {
-    isReadByOthers,
-    programs,
-    id,
-    cursor: ring.cursorAt(from),
-    learning: ring.cursorAt(from),
-    ledger: createLossLedger({
-      programs,
-      family,
-      bootClock: context.bootClock,
-      known: ours?.lost,
-    }),
-    untilNs,
-  };
-}
-
-/** Whether a position can be one of a record that is still there; records begin at multiples of 8. */
-function isPlaceIn(ring: RingBuffer, position: number): boolean {
-  return position % 8 === 0 && position >= ring.consumerPosition() &&
-    position <= ring.producerPosition();
-}
-
-function positionOf({ id, cursor, ledger }: OpenRing): RingPosition {
-  const lost = ledger.reported();
-  return { ring: id, position: cursor.position, ...(lost === undefined ? {} : { lost }) };
 }

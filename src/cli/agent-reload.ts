@@ -22,7 +22,7 @@ export type AgentConfiguration = Configuration<typeof AGENT_OPTION_GROUPS>;
 /** Keys, and sections, that hold as soon as they are read. */
 const LIVE_KEYS: readonly string[] = ["limits", "filters", "files"];
 /** Lists and tables of the file that concern an agent. */
-const AGENT_STRUCTURES = ["labels", "limits", "filters", "files"] as const;
+const AGENT_STRUCTURES = ["labels", "environment", "limits", "filters", "files"] as const;
 
 /** What the kernel's programs are not to tell. */
 export function rulesOf({ settings, structures }: AgentConfiguration): RuleSettings {
@@ -98,6 +98,7 @@ function valuesOf({ settings, structures }: AgentConfiguration): ReadonlyMap<str
 
 const KEY_OF: Readonly<Record<typeof AGENT_STRUCTURES[number], string>> = {
   labels: "agent.labels",
+  environment: "agent.environment",
   limits: "limits.per_second",
   filters: "filters",
   files: "files",

@@ -53,6 +53,7 @@ export const agentCommand = defineCommand({
       ...(host === undefined ? {} : { host }),
       ...(isSupervised ? { supervisorPid: process.ppid } : {}),
       labels: structures.labels,
+      ...(structures.environment === undefined ? {} : { environment: structures.environment }),
       rules: rulesOf(invocation),
       files: structures.files,
       flushMs,

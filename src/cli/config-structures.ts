@@ -6,6 +6,10 @@ import { type Type, type } from "arktype";
 import { FILTERS_MAX } from "../edge-agent/record-layout.ts";
 import { faultOfTopics, FILTER_TOPICS, LIMIT_TOPICS } from "../edge-agent/rules.ts";
 import { patternFault } from "../edge-agent/sources/file-integrity/kinds/policy.ts";
+import {
+  ENVIRONMENT_NAME,
+  ENVIRONMENT_NAMES_MAX,
+} from "../edge-agent/sources/process/environment.ts";
 import { isKeep } from "./keep-rules.ts";
 import { duration } from "./option-type.ts";
 
@@ -61,6 +65,11 @@ const sink = type({
 });
 
 const labels = type({ "[string]": text }).describe('a table of texts such as {env = "prod"}');
+const ENVIRONMENT_FORM =
+  `at most ${ENVIRONMENT_NAMES_MAX} names of variables, of three characters ` +
+  'or more, such as ["LD_PRELOAD", "PATH"]';
+const environment = type(ENVIRONMENT_NAME).describe("the name of a variable, such as LD_PRELOAD")
+  .array().atMostLength(ENVIRONMENT_NAMES_MAX).describe(ENVIRONMENT_FORM);
 const KEEP_FORM = "a table of topic patterns and durations of a day or more such as " +
   '{"**" = "400d", "file/**@build-*" = "30d"}';
 const keep = type({ "[string]": durationText })
@@ -113,6 +122,8 @@ export type Sink = typeof sink.infer;
 /** Lists and tables of the configuration file; absent ones are empty. */
 export interface Structures {
   readonly labels: Readonly<Record<string, string>>;
+  /** Environment variables that an exec tells; undefined when nothing is said of them. */
+  readonly environment: readonly string[] | undefined;
   /** Durations as written, by topic pattern. */
   readonly keep: Readonly<Record<string, string>>;
   readonly files: readonly FileRule[];
@@ -142,6 +153,7 @@ function key(
 /** Keys that are lists or tables, by the name of the value in {@link Structures}. */
 export const STRUCTURE_KEYS: Readonly<Record<keyof Structures, StructureKey>> = {
   labels: key(["agent", "labels"], labels),
+  environment: key(["agent", "environment"], environment),
   keep: key(["maintenance", "keep"], keep),
   libraries: key(["crypto", "libraries"], texts),
   limits: key(["limits", "per_second"], limits),

@@ -3,6 +3,7 @@ import type { Structures } from "./config-structures.ts";
 
 export const NO_STRUCTURES: Structures = {
   labels: {},
+  environment: undefined,
   keep: {},
   files: [],
   libraries: [],

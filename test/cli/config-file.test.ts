@@ -9,6 +9,7 @@ const WHOLE = `
 [agent]
 host = "web-1"
 labels = {env = "prod"}
+environment = ["LD_PRELOAD", "MY_PATH"]
 flush = "1s"
 listen = "127.0.0.1:7334"
 [nats]
@@ -88,6 +89,7 @@ describe("a configuration file", () => {
     expect(values.get("server.listen")).toEqual({ host: "127.0.0.1", port: 7333 });
     expect(structures).toMatchObject({
       labels: { env: "prod" },
+      environment: ["LD_PRELOAD", "MY_PATH"],
       keep: { "**": "400d", "process/**": "30d" },
       libraries: ["/usr/lib/libssl.so"],
       limits: { file: 5000, "process/fork": 100 },
@@ -112,6 +114,10 @@ describe("a configuration file", () => {
     ["agent = 1", "line 1: [agent] cannot be 1; accepted: a table [agent]"],
     ["[[agent]]", "line 1: [agent] cannot be [{}]; accepted: a table [agent]"],
     ["[agent]\nflush = 1", "line 2: [agent] flush cannot be 1; accepted: a duration such as"],
+    [
+      '[agent]\nenvironment = ["A B"]',
+      'line 2: [agent] environment cannot be "A B"; accepted: the name of a variable',
+    ],
     [
       '[agent]\nlabels.a = "b"\nlabels.b = 1',
       "line 3: [agent] labels.b cannot be 1; accepted: text",

@@ -11,7 +11,6 @@ import {
   type LineDecoder,
   type LocatedRecord,
 } from "../../line-decoder.ts";
-import { ticksOf } from "../../process-identity.ts";
 import {
   KIND,
   PTRACE,

@@ -6,6 +6,7 @@
 import { execFile, execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
+import { createSocket } from "node:dgram";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -67,6 +68,9 @@ export const PROCESS_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   listen: ["network/listen"],
   connect: ["network/connect"],
   accept: ["network/accept"],
+  close: ["network/close"],
+  udp_bind: ["network/listen"],
+  udp_send: ["network/connect"],
 };
 
 /** Files that are there before the exerciser begins. */
@@ -201,11 +205,16 @@ async function mark(runs: readonly SourceRun[], folder: string): Promise<void> {
     await once(socket, "connect");
     const { localPort } = socket;
     socket.destroy();
+    const datagrams = createSocket("udp4").bind(0, "127.0.0.1");
+    await once(datagrams, "listening");
+    const { port: boundPort } = datagrams.address();
+    datagrams.close();
     const checks: ((line: Line) => boolean)[] = [
       (line) => line["path"] === file && line.detail?.["how"] === "open",
       (line) => line["path"] === made,
       (line) => line.topic === "process/exec" && String(line["cmdline"]).includes(file),
       (line) => line.topic === "network/connect" && line["src_port"] === localPort,
+      (line) => line.topic === "network/listen" && line["src_port"] === boundPort,
     ];
     for (let waits = 0; waits < 20; waits += 1) {
       if (checks.every(isTold)) return void server.close();
@@ -236,6 +245,7 @@ function coverageOf(exercises: ReadonlyMap<string, Exercise>, lines: readonly Li
       const found = lines.filter((line) => {
         if (!topics.includes(line.topic)) return false;
         if (!line.topic.startsWith("network/")) return line["pid"] === pid || line["ppid"] === pid;
+        if ((line["protocol"] === "udp") !== operation.startsWith("udp_")) return false;
         return line[line.topic === "network/listen" ? "src_port" : "dst_port"] === port;
       });
       processes.set(processKey(way, operation), findingOf(results.get(operation), found, pid));

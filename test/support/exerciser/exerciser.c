@@ -379,7 +379,7 @@ static long trace(void)
 }
 
 static struct sockaddr_in *server_address;
-static int server;
+static int server, client;
 
 static long listening(void)
 {
@@ -400,11 +400,11 @@ static long listening(void)
 
 static long connecting(void)
 {
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	return is_ring() ? request(IORING_OP_CONNECT, (struct io_uring_sqe){ .fd = fd,
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	return is_ring() ? request(IORING_OP_CONNECT, (struct io_uring_sqe){ .fd = client,
 									     .addr = (uintptr_t)server_address,
 									     .off = sizeof(*server_address) }) :
-			   plain((struct numbers){ SYS_connect, 362 }, fd, (long)server_address, sizeof(*server_address), 0,
+			   plain((struct numbers){ SYS_connect, 362 }, client, (long)server_address, sizeof(*server_address), 0,
 				 0, 0);
 }
 
@@ -413,6 +413,39 @@ static long accepting(void)
 	long fd = is_ring() ? request(IORING_OP_ACCEPT, (struct io_uring_sqe){ .fd = server }) :
 			      plain((struct numbers){ SYS_accept4, 364 }, server, 0, 0, 0, 0, 0);
 	return fd < 0 ? fd : 0;
+}
+
+static long ending(void)
+{
+	return is_ring() ? request(IORING_OP_CLOSE, (struct io_uring_sqe){ .fd = client }) :
+			   plain((struct numbers){ SYS_close, 6 }, client, 0, 0, 0, 0, 0);
+}
+
+/* On the number of the listening port. */
+static long binding_datagrams(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	return is_ring() ? request(56 /* IORING_OP_BIND */, (struct io_uring_sqe){ .fd = fd,
+										   .addr = (uintptr_t)server_address,
+										   .off = sizeof(*server_address) }) :
+			   plain((struct numbers){ SYS_bind, 361 }, fd, (long)server_address, sizeof(*server_address), 0,
+				 0, 0);
+}
+
+static long sending_datagrams(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	char *text = low(TEXT);
+	struct iovec part = { .iov_base = text, .iov_len = strlen(text) };
+	struct msghdr message = { .msg_name = server_address,
+				  .msg_namelen = sizeof(*server_address),
+				  .msg_iov = &part,
+				  .msg_iovlen = 1 };
+	return is_ring() ? request(IORING_OP_SENDMSG, (struct io_uring_sqe){ .fd = fd,
+									     .addr = (uintptr_t)&message,
+									     .len = 1 }) :
+			   plain((struct numbers){ SYS_sendto, 369 }, fd, (long)text, strlen(text), 0,
+				 (long)server_address, sizeof(*server_address));
 }
 
 struct operation {
@@ -455,6 +488,9 @@ static const struct operation PROCESSES[] = {
 	{ "listen", listening },
 	{ "connect", connecting },
 	{ "accept", accepting },
+	{ "close", ending },
+	{ "udp_bind", binding_datagrams },
+	{ "udp_send", sending_datagrams },
 	{ 0 },
 };
 

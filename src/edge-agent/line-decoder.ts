@@ -38,6 +38,8 @@ export interface LineDecoder {
   isEarly?(record: LocatedRecord): boolean;
   /** Lines for which there is no record, since the last call. */
   further?(): readonly FurtherLine[];
+  /** Makes what is still to be told {@link LineDecoder.further}: nothing is read after it. */
+  finish?(): void;
   /** What was lost beside the records, since the last call. */
   losses?(): readonly SourceLoss[];
 }

@@ -52,6 +52,8 @@ export interface RingReaderOptions {
 export interface RingReader extends Disposable {
   /** The next lines; undefined when everything written before the call was read, or is being written still. */
   read(): SourceChunk | undefined;
+  /** The last lines, when nothing will be read after them. */
+  finish(): SourceChunk | undefined;
   release(position: RingPosition): void;
   losses(): readonly SourceLoss[];
   counters(): SourceCounters;
@@ -158,6 +160,11 @@ class Reader implements RingReader {
     }
     this.#isReportDue = false;
     return chunk;
+  }
+
+  finish(): SourceChunk | undefined {
+    this.#decoder.finish?.();
+    return this.read();
   }
 
   release(position: RingPosition): void {

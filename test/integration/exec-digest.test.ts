@@ -306,6 +306,14 @@ describe.runIf(hasBpf)("digests with a low rate", () => {
     }
     expect(descriptorsBelow(folder)).toBeGreaterThan(0);
     await run.stop();
+    const isStopped = (line: Line): boolean =>
+      line.topic === "process/hash" && line.detail["sha256_missing"] === "stopped";
+    expect(run.lines.some(isStopped)).toBe(true);
+    const count = (topic: string, key: string): number =>
+      run.lines.filter((line) => line.topic === topic && key in line.detail).length;
+    expect(count("process/hash", "sha256") + count("process/hash", "sha256_missing")).toBe(
+      count("process/exec", "sha256_pending"),
+    );
     await source[Symbol.asyncDispose]();
     expect(descriptorsBelow(folder)).toBe(0);
   });

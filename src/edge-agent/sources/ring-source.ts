@@ -154,6 +154,11 @@ class RingSource implements Source {
           pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
         }
       }
+      const last = this.#isClosed ? undefined : reader.finish();
+      if (last !== undefined) {
+        this.#reached = last.position;
+        yield last;
+      }
     } catch (error) {
       // What failed may be gone for good (its pins, above all): the next start opens it anew.
       await this.#close();

@@ -30,6 +30,7 @@ export function createProcessDecoder(
     prepare: () => context.digests?.collect(),
     isEarly: (record) => isEarlyExec(context, record),
     further: () => hashLines(context),
+    finish: () => context.digests?.giveUp(),
     losses: () => context.digests?.losses() ?? [],
     learn: (record) => learn(context, record),
     line: (record) => {

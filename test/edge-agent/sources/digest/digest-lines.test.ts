@@ -27,6 +27,7 @@ function createFakeDigests(): ExecDigests & { asked: ExecutedImage[]; ready: Lat
       return ',"sha256_pending":true';
     },
     late: () => fake.ready.splice(0),
+    giveUp: () => undefined,
     losses: () => [{ class: "overflow", count: null, reason: "full" }],
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

@@ -65,6 +65,8 @@ export interface ExecDigests extends AsyncDisposable {
   members(executed: ExecutedImage, told: ExecTold): string;
   /** Those that came since the last call. */
   late(): readonly LateDigest[];
+  /** Makes those that are still to come {@link ExecDigests.late}, as missing: nobody will be there to tell them. */
+  giveUp(): void;
   losses(): readonly SourceLoss[];
 }
 
@@ -94,7 +96,8 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
   const nameOf = createNames(libc);
   let found: { readonly executed: Executed; readonly files: Found } | undefined;
   let ready: LateDigest[] = [];
-  let pending = 0;
+  /** Told as pending; each is told once more, with its digest or why there is none. */
+  const pending = new Set<Pending>();
   let isBroken = false;
   let refreshedNs = -Infinity;
   const ended = new AbortController();
@@ -121,10 +124,11 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
   };
   /** Members for a file that was not hashed in time: they follow, if there is room to remember that. */
   const tellLater = (file: FileDigest, key: Key, { executed, told }: Telling): string => {
-    if (pending >= PENDING_MAX) return `,"${key}_missing":"rate"`;
-    pending += 1;
+    if (pending.size >= PENDING_MAX) return `,"${key}_missing":"rate"`;
+    const each: Pending = { key, told };
+    pending.add(each);
     file.onOutcome(() => {
-      pending -= 1;
+      if (!pending.delete(each)) return;
       const isKnown = file.outcome !== undefined && "sha256" in file.outcome;
       const members = membersOf(file, key, executed).slice(1) +
         `,"size":${file.version.sizeBytes}`;
@@ -206,6 +210,13 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
       if (all.length > 0) ready = [];
       return all;
     },
+    giveUp() {
+      const timeUs = clock.nowUs();
+      for (const { key, told } of pending) {
+        ready.push({ told, members: `"${key}_missing":"stopped"`, isKnown: false, timeUs });
+      }
+      pending.clear();
+    },
     losses() {
       const lost = watch?.takeLost() ?? 0;
       if (lost === 0) return [];
@@ -222,6 +233,11 @@ export function openExecDigests(options: ExecDigestsOptions): ExecDigests {
 }
 
 type Key = "sha256" | "script_sha256";
+
+interface Pending {
+  readonly key: Key;
+  readonly told: ExecTold;
+}
 
 interface Telling {
   readonly executed: ExecutedImage;

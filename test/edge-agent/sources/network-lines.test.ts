@@ -2,17 +2,18 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FLAG } from "../../../src/edge-agent/record-layout.ts";
 import { ipv4Text, ipv6Text } from "../../../src/edge-agent/sources/network/ip-text.ts";
-import { localPorts } from "../../../src/edge-agent/sources/network/listeners.ts";
 import {
-  createNetworkDecoder,
-  type ListenerActor,
-} from "../../../src/edge-agent/sources/network/network-lines.ts";
+  type OlderActor,
+  ownerOf,
+  socketKeys,
+} from "../../../src/edge-agent/sources/network/listeners.ts";
+import { createNetworkDecoder } from "../../../src/edge-agent/sources/network/network-lines.ts";
 import { createTestContext } from "../../support/decoders.ts";
 import { locate, networkRecord } from "../../support/records.ts";
 import { type Line, parseLine } from "../../support/source-run.ts";
 
-function lineOf(record: Uint8Array, listener: ListenerActor = () => undefined): Line | undefined {
-  const text = createNetworkDecoder(createTestContext(), listener).line(locate(record));
+function lineOf(record: Uint8Array, older: OlderActor = () => undefined): Line | undefined {
+  const text = createNetworkDecoder(createTestContext(), older).line(locate(record));
   return text === undefined ? undefined : parseLine(text);
 }
 
@@ -90,8 +91,8 @@ describe("the line of a connection", () => {
     const record = networkRecord({ ...ends, kind: "accept", flags: FLAG.noProcess });
     const known = lineOf(
       record,
-      (protocol, port) =>
-        protocol === "tcp" && port === 40_000
+      ({ protocol, localPort }) =>
+        protocol === "tcp" && localPort === 40_000
           ? { columns: '"pid":7,', name: "/sbin/old", escaped: [] }
           : undefined,
     );
@@ -251,7 +252,7 @@ describe("addresses as text", () => {
   });
 });
 
-it("finds listening sockets in /proc/net/tcp, and no others", () => {
+it("finds sockets in /proc/net/tcp by their ends, and listeners by their port", () => {
   const text = [
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
     "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0",
@@ -260,7 +261,22 @@ it("finds listening sockets in /proc/net/tcp, and no others", () => {
     "00000000:00000000 00:00000000 00000000     0        0 777 1 0",
     "",
   ].join("\n");
-  expect(localPorts(text, "0A")).toEqual([["12345", 8080], ["777", 22]]);
-  expect(localPorts(text, undefined)).toHaveLength(3);
-  expect(localPorts("", undefined)).toEqual([]);
+  expect(socketKeys(text, "tcp")).toEqual([
+    ["12345", "8080"],
+    ["12346", "127.0.0.1 8081 127.0.0.1 40000"],
+    ["777", "22"],
+  ]);
+  expect(socketKeys(text, "udp").map(([, key]) => key)).toEqual(["8080", "8081", "22"]);
+  expect(socketKeys("", "tcp")).toEqual([]);
+  const sockets = new Map([["8080", 7], ["127.0.0.1 8081 127.0.0.1 40000", 8]]);
+  const ends = { protocol: "tcp", localIp: "127.0.0.1", remoteIp: "127.0.0.1" } as const;
+  expect(ownerOf(sockets, { ...ends, localPort: 8081, remotePort: 40_000 })).toBe(8);
+  expect(ownerOf(sockets, { ...ends, localPort: 8081, remotePort: 40_001 })).toBeUndefined();
+  expect(ownerOf(sockets, { ...ends, localPort: 8080, remotePort: 1 })).toBe(7);
+});
+
+it("takes any text for lines of sockets", () => {
+  fc.assert(fc.property(fc.string(), fc.constantFrom("tcp", "udp"), (text, protocol) => {
+    for (const [inode] of socketKeys(`\n 0: ${text}`, protocol)) expect(inode).not.toBe("");
+  }));
 });

@@ -10,27 +10,26 @@ import {
   type RingFamily,
 } from "../ring-family.ts";
 import { createFlowDecoder } from "./flow-lines.ts";
-import { readListeners } from "./listeners.ts";
-import type { ListenerActor } from "./network-lines.ts";
+import { type OlderActor, ownerOf, readOlderSockets } from "./listeners.ts";
 
 const LOOPBACK = "127.0.0.1";
 
 /** The family; it remembers who had which port before the programs were attached. */
 export function createFlowFamily(): RingFamily {
-  let listenerActor: ListenerActor = () => undefined;
+  let olderActor: OlderActor = () => undefined;
   return {
     name: "flow",
     lane: "bulk",
     variants: ["cgroup"],
     prepare: async (context) => {
-      const owners = await readListeners("udp");
+      const sockets = await readOlderSockets("udp");
       const lookup = createProcessLookup({ context, ownPids: [] });
-      listenerActor = (_, port) => {
-        const pid = owners.get(port);
+      olderActor = (ends) => {
+        const pid = ownerOf(sockets, ends);
         return pid === undefined ? undefined : lookup.actorOf(pid);
       };
     },
-    createDecoder: (context) => createFlowDecoder(context, (...end) => listenerActor(...end)),
+    createDecoder: (context) => createFlowDecoder(context, (ends) => olderActor(ends)),
     prove: proveByDatagram,
   };
 }

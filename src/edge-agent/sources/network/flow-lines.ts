@@ -6,18 +6,19 @@ import { jsonInner } from "../../decode-text.ts";
 import type { DecoderContext, LineDecoder, LocatedRecord } from "../../line-decoder.ts";
 import { DNS, KIND } from "../../record-layout.ts";
 import { readDnsAnswer } from "./dns-answer.ts";
-import { type ListenerActor, networkLine } from "./network-lines.ts";
+import type { OlderActor } from "./listeners.ts";
+import { networkLine } from "./network-lines.ts";
 
 export function createFlowDecoder(
   context: DecoderContext,
-  listenerActor: ListenerActor,
+  olderActor: OlderActor,
 ): LineDecoder {
   return {
     learn: (record) => learnNames(context, record),
     line: (record) =>
       kindOf(record.memory, record.offset, record.length) === KIND.dns
         ? dnsLine(record)
-        : networkLine(context, record, listenerActor),
+        : networkLine(context, record, olderActor),
   };
 }
 

@@ -9,26 +9,26 @@ import {
   type ProofResult,
   type RingFamily,
 } from "../ring-family.ts";
-import { readListeners } from "./listeners.ts";
-import { createNetworkDecoder, type ListenerActor } from "./network-lines.ts";
+import { type OlderActor, ownerOf, readOlderSockets } from "./listeners.ts";
+import { createNetworkDecoder } from "./network-lines.ts";
 
 const LOOPBACK = "127.0.0.1";
 
 /** The family; it remembers who listened before the programs were attached. */
 export function createNetworkFamily(): RingFamily {
-  let listenerActor: ListenerActor = () => undefined;
+  let olderActor: OlderActor = () => undefined;
   return {
     name: "network",
     lane: "bulk",
     prepare: async (context) => {
-      const listeners = await readListeners("tcp");
+      const sockets = await readOlderSockets("tcp");
       const lookup = createProcessLookup({ context, ownPids: [] });
-      listenerActor = (protocol, port) => {
-        const pid = protocol === "tcp" ? listeners.get(port) : undefined;
+      olderActor = (ends) => {
+        const pid = ownerOf(sockets, ends);
         return pid === undefined ? undefined : lookup.actorOf(pid);
       };
     },
-    createDecoder: (context) => createNetworkDecoder(context, (...end) => listenerActor(...end)),
+    createDecoder: (context) => createNetworkDecoder(context, (ends) => olderActor(ends)),
     prove: proveByConnect,
   };
 }

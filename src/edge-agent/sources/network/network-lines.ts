@@ -11,11 +11,11 @@ import {
   type LineDecoder,
   type LocatedRecord,
 } from "../../line-decoder.ts";
-import type { LookedUpActor } from "../../process-lookup.ts";
 import { CLOSE, CLOSE_BYTES, FLAG, KIND, NETWORK, NETWORK_BYTES } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
 import { durationMember, sumMembers } from "./close-sums.ts";
 import { ipv4Text, ipv6Text } from "./ip-text.ts";
+import type { OlderActor } from "./listeners.ts";
 import { type Endpoints, type NetworkFacts, sentenceOf } from "./network-sentence.ts";
 
 const AF_INET = 2;
@@ -23,19 +23,13 @@ const AF_INET6 = 10;
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
 
-/** Who listens on a port since before the programs were attached, as far as is known. */
-export type ListenerActor = (
-  protocol: Endpoints["protocol"],
-  port: number,
-) => LookedUpActor | undefined;
-
 export function createNetworkDecoder(
   context: DecoderContext,
-  listenerActor: ListenerActor,
+  olderActor: OlderActor,
 ): LineDecoder {
   return {
     learn: () => undefined,
-    line: (record) => networkLine(context, record, listenerActor),
+    line: (record) => networkLine(context, record, olderActor),
   };
 }
 
@@ -43,18 +37,15 @@ export function createNetworkDecoder(
 export function networkLine(
   context: DecoderContext,
   record: LocatedRecord,
-  listenerActor: ListenerActor,
+  olderActor: OlderActor,
 ): string | undefined {
   const { memory, offset, timeUs } = record;
   const facts = factsOf(context, record);
   const topic = facts === undefined ? undefined : TOPICS[facts.kind];
   if (facts === undefined || topic === undefined) return undefined;
-  const { kind, role, ends, names } = facts;
+  const { kind, ends, names } = facts;
   const isUnknown = (flagsOf(memory, offset) & FLAG.noProcess) !== 0;
-  const listener = isUnknown && (role !== KIND.connect || ends.protocol === "udp")
-    ? listenerActor(ends.protocol, ends.localPort)
-    : undefined;
-  const actor = isUnknown ? listener ?? UNKNOWN_ACTOR : context.actors.of(memory, offset);
+  const actor = isUnknown ? olderActor(ends) ?? UNKNOWN_ACTOR : context.actors.of(memory, offset);
   const isInet = u16(memory.words, offset + NETWORK.family) === AF_INET;
   return `"time":"${context.timeText(timeUs)}","topic":"${topic}",${outcomeMember(facts)}` +
     `"severity":"info",${actor.columns}${addressMembers(facts)}` +

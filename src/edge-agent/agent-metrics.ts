@@ -4,7 +4,7 @@
 import type { Metrics } from "../runtime/metrics.ts";
 import type { CanaryOutcome } from "./canary.ts";
 import type { AgentReport } from "./agent-events.ts";
-import type { SourceCounters } from "./source.ts";
+import type { CounterPart, SourceCounters } from "./source.ts";
 
 export interface AgentMetrics {
   /** Brings every figure up to date, then formats them. */
@@ -14,7 +14,7 @@ export interface AgentMetrics {
   readonly contentType: string;
 }
 
-const OUTCOMES: readonly (readonly [Exclude<keyof SourceCounters, "parts">, string])[] = [
+const CLASS_OUTCOMES: readonly (readonly [Exclude<keyof CounterPart, "kind" | "cpu">, string])[] = [
   ["submitted", "submitted"],
   ["ringFull", "ring_full"],
   ["filtered", "filtered"],
@@ -23,10 +23,20 @@ const OUTCOMES: readonly (readonly [Exclude<keyof SourceCounters, "parts">, stri
   ["recursion", "recursion"],
 ];
 
+const OUTCOMES: readonly (readonly [Exclude<keyof SourceCounters, "parts">, string])[] = [
+  ...CLASS_OUTCOMES,
+  ["unreadable", "unreadable"],
+];
+
 export function createAgentMetrics(metrics: Metrics): AgentMetrics {
   const events = followed(metrics, "probity_agent_source_events_total", {
     help: "Events a source met, by what became of them, since the agent started.",
     labels: ["source", "outcome"],
+  });
+  const classes = followed(metrics, "probity_agent_class_events_total", {
+    help:
+      "Events of one class that a source met, by what became of them, since its programs began.",
+    labels: ["source", "class", "outcome"],
   });
   const on = metrics.gauge("probity_agent_source_on", {
     help: "Whether a source is on (1) or off (0).",
@@ -51,6 +61,12 @@ export function createAgentMetrics(metrics: Metrics): AgentMetrics {
         on.set(status.state === "on" ? 1 : 0, { source: name });
         for (const [key, outcome] of OUTCOMES) {
           events.set(counters[key] ?? 0, { source: name, outcome });
+        }
+        for (const [kind, parts] of Map.groupBy(counters.parts ?? [], (part) => part.kind)) {
+          for (const [key, outcome] of CLASS_OUTCOMES) {
+            const total = parts.reduce((sum, part) => sum + (part[key] ?? 0), 0);
+            classes.set(total, { source: name, class: kind, outcome });
+          }
         }
       }
       return metrics.text();

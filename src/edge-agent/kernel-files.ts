@@ -18,6 +18,12 @@ import {
 
 const CHUNK_BYTES = 64 * 1024;
 const LINK_BYTES = 4096;
+const AT_FDCWD = -100;
+const STATX_INO = 0x100;
+/** Size and offsets of `struct statx` (include/uapi/linux/stat.h). */
+const STATX_BYTES = 256;
+const STATX_INODE = 32;
+const STATX_DEVICE = 136;
 
 /** Undefined where there is no C library to call: then nothing is there. */
 const libc = lazy(loadIfPossible);
@@ -57,6 +63,18 @@ export function listKernelFolder(path: string): readonly string[] | undefined {
 
 export function isKernelPath(path: string): boolean {
   return withOpen(path, () => true) ?? false;
+}
+
+/** Inode and device (major << 20 | minor) of what a path leads to; undefined when it cannot be asked. */
+export function kernelFileIdentity(
+  path: string,
+): { readonly inode: bigint; readonly device: number } | undefined {
+  const buffer = Buffer.alloc(STATX_BYTES);
+  const asked = { flags: 0, mask: STATX_INO, buffer };
+  if ((libc?.statx(AT_FDCWD, path, asked) ?? -1) < 0) return undefined;
+  const device = buffer.readUInt32LE(STATX_DEVICE) * 2 ** 20 +
+    buffer.readUInt32LE(STATX_DEVICE + 4);
+  return { inode: buffer.readBigUInt64LE(STATX_INODE), device };
 }
 
 /** Magic number of the filesystem that a path is on (statfs(2)); undefined when it cannot be opened. */

@@ -19,6 +19,8 @@ export interface OpenRing {
   readonly watch: RingWatch;
   /** Boot time from which the next ring has the events, ns; infinity for the last. */
   readonly untilNs: number;
+  /** Boot time from which its programs take events, ns; 0 when none were before them. */
+  readonly fromNs: number;
   /** Whether it was released beyond what this reader had made durable. */
   readonly isReadByOthers: boolean;
 }
@@ -52,6 +54,7 @@ export function openRing(
       known: ours?.lost,
     }),
     untilNs,
+    fromNs: Number(programs.settings().fromNs),
     watch: createRingWatch(ring),
   };
 }

@@ -11,6 +11,7 @@ import { timeNsOf, u32 } from "./decode-record.ts";
 import { noteExecutable } from "./executable-names.ts";
 import { createThrottleWatch } from "./buckets.ts";
 import { classNameOf, totalCounters } from "./class-counters.ts";
+import { createHandoverEdge, EDGE_NS } from "./handover-edge.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import {
   createDecoderContext,
@@ -20,10 +21,10 @@ import {
 } from "./line-decoder.ts";
 import { HEADER } from "./record-layout.ts";
 import { addCounted, type Counted, countedOf } from "./ring-counters.ts";
+import { type OpenRing, openRing, positionOf } from "./open-ring.ts";
 import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingCursor } from "./ring-buffer.ts";
-import { type OpenRing, openRing, positionOf } from "./open-ring.ts";
 import type { SourceChunk, SourceCounters, SourceLoss, Throttling } from "./source.ts";
 import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
 import { describeThrottling } from "./throttling.ts";
@@ -93,6 +94,7 @@ class Reader implements RingReader {
   #learningAt = 0;
   #removed: Counted = { parts: [], recursionMisses: 0 };
   #unreadable = 0;
+  readonly #edge = createHandoverEdge();
   readonly #throttles = createThrottleWatch();
   #throttled = 0;
   #lost: SourceLoss[] = [];
@@ -249,6 +251,7 @@ class Reader implements RingReader {
         break;
       }
       this.#decodedNs = timeNs;
+      if (this.#isToldTwice(ring, { record, timeNs })) continue;
       const line = this.#line(record);
       if (line === undefined) {
         unreadable += 1;
@@ -268,6 +271,15 @@ class Reader implements RingReader {
     return { fields, timesUs, position: positionOf(ring) };
   }
 
+  /** Around the instant at which programs took over from others. */
+  #isToldTwice(
+    { fromNs, untilNs }: OpenRing,
+    { record, timeNs }: { readonly record: LocatedRecord; readonly timeNs: number },
+  ): boolean {
+    if (timeNs > untilNs - EDGE_NS) this.#edge.note(record, timeNs);
+    return timeNs < fromNs + EDGE_NS && this.#edge.takes(record, timeNs);
+  }
+
   /** A record that a decoder stumbles over must not cost those around it: it is counted as unreadable. */
   #line(record: LocatedRecord): string | undefined {
     try {
@@ -276,7 +288,7 @@ class Reader implements RingReader {
       if (this.#name === "process" && line !== undefined) {
         noteExecutable(this.#context.executables, { record, line });
       }
-      return line === undefined || weight <= 1 ? line : withSample(line, weight);
+      return line === undefined || line === "" || weight <= 1 ? line : withSample(line, weight);
     } catch (error) {
       this.#log.error("decoder failed", { error: String(error), length: record.length });
       return undefined;

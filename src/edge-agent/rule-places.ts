@@ -1,16 +1,17 @@
 /** What filters name, found on this machine: files by inode and device, cgroups by id. */
-import { statSync } from "node:fs";
 import { join } from "node:path";
-import { kernelDevice } from "./program-settings.ts";
+import { cgroupMounts } from "./cgroup-root.ts";
+import { kernelFileIdentity, readKernelText } from "./kernel-files.ts";
 import type { RulePlaces } from "./rules.ts";
 
-const CGROUP_FOLDER = "/sys/fs/cgroup";
-
 export const rulePlaces: RulePlaces = {
-  fileAt(path) {
-    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? undefined : { inode: stat.ino, device: kernelDevice(stat.dev) };
+  fileAt: kernelFileIdentity,
+  cgroupAt(path) {
+    // The id of a cgroup is the inode of its folder.
+    for (const mount of cgroupMounts(readKernelText("/proc/self/mountinfo") ?? "")) {
+      const found = kernelFileIdentity(join(mount, path));
+      if (found !== undefined) return found.inode;
+    }
+    return undefined;
   },
-  cgroupAt: (path) =>
-    statSync(join(CGROUP_FOLDER, path), { bigint: true, throwIfNoEntry: false })?.ino,
 };

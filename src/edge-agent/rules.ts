@@ -30,7 +30,7 @@ export interface FilterRule {
   readonly uid?: number;
   /** The process's executable. */
   readonly exe?: string;
-  /** The process's cgroup, as below /sys/fs/cgroup; not those below it. */
+  /** The process's cgroup, as /proc/PID/cgroup has it; not those below it. */
   readonly cgroup?: string;
   /** Why, for whoever reads the record. */
   readonly reason?: string;

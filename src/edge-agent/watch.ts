@@ -15,7 +15,7 @@ import {
 } from "./agent-events.ts";
 import { type CanaryOptions, runCanaries } from "./canary.ts";
 import { createGapLedger, GAP_INTERVAL_MS, type GapLedger } from "./gaps.ts";
-import { createLedgerCheck } from "./ledger-check.ts";
+import { createLedgerCheck, type LedgerCheck } from "./ledger-check.ts";
 import { type Presence, PRESENCE_INTERVAL_MS } from "./presence.ts";
 import type { Source, SourceLoss } from "./source.ts";
 import { runSource } from "./source-runner.ts";
@@ -43,6 +43,7 @@ export interface WatchOptions {
 export async function watch(options: WatchOptions, signal: AbortSignal): Promise<void> {
   const { producer, sources, presence, report, onState, clock, log } = options;
   const ledger = createGapLedger();
+  const imbalances = createLedgerCheck();
   const losses = createLossTelling(options, ledger);
   const endDurable = producer.onDurable((positions) => {
     for (const source of sources) {
@@ -62,12 +63,14 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
     losses.tell();
     // From the first agent's first moment on, an absence is one.
     if (presence.lastUs === undefined) touch({ presence, log }, clock.nowUs());
-    await tick(options, { ledger, tell: losses.tell, signal });
+    await tick(options, { ledger, imbalances, tell: losses.tell, signal });
     const isEnded = await within(Promise.all([...running, canaries]), clock);
     if (!isEnded) log.error("sources did not end in time; the next agent reads what they hold");
-    losses.tell();
     const stoppedUs = clock.nowUs();
-    producer.emit(stopEvent(report(), stoppedUs));
+    const stopped = report();
+    for (const gap of imbalances.gaps(stopped, stoppedUs)) ledger.add(gap);
+    losses.tell();
+    producer.emit(stopEvent(stopped, stoppedUs));
     const isDurable = await within(producer.flush(), clock);
     if (!isDurable) log.error("the last events are not on disk: does it take writes?");
     if (isDurable && isEnded) touch({ presence, log }, stoppedUs);
@@ -79,13 +82,13 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
 /** What happens by the clock, until the signal is aborted. */
 async function tick(
   { producer, presence, report, clock, log }: WatchOptions,
-  { ledger, tell, signal }: {
+  { ledger, imbalances, tell, signal }: {
     readonly ledger: GapLedger;
+    readonly imbalances: LedgerCheck;
     readonly tell: () => void;
     readonly signal: AbortSignal;
   },
 ): Promise<void> {
-  const imbalances = createLedgerCheck();
   let heartbeatMs = clock.elapsedMs();
   let presentUs = clock.nowUs();
   let saidMs = -Infinity;

@@ -12,6 +12,7 @@ import {
 import { figuresOf } from "../../src/edge-agent/counter-figures.ts";
 import { createExecutableNames, executableInLine } from "../../src/edge-agent/executable-names.ts";
 import { createGapLedger } from "../../src/edge-agent/gaps.ts";
+import { createHandoverEdge, EDGE_NS } from "../../src/edge-agent/handover-edge.ts";
 import { createLedgerCheck } from "../../src/edge-agent/ledger-check.ts";
 import { withSample } from "../../src/edge-agent/line-decoder.ts";
 import { createLossLedger } from "../../src/edge-agent/losses.ts";
@@ -20,7 +21,7 @@ import type {
   LossTotals,
   PinnedPrograms,
 } from "../../src/edge-agent/pinned-programs.ts";
-import { KIND } from "../../src/edge-agent/record-layout.ts";
+import { HEADER, KIND } from "../../src/edge-agent/record-layout.ts";
 import type { CounterPart } from "../../src/edge-agent/source.ts";
 
 const S = 1_000_000_000;
@@ -279,6 +280,27 @@ describe("a sample's line", () => {
       expect(JSON.parse(`{${withSample(line, 2)}}`))
         .toEqual({ message, detail: { sample: 2, argv: [argument] } });
     }));
+  });
+});
+
+describe("the edge between two sets of programs", () => {
+  const recordOf = (tid: number, place: number) => {
+    const bytes = Buffer.alloc(128, 7);
+    bytes.writeUInt32LE(place, HEADER.sequence);
+    bytes.writeUInt32LE(place, HEADER.time_ns);
+    bytes.writeUInt32LE(tid, HEADER.tid);
+    const memory = { bytes, words: new Uint32Array(bytes.buffer, bytes.byteOffset) };
+    return { memory, offset: 0, length: 128, timeUs: 0 };
+  };
+
+  it("lets one equal record pass that another one told, and no second", () => {
+    const edge = createHandoverEdge();
+    edge.note(recordOf(5, 1), 1000);
+    expect(edge.takes(recordOf(6, 2), 2000)).toBe(false);
+    expect(edge.takes(recordOf(5, 3), 2000)).toBe(true);
+    expect(edge.takes(recordOf(5, 4), 2000)).toBe(false);
+    edge.note(recordOf(7, 1), 1000);
+    expect(edge.takes(recordOf(7, 2), 1001 + EDGE_NS)).toBe(false);
   });
 });
 

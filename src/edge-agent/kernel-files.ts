@@ -71,7 +71,7 @@ export function kernelFileIdentity(
 ): { readonly inode: bigint; readonly device: number } | undefined {
   const buffer = Buffer.alloc(STATX_BYTES);
   const asked = { flags: 0, mask: STATX_INO, buffer };
-  if ((libc?.statx(AT_FDCWD, path, asked) ?? -1) < 0) return undefined;
+  if ((libc()?.statx(AT_FDCWD, path, asked) ?? -1) < 0) return undefined;
   const device = buffer.readUInt32LE(STATX_DEVICE) * 2 ** 20 +
     buffer.readUInt32LE(STATX_DEVICE + 4);
   return { inode: buffer.readBigUInt64LE(STATX_INODE), device };

@@ -1,5 +1,5 @@
 /** The source of file integrity with the source of names that it listens to, over one data folder, started and stopped. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
@@ -19,7 +19,8 @@ import { systemClock } from "../../src/runtime/clock.ts";
 import { testLog } from "./ring-sources.ts";
 import { type Line, runSource, type SourceRun, type WaitOptions } from "./source-run.ts";
 
-const plainProcesses: ProcessLookup = {
+/** Every process is known by its pid alone. */
+export const plainProcesses: ProcessLookup = {
   catchUp: () => undefined,
   actorOf: (pid) => ({ columns: `"pid":${pid},`, name: `process ${pid}`, escaped: [] }),
   ancestorsOf: () => [],
@@ -31,6 +32,9 @@ export interface IntegrityRigOptions {
   readonly paths: readonly string[];
   readonly kind?: FileKind;
   readonly processes?: ProcessLookup;
+  readonly packageRoot?: string;
+  /** A temporary folder by default. */
+  readonly dataDirectory?: string;
   readonly openHook?: () => Promise<InodeHook | undefined>;
 }
 
@@ -62,7 +66,9 @@ export function plainPolicies(paths: readonly string[], kind: FileKind): WatchPo
 }
 
 export function openIntegrityRig(options: IntegrityRigOptions): IntegrityRig {
-  const dataDirectory = mkdtempSync(join(tmpdir(), "probity-integrity-"));
+  const dataDirectory = options.dataDirectory ??
+    mkdtempSync(join(tmpdir(), "probity-integrity-"));
+  mkdirSync(dataDirectory, { recursive: true });
   const policies = plainPolicies(options.paths, options.kind ?? "content-diff");
   const lines: Line[] = [];
   let position: RingPosition | undefined;
@@ -108,6 +114,7 @@ export function openIntegrityRig(options: IntegrityRigOptions): IntegrityRig {
         openHook: options.openHook ?? (() => Promise.resolve(undefined)),
         probe: () => Promise.resolve({ state: "on", how: "test" }),
         dataDirectory,
+        ...(options.packageRoot === undefined ? {} : { packageRoot: options.packageRoot }),
         position,
         clock: systemClock,
         log: testLog,

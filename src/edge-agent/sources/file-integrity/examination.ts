@@ -13,6 +13,8 @@ import type { FileRecord } from "./file-record.ts";
 import type { FileState, StateChange } from "./file-state.ts";
 import type { ChangeDescription, FileKind, KeptContent } from "./kinds/file-kind.ts";
 import type { AccountFile, AccountFiles } from "./kinds/login-state.ts";
+import type { FileDigests } from "./packages/manifest-entry.ts";
+import { managerOf } from "./package-folding.ts";
 import type { How, PendingLook } from "./pending-looks.ts";
 
 /** Kept contents together, compressed: beyond it changes are told by digest. */
@@ -48,9 +50,12 @@ export interface ExaminerOptions {
   readonly onBytes: (count: number) => void;
 }
 
+/** A change, and what the content is now by digests; no digests when the file is gone. */
+export type Examined = StateChange & { readonly digests?: FileDigests };
+
 export interface Examiner {
   /** What is to be written; `retry` when the file cannot be read now; undefined when nothing changed. */
-  examine(look: PendingLook): Promise<StateChange | "retry" | undefined>;
+  examine(look: PendingLook): Promise<Examined | "retry" | undefined>;
   /** A file that is watched from now on: what it is, without a word about it. */
   adopt(path: string): Promise<StateChange | undefined>;
 }
@@ -206,7 +211,13 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       const known = state.byPath(path);
       const kind = kindOf(path) ?? known?.kind;
       if (kind === undefined) return undefined;
-      const seen = await looker.look(path, onBytes);
+      const isManaged = managerOf(look) !== undefined;
+      const seen = await looker.look(
+        path,
+        isManaged ? { onBytes, further: ["md5", "sha1"] } : {
+          onBytes,
+        },
+      );
       if (seen.state === "missing") {
         return known === undefined ? undefined : gone(look, { before: known, isDirectory: false });
       }
@@ -217,12 +228,14 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       if (seen.facts.type === "directory") {
         return known === undefined ? undefined : gone(look, { before: known, isDirectory: true });
       }
-      return compare(look, known, await recordOf({ path, kind, isHot: look.isOpen }, seen));
+      const after = await recordOf({ path, kind, isHot: look.isOpen }, seen);
+      const change = await compare(look, known, after);
+      return change === undefined ? undefined : { ...change, digests: digestsOf(seen.content) };
     },
     async adopt(path) {
       const kind = kindOf(path);
       if (kind === undefined) return undefined;
-      const seen = await looker.look(path, onBytes);
+      const seen = await looker.look(path, { onBytes });
       if (seen.state !== "found" || seen.facts.type === "directory") return undefined;
       const record = await recordOf({ path, kind, isHot: false }, seen);
       return { put: [record], remove: [], lines: [] };
@@ -264,6 +277,14 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     });
     return { put: [after], remove: [], lines };
   }
+}
+
+function digestsOf({ sha256, md5, sha1 }: FileContent): FileDigests {
+  return {
+    ...(sha256 === undefined ? {} : { sha256 }),
+    ...(md5 === undefined ? {} : { md5 }),
+    ...(sha1 === undefined ? {} : { sha1 }),
+  };
 }
 
 /** As describing wants it: what is kept, why nothing is, or that there is no file. */

@@ -73,7 +73,16 @@ export interface FileFacts {
   readonly changedAtUs: number;
 }
 
+export interface LookOptions {
+  /** Told what was read. */
+  readonly onBytes?: (count: number) => void;
+  /** Digests besides SHA-256, for manifests of packages that have no better ones. */
+  readonly further?: readonly ("md5" | "sha1")[];
+}
+
 export interface FileContent {
+  readonly md5?: string;
+  readonly sha1?: string;
   /** SHA-256, hexadecimal; undefined when the file is larger than {@link DIGEST_BYTES_MAX}. */
   readonly sha256: string | undefined;
   /** Undefined when there are more than {@link CONTENT_BYTES_MAX}. */
@@ -88,8 +97,8 @@ export type Look =
 export interface FileLooker {
   /** Attributes alone; undefined when there is nothing by that name. Paths are binary. */
   facts(path: string): FileFacts | "missing" | { readonly reason: string };
-  /** Attributes and content; reads no more than `signal` allows. `onBytes` is told what was read. */
-  look(path: string, onBytes?: (count: number) => void): Promise<Look>;
+  /** Attributes and content. */
+  look(path: string, options?: LookOptions): Promise<Look>;
 }
 
 export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): FileLooker {
@@ -119,9 +128,10 @@ export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): Fi
   const read = async (
     fd: number,
     facts: FileFacts,
-    onBytes: ((count: number) => void) | undefined,
+    { onBytes, further = [] }: LookOptions,
   ): Promise<FileContent | Negative> => {
     const hash = createHash("sha256");
+    const others = further.map((name) => [name, createHash(name)] as const);
     const parts: Buffer[] = [];
     let sizeBytes = 0;
     if (facts.sizeBytes > DIGEST_BYTES_MAX) return { sha256: undefined, bytes: undefined };
@@ -133,16 +143,18 @@ export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): Fi
       onBytes?.(length);
       const part = chunk.subarray(0, length);
       hash.update(part);
+      for (const [, other] of others) other.update(part);
       if (sizeBytes <= CONTENT_BYTES_MAX) parts.push(Buffer.from(part));
       if (sizeBytes > DIGEST_BYTES_MAX) return { sha256: undefined, bytes: undefined };
       if (length === CHUNK_BYTES) await turn();
     }
     const bytes = sizeBytes <= CONTENT_BYTES_MAX ? Buffer.concat(parts) : undefined;
-    return { sha256: hash.digest("hex"), bytes };
+    const digests = others.map(([name, other]) => [name, other.digest("hex")]);
+    return { sha256: hash.digest("hex"), bytes, ...Object.fromEntries(digests) };
   };
   const lookOnce = async (
     path: string,
-    onBytes: ((count: number) => void) | undefined,
+    options: LookOptions,
   ): Promise<Look | "again"> => {
     const fd = openWithout(libc, path);
     if (fd < 0) return missingOr(fd);
@@ -156,7 +168,7 @@ export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): Fi
       const readFd = libc.open(`/proc/self/fd/${fd}`, O_RDONLY | O_NONBLOCK);
       if (readFd < 0) return { state: "unreadable", reason: errnoText(readFd) };
       try {
-        const content = await read(readFd, facts, onBytes);
+        const content = await read(readFd, facts, options);
         if ("errno" in content) return { state: "unreadable", reason: errnoText(-content.errno) };
         const after = factsOf(fd);
         if (after === undefined) {
@@ -178,9 +190,9 @@ export function createFileLooker(libc: Libc, filesystemOf: FilesystemByFsid): Fi
       if (!("errno" in found)) return found;
       return isAbsence(found.errno) ? "missing" : { reason: errnoText(-found.errno) };
     },
-    async look(path, onBytes) {
+    async look(path, options = {}) {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-        const seen = await lookOnce(path, onBytes);
+        const seen = await lookOnce(path, options);
         if (seen !== "again") return seen;
       }
       return { state: "unreadable", reason: "it changes faster than it can be read" };

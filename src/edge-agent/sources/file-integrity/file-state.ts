@@ -63,6 +63,14 @@ export interface FileState extends Disposable {
   after(id: number, limit: number): readonly PlacedRecord[];
   /** Writes records and lines, all or nothing; the lines with their numbers. Throws when the disk refuses. */
   write(change: StateChange): readonly NumberedLine[];
+  /** As {@link FileState.write}, but the lines are held back; the numbers by which they are held. */
+  hold(change: StateChange): readonly number[];
+  /** Held lines, in their order. */
+  held(numbers: readonly number[]): readonly Line[];
+  /** Tells lines in the place of held ones. */
+  replace(numbers: readonly number[], lines: readonly Line[]): readonly NumberedLine[];
+  /** Tells every held line as it is: whoever held them is gone. */
+  unholdAll(): void;
   /** Lines not known to be durable. */
   pending(): readonly NumberedLine[];
   /** Everything up to a number is durable in the spool. */
@@ -78,6 +86,11 @@ const SCHEMA = `
 ${RECORD_SCHEMA}
 CREATE TABLE line (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
+  time_us INTEGER NOT NULL,
+  fields TEXT NOT NULL
+) STRICT;
+CREATE TABLE held (
+  number INTEGER PRIMARY KEY,
   time_us INTEGER NOT NULL,
   fields TEXT NOT NULL
 ) STRICT;
@@ -199,35 +212,50 @@ class State implements FileState {
     return this.#after.all(id, limit).map(recordOf);
   }
 
-  write({ put, remove, lines }: StateChange): readonly NumberedLine[] {
-    this.#database.exec("BEGIN IMMEDIATE");
-    try {
-      let [files, contentBytes] = [this.#files, this.#contentBytes];
-      for (const path of remove) {
-        const known = this.byPath(path);
-        if (known === undefined) continue;
-        files -= 1;
-        contentBytes -= known.content?.byteLength ?? 0;
-        this.#remove.run(blobOf(path));
-      }
-      for (const record of put) {
-        const known = this.byPath(record.path);
-        files += known === undefined ? 1 : 0;
-        contentBytes += (record.content?.byteLength ?? 0) - (known?.content?.byteLength ?? 0);
-        this.#put.run(...valuesOf(record));
-      }
-      const numbered = lines.map((line): NumberedLine => {
-        const number = Number(this.#line.get(line.timeUs, line.fields)?.["number"]);
-        return { ...line, number };
-      });
-      this.#database.exec("COMMIT");
-      [this.#files, this.#contentBytes] = [files, contentBytes];
-      return numbered;
-    } catch (error) {
-      // A full disk ends the transaction by itself.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
-      throw error;
-    }
+  write(change: StateChange): readonly NumberedLine[] {
+    return this.#atOnce(() => {
+      this.#putAll(change);
+      return change.lines.map((line) => this.#append(line));
+    });
+  }
+
+  hold(change: StateChange): readonly number[] {
+    const insert = this.#database.prepare(
+      "INSERT INTO held (time_us, fields) VALUES (?, ?) RETURNING number",
+    );
+    return this.#atOnce(() => {
+      this.#putAll(change);
+      return change.lines.map(({ timeUs, fields }) =>
+        Number(insert.get(timeUs, fields)?.["number"])
+      );
+    });
+  }
+
+  held(numbers: readonly number[]): readonly Line[] {
+    const select = this.#database.prepare("SELECT time_us, fields FROM held WHERE number = ?");
+    return numbers.flatMap((number) => {
+      const row = select.get(number);
+      return row === undefined
+        ? []
+        : [{ timeUs: Number(row["time_us"]), fields: String(row["fields"]) }];
+    });
+  }
+
+  replace(numbers: readonly number[], lines: readonly Line[]): readonly NumberedLine[] {
+    const remove = this.#database.prepare("DELETE FROM held WHERE number = ?");
+    return this.#atOnce(() => {
+      for (const number of numbers) remove.run(number);
+      return lines.map((line) => this.#append(line));
+    });
+  }
+
+  unholdAll(): void {
+    this.#atOnce(() =>
+      this.#database.exec(
+        "INSERT INTO line (time_us, fields) SELECT time_us, fields FROM held ORDER BY number; " +
+          "DELETE FROM held",
+      )
+    );
   }
 
   pending(): readonly NumberedLine[] {
@@ -258,6 +286,42 @@ class State implements FileState {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#database.close();
+  }
+
+  /** All or nothing. */
+  #atOnce<T>(act: () => T): T {
+    const [files, contentBytes] = [this.#files, this.#contentBytes];
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      const result = act();
+      this.#database.exec("COMMIT");
+      return result;
+    } catch (error) {
+      [this.#files, this.#contentBytes] = [files, contentBytes];
+      // A full disk ends the transaction by itself.
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  #append(line: Line): NumberedLine {
+    return { ...line, number: Number(this.#line.get(line.timeUs, line.fields)?.["number"]) };
+  }
+
+  #putAll({ put, remove }: StateChange): void {
+    for (const path of remove) {
+      const known = this.byPath(path);
+      if (known === undefined) continue;
+      this.#files -= 1;
+      this.#contentBytes -= known.content?.byteLength ?? 0;
+      this.#remove.run(blobOf(path));
+    }
+    for (const record of put) {
+      const known = this.byPath(record.path);
+      this.#files += known === undefined ? 1 : 0;
+      this.#contentBytes += (record.content?.byteLength ?? 0) - (known?.content?.byteLength ?? 0);
+      this.#put.run(...valuesOf(record));
+    }
   }
 
   #introduce(): string {

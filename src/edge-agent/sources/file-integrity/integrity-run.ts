@@ -16,9 +16,11 @@ import { createObserver } from "../filesystem/observer.ts";
 import { createWatchedHandles, siftContentReports } from "./content-reports.ts";
 import { type ContentKinds, createExaminer } from "./examination.ts";
 import { createFileLooker } from "./file-look.ts";
+import type { FileRecord } from "./file-record.ts";
 import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
 import { createHotFiles } from "./hot-files.ts";
 import type { InodeHook } from "./inode-hook.ts";
+import { createPackageFolding } from "./package-folding.ts";
 import { createPendingLooks, type PendingLook } from "./pending-looks.ts";
 import { BASELINE, createReconciliation } from "./reconciliation.ts";
 import { createWatchedPlaces, type WatchPolicies } from "./watch-policies.ts";
@@ -48,6 +50,8 @@ export interface IntegrityRunOptions {
   readonly kinds: ContentKinds;
   readonly processes: ProcessLookup;
   readonly dataDirectory: string;
+  /** Folder that stands for `/` where manifests of packages are read. */
+  readonly packageRoot?: string;
   readonly counts: IntegrityCounts;
   readonly lost: (loss: SourceLoss) => void;
   readonly clock: Clock;
@@ -97,9 +101,15 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   let failure: { readonly error: unknown } | undefined;
   let emptyAtUs = clock.nowUs();
 
+  const removedBy = (change: StateChange): readonly FileRecord[] =>
+    change.remove.flatMap((path) => state.byPath(path) ?? []);
   const write = (change: StateChange): void => {
-    const removed = change.remove.flatMap((path) => state.byPath(path) ?? []);
+    const removed = removedBy(change);
     ready.push(...state.write(change));
+    follow(change, removed);
+  };
+  /** What the kernel is to look out for from now on. */
+  const follow = (change: StateChange, removed: readonly FileRecord[]): void => {
     for (const record of removed) {
       if (state.pathsOf(record.handle).length === 0) hook?.unwatch(record);
     }
@@ -128,6 +138,13 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   });
   const intake = createWordIntake({ state, places, pending, reconciliation, processes, clock });
 
+  const folding = createPackageFolding({
+    state,
+    onLines: (lines) => void ready.push(...lines),
+    clock,
+    log,
+    ...(options.packageRoot === undefined ? {} : { root: options.packageRoot }),
+  });
   const lookAt = async (look: PendingLook): Promise<void> => {
     const startedMs = clock.elapsedMs();
     const change = await examiner.examine(look);
@@ -144,7 +161,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       return;
     }
     try {
-      write(change);
+      const removed = removedBy(change);
+      if (!folding.hold(change, look)) ready.push(...state.write(change));
+      follow(change, removed);
       counts.submitted += change.lines.length;
       if (change.lines.length === 0) counts.filtered += 1;
     } catch (error) {
@@ -157,6 +176,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   const workOn = async (): Promise<void> => {
     for (const look of pending.due(clock.elapsedMs())) await lookAt(look);
     await reconciliation.step();
+    folding.step();
     if (pending.length === 0) hook?.settle();
   };
   const doubt = (): void =>
@@ -233,6 +253,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       readContents();
       for (const hit of hook?.read() ?? []) intake.hit(hit);
       for (const look of pending.rest()) await lookAt(look);
+      await folding.finish();
       if (pending.length === 0) hook?.settle();
     },
     get isSettled() {

@@ -51,6 +51,8 @@ export interface IntegritySourceOptions {
   /** Proves that changes come back; see integrity-probe.ts. */
   readonly probe: () => Promise<SourceStatus>;
   readonly dataDirectory: string;
+  /** See `IntegrityRunOptions`. */
+  readonly packageRoot?: string;
   /** Position of the spool's newest line of this source. */
   readonly position: RingPosition | undefined;
   readonly clock: Clock;
@@ -101,6 +103,7 @@ class IntegrityReader implements IntegritySource {
     if ("reason" in group) throw new Error(`Cannot watch contents: ${group.reason}`);
     using opened = group;
     const state = this.#openState();
+    state.unholdAll();
     const left = state.pending().filter(({ number }) => number > this.#handedOut);
     yield* this.#chunks(left);
     this.#hook = await this.#options.openHook();

@@ -1,7 +1,7 @@
 /**
  * Walks the directories that may hold watched files, and names what is in them.
  *
- * Invariants: links are not followed, so no walk is endless; what vanishes on the way is passed over; memory is bounded
+ * Invariants: links are not followed but at the root, so no walk is endless; what vanishes on the way is passed over; memory is bounded
  * by the depth and one directory's names at each level. Paths are binary.
  */
 import { type Libc, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } from "../../libc.ts";
@@ -24,14 +24,16 @@ export interface WalkOptions {
 /** Paths of everything below a path that is no directory; the path itself when it is none. */
 export function* walkTree(root: string, options: WalkOptions): Generator<string> {
   const { libc, mayContain, isDirectory } = options;
-  if (!isDirectory(root)) {
+  // A link that stands at a root is followed: whoever names it means what is behind it.
+  if (!isDirectory(`${root}/.`)) {
     yield root;
     return;
   }
   const waiting: string[] = [root];
   for (let directory = waiting.pop(); directory !== undefined; directory = waiting.pop()) {
     if (!mayContain(directory) || depthOf(directory) > DEPTH_MAX) continue;
-    for (const { name, type } of entriesOf(libc, directory)) {
+    const opened = directory === root ? `${root}/.` : directory;
+    for (const { name, type } of entriesOf(libc, opened)) {
       const path = joinPath(directory, name);
       if (type === DT_DIR || (type === DT_UNKNOWN && isDirectory(path))) waiting.push(path);
       else yield path;

@@ -270,4 +270,73 @@ PROBITY_CALL_ENTER(ptrace, "ptrace", on_ptrace_enter)
 PROBITY_CALL_ENTER(writev, "process_vm_writev", on_writev_enter)
 PROBITY_CALL_EXIT(credentials, CREDENTIAL_CALLS, on_credentials_exit)
 PROBITY_CALL_EXIT(ptrace, "ptrace,process_vm_writev", on_ptrace_exit)
+
+/* What a call in the i386 way is called in the other; -1: of no interest. The numbers of 16-bit ids come first. */
+static __always_inline long native_of(long number)
+{
+	switch (number) {
+	case 23:
+	case 213:
+		return 105; /* setuid */
+	case 46:
+	case 214:
+		return 106; /* setgid */
+	case 70:
+	case 203:
+		return 113; /* setreuid */
+	case 71:
+	case 204:
+		return 114; /* setregid */
+	case 81:
+	case 206:
+		return 116; /* setgroups */
+	case 164:
+	case 208:
+		return 117; /* setresuid */
+	case 170:
+	case 210:
+		return 119; /* setresgid */
+	case 138:
+	case 215:
+		return 122; /* setfsuid */
+	case 139:
+	case 216:
+		return 123; /* setfsgid */
+	case 185:
+		return 126; /* capset */
+	case 310:
+		return 272; /* unshare */
+	case 346:
+		return 308; /* setns */
+	}
+	return -1;
+}
+
+#define I386_PTRACE 26
+#define I386_VM_WRITEV 348
+
+static __always_inline int on_compat_enter(struct pt_regs *regs, long number)
+{
+	struct call_enter call = {};
+
+	if (number != I386_PTRACE && number != I386_VM_WRITEV)
+		return native_of(number) < 0 ? 0 : on_credentials_enter(&call);
+	/* Registers of 32 bits; a pid is an int. */
+	call.arguments[0] = (__u32)BPF_CORE_READ(regs, bx);
+	call.arguments[1] = (__u32)BPF_CORE_READ(regs, cx);
+	return number == I386_PTRACE ? on_ptrace_enter(&call) : on_writev_enter(&call);
+}
+
+static __always_inline int on_compat_exit(struct pt_regs *regs, long result)
+{
+	long number = BPF_CORE_READ(regs, orig_ax);
+	struct call_exit call = { .number = native_of(number), .result = result };
+
+	if (number == I386_PTRACE || number == I386_VM_WRITEV)
+		return on_ptrace_exit(&call);
+	return call.number < 0 ? 0 : on_credentials_exit(&call);
+}
+
+PROBITY_COMPAT(control_enter, "sys_enter", on_compat_enter)
+PROBITY_COMPAT(control_exit, "sys_exit", on_compat_exit)
 PROBITY_HOOK(signal_generate, "signal_generate", on_signal)

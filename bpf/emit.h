@@ -68,6 +68,18 @@ struct call_enter {
 	}
 
 /*
+ * A program on all system calls (`sys_enter` or `sys_exit`), of which it takes those in the i386 way: by the gate of a
+ * 64-bit process, or by a 32-bit process. They pass no tracepoint of their own, and what has no other effect to be seen
+ * by is seen only here. Every call of the host pays for it: it is loaded only when that is asked for.
+ */
+#define PROBITY_COMPAT(name, tracepoint, body)                                                                       \
+	SEC("raw_tp/" tracepoint)                                                                                    \
+	int compat_##name(__u64 *ctx)                                                                                \
+	{                                                                                                            \
+		return is_i386_call() ? body((struct pt_regs *)ctx[0], (long)ctx[1]) : 0;                            \
+	}
+
+/*
  * A member of a kernel object: by a plain load where the verifier knows the pointer's type (`is_typed`, a constant),
  * else by a call that costs ten times as much.
  */
@@ -76,6 +88,7 @@ struct call_enter {
 #define UNSET 4294967295U
 #define CLOCK_TICK_NS 10000000ULL
 #define PF_KTHREAD 0x00200000
+#define TS_COMPAT 0x0002
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -153,6 +166,14 @@ static __always_inline void note_loss(struct probity_counters *counts)
 static __always_inline __u32 class_of(__u32 kind)
 {
 	return kind % PROBITY_CLASSES;
+}
+
+/* Of the task's call that is being executed; x86-64 alone has two ways at once. */
+static __always_inline bool is_i386_call(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_core_field_exists(task->thread_info.status) && task->thread_info.status & TS_COMPAT;
 }
 
 static __always_inline struct probity_settings *settings_now(void)

@@ -12,6 +12,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define FMODE_WRITE 0x2
 #define FMODE_CREATED 0x100000
 #define O_ACCMODE 3
+#define I386_OPEN 5
+#define I386_CREAT 8
+#define I386_OPENAT 295
+#define I386_OPEN_BY_HANDLE_AT 342
+#define I386_OPENAT2 437
 #define IORING_OP_OPENAT 18
 #define IORING_OP_OPENAT2 28
 /* The kernel chose the slot of the direct descriptor. */
@@ -184,17 +189,35 @@ static __always_inline int on_opened(struct task_struct *task, struct file *file
 	return 0;
 }
 
-static __always_inline int on_open_exit(struct call_exit *call)
+static __always_inline int on_descriptor(long fd)
 {
-	long fd = call->result;
-
 	if (fd < 0 || fd > 0x7fffffff)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	return on_opened(task, file_of(task, fd));
 }
 
+static __always_inline int on_open_exit(struct call_exit *call)
+{
+	return on_descriptor(call->result);
+}
+
 PROBITY_CALL_EXIT(open, "open,creat,openat,openat2,open_by_handle_at", on_open_exit)
+
+static __always_inline int on_compat_exit(struct pt_regs *regs, long result)
+{
+	switch (BPF_CORE_READ(regs, orig_ax)) {
+	case I386_OPEN:
+	case I386_CREAT:
+	case I386_OPENAT:
+	case I386_OPENAT2:
+	case I386_OPEN_BY_HANDLE_AT:
+		return on_descriptor(result);
+	}
+	return 0;
+}
+
+PROBITY_COMPAT(open_exit, "sys_exit", on_compat_exit)
 
 /* File of a ring's direct descriptor, which is in no table of a process. */
 static __always_inline struct file *file_of_slot(struct io_kiocb *request, __u32 slot)

@@ -16,7 +16,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PF_IO_WORKER 0x00000010
 #define PF_USER_WORKER 0x00004000
 #define I_DIRTY_PAGES 0x4
-#define TS_COMPAT 0x0002
 #define X32_SYSCALL_BIT 0x40000000
 
 /* Value: the generation, or 0 for any. Filled by user space. */

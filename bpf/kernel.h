@@ -330,6 +330,8 @@ struct io_open {
 };
 
 struct pt_regs {
+	unsigned long bx;
+	unsigned long cx;
 	unsigned long orig_ax;
 };
 

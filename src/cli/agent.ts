@@ -33,7 +33,7 @@ export const agentCommand = defineCommand({
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
     const folder = dataFolderAt(global.data);
-    const { host, flushMs, shard, listen, spoolBytes, canaryMs, digestBytesPerSecond } =
+    const { host, flushMs, shard, listen, spoolBytes, canaryMs, compat, digestBytesPerSecond } =
       settings.agent;
     const { address: graphite, prefix = "", role } = settings.graphite;
     const pinDirectory = `/sys/fs/bpf/${pinNameOf(folder.path)}`;
@@ -61,6 +61,7 @@ export const agentCommand = defineCommand({
       listen,
       spoolBytes,
       canaryMs,
+      compat,
       digestBytesPerSecond,
       ...(graphite === undefined ? {} : { graphite: { address: graphite, prefix, role } }),
       nats: natsAccessOf(settings.nats, { folder, role: "agent" }),

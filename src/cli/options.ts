@@ -164,6 +164,11 @@ export const AGENT_OPTIONS = {
     default: "127.0.0.1:7334",
     text: "where the agent answers /healthz and /metrics and takes events",
   }),
+  compat: option("agent.compat", flag, {
+    default: "false",
+    text:
+      "see calls of 32-bit programs and by int 0x80, too; costs every call of the host about 0.1 µs",
+  }),
   canaryMs: option("agent.canary", durationBetween("0s", "1d"), {
     default: "60s",
     text: "how often each source must prove by an event in the log that it is not blind; 0s: never",

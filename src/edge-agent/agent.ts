@@ -238,10 +238,10 @@ const NOT_PROVEN: SourceStatus = {
 /** SHA-256 of what the agent was told to do, hex; no secret is part of it. */
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files } = options;
-  const { spoolBytes, graphite, digestBytesPerSecond, rules, environment } = options;
+  const { spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment } = options;
   const settings = {
     ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files },
-    ...{ spoolBytes, graphite, digestBytesPerSecond, rules, environment },
+    ...{ spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment },
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

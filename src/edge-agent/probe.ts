@@ -50,13 +50,15 @@ export interface ProbeOptions {
   readonly pinFolder: string;
   /** Variants to try, in order; a family that has its own tries those. */
   readonly variants?: readonly ProgramVariant[];
+  /** See `LoadOptions.compat`. The calls of this process cannot trigger these programs: they are loaded and attached. */
+  readonly compat?: boolean;
 }
 
 export async function probeRingFamily(
   context: KernelContext,
   options: ProbeOptions,
 ): Promise<ProbeResult> {
-  const { family, pinFolder } = options;
+  const { family, pinFolder, compat = false } = options;
   const variants = family.variants ?? options.variants ?? PROGRAM_VARIANTS;
   const { libbpf } = context;
   if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
@@ -64,7 +66,7 @@ export async function probeRingFamily(
   let forbidden = 0;
   for (const variant of variants) {
     try {
-      const found = await tryVariant(context, { libbpf, family, variant });
+      const found = await tryVariant(context, { libbpf, family, variant, compat });
       if (typeof found !== "string") return provenIn(variant, { pinFolder, hooks: found });
       reasons.push(`${variant}: ${found}`);
     } catch (error) {
@@ -98,12 +100,18 @@ function provenIn(
 /** What became of each hook, the needed one first; or why the variant does not work. */
 async function tryVariant(
   context: KernelContext,
-  { libbpf, family, variant }: { libbpf: Libbpf; family: RingFamily; variant: ProgramVariant },
+  { libbpf, family, variant, compat }: {
+    readonly libbpf: Libbpf;
+    readonly family: RingFamily;
+    readonly variant: ProgramVariant;
+    readonly compat: boolean;
+  },
 ): Promise<readonly HookStatus[] | string> {
   await using object = loadProgramObject(libbpf, {
     family: family.name,
     variant,
     ringBytes: TRIAL_RING_BYTES,
+    compat,
     ...(family.values === undefined ? {} : { values: family.values }),
   });
   using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);

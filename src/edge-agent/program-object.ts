@@ -39,6 +39,8 @@ const MAPS_NOT_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> =
   cgroup: [],
 };
 const CALL_PREFIX = "call_";
+/** Programs on all system calls, for those in the i386 way. */
+const COMPAT_PREFIX = "compat_";
 /** Programs, without their variant's prefix, that are left out where the kernel lacks their tracepoint. */
 const OPTIONAL_PROGRAMS: ReadonlyMap<string, string> = new Map([
   ["io_uring_complete", "io_uring/io_uring_complete"],
@@ -65,6 +67,8 @@ export interface LoadOptions {
   readonly variant: ProgramVariant;
   /** A power of two, at least one page. */
   readonly ringBytes: number;
+  /** Whether programs that see calls in the i386 way are loaded, too; they cost every call of the host. */
+  readonly compat?: boolean;
   /** Values of the family's own maps, each at key 0; these maps are pinned too. */
   readonly values?: Readonly<Record<string, Uint8Array>>;
 }
@@ -141,14 +145,14 @@ class LoadedObject implements ProgramObject {
   }
 
   load(): void {
-    const { family, variant, ringBytes } = this.#options;
+    const { family, variant, ringBytes, compat = false } = this.#options;
     const libbpf = this.#libbpf;
     const object = this.#open();
     const prefix = PREFIXES[variant];
     let program = libbpf.bpf_object__next_program(object, null);
     while (program !== null) {
       const name = libbpf.bpf_program__name(program);
-      const isOurs = name.startsWith(CALL_PREFIX) ||
+      const isOurs = name.startsWith(CALL_PREFIX) || (compat && name.startsWith(COMPAT_PREFIX)) ||
         (name.startsWith(prefix) && isPossible(name.slice(prefix.length)));
       libbpf.bpf_program__set_autoload(program, isOurs);
       if (isOurs) this.#programs.push({ name, program });

@@ -38,6 +38,8 @@ export interface RingChainOptions {
   readonly family: string;
   readonly variant: ProgramVariant;
   readonly ringBytes: number;
+  /** See `LoadOptions.compat`. */
+  readonly compat?: boolean;
   readonly ownership: Ownership | undefined;
   /** What is not told; nothing is left out by default. */
   readonly rules?: EncodedRules;
@@ -131,9 +133,12 @@ function takeOver(
 }
 
 /** Digest of what makes rings incompatible: the object's bytes, its variant and the ring's size. */
-function digestOf({ family, variant, ringBytes }: RingChainOptions): string {
+function digestOf({ family, variant, ringBytes, compat }: RingChainOptions): string {
   return createHash("sha256").update(readFileSync(objectPath(family)))
-    .update(`${variant} ${ringBytes}`).digest("hex").slice(0, 12);
+    .update(`${variant} ${ringBytes}${compat === true ? " compat" : ""}`).digest("hex").slice(
+      0,
+      12,
+    );
 }
 
 /** `<family>-<digest>-<number>`: the number tells programs apart that came back after others. */

@@ -51,6 +51,8 @@ export interface SourceSettings {
   readonly environment?: readonly string[];
   /** What is not told; {@link DEFAULT_RULES} by default. */
   readonly rules?: RuleSettings;
+  /** Whether calls in the i386 way are seen, at the cost of every call of the host; not by default. */
+  readonly compat?: boolean;
   /** Sources that stay off. */
   readonly disabledSources?: readonly SourceName[];
 }
@@ -127,6 +129,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
       ...(options.digestBytesPerSecond === undefined
         ? {}
         : { digestBytesPerSecond: options.digestBytesPerSecond }),
+      ...(options.compat === undefined ? {} : { compat: options.compat }),
       ...(options.environment === undefined ? {} : { environment: options.environment }),
       rules,
       ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),

@@ -13,18 +13,20 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { openSources } from "../../src/edge-agent/sources.ts";
+import { openSources, type Sources } from "../../src/edge-agent/sources.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { type MountedFilesystem, mountExt4, mountOverlay, mountTmpfs, mountXfs } from "./mounts.ts";
-import { openPinFolder, testLog } from "./ring-sources.ts";
+import { openPinFolder, openTestSource, runAttached, testLog } from "./ring-sources.ts";
 import { type Line, runSource, type SourceRun } from "./source-run.ts";
 
 const run = promisify(execFile);
 const SOURCE = fileURLToPath(new URL("exerciser/exerciser.c", import.meta.url));
 const RING_BYTES = 8 * 1024 * 1024;
 const WAIT_MS = 30_000;
-/** How long what is told late may take: looks at watched files wait for writers to be done. */
-const LATE_MS = 1_500;
+/** Families whose programs see calls in the i386 way when they are told to, and the one that names processes first. */
+const COMPAT_FAMILIES = ["process", "control", "file"] as const;
+/** How long it may take until a source knows of all that it is to look at. */
+const LATE_MS = 500;
 /** A link to a file younger than this is told as the file's creation (BIRTH_SLACK_US of the filesystem source). */
 const AGE_MS = 5_200;
 
@@ -33,7 +35,7 @@ export const FILESYSTEMS = ["ext4", "xfs", "tmpfs", "overlay"] as const;
 export const WAYS = ["call", "inline", "worker", "polled", "gate"] as const;
 export type Way = typeof WAYS[number];
 
-/** Of each operation on a file, the topics that tell it. */
+/** Of each operation on a file, the topics that tell it; of watched files, file/change does, too. */
 export const FILE_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   create: ["file/create"],
   write: ["file/write"],
@@ -63,7 +65,7 @@ export const FILE_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
 export const PROCESS_OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   memfd_exec: ["process/exec"],
   setuid: ["process/setuid"],
-  setns: [],
+  setns: ["process/setuid"],
   ptrace: ["process/ptrace"],
   listen: ["network/listen"],
   connect: ["network/connect"],
@@ -91,9 +93,14 @@ export interface Finding {
   readonly wrong: readonly Line[];
 }
 
-export interface Coverage {
+export interface Findings {
   readonly files: ReadonlyMap<string, Finding>;
   readonly processes: ReadonlyMap<string, Finding>;
+}
+
+export interface Coverage extends Findings {
+  /** The same with `[agent] compat`; what differs is the way `gate`. */
+  readonly compat: Findings;
 }
 
 export const fileKey = (filesystem: string, way: Way, operation: string): string =>
@@ -114,22 +121,31 @@ export async function runCoverage(): Promise<Coverage> {
   stack.defer(() => rmSync(folder, { recursive: true }));
   const pins = stack.use(openPinFolder());
   const program = join(folder, "exerciser");
+  const overlay = mountOverlay();
   const mounted: ReadonlyMap<string, MountedFilesystem> = new Map([
     ["ext4", stack.use(mountExt4())],
     ["xfs", stack.use(mountXfs())],
     ["tmpfs", stack.use(mountTmpfs())],
-    ["overlay", stack.use(mountOverlay())],
+    ["overlay", stack.use(overlay)],
   ]);
   for (const [type, { path }] of mounted) for (const way of WAYS) prepare(path, `${type}-${way}-`);
   const preparedMs = performance.now();
   execFileSync("clang-19", ["-O1", "-Wall", "-Werror", "-o", program, SOURCE]);
+  // Of an overlay, what is written lies in its upper layer: there it is watched.
+  const watched = [...mounted].map(([type, { path }]) => type === "overlay" ? overlay.upper : path);
   const data = join(folder, "data");
   mkdirSync(data);
   await using sources = openSources({
     dataDirectory: data,
     positions: {},
     pinDirectory: pins.path,
-    ringBytes: { process: RING_BYTES, network: RING_BYTES, file: RING_BYTES },
+    ringBytes: {
+      process: RING_BYTES,
+      network: RING_BYTES,
+      file: RING_BYTES,
+      integrity: RING_BYTES,
+    },
+    files: [{ paths: watched.map((path) => `${path}/**`), kind: "digest" }],
     clock: systemClock,
     log: testLog,
   });
@@ -137,10 +153,17 @@ export async function runCoverage(): Promise<Coverage> {
   for (const [name, status] of statuses) {
     if (status.state === "off") throw new Error(`Cannot run source "${name}": ${status.reason}`);
   }
+  const compatPins = stack.use(openPinFolder());
+  const compat = COMPAT_FAMILIES.map((family) =>
+    openTestSource({ family, pins: compatPins, compat: true, ringBytes: RING_BYTES })
+  );
+  await using _compat = disposing(compat);
+  const compatRuns: SourceRun[] = [];
+  for (const source of compat) compatRuns.push(await runAttached(source, compatPins));
   const runs = sources.all.map((source) => runSource(source));
-  const lines = (): Line[] => runs.flatMap((each) => each.lines);
   try {
     await mark(runs, folder);
+    await settled(sources);
     await delay(Math.max(0, preparedMs + AGE_MS - performance.now()));
     const exercises = new Map<string, Exercise>();
     for (const way of WAYS) {
@@ -154,14 +177,28 @@ export async function runCoverage(): Promise<Coverage> {
     }
     await mark(runs, folder);
     await delay(LATE_MS);
-    return coverageOf(exercises, lines());
+    await settled(sources);
+    const lines = runs.flatMap((each) => each.lines);
+    const compatLines = compatRuns.flatMap((each) => each.lines);
+    const withCompat = findingsOf(exercises, [...lines, ...compatLines]);
+    return { ...findingsOf(exercises, lines), compat: withCompat };
   } finally {
-    for (const each of runs) await each.stop();
+    for (const each of [...runs, ...compatRuns]) await each.stop();
   }
 }
 
+function disposing(all: readonly AsyncDisposable[]): AsyncDisposable {
+  return {
+    async [Symbol.asyncDispose]() {
+      for (const each of all) await each[Symbol.asyncDispose]();
+    },
+  };
+}
+
 function prepare(folder: string, prefix: string): void {
-  for (const name of PREPARED) writeFileSync(join(folder, prefix + name), "before the exerciser\n");
+  for (const name of PREPARED) {
+    writeFileSync(join(folder, prefix + name), name === "source" ? "other text\n" : "before\n");
+  }
   mkdirSync(join(folder, `${prefix}rmdir`));
 }
 
@@ -182,6 +219,17 @@ async function exercise(program: string, words: readonly string[]): Promise<Exer
     port: Number(said.get("port") ?? 0),
     results: new Map(results),
   };
+}
+
+/** Resolves when every watched file was looked at. */
+async function settled({ all }: Sources): Promise<void> {
+  const endMs = performance.now() + WAIT_MS;
+  const isSettled = (): boolean =>
+    all.some((source) => "isSettled" in source && source.isSettled === true);
+  while (!isSettled()) {
+    if (performance.now() > endMs) throw new Error("Cannot wait for watched files: not settled");
+    await delay(20);
+  }
 }
 
 let marks = 0;
@@ -225,7 +273,7 @@ async function mark(runs: readonly SourceRun[], folder: string): Promise<void> {
   throw new Error("Cannot find marks: the sources do not tell them");
 }
 
-function coverageOf(exercises: ReadonlyMap<string, Exercise>, lines: readonly Line[]): Coverage {
+function findingsOf(exercises: ReadonlyMap<string, Exercise>, lines: readonly Line[]): Findings {
   const files = new Map<string, Finding>();
   const processes = new Map<string, Finding>();
   const byName = Map.groupBy(lines, ({ path }) => operationIn(path));
@@ -236,7 +284,8 @@ function coverageOf(exercises: ReadonlyMap<string, Exercise>, lines: readonly Li
       for (const [operation, topics] of Object.entries(FILE_OPERATIONS)) {
         const name = `${type}-${way}-${operation}`;
         const found = [...byName.get(name) ?? [], ...byOldName.get(name) ?? []]
-          .filter((line) => topics.includes(line.topic) && line["pid"] !== process.pid);
+          .filter(({ topic }) => topics.includes(topic) || topic === "file/change")
+          .filter((line) => line["pid"] !== process.pid);
         files.set(fileKey(type, way, operation), findingOf(results.get(operation), found, pid));
       }
     }
@@ -244,6 +293,7 @@ function coverageOf(exercises: ReadonlyMap<string, Exercise>, lines: readonly Li
     for (const [operation, topics] of Object.entries(PROCESS_OPERATIONS)) {
       const found = lines.filter((line) => {
         if (!topics.includes(line.topic)) return false;
+        if (line.topic === "process/setuid" && line.detail["how"] !== operation) return false;
         if (!line.topic.startsWith("network/")) return line["pid"] === pid || line["ppid"] === pid;
         if ((line["protocol"] === "udp") !== operation.startsWith("udp_")) return false;
         return line[line.topic === "network/listen" ? "src_port" : "dst_port"] === port;

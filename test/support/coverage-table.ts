@@ -6,6 +6,7 @@ import {
   fileKey,
   FILESYSTEMS,
   type Finding,
+  type Findings,
   PROCESS_OPERATIONS,
   processKey,
   type Way,
@@ -20,25 +21,38 @@ const HEADINGS: Readonly<Record<Way, string>> = {
   gate: "By the i386 gate of a 64-bit process (int 0x80)",
 };
 
+const NAMES: Readonly<Record<Way, string>> = {
+  call: "call",
+  inline: "io_uring at once",
+  worker: "io_uring worker",
+  polled: "io_uring polled",
+  gate: "int 0x80",
+};
+
 /** Markdown, as `deno fmt` leaves it but for the widths of columns. */
 export function coverageTables(coverage: Coverage): string {
-  const files = WAYS.map((way) => {
-    const cells = Object.keys(FILE_OPERATIONS).flatMap((operation): string[][] => {
-      const row = FILESYSTEMS.map((type) => coverage.files.get(fileKey(type, way, operation)));
-      if (row.every((found) => found?.result === undefined)) return [];
-      return [[`\`${operation}\``, ...row.map(cellOf)]];
-    });
-    return `### ${HEADINGS[way]}\n\n${tableOf(["operation", ...FILESYSTEMS], cells)}`;
-  });
+  const files = WAYS.map((way) => filesTable(coverage, way, HEADINGS[way]));
+  const compat = filesTable(coverage.compat, "gate", "By the i386 gate, with `[agent] compat`");
+  const columns: readonly (readonly [string, Findings, Way])[] = [
+    ...WAYS.map((way) => [NAMES[way], coverage, way] as const),
+    ["int 0x80 with compat", coverage.compat, "gate"],
+  ];
   const cells = Object.keys(PROCESS_OPERATIONS).map((operation) => [
     `\`${operation}\``,
-    ...WAYS.map((way) => cellOf(coverage.processes.get(processKey(way, operation)))),
+    ...columns.map(([, { processes }, way]) => cellOf(processes.get(processKey(way, operation)))),
   ]);
-  const names = WAYS.map((way) =>
-    way === "gate" ? "int 0x80" : way === "call" ? way : `io_uring ${way}`
-  );
-  const processes = `### Processes and connections\n\n${tableOf(["operation", ...names], cells)}`;
-  return [...files, processes].join("\n\n");
+  const headings = ["operation", ...columns.map(([name]) => name)];
+  const processes = `### Processes and connections\n\n${tableOf(headings, cells)}`;
+  return [...files, compat, processes].join("\n\n");
+}
+
+function filesTable({ files }: Findings, way: Way, heading: string): string {
+  const cells = Object.keys(FILE_OPERATIONS).flatMap((operation): string[][] => {
+    const row = FILESYSTEMS.map((type) => files.get(fileKey(type, way, operation)));
+    if (row.every((found) => found?.result === undefined)) return [];
+    return [[`\`${operation}\``, ...row.map(cellOf)]];
+  });
+  return `### ${heading}\n\n${tableOf(["operation", ...FILESYSTEMS], cells)}`;
 }
 
 function cellOf(found: Finding | undefined): string {

@@ -28,17 +28,24 @@ export function mountXfs(): MountedFilesystem {
   return mountImage(XFS_BYTES, ["mkfs.xfs", "-q"]);
 }
 
+export interface MountedOverlay extends MountedFilesystem {
+  /** Where what is written to the overlay lies. */
+  readonly upper: string;
+}
+
 /** On a tmpfs of its own, which holds its layers. */
-export function mountOverlay(): MountedFilesystem {
+export function mountOverlay(): MountedOverlay {
   const layers = mountTmpfs();
-  const [lower, upper, work] = ["lower", "upper", "work"].map((name) => join(layers.path, name));
-  for (const folder of [lower, upper, work]) mkdirSync(folder ?? "");
+  const layer = (name: string): string => join(layers.path, name);
+  const [lower, upper, work] = [layer("lower"), layer("upper"), layer("work")];
+  for (const folder of [lower, upper, work]) mkdirSync(folder);
   const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
   const merged = mountAt((point) =>
     execFileSync("mount", ["-t", "overlay", "overlay", "-o", options, point])
   );
   return {
     path: merged.path,
+    upper,
     [Symbol.dispose]() {
       merged[Symbol.dispose]();
       layers[Symbol.dispose]();

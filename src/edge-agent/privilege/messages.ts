@@ -42,7 +42,14 @@ export const REQUESTS = {
   open_by_handle: { fields: { handle: "bytes", flags: "number" }, descriptors: 1 },
   pin_open: { fields: { path: "path" }, descriptors: 0 },
   object_load: {
-    fields: { family: "name", variant: "variant", ringBytes: "number", values: "values" },
+    fields: {
+      family: "name",
+      variant: "variant",
+      ringBytes: "number",
+      /** 1: programs for calls in the i386 way, too. */
+      compat: "number",
+      values: "values",
+    },
     descriptors: 0,
   },
   object_map: { fields: { object: "number", name: "name" }, descriptors: 0 },

@@ -16,13 +16,14 @@ export function loadRemoteObject(
   connection: PrivilegedConnection,
   options: LoadOptions,
 ): ProgramObject {
-  const { family, variant, ringBytes, values = {}, ...forgotten } = options;
+  const { family, variant, ringBytes, compat, values = {}, ...forgotten } = options;
   // Every option travels: another one has to become part of the request.
   forgotten satisfies Readonly<Record<string, never>>;
   const texts = Object.entries(values).map(([name, bytes]) =>
     [name, Buffer.from(bytes).toString("latin1")] as const
   );
-  const fields = { family, variant, ringBytes, values: Object.fromEntries(texts) };
+  const asked = { family, variant, ringBytes, compat: compat === true ? 1 : 0 };
+  const fields = { ...asked, values: Object.fromEntries(texts) };
   const object = checked(connection.ask("object_load", fields)).status;
   const maps = new Map<string, number>();
   let isOpen = true;

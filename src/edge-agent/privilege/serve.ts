@@ -241,7 +241,8 @@ function createObjects({ libbpf, loadObject }: ServeOptions) {
     if (request.operation === "object_load") {
       const values = Object.entries(request.fields.values)
         .map(([name, text]) => [name, bytesOf(text)] as const);
-      return load({ ...request.fields, values: Object.fromEntries(values) });
+      const compat = request.fields.compat === 1;
+      return load({ ...request.fields, compat, values: Object.fromEntries(values) });
     }
     const object = objects.get(request.fields.object);
     if (object === undefined) return refused(ERRNO.EBADF);

@@ -74,6 +74,8 @@ export interface RingSourceOptions {
   readonly clock?: Clock;
   /** What is not told; nothing is left out by default. */
   readonly rules?: RuleSettings;
+  /** Whether calls in the i386 way are seen, at the cost of every call of the host; not by default. */
+  readonly compat?: boolean;
   /** Variants to try, in order; both by default. */
   readonly variants?: readonly ProgramVariant[];
 }
@@ -244,11 +246,12 @@ class RingSource implements Source {
   }
 
   #probe(): Promise<ProbeResult> {
-    const { context, variants } = this.#options;
+    const { context, variants, compat } = this.#options;
     this.#probed ??= probeRingFamily(context, {
       family: this.#family,
       pinFolder: this.#pinFolder,
       ...(variants === undefined ? {} : { variants }),
+      ...(compat === undefined ? {} : { compat }),
     });
     return this.#probed;
   }
@@ -256,7 +259,7 @@ class RingSource implements Source {
   async #open(): Promise<RingReader> {
     const { context, family, ownership, log } = this.#options;
     const usualBytes = family === "control" ? SMALL_RING_BYTES : RING_BYTES;
-    const { ringBytes = usualBytes } = this.#options;
+    const { ringBytes = usualBytes, compat = false } = this.#options;
     const { variant, status } = await this.#probe();
     const { libbpf } = context;
     if (variant === undefined || libbpf === undefined) {
@@ -276,6 +279,7 @@ class RingSource implements Source {
       family: this.#family.name,
       variant,
       ringBytes,
+      compat,
       ownership,
       ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
       rules,

@@ -9,6 +9,7 @@
  */
 import { type } from "arktype";
 import type { RecordedEvent } from "../client/record.ts";
+import { BPFINK_TOPIC } from "./event-format.ts";
 
 const texts = type("string[]");
 const user = type({ user: "string", passwd: "string", keys: texts });
@@ -34,9 +35,6 @@ export interface BpfinkOptions {
   /** What stands as `version` in every line. */
   readonly version: string;
 }
-
-/** The topic of events that have lines. */
-export const BPFINK_TOPIC = "file/change";
 
 /** The line of an event as an object whose keys are in bpfink's order; undefined when it has none. */
 export function bpfinkLine(event: RecordedEvent, { version }: BpfinkOptions): Fields | undefined {

@@ -1,11 +1,13 @@
 /** Forms in which events are given to other programs: their own, and those that other tools' readers know. */
 import type { Conditions, RecordedEvent } from "../client/record.ts";
-import { BPFINK_TOPIC, bpfinkLine } from "./bpfink-line.ts";
 import { versionOfPackage } from "./program.ts";
 
 export const FORMATS = ["ndjson", "bpfink"] as const;
 
 export type Format = typeof FORMATS[number];
+
+/** The topic of events that have lines in bpfink's form. */
+export const BPFINK_TOPIC = "file/change";
 
 /** Conditions with those of the form: what has no line in it is not asked for. */
 export function formatConditions(conditions: Conditions, format: Format): Conditions {
@@ -14,11 +16,14 @@ export function formatConditions(conditions: Conditions, format: Format): Condit
 }
 
 /** Makes of an event the object that becomes its line; undefined when it has none in this form. */
-export function createFormat(format: Format): (event: RecordedEvent) => object | undefined {
+export async function createFormat(
+  format: Format,
+): Promise<(event: RecordedEvent) => object | undefined> {
   switch (format) {
     case "ndjson":
       return (event) => event;
     case "bpfink": {
+      const { bpfinkLine } = await import("./bpfink-line.ts");
       const version = versionOfPackage();
       return (event) => bpfinkLine(event, { version });
     }

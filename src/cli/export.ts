@@ -44,7 +44,7 @@ export const exportCommand = defineCommand({
         ...(to === undefined ? {} : { to }),
         order: "asc",
       }, { signal });
-      const lineOf = createFormat(format);
+      const lineOf = await createFormat(format);
       for await (const event of events) {
         const line = lineOf(event);
         if (line !== undefined) await output.json(line);

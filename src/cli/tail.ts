@@ -36,7 +36,7 @@ export const tailCommand = defineCommand({
         ...formatConditions(conditionsOf(settings.columns), format ?? "ndjson"),
         ...(since === undefined ? {} : { since }),
       };
-      const lineOf = format === undefined ? undefined : createFormat(format);
+      const lineOf = format === undefined ? undefined : await createFormat(format);
       for await (const item of client.tail(query, { signal })) {
         if (lineOf === undefined || item.kind !== "event") await printTailItem(item, output);
         else {

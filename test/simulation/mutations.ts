@@ -67,7 +67,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: "a batch that does not continue the chain is accepted",
     seed: 17,
     file: "event/acceptance.ts",
-    line: "if (header.number > 1 && header.previous !== highest.digest) {",
+    line: "if (isKnown && header.previous !== highest.digest) {",
     becomes: "if (false) {",
   },
   {

@@ -53,6 +53,12 @@ describe("limits", () => {
       .toBe(0);
   });
 
+  it("of connections are those of flows of datagrams too", () => {
+    const settings = { ...NOTHING, limits: { "network/connect": 5 } };
+    expect(viewOf("flow", settings)).toEqual(viewOf("network", settings));
+    expect(viewOf("flow", settings).getUint16(RULES.limited, true)).toBe(bit(KIND.connect));
+  });
+
   it("by default hold for starts and ends of processes alone", () => {
     expect(viewOf("process", DEFAULT_RULES).getUint16(RULES.limited, true))
       .toBe(bit(KIND.fork) | bit(KIND.exit));

@@ -9,7 +9,7 @@
  */
 import { type } from "arktype";
 import type { RecordedEvent } from "../client/record.ts";
-import { BPFINK_TOPIC } from "./event-format.ts";
+import { FILE_CHANGE_TOPIC } from "../event/topic.ts";
 
 const texts = type("string[]");
 const user = type({ user: "string", passwd: "string", keys: texts });
@@ -55,7 +55,7 @@ export function bpfinkLine(event: RecordedEvent, { version }: BpfinkOptions): Fi
 }
 
 function toldOf({ topic, path, detail }: RecordedEvent): Told | undefined {
-  if (topic !== BPFINK_TOPIC || path === undefined) return undefined;
+  if (topic !== FILE_CHANGE_TOPIC || path === undefined) return undefined;
   const known = detailType(detail ?? {});
   const facts: Detail = known instanceof type.errors ? {} : known;
   const state = detail?.["state"];

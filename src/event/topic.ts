@@ -74,3 +74,6 @@ export function isTopic(text: string): boolean {
 export function isTopicUnder(topic: string, ancestor: string): boolean {
   return topic === ancestor || topic.startsWith(`${ancestor}/`);
 }
+
+/** Changes of watched files, with what changed. */
+export const FILE_CHANGE_TOPIC = "file/change";

@@ -20,6 +20,7 @@ export const RANDOM_CHARACTERS_MAX = 256;
 const ONE_CASE_CHARACTERS_MIN = 32;
 const MIXED_CHANGES_MIN = 0.36;
 const ONE_CASE_CHANGES_MIN = 0.2;
+const STEPS_MAX = 0.25;
 const ENTROPY_SHARE_MIN = 0.8;
 
 /**
@@ -193,8 +194,10 @@ function isEvidence(
 function looksRandom(text: string): boolean {
   if (text.length < RANDOM_CHARACTERS_MIN || text.length > RANDOM_CHARACTERS_MAX) return false;
   if (/^[0-9a-f-]+$/i.test(text)) return false;
-  const { lower, upper, digits, changes } = changesOf(text);
+  const { lower, upper, digits, changes, steps } = changesOf(text);
   const pairs = text.length - 1;
+  // An alphabet, as in `tr -d abcdefghij0123456789`.
+  if (steps >= STEPS_MAX * pairs) return false;
   if (digits === 0 || lower + upper === 0) return false;
   if (lower > 0 && upper > 0) {
     return changes >= MIXED_CHANGES_MIN * pairs && isDiverse(text);
@@ -206,12 +209,16 @@ function looksRandom(text: string): boolean {
   );
 }
 
-/** How many characters are of which kind, and how often the kind changes from one to the next. */
+/**
+ * How many characters are of which kind, how often the kind changes from one to the next, and how often one is followed
+ * by the next of its alphabet.
+ */
 function changesOf(
   text: string,
-): { readonly lower: number; readonly upper: number; readonly digits: number; changes: number } {
+): Readonly<Record<"lower" | "upper" | "digits" | "changes" | "steps", number>> {
   const counts = [0, 0, 0, 0];
   let changes = 0;
+  let steps = 0;
   let last = 3;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
@@ -224,10 +231,11 @@ function changesOf(
       : 3;
     counts[kind] = (counts[kind] ?? 0) + 1;
     if (kind !== last && kind !== 3 && last !== 3) changes += 1;
+    if (at > 0 && code === text.charCodeAt(at - 1) + 1) steps += 1;
     last = kind;
   }
   const [lower = 0, upper = 0, digits = 0] = counts;
-  return { lower, upper, digits, changes };
+  return { lower, upper, digits, changes, steps };
 }
 
 function isDigit(code: number): boolean {

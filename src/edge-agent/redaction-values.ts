@@ -88,7 +88,7 @@ function valueAfter(text: string, name: Span): Span | undefined {
   const separator = /^(?:=>|:=|=|:|%3D)/i.exec(text.slice(blanks, blanks + 3))?.[0];
   if (separator === undefined) {
     // SQL: PASSWORD 'x'. A name alone, with words after it, announces nothing.
-    return blanks > at && isQuote(text[blanks]) && at === name.end
+    return blanks > at && text[blanks] === "'" && at === name.end
       ? quoted(text, blanks)
       : undefined;
   }

@@ -19,6 +19,8 @@ const DIGEST_CHARACTERS = 12;
 /** Length of `pw=x`; and of the shortest token that is one by its looks. */
 const NAMED_CHARACTERS_MIN = 4;
 const TOKEN_CHARACTERS_MIN = 15;
+/** A reference to a variable of a shell, in capitals as those of the environment are, or to a parameter. */
+const REFERENCE = /^\$(?:[A-Z_][A-Z0-9_]*|\{[A-Z_][A-Z0-9_]*\}|[0-9@*])$/;
 const MARKER = /^\[redacted(?::[0-9a-f]{12})?\]$/;
 
 export interface Redaction {
@@ -97,10 +99,15 @@ function replaced(
   let at = 0;
   for (const { start, end } of merged(spans)) {
     const secret = text.slice(start, end);
-    out += text.slice(at, start) + (MARKER.test(secret) ? secret : markerOf(secret));
+    out += text.slice(at, start) + (isKept(secret) ? secret : markerOf(secret));
     at = end;
   }
   return out + text.slice(at);
+}
+
+/** What stands for a secret is none: a marker, or the name of a variable that has it. */
+function isKept(secret: string): boolean {
+  return MARKER.test(secret) || REFERENCE.test(secret);
 }
 
 /** In order, those that overlap as one. */

@@ -165,8 +165,16 @@ class Reader implements RingReader {
   }
 
   finish(): SourceChunk | undefined {
+    const chunk = this.read();
+    // What was promised by these lines, too.
     this.#decoder.finish?.();
-    return this.read();
+    const further = this.#decoder.further?.() ?? [];
+    if (chunk === undefined && further.length === 0) return undefined;
+    return {
+      fields: [...chunk?.fields ?? [], ...further.map(({ fields }) => fields)],
+      timesUs: [...chunk?.timesUs ?? [], ...further.map(({ timeUs }) => timeUs)],
+      position: chunk?.position ?? positionOf(this.#current()),
+    };
   }
 
   release(position: RingPosition): void {

@@ -51,6 +51,7 @@ enum probity_kind {
 	PROBITY_FORK = 2,
 	PROBITY_EXIT = 3,
 	PROBITY_CREDENTIALS = 4,
+	PROBITY_SNAPSHOT = 5,
 	PROBITY_CONNECT = 16,
 	PROBITY_ACCEPT = 17,
 	PROBITY_LISTEN = 18,
@@ -242,6 +243,18 @@ struct probity_exit {
 	/* As wait(2) gives it: code << 8 | core flag (0x80) | signal. */
 	__u32 status;
 	__u32 padding;
+};
+
+/*
+ * A process that is there when the reader starts; read through an iterator, one after the other, without a ring. Its
+ * length is a multiple of 8.
+ */
+struct probity_snapshot {
+	struct probity_header header;
+	struct probity_ids ids;
+	__u16 exe_length;
+	__u16 padding[3];
+	char exe[];
 };
 
 /* IPv4 addresses take the first four bytes; addresses are in network order, ports in host order. */

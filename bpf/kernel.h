@@ -238,6 +238,17 @@ struct task_struct {
 	struct css_set *cgroups;
 };
 
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
 struct kernel_siginfo {
 	int si_code;
 };

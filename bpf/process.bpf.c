@@ -63,16 +63,6 @@ struct {
 	__type(value, struct environment_bits);
 } environment SEC(".maps");
 
-/* Name of a file that has no path: a memfd, or one of a mount that is in no namespace. */
-static __always_inline __u32 copy_name(char *target, struct dentry *dentry)
-{
-	__u32 length = BPF_CORE_READ(dentry, d_name.len) & NAME_LENGTH_MAX;
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
-
-	bpf_probe_read_kernel(target, length, name);
-	return length;
-}
-
 static __always_inline bool is_memfd(struct dentry *dentry)
 {
 	__u64 prefix = 0;

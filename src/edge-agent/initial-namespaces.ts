@@ -1,6 +1,6 @@
 /**
- * Namespaces that every process has unless it was given others: those of process 1. What equals them is left out of
- * events.
+ * Namespaces that every process has unless it was given others: those of the kernel's own threads. What equals them is
+ * left out of events.
  *
  * Invariant: a namespace that is not known to be the initial one is told.
  */
@@ -30,17 +30,17 @@ const FIXED: Readonly<Record<string, number>> = {
 };
 
 export interface InitialNamespaces {
-  /** Takes those of process 1 from a record's `struct probity_ids`. */
+  /** Takes those of a kernel thread from a record's `struct probity_ids`. */
   learn(memory: RecordMemory, ids: number): void;
   /** JSON members of the namespaces in a record's ids that are not the initial ones: `"net":4026532448,…`, or nothing. */
   others(memory: RecordMemory, ids: number): string;
 }
 
-/** Starts with what the kernel fixes and /proc shows of process 1. */
+/** Starts with what the kernel fixes, and /proc shows of its first thread. */
 export function createInitialNamespaces(
   readLink: (path: string) => string | undefined = readKernelLink,
 ): InitialNamespaces {
-  const initial = KINDS.map(([kind]) => FIXED[kind] ?? numberIn(readLink(`/proc/1/ns/${kind}`)));
+  const initial = KINDS.map(([kind]) => FIXED[kind] ?? numberIn(readLink(`/proc/2/ns/${kind}`)));
   return {
     learn: ({ words }, ids) => {
       for (const [place, [, field]] of KINDS.entries()) initial[place] = u32(words, ids + field);

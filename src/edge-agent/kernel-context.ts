@@ -29,8 +29,11 @@ export interface KernelContext {
   readonly peerNames: PeerNames;
   readonly redactor: Redactor;
   readonly initialNamespaces: InitialNamespaces;
-  /** Reads the living processes into the table, once; to be called when programs are attached. */
-  seed(): Promise<void>;
+  /**
+   * Reads the living processes into the table, once; to be called when programs are attached. `pinFolder`: a folder of
+   * the BPF filesystem. Tells how they were read.
+   */
+  seed(pinFolder: string): Promise<"iterator" | "proc">;
   /** Looks whether clock and user names have changed; cheap, at most once a second for real. */
   refresh(): void;
 }
@@ -49,8 +52,8 @@ export function createKernelContext(
   const bootClock = createBootClock(loadClocks());
   const processes = createProcessTable({ ids, nowNs: () => Number(bootClock.nowNs()) });
   const userNames = createUserNames();
-  let seeding: Promise<void> | undefined;
-  return {
+  let seeding: ReturnType<KernelContext["seed"]> | undefined;
+  const context: KernelContext = {
     libbpf,
     libbpfError,
     ids,
@@ -62,12 +65,13 @@ export function createKernelContext(
     peerNames: createPeerNames(),
     redactor: createRedactor(redactionKey),
     initialNamespaces: createInitialNamespaces(),
-    seed: () => seeding ??= seedProcessTable(processes),
+    seed: (pinFolder) => seeding ??= seedProcessTable(context, pinFolder),
     refresh: () => {
       bootClock.refresh();
       userNames.refresh();
     },
   };
+  return context;
 }
 
 function tryLibbpf(): Pick<KernelContext, "libbpf" | "libbpfError"> {

@@ -42,6 +42,21 @@ export function readKernelText(path: string): string | undefined {
   });
 }
 
+/** A file as bytes, at most `bytesMax` of them; undefined when it cannot be read, or is longer. */
+export function readKernelBytes(path: string, bytesMax: number): Buffer | undefined {
+  return withOpen(path, ({ read }, fd) => {
+    const parts: Buffer[] = [];
+    for (let sum = 0; sum <= bytesMax;) {
+      const length = read(fd, chunk);
+      if (length < 0) return undefined;
+      if (length === 0) return Buffer.concat(parts);
+      parts.push(Buffer.from(chunk.subarray(0, length)));
+      sum += length;
+    }
+    return undefined;
+  });
+}
+
 /** What a symbolic link says, as UTF-8 text; undefined when it cannot be read. */
 export function readKernelLink(path: string): string | undefined {
   const length = libc()?.readlink(path, chunk.subarray(0, LINK_BYTES)) ?? -1;

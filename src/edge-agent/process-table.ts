@@ -44,6 +44,9 @@ export interface ActorText {
   readonly namesVersion: number;
 }
 
+/** The image that a process was seen with. */
+export type SeenImage = Pick<ProcessImage, "exe"> & Partial<Pick<ProcessImage, "isEscaped">>;
+
 const NO_IMAGE: ProcessImage = { sinceNs: -Infinity, exe: undefined, isEscaped: false };
 
 /** One process. */
@@ -96,8 +99,8 @@ export interface ProcessTable {
   live(pid: number, startTicks: number): ProcessEntry;
   /** Identity of a process that need not be known. */
   idOf(pid: number, startTicks: number): string;
-  /** A process seen alive in /proc. */
-  seed(pid: number, startTicks: number, exe: string | undefined): void;
+  /** A process seen alive, which no record has told of. */
+  seed(pid: number, startTicks: number, image: SeenImage): void;
   noteExec(entry: ProcessEntry, image: ProcessImage): void;
   noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void;
   noteExit(entry: ProcessEntry, timeNs: number): void;
@@ -179,9 +182,11 @@ class Table implements ProcessTable {
     return this.#ids.idOf(pid, startTicks);
   }
 
-  seed(pid: number, startTicks: number, exe: string | undefined): void {
+  seed(pid: number, startTicks: number, { exe, isEscaped = false }: SeenImage): void {
     if (this.peek(pid, startTicks) !== undefined) return;
-    this.#insert(pid, startTicks, exe).seededNs = this.#nowNs();
+    const entry = this.#insert(pid, startTicks, exe);
+    entry.seededNs = this.#nowNs();
+    if (isEscaped) entry.images = entry.images.map((image) => ({ ...image, isEscaped }));
   }
 
   noteExec(entry: ProcessEntry, image: ProcessImage): void {

@@ -11,6 +11,7 @@ export const KIND = {
   fork: 2,
   exit: 3,
   credentials: 4,
+  snapshot: 5,
   connect: 16,
   accept: 17,
   listen: 18,
@@ -29,6 +30,8 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   fork: ["process/fork"],
   exit: ["process/exit"],
   credentials: ["process/setuid"],
+  // Learned from, when the agent starts.
+  snapshot: [],
   connect: ["network/connect"],
   accept: ["network/accept"],
   listen: ["network/listen"],
@@ -171,6 +174,8 @@ export const SIGNAL = {
   result: 124,
 } as const;
 export const SIGNAL_BYTES = 128;
+
+export const SNAPSHOT = { ids: 104, exe_length: 200, exe: 208 } as const;
 
 export const NETWORK = {
   family: 104,

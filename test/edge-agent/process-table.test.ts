@@ -110,7 +110,7 @@ describe("the process table", () => {
   it("trusts an image from /proc only back to the execs it has seen", () => {
     const test = createTable();
     test.nowNs = 100;
-    test.table.seed(7, 0, "/now");
+    test.table.seed(7, 0, { exe: "/now" });
     const entry = test.table.find(7, 0, 0);
     expect(entry.imageAt(1).exe).toBe("/now");
     // An older record tells that it executed since: before that, the image is not known.
@@ -122,7 +122,7 @@ describe("the process table", () => {
   it("keeps an image from /proc until an exec after it", () => {
     const test = createTable();
     test.nowNs = 100;
-    test.table.seed(7, 0, "/old");
+    test.table.seed(7, 0, { exe: "/old" });
     const entry = test.table.find(7, 0, 0);
     test.table.noteExec(entry, imageOf(200, "/new"));
     expect([150, 200].map((time) => entry.imageAt(time).exe)).toEqual(["/old", "/new"]);

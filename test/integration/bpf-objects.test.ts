@@ -12,7 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.runIf(hasClang)("the compiled kernel programs", () => {
   it("are what their sources give, byte by byte", () => {
     execFileSync("make", ["-s", "-C", BPF_FOLDER, `OUTPUT=${folder}`]);
-    for (const name of ["process", "control", "network", "flow", "file", "integrity"]) {
+    for (const name of ["process", "snapshot", "control", "network", "flow", "file", "integrity"]) {
       const file = `${name}.bpf.o`;
       const isSame = readFileSync(join(folder, file)).equals(readFileSync(join(BPF_FOLDER, file)));
       expect(isSame, `${file} is not fresh: make -C bpf`).toBe(true);
@@ -20,7 +20,7 @@ describe.runIf(hasClang)("the compiled kernel programs", () => {
   });
 
   it("name no folder of the machine that compiled them", () => {
-    for (const name of ["process", "control", "network", "flow", "file", "integrity"]) {
+    for (const name of ["process", "snapshot", "control", "network", "flow", "file", "integrity"]) {
       const text = readFileSync(join(BPF_FOLDER, `${name}.bpf.o`), "latin1");
       expect(text).not.toMatch(/\/(tmp|home|root|work)\//);
     }
@@ -46,6 +46,7 @@ const STRUCTS = [
   "ancestor",
   "exec",
   "credentials",
+  "snapshot",
   "ptrace",
   "signal",
   "fork",
@@ -126,6 +127,7 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["ids", layout.IDS],
     ["exec", layout.EXEC],
     ["credentials", layout.CREDENTIALS],
+    ["snapshot", layout.SNAPSHOT],
     ["ptrace", layout.PTRACE],
     ["signal", layout.SIGNAL],
     ["exit", layout.EXIT],
@@ -153,6 +155,7 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["ids", layout.IDS_BYTES],
     ["exec", layout.EXEC.tail],
     ["credentials", layout.CREDENTIALS_BYTES],
+    ["snapshot", layout.SNAPSHOT.exe],
     ["ptrace", layout.PTRACE_BYTES],
     ["signal", layout.SIGNAL_BYTES],
     ["fork", layout.FORK_BYTES],

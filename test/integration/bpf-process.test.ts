@@ -4,8 +4,10 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   realpathSync,
   rmSync,
   statSync,
@@ -14,6 +16,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createKernelContext } from "../../src/edge-agent/kernel-context.ts";
+import { readStartTicks } from "../../src/edge-agent/process-identity.ts";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { openMemfd } from "../support/memfd.ts";
@@ -309,6 +313,33 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the process source as %s", (varia
       exe: realpathSync("/bin/bash"),
       message: `${realpathSync("/bin/bash")} forked process ${exec?.["pid"]}`,
     });
+  });
+});
+
+describe.runIf(hasBpf)("processes older than the programs", () => {
+  it("are read from the kernel's own list, with who they are", async () => {
+    using pins = openPinFolder();
+    const child = spawn("sleep", ["1000"], { uid: 65534, gid: 65534, stdio: "ignore" });
+    const context = createKernelContext();
+    const before = readdirSync("/proc").filter((name) => /^[0-9]+$/.test(name)).map(Number);
+    expect(await context.seed(pins.path)).toBe("iterator");
+    expect(existsSync(pins.path) ? readdirSync(pins.path) : []).toEqual([]);
+    const { processes } = context;
+    const living = before.filter((pid) => existsSync(`/proc/${pid}`));
+    expect(living.filter((pid) => processes.newestOf(pid) === undefined)).toEqual([]);
+    const entry = processes.newestOf(child.pid ?? 0);
+    expect(entry?.imageAt(0).exe).toBe(realpathSync("/bin/sleep"));
+    expect(entry?.actor?.columns).toContain(`"uid":65534,"euid":65534,"gid":65534,`);
+    expect(entry?.startTicks).toBe(readStartTicks(child.pid ?? 0));
+    expect(processes.newestOf(process.pid)?.imageAt(0).exe).toBe(realpathSync(process.execPath));
+    child.kill("SIGKILL");
+  });
+
+  it("are read from /proc where there is no place for an iterator", async () => {
+    const context = createKernelContext();
+    expect(await context.seed("/proc/no/place")).toBe("proc");
+    expect(context.processes.newestOf(process.pid)?.imageAt(0).exe)
+      .toBe(realpathSync(process.execPath));
   });
 });
 

@@ -24,6 +24,7 @@ import {
   RECORD_VERSION,
   SIGNAL,
   SIGNAL_BYTES,
+  SNAPSHOT,
 } from "../../src/edge-agent/record-layout.ts";
 import type { LocatedRecord } from "../../src/edge-agent/line-decoder.ts";
 import { recordMemory } from "../../src/edge-agent/ring-buffer.ts";
@@ -176,6 +177,21 @@ export function credentialsRecord(fields: CredentialsFields): Uint8Array {
       view.setUint32(CREDENTIALS[`groups_${side}`] + 4 * place, gid, true);
     }
   }
+  return new Uint8Array(view.buffer);
+}
+
+export interface SnapshotFields extends HeaderFields {
+  readonly exe?: Text;
+  readonly ids?: IdsFields;
+}
+
+export function snapshotRecord(fields: SnapshotFields): Uint8Array {
+  const exe = bytesOf(fields.exe ?? "");
+  const sizeBytes = Math.ceil((SNAPSHOT.exe + exe.length) / 8) * 8;
+  const view = startRecord(KIND.snapshot, sizeBytes, fields);
+  writeIds(view, SNAPSHOT.ids, fields.ids ?? {});
+  view.setUint16(SNAPSHOT.exe_length, exe.length, true);
+  new Uint8Array(view.buffer).set(exe, SNAPSHOT.exe);
   return new Uint8Array(view.buffer);
 }
 

@@ -136,7 +136,7 @@ class RingSource implements Source {
     const { context, createdFiles, clock = systemClock } = this.#options;
     // A second start goes on where the first one stopped: what it yielded counts as taken.
     const reader = this.#reader ?? await this.#open();
-    await context.seed();
+    await context.seed(this.#pinFolder);
     await this.#family.prepare(context);
     let pauseMs = PAUSE_MIN_MS;
     try {

@@ -176,7 +176,7 @@ describe("the line of an exec", () => {
     expect(odd?.detail["env"]).toEqual({ PATH: "", LD_PRELOAD: "" });
   });
 
-  it("leaves out the namespaces that process 1 has", () => {
+  it("leaves out the initial namespaces", () => {
     const ids = { network_namespace: 40, mount_namespace: 41, pid_namespace: 0xeffffffc };
     expect(lineOf(execRecord({ ...child, ids }))?.detail).not.toHaveProperty("namespaces");
     const others = { ...ids, pid_namespace: 7, mount_namespace: 8 };

@@ -105,7 +105,7 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
     }));
     expect(Object.fromEntries(missing)).toEqual({
       CAP_SYS_ADMIN: SOURCE_NAMES,
-      CAP_DAC_READ_SEARCH: ["file", "filesystem", "integrity"],
+      CAP_DAC_READ_SEARCH: ["control", "file", "filesystem", "integrity"],
       CAP_SYS_PTRACE: ["executables"],
     });
   });

@@ -55,8 +55,8 @@ async function proveByTrying(libbpf: Libbpf): Promise<ProofAction> {
 
 /** Runs a shell as another user; whether that is allowed. Where it is not, the attempt is what must be seen. */
 async function runAsNobody(): Promise<boolean> {
-  const child = spawn("/bin/sh", ["-c", ":"], { uid: NOBODY, cwd: "/", stdio: "ignore" });
   try {
+    const child = spawn("/bin/sh", ["-c", ":"], { uid: NOBODY, cwd: "/", stdio: "ignore" });
     await once(child, "exit");
     return true;
   } catch {

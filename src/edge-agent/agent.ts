@@ -156,6 +156,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const canary: WatchOptions["canary"] = {
     intervalMs: canaryMs,
     hooksOff: (name) => hooksOff(statuses.get(name)),
+    isFiltering: () => rules.filters.length > 0,
     onOutcome: (name, outcome) => {
       metrics.canary(outcome);
       if (outcome === "missed") blind.add(name);

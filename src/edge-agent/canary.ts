@@ -3,7 +3,8 @@
  * the right fields. A source whose canary does not come back is blind, whatever it says of itself.
  *
  * Invariants: one canary at a time; no verdict without the log: while the broker is away, or cannot be read, nothing is
- * said of the sources. What a source lost and tells of as a loss does not make it blind. Each blindness is a gap when it
+ * said of the sources. What a source lost and tells of as a loss, or keeps back as the configuration says, does not make
+ * it blind. Each blindness is a gap when it
  * begins, and a second one, with its whole time, when it ends.
  */
 import process from "node:process";
@@ -30,6 +31,8 @@ export interface CanaryOptions {
   readonly sources: readonly Source[];
   /** Hooks of a source that were not proven at the start: nothing is expected of them. */
   readonly hooksOff: (source: string) => readonly string[];
+  /** Whether the configuration has filters now: what they keep back is not missing. */
+  readonly isFiltering: () => boolean;
   readonly intervalMs: number;
   readonly onGap: (gap: AgentGap) => void;
   /** Told of each canary of each source. */
@@ -78,7 +81,7 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   await using actions = new AsyncDisposableStack();
   for (const source of options.sources) {
     const before = source.counters();
-    const action = await source.prove?.();
+    const action = await proofOf(source, options.log);
     if (action === undefined) continue;
     actions.use(action);
     const off = options.hooksOff(source.name);
@@ -95,7 +98,18 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   while (!signal.aborted && !isDone() && clock.elapsedMs() < settledMs) await rest(clock, signal);
   if (!isDone()) await producer.flush();
   while (!signal.aborted && !isDone() && !reading.isCaughtUp()) await rest(clock, signal);
-  return flights.map((flight) => birdOf(flight, reading.fault));
+  const isFiltering = options.isFiltering();
+  return flights.map((flight) => birdOf(flight, { fault: reading.fault, isFiltering }));
+}
+
+/** What cannot be done (a full disk, no processes left) says nothing of the source; the others get theirs. */
+async function proofOf(source: Source, log: Log): Promise<ProofAction | undefined> {
+  try {
+    return await source.prove?.();
+  } catch (error) {
+    log.warn("canary not sent", { source: source.name, error: String(error) });
+    return undefined;
+  }
 }
 
 /** Every event of a canary has this process as its own or its parent. */
@@ -115,7 +129,10 @@ function look(lines: readonly string[], flights: readonly Flight[]): void {
   }
 }
 
-function birdOf({ source, checks, results, before }: Flight, fault: string | undefined): Bird {
+function birdOf(
+  { source, checks, results, before }: Flight,
+  { fault, isFiltering }: { readonly fault: string | undefined; readonly isFiltering: boolean },
+): Bird {
   const reasons = checks.flatMap(([hook]): string[] => {
     const result = results.get(hook);
     if (result === "proven") return [];
@@ -125,9 +142,9 @@ function birdOf({ source, checks, results, before }: Flight, fault: string | und
   if (reasons.length === 0) return { source: source.name, outcome: "seen", reason };
   if (fault !== undefined) return { source: source.name, outcome: "undecided", reason: fault };
   const now = source.counters();
-  const isTold = (["ringFull", "throttled", "readFault"] as const).some((key) =>
-    now[key] > before[key]
-  );
+  const told = ["ringFull", "throttled", "readFault"] as const;
+  const keys = isFiltering ? [...told, "filtered"] as const : told;
+  const isTold = keys.some((key) => now[key] > before[key]);
   return { source: source.name, outcome: isTold ? "undecided" : "missed", reason };
 }
 

@@ -34,7 +34,7 @@ export interface WatchOptions {
   /** Told when a source fails, and when it is started again. */
   readonly onState: (name: string, state: "running" | "failed") => void;
   /** Without it no canaries are sent. */
-  readonly canary?: Pick<CanaryOptions, "hooksOff" | "intervalMs" | "onOutcome">;
+  readonly canary?: Pick<CanaryOptions, "hooksOff" | "isFiltering" | "intervalMs" | "onOutcome">;
   readonly clock: Clock;
   readonly log: Log;
 }

@@ -15,7 +15,13 @@ interface Round {
 }
 
 /** Runs a source with one needed and one further hook through some rounds. */
-async function fly(rounds: readonly Round[], hooksOff: readonly string[] = []) {
+async function fly(
+  rounds: readonly Round[],
+  { hooksOff = [], isFiltering = false }: {
+    readonly hooksOff?: readonly string[];
+    readonly isFiltering?: boolean;
+  } = {},
+) {
   const stop = new AbortController();
   const gaps: AgentGap[] = [];
   const outcomes: CanaryOutcome[] = [];
@@ -55,6 +61,7 @@ async function fly(rounds: readonly Round[], hooksOff: readonly string[] = []) {
     // as: the rest of a source plays no part
     sources: [source as Source],
     hooksOff: () => hooksOff,
+    isFiltering: () => isFiltering,
     intervalMs: 1,
     onGap: (gap) => gaps.push(gap),
     onOutcome(_name, outcome) {
@@ -93,7 +100,7 @@ describe("canaries", () => {
   });
 
   it("expect nothing of hooks that were off from the start, and everything of others", async () => {
-    expect((await fly([{ lines: [OPEN] }], ["io_uring"])).outcomes).toEqual(["seen"]);
+    expect((await fly([{ lines: [OPEN] }], { hooksOff: ["io_uring"] })).outcomes).toEqual(["seen"]);
     expect((await fly([{ lines: [OPEN] }])).outcomes).toEqual(["missed"]);
   });
 
@@ -103,6 +110,13 @@ describe("canaries", () => {
       { lines: [OPEN], counters: { ringFull: 3 } },
     ]);
     expect([gaps, outcomes]).toEqual([[], ["undecided", "undecided"]]);
+  });
+
+  it("are not decided when filters of the configuration may have kept them back", async () => {
+    const rounds = [{ lines: [OPEN], counters: { filtered: 1 } }];
+    expect((await fly(rounds, { isFiltering: true })).outcomes).toEqual(["undecided"]);
+    expect((await fly(rounds)).outcomes).toEqual(["missed"]);
+    expect((await fly([{ lines: [OPEN] }], { isFiltering: true })).outcomes).toEqual(["missed"]);
   });
 
   it("are not found in what another process did", async () => {

@@ -18,6 +18,7 @@ const accounts = type({ users: user.array(), add: user.array(), del: user.array(
 const access = type({ access: lists, add: lists, del: lists });
 const detailType = type({
   "kind?": "string",
+  "package?": "string",
   "diff?": "string",
   "sha256_before?": "string",
   "sha256_after?": "string",
@@ -58,6 +59,8 @@ function toldOf({ topic, path, detail }: RecordedEvent): Told | undefined {
   if (topic !== FILE_CHANGE_TOPIC || path === undefined) return undefined;
   const known = detailType(detail ?? {});
   const facts: Detail = known instanceof type.errors ? {} : known;
+  // Many files at once, of which the record has no contents.
+  if (facts.package !== undefined) return undefined;
   const state = detail?.["state"];
   switch (facts.kind) {
     case "accounts": {

@@ -108,6 +108,7 @@ describe("bpfink's line", () => {
   it("is none for what has no meaning there", () => {
     expect(lineOf("/etc/shadow", { kind: "accounts", state: { users: [], add: [], del: [] } }))
       .toBeUndefined();
+    expect(lineOf("/etc/x", { package: "coreutils", count: 1, paths: ["/etc/x"] })).toBeUndefined();
     const other = { ...event("/x", {}), topic: "file/attribute" };
     expect(bpfinkLine(other, { version: "1" })).toBeUndefined();
   });

@@ -292,6 +292,24 @@ describe("folding", () => {
     expect(shape(fold.foldAll({ now: index })).strays).toEqual(["gone"]);
   });
 
+  it("knows files by the names that they have in passing", () => {
+    const fold = createPackageFold<string>();
+    const old = createManifestIndex();
+    const former = hash("md5", "former");
+    old.add({ path: "/etc/a/1", owner: owner("a", "0"), algorithm: "md5", digest: former });
+    fold.add(change("/etc/a/1.dpkg-new"), 0);
+    fold.add(change("/etc/a/1.dpkg-tmp", former), 0);
+    fold.add({ path: "/etc/a/1;5f3a2b1c", digests: undefined, manager, told: "gone" }, 0);
+    fold.add(change("/etc/a/1.dpkg-new", hash("md5", "foreign")), 0);
+    fold.add(change("/etc/a/1", former), 0);
+    const { packages, strays } = fold.foldAll({ now: index, before: old });
+    expect(packages.map(({ owner: { version }, changes }) => [version, ...changes])).toEqual([
+      ["1", "/etc/a/1.dpkg-new"],
+      ["0", "/etc/a/1.dpkg-tmp", "gone"],
+    ]);
+    expect(strays).toEqual(["/etc/a/1.dpkg-new", "/etc/a/1"]);
+  });
+
   it("takes no more than its limit", () => {
     const fold = createPackageFold<string>({ ...PACKAGE_FOLD_LIMITS, changesMax: 2 });
     expect(["/1", "/2", "/3"].map((path) => fold.add(change(path), 0))).toEqual([

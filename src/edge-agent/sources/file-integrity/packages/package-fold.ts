@@ -38,7 +38,7 @@ export interface FoldedChanges<T> {
 /** Manifests as they are now, and as they were before the manager began, for what was removed. */
 export interface FoldManifests {
   readonly now: Pick<ManifestIndex, "ownerOf">;
-  readonly before?: Pick<ManifestIndex, "ownerOfPath"> | undefined;
+  readonly before?: Pick<ManifestIndex, "ownerOf" | "ownerOfPath"> | undefined;
 }
 
 export interface PackageFold<T> {
@@ -165,10 +165,17 @@ export function createPackageFold<T>(
   };
 }
 
+/** Names that a file has while it is put in place, or beside one that its owner changed: dpkg's, rpm's, apk's. */
+const PASSING = /(?:\.dpkg-(?:new|tmp|dist)|;[0-9a-f]{8}|\.rpmnew|\.apk-new)$/;
+
 /** The package whose content this is; of a file that is gone, the one that had it. */
 function ownerOf<T>(
   { path, digests }: PackageChange<T>,
   { now, before }: FoldManifests,
 ): PackageName | undefined {
-  return digests === undefined ? before?.ownerOfPath(path) : now.ownerOf(path, digests);
+  const name = path.replace(PASSING, "");
+  if (digests === undefined) return before?.ownerOfPath(name);
+  const owner = now.ownerOf(name, digests);
+  // What is put aside is what the package delivered before.
+  return owner === undefined && name !== path ? before?.ownerOf(name, digests) : owner;
 }

@@ -70,6 +70,18 @@ describe.runIf(hasFanotify)("a watched path", () => {
     }
   });
 
+  it("of the source's own proves that it sees", async () => {
+    await using rig = openIntegrityRig({ paths: [join(folder, "none")] });
+    const source = await rig.start();
+    for (let count = 1; count <= 2; count += 1) {
+      const action = await source.prove?.();
+      const proven = (line: Line): boolean => action?.check(line) === "proven";
+      const [line] = await rig.waitFor(proven, { count: 1 });
+      expect(line?.["path"]).toBe(join(rig.dataDirectory, "integrity.canary"));
+      expect(rig.lines).toHaveLength(count);
+    }
+  });
+
   it("in an overlay is seen in the layer that takes its changes", async () => {
     using filesystem = mountTmpfs();
     const at = (name: string): string => join(filesystem.path, name);

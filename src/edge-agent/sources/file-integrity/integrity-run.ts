@@ -50,6 +50,8 @@ export interface IntegrityRunOptions {
   readonly kinds: ContentKinds;
   readonly processes: ProcessLookup;
   readonly dataDirectory: string;
+  /** A file in it that is watched, too. */
+  readonly canaryPath: string;
   /** Folder that stands for `/` where manifests of packages are read. */
   readonly packageRoot?: string;
   readonly counts: IntegrityCounts;
@@ -67,7 +69,9 @@ export interface IntegrityRun extends Disposable {
   doubt(): void;
   /** Looks at everything that waits, as if its time had come. */
   finish(): Promise<void>;
-  /** Whether everything was compared once and nothing waits. */
+  /** Whether everything was compared once … */
+  readonly isCompared: boolean;
+  /** … and nothing waits. */
   readonly isSettled: boolean;
 }
 
@@ -79,7 +83,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   const places = createWatchedPlaces({
     policies,
     pathOf: (directory) => observer.pathOf(directory),
-    dataDirectory: options.dataDirectory,
+    dataDirectory: binaryOfPath(options.dataDirectory),
+    canaryPath: binaryOfPath(options.canaryPath),
   });
   observer.release();
   const looker = createFileLooker(libc, filesystemOf);
@@ -256,6 +261,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       await folding.finish();
       if (pending.length === 0) hook?.settle();
     },
+    get isCompared() {
+      return reconciliation.isDone;
+    },
     get isSettled() {
       return reconciliation.isDone && pending.length === 0 && work === undefined &&
         ready.length === 0;
@@ -265,4 +273,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       observer.release();
     },
   };
+}
+
+/** A path of ours as the kernel's names are: one character for each byte. */
+function binaryOfPath(path: string): string {
+  return Buffer.from(path).toString("latin1");
 }

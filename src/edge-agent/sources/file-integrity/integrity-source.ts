@@ -7,7 +7,10 @@
  * until the spool has them on disk, and positions are numbers of those lines; no change of a watched file is lost
  * without a later look that finds it.
  */
+import { createHash, randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import type { RingPosition } from "../../../producer/producer.ts";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
@@ -21,6 +24,7 @@ import type {
   SourceStatus,
 } from "../../source.ts";
 import { openFanotifyGroup } from "../filesystem/fanotify-group.ts";
+import { compareFields, detailOf, type ParsedLine, type ProofAction } from "../ring-family.ts";
 import type { NameFeed } from "../filesystem/name-feed.ts";
 import type { ContentKinds } from "./examination.ts";
 import { type FileState, type NumberedLine, openFileState } from "./file-state.ts";
@@ -36,6 +40,8 @@ const CHUNK_CHARACTERS_MAX = 384 * 1024;
 /** At most this many different losses between two askings. */
 const LOSSES_MAX = 32;
 export const STATE_FILE = "agent.db";
+/** Watched in every data folder: what is written to it must come back. */
+export const CANARY_FILE = "integrity.canary";
 
 export interface IntegritySourceOptions {
   readonly processes: ProcessLookup;
@@ -82,10 +88,12 @@ class IntegrityReader implements IntegritySource {
   #handedOut = 0;
   #isClosed = false;
   #policies: WatchPolicies;
+  readonly #canaryPath: string;
 
   constructor(options: IntegritySourceOptions) {
     this.#options = options;
     this.#policies = options.policies;
+    this.#canaryPath = join(options.dataDirectory, CANARY_FILE);
   }
 
   get isSettled(): boolean {
@@ -94,6 +102,22 @@ class IntegrityReader implements IntegritySource {
 
   probe(): Promise<SourceStatus> {
     return this.#options.probe();
+  }
+
+  /** Changes the canary; nothing while files are still being compared. */
+  prove(): Promise<ProofAction | undefined> {
+    if (this.#run?.isCompared !== true) return Promise.resolve(undefined);
+    const text = randomUUID();
+    const expected = createHash("sha256").update(text).digest("hex");
+    writeFileSync(this.#canaryPath, text);
+    return Promise.resolve({
+      hook: "change",
+      check: (line: ParsedLine) =>
+        detailOf(line)["sha256_after"] === expected
+          ? compareFields(line, { topic: "file/change", pid: process.pid })
+          : "other",
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    });
   }
 
   async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
@@ -107,11 +131,13 @@ class IntegrityReader implements IntegritySource {
     const left = state.pending().filter(({ number }) => number > this.#handedOut);
     yield* this.#chunks(left);
     this.#hook = await this.#options.openHook();
+    makeCanary(this.#canaryPath);
     try {
       while (!signal.aborted && !this.#isClosed) {
         using run = openIntegrityRun({
           ...this.#options,
           policies: this.#policies,
+          canaryPath: this.#canaryPath,
           libc,
           group: opened,
           state,
@@ -220,6 +246,15 @@ class IntegrityReader implements IntegritySource {
   #lost(loss: SourceLoss): void {
     const isKnown = this.#losses.some(({ reason }) => reason === loss.reason);
     if (!isKnown && this.#losses.length < LOSSES_MAX) this.#losses.push(loss);
+  }
+}
+
+/** Without it nothing is proven, and nothing else is amiss. */
+function makeCanary(path: string): void {
+  try {
+    writeFileSync(path, "", { flag: "a", mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
   }
 }
 

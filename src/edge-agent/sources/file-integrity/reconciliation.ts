@@ -163,7 +163,7 @@ async function* findNew(
   for (const path of walkTree(root, { libc, mayContain: places.mayContain, isDirectory })) {
     if (places.kindOf(path) !== undefined && state.byPath(path) === undefined) {
       if (!isWhole || wasWatched(path)) pending.add(path, word, clock.elapsedMs());
-      else if (isThere(looker.facts(path))) await adopt(path);
+      else await adopt(path);
     }
     yield "go on";
   }

@@ -40,8 +40,10 @@ export interface WatchedPlacesOptions {
   readonly policies: WatchPolicies;
   /** The path by which the kernel's events name a directory that is there now; undefined when there is none. */
   readonly pathOf: (directory: string) => string | undefined;
-  /** Nothing below it is watched. */
+  /** Nothing below it is watched … */
   readonly dataDirectory: string;
+  /** … but this file, by which the source proves that it sees. */
+  readonly canaryPath: string;
 }
 
 interface Alias {
@@ -53,15 +55,17 @@ interface Alias {
 const LEVELS_MAX = 256;
 
 export function createWatchedPlaces(options: WatchedPlacesOptions): WatchedPlaces {
-  const { policies, pathOf, dataDirectory } = options;
+  const { policies, pathOf, dataDirectory, canaryPath } = options;
   let aliases: readonly Alias[] = [];
   let above: ReadonlySet<string> = new Set();
   let dataPath: string | undefined;
 
-  const kindOf = (path: string): FileKind | undefined =>
-    isUnder(path, dataDirectory) || (dataPath !== undefined && isUnder(path, dataPath))
-      ? undefined
-      : policies.kindOf(path);
+  const kindOf = (path: string): FileKind | undefined => {
+    if (path === canaryPath) return "digest";
+    const isOwn = isUnder(path, dataDirectory) ||
+      (dataPath !== undefined && isUnder(path, dataPath));
+    return isOwn ? undefined : policies.kindOf(path);
+  };
   const writtenOf = (path: string): readonly string[] => [
     path,
     ...aliases.filter(({ actual }) => isUnder(path, actual))
@@ -86,7 +90,7 @@ export function createWatchedPlaces(options: WatchedPlacesOptions): WatchedPlace
   return {
     kindOf,
     mayContain: (directory) => policies.mayContain(directory),
-    roots: policies.roots,
+    roots: [...policies.roots, canaryPath],
     namesOf: (path) => writtenOf(path).filter((name) => kindOf(name) !== undefined),
     writtenOf,
     isAboveRoot: (path) => above.has(path),

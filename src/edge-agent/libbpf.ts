@@ -48,6 +48,14 @@ export interface Libbpf {
   bpf_map_delete_elem(fd: number, key: Uint8Array): number;
   /** Fills `next` with the key after `key`, or the first; negative when there is none. */
   bpf_map_get_next_key(fd: number, key: Uint8Array | null, next: Uint8Array): number;
+  /** From then on only programs write the map. */
+  bpf_map_freeze(fd: number): number;
+  /** An array of one value: a descriptor. */
+  bpf_map_create_array(valueBytes: number): number;
+  /** A program that runs when it is told to (`BPF_PROG_TYPE_SYSCALL`), of these instructions: a descriptor. */
+  bpf_prog_load_syscall(instructions: BigUint64Array): number;
+  /** Runs such a program: what it returns, or a negative errno. */
+  bpf_prog_run(fd: number): number;
 
   /** Maps a descriptor shared; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
   mmap(fd: number, options: MmapOptions): Mapping | null;
@@ -94,6 +102,14 @@ const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const BPF_ANY = 0n;
+const BPF_MAP_TYPE_ARRAY = 2;
+const BPF_PROG_TYPE_SYSCALL = 31;
+const BPF_F_SLEEPABLE = 1 << 4;
+/** `struct bpf_prog_load_opts` and `struct bpf_test_run_opts` of libbpf 1.0. */
+const PROG_LOAD_OPTS_BYTES = 64;
+const PROG_LOAD_OPTS = { attempts: 8, flags: 20 } as const;
+const TEST_RUN_OPTS_BYTES = 80;
+const TEST_RUN_OPTS_RESULT = 56;
 /** `enum bpf_attach_type`. */
 const BPF_PERF_EVENT = 41;
 const SYS_PERF_EVENT_OPEN = process.arch === "arm64" ? 241n : 298n;
@@ -171,7 +187,40 @@ function bindMaps(library: Library) {
   const createLink = library.func(
     "int bpf_link_create(int prog, int target, int type, const void *opts)",
   );
+  const freeze = library.func("int bpf_map_freeze(int fd)");
+  const createMap = library.func(
+    "int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uint32_t entries, void *opts)",
+  );
+  const loadProgram = library.func(
+    "int bpf_prog_load(int type, const char *name, const char *license, void *code, size_t count, void *opts)",
+  );
+  const run = library.func("int bpf_prog_test_run_opts(int fd, void *opts)");
   return {
+    bpf_map_freeze: (fd: number): number => freeze(fd),
+    bpf_map_create_array: (valueBytes: number): number =>
+      createMap(BPF_MAP_TYPE_ARRAY, "probity_gate", 4, valueBytes, 1, null),
+    bpf_prog_load_syscall(instructions: BigUint64Array): number {
+      const options = new DataView(new ArrayBuffer(PROG_LOAD_OPTS_BYTES));
+      options.setBigUint64(0, BigInt(PROG_LOAD_OPTS_BYTES), true);
+      options.setInt32(PROG_LOAD_OPTS.attempts, 1, true);
+      options.setUint32(PROG_LOAD_OPTS.flags, BPF_F_SLEEPABLE, true);
+      const bytes = new Uint8Array(options.buffer);
+      const { length } = instructions;
+      return loadProgram(
+        BPF_PROG_TYPE_SYSCALL,
+        "probity_gate",
+        "Dual BSD/GPL",
+        instructions,
+        length,
+        bytes,
+      );
+    },
+    bpf_prog_run(fd: number): number {
+      const options = new DataView(new ArrayBuffer(TEST_RUN_OPTS_BYTES));
+      options.setBigUint64(0, BigInt(TEST_RUN_OPTS_BYTES), true);
+      const status = run(fd, new Uint8Array(options.buffer));
+      return status < 0 ? status : options.getInt32(TEST_RUN_OPTS_RESULT, true);
+    },
     bpf_link_create_perf: (programFd: number, eventFd: number): number =>
       createLink(programFd, eventFd, BPF_PERF_EVENT, null),
     bpf_obj_pin: library.func("int bpf_obj_pin(int fd, const char *path)"),

@@ -14,7 +14,8 @@ import {
   renameKernelPath,
 } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
-import { type LoadOptions, loadProgramObject } from "./program-object.ts";
+import { createMapWriter, type MapWriter } from "./map-gate.ts";
+import { FAMILY_MAPS, type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
 import { type Bucket, decodeBucket } from "./buckets.ts";
 import type { ClassCounters } from "./class-counters.ts";
@@ -36,6 +37,8 @@ const MAP_INFO = { id: 4, valueSize: 12, entries: 16 } as const;
 const PROGRAM_INFO_BYTES = 224;
 const PROGRAM_INFO_RECURSION = 208;
 
+/** Bits of filters. */
+const FOLDER_VALUE_BYTES = 4;
 /** Keys read of one hash map, at most; the largest holds 2048. */
 const KEYS_MAX = 4096;
 /** After how long the set of rules that was left may be filled again. */
@@ -91,14 +94,32 @@ export function pinPrograms(
   const draft = `${folder}-draft`;
   removePins(draft);
   using object = loadProgramObject(libbpf, options);
-  writeValue(libbpf, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
-  writeValue(libbpf, object.mapFd("owner"), { key: 0, value: options.owner });
+  using writer = createMapWriter(libbpf);
+  writeValue(writer, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
+  writeValue(writer, object.mapFd("owner"), { key: 0, value: options.owner });
   const maps = { rules: object.mapFd("rules"), folders: object.mapFd("folders") };
-  writeRules(libbpf, maps, { rules: options.rules, slot: options.settings.generation & 1 });
+  const slot = options.settings.generation & 1;
+  writeRules(libbpf, writer, { maps, rules: options.rules, slot });
   object.attach();
   makeKernelFolder(draft);
   object.pin(draft);
+  freeze(libbpf, draft);
   renameKernelPath(draft, folder);
+}
+
+/**
+ * Leaves maps to programs: all but the ring, which could not be mapped then, and those that the agent writes for each
+ * file that it watches.
+ */
+function freeze(libbpf: Libbpf, folder: string): void {
+  const open: readonly string[] = ["events", ...FAMILY_MAPS].map((name) => `map_${name}`);
+  const names = listKernelFolder(folder) ?? [];
+  for (const name of names.filter((each) => each.startsWith("map_") && !open.includes(each))) {
+    const fd = openPin(libbpf, `${folder}/${name}`);
+    const result = libbpf.bpf_map_freeze(fd);
+    libbpf.close(fd);
+    if (result < 0) throw new Error(`Cannot freeze map "${name}": errno ${-result}`);
+  }
 }
 
 /** Opens programs that are pinned. Throws when a pin is missing or is not what it should be. */
@@ -131,6 +152,7 @@ class Pinned implements PinnedPrograms {
   readonly mapId: number;
   readonly ring: RingBuffer;
   readonly #libbpf: Libbpf;
+  readonly #writer: MapWriter;
   readonly #fds: Readonly<Partial<Record<PinnedMap, number>>>;
   readonly #counters: { readonly valueBytes: number; readonly entries: number };
   readonly #programs: readonly number[];
@@ -139,6 +161,7 @@ class Pinned implements PinnedPrograms {
 
   constructor(libbpf: Libbpf, folder: string) {
     this.#libbpf = libbpf;
+    this.#writer = createMapWriter(libbpf);
     this.folder = folder;
     const open = (name: string): number => openPin(libbpf, `${folder}/${name}`);
     const events = open("map_events");
@@ -205,7 +228,8 @@ class Pinned implements PinnedPrograms {
     if (rulesFd === undefined || folders === undefined) return;
     const settings = this.settings();
     const generation = (settings.generation + 1) >>> 0;
-    writeRules(this.#libbpf, { rules: rulesFd, folders }, { rules, slot: generation & 1 });
+    const maps = { rules: rulesFd, folders };
+    writeRules(this.#libbpf, this.#writer, { maps, rules, slot: generation & 1 });
     this.setSettings({ ...settings, generation });
   }
 
@@ -237,8 +261,9 @@ class Pinned implements PinnedPrograms {
   setValue(map: string, value: Uint8Array): void {
     const fd = openPin(this.#libbpf, `${this.folder}/map_${map}`);
     try {
-      writeValue(this.#libbpf, fd, { key: 0, value });
+      writeValue(this.#writer, fd, { key: 0, value });
     } finally {
+      this.#writer.forget(fd);
       this.#libbpf.close(fd);
     }
   }
@@ -264,6 +289,7 @@ class Pinned implements PinnedPrograms {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.ring[Symbol.dispose]();
+    this.#writer[Symbol.dispose]();
     for (const fd of [...Object.values(this.#fds), ...this.#programs]) this.#libbpf.close(fd);
   }
 
@@ -275,7 +301,7 @@ class Pinned implements PinnedPrograms {
   }
 
   #write(map: PinnedMap, key: number, value: Uint8Array): void {
-    writeValue(this.#libbpf, this.#fd(map), { key, value });
+    writeValue(this.#writer, this.#fd(map), { key, value });
   }
 
   #fd(map: PinnedMap): number {
@@ -314,26 +340,26 @@ function decodeCounters(
 /** Fills one of the two sets of rules; the folders of what it held before are taken away. */
 function writeRules(
   libbpf: Libbpf,
-  maps: { readonly rules: number; readonly folders: number },
-  { rules, slot }: { readonly rules: EncodedRules; readonly slot: number },
+  writer: MapWriter,
+  { maps, rules, slot }: {
+    readonly maps: { readonly rules: number; readonly folders: number };
+    readonly rules: EncodedRules;
+    readonly slot: number;
+  },
 ): void {
   for (const key of keysOf(libbpf, maps.folders, FOLDER_BYTES)) {
     const isOfSlot = new DataView(key.buffer).getUint32(FOLDER.slot, true) === slot;
-    if (isOfSlot) libbpf.bpf_map_delete_elem(maps.folders, key);
+    if (isOfSlot) writer.remove(maps.folders, { key, valueBytes: FOLDER_VALUE_BYTES });
   }
   for (const { inode, device, filters } of rules.folders) {
     const key = new DataView(new ArrayBuffer(FOLDER_BYTES));
     key.setBigUint64(FOLDER.inode, inode, true);
     key.setUint32(FOLDER.device, device, true);
     key.setUint32(FOLDER.slot, slot, true);
-    const result = libbpf.bpf_map_update_elem(
-      maps.folders,
-      new Uint8Array(key.buffer),
-      keyBytes(filters),
-    );
+    const result = writer.update(maps.folders, new Uint8Array(key.buffer), keyBytes(filters));
     if (result < 0) throw new Error(`Cannot write a filter's folder: errno ${-result}`);
   }
-  writeValue(libbpf, maps.rules, { key: slot, value: rules.bytes });
+  writeValue(writer, maps.rules, { key: slot, value: rules.bytes });
 }
 
 /** Keys of a hash map, at most {@link KEYS_MAX}: it may change meanwhile. */
@@ -364,11 +390,11 @@ function mapInfo(libbpf: Libbpf, fd: number): Uint8Array {
 }
 
 function writeValue(
-  libbpf: Libbpf,
+  writer: MapWriter,
   fd: number,
   entry: { readonly key: number; readonly value: Uint8Array },
 ): void {
-  const result = libbpf.bpf_map_update_elem(fd, keyBytes(entry.key), entry.value);
+  const result = writer.update(fd, keyBytes(entry.key), entry.value);
   if (result < 0) throw new Error(`Cannot write a program's map: errno ${-result}`);
 }
 

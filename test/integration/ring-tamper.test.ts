@@ -4,10 +4,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
+import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
+import { openPinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
 import type { SourceLoss } from "../../src/edge-agent/source.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 
 const run = promisify(execFile);
+/** A ring that is mapped cannot be frozen. */
+const OPEN_MAPS = ["map_events"];
 const MOVER = fileURLToPath(new URL("../support/ring-mover.ts", import.meta.url));
 
 describe.runIf(hasBpf)("the position of a pinned ring", () => {
@@ -36,3 +40,55 @@ describe.runIf(hasBpf)("the position of a pinned ring", () => {
     await running.stop();
   });
 });
+
+describe.runIf(hasBpf)("the maps of pinned programs", () => {
+  it("are written by nobody but the agent, also the next one", async () => {
+    using pins = openPinFolder();
+    const source = openTestSource({ family: "process", pins });
+    const running = await runAttached(source, pins);
+    const [name = ""] = readdirSync(pins.path);
+    const maps = readdirSync(join(pins.path, name)).filter((each) => each.startsWith("map_"));
+    expect(maps.length).toBeGreaterThan(5);
+    for (const map of maps.filter((each) => !OPEN_MAPS.includes(each))) {
+      const path = join(pins.path, name, map);
+      const { stdout } = await run("bpftool", ["--json", "map", "show", "pinned", path]);
+      const { bytes_key: keyBytes, bytes_value: valueBytes } = JSON.parse(stdout);
+      const zeros = (count: number) => Array.from({ length: count }, () => "0");
+      const entry = ["key", ...zeros(keyBytes), "value", ...zeros(valueBytes)];
+      const edit = run("bpftool", ["map", "update", "pinned", path, ...entry]);
+      await expect(edit, map).rejects.toThrow(/Operation not permitted/);
+      const remove = run("bpftool", ["map", "delete", "pinned", path, "key", ...zeros(keyBytes)]);
+      await expect(remove, map).rejects.toThrow(/not permitted|Invalid argument/);
+    }
+    await running.stop();
+    await source[Symbol.asyncDispose]();
+
+    // As an agent does that is started again: through its own gate.
+    const libbpf = loadLibbpf();
+    using programs = openPinnedPrograms(libbpf, join(pins.path, name));
+    const before = programs.settings();
+    programs.setSettings({ ...before, dataInode: 4711n });
+    expect(programs.settings()).toEqual({ ...before, dataInode: 4711n });
+    programs.setLedger("carried", { ring_full: 3 });
+    programs.setLedger("carried", { ring_full: 4 });
+    expect(programs.ledger("carried")).toMatchObject({ ring_full: 4 });
+    const folders = [{ inode: 7n, device: 8, filters: 3 }, { inode: 9n, device: 8, filters: 1 }];
+    const bytes = new Uint8Array(await valueBytesOf(join(pins.path, name, "map_rules"))).fill(0);
+    // Each of the two sets is filled, then emptied.
+    for (const each of [folders, folders, [], []]) programs.setRules({ bytes, folders: each });
+    const { stdout } = await run("bpftool", [
+      "--json",
+      "map",
+      "dump",
+      "pinned",
+      join(pins.path, name, "map_folders"),
+    ]);
+    expect(JSON.parse(stdout)).toEqual([]);
+    expect(programs.settings().generation).toBe(before.generation + 4);
+  });
+});
+
+async function valueBytesOf(path: string): Promise<number> {
+  const { stdout } = await run("bpftool", ["--json", "map", "show", "pinned", path]);
+  return JSON.parse(stdout).bytes_value;
+}

@@ -17,7 +17,8 @@ import {
 const POLLHUP = 0x10;
 
 export interface Answer extends Reply {
-  readonly descriptor: number | undefined;
+  /** They belong to whoever asked. */
+  readonly descriptors: readonly number[];
 }
 
 export interface PrivilegedConnection {
@@ -52,14 +53,14 @@ export function createConnection(
     if (socket.send(request, descriptors) < 0) throw gone();
     const message = socket.receive();
     if (typeof message === "number" || message.bytes.length === 0) throw gone();
-    const [descriptor, ...more] = message.descriptors;
-    for (const each of more) libc.close(each);
-    return { ...parseReply(message.bytes), descriptor };
+    return { ...parseReply(message.bytes), descriptors: message.descriptors };
   };
   return {
     ask,
     askDescriptor(operation, fields, descriptors) {
-      const { status, descriptor } = ask(operation, fields, descriptors);
+      const answer = ask(operation, fields, descriptors);
+      const { status, descriptors: [descriptor, ...more] } = answer;
+      for (const each of more) libc.close(each);
       if (descriptor === undefined) return status < 0 ? status : -1;
       return descriptor;
     },

@@ -41,6 +41,8 @@ export const REQUESTS = {
   /** Descriptor: anything on the filesystem. */
   open_by_handle: { fields: { handle: "bytes", flags: "number" }, descriptors: 1 },
   pin_open: { fields: { path: "path" }, descriptors: 0 },
+  /** Descriptor: a map. Gives three descriptors; see `GateDescriptors`. */
+  gate_open: { fields: { keyBytes: "number", valueBytes: "number" }, descriptors: 1 },
   object_load: {
     fields: {
       family: "name",

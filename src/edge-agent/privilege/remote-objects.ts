@@ -4,6 +4,7 @@
  * Invariant: a map's descriptor that was handed out lives as long as the object.
  */
 import type { Libbpf } from "../libbpf.ts";
+import type { GateDescriptors, MapSizes } from "../map-gate.ts";
 import { KernelRefusal, type LoadOptions, type ProgramObject } from "../program-object.ts";
 import type { Answer, PrivilegedConnection } from "./connection.ts";
 
@@ -37,7 +38,7 @@ export function loadRemoteObject(
     mapFd(name) {
       const known = maps.get(name);
       if (known !== undefined) return known;
-      const { descriptor } = checked(connection.ask("object_map", { object, name }));
+      const { descriptors: [descriptor] } = checked(connection.ask("object_map", { object, name }));
       if (descriptor === undefined) throw new Error(`Cannot use map "${name}": none came`);
       maps.set(name, descriptor);
       return descriptor;
@@ -50,6 +51,17 @@ export function loadRemoteObject(
       return Promise.resolve();
     },
   };
+}
+
+/** Throws when the privileged process refuses. */
+export function loadRemoteGate(
+  connection: PrivilegedConnection,
+  mapFd: number,
+  sizes: MapSizes,
+): GateDescriptors {
+  const { descriptors } = checked(connection.ask("gate_open", sizes, [mapFd]));
+  const [scratch = -1, update = -1, remove = -1] = descriptors;
+  return { scratch, update, remove };
 }
 
 /** libbpf with pins opened by the privileged process where this one may not. */

@@ -10,10 +10,11 @@ import { fileURLToPath } from "node:url";
 import { chooseLibbpf } from "../libbpf.ts";
 import { chooseLibc, loadLibc, POLLFD_BYTES, POLLIN } from "../libc.ts";
 import { CAPABILITY, loadProcessCalls, type ProcessCalls } from "../process-calls.ts";
+import { chooseGateLoader } from "../map-gate.ts";
 import { chooseObjectLoader } from "../program-object.ts";
 import { createConnection, type PrivilegedConnection } from "./connection.ts";
 import { createRemoteLibc } from "./remote-libc.ts";
-import { createRemoteLibbpf, loadRemoteObject } from "./remote-objects.ts";
+import { createRemoteLibbpf, loadRemoteGate, loadRemoteObject } from "./remote-objects.ts";
 import { SOCKET_VARIABLE } from "./socket-variable.ts";
 
 /** What the privileged process needs; what for, in docs/operations.md. */
@@ -88,6 +89,7 @@ export function connectPrivileged(): PrivilegedConnection | undefined {
   chooseLibc((direct) => createRemoteLibc(direct, connection));
   chooseLibbpf((direct) => createRemoteLibbpf(direct, connection));
   chooseObjectLoader((libbpf, options) => loadRemoteObject(libbpf, connection, options));
+  chooseGateLoader((_libbpf, mapFd, sizes) => loadRemoteGate(connection, mapFd, sizes));
   return connection;
 }
 

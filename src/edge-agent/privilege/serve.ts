@@ -18,6 +18,7 @@ import {
   STATX_BYTES,
 } from "../libc.ts";
 import type { Libbpf } from "../libbpf.ts";
+import { loadGate, type MapSizes } from "../map-gate.ts";
 import {
   FAMILY_MAPS,
   KernelRefusal,
@@ -44,6 +45,8 @@ import {
 const OBJECTS_MAX = 32;
 /** How long a request waits at most while objects are being ended, in milliseconds. */
 const ENDING_POLL_MS = 2;
+/** Largest key or value that is written through a gate. */
+const GATE_BYTES_MAX = 64 * 1024;
 const LINK_BYTES = 4096;
 /** `struct file_handle` without its bytes. */
 const HANDLE_HEADER_BYTES = 8;
@@ -61,7 +64,7 @@ export interface ServeOptions {
 
 interface Answer extends Reply {
   /** Handed over, then closed. */
-  readonly descriptor?: number;
+  readonly descriptors?: readonly number[];
   /** Closed by someone else. */
   readonly isKept?: boolean;
 }
@@ -96,10 +99,9 @@ export async function serve(
     const { bytes, descriptors } = message;
     if (bytes.length === 0) return;
     const answer = service.answer(bytes, descriptors);
-    const { descriptor } = answer;
-    socket.send(encodeReply(answer), descriptor === undefined ? [] : [descriptor]);
-    for (const each of descriptors) options.libc.close(each);
-    if (descriptor !== undefined && answer.isKept !== true) options.libc.close(descriptor);
+    const { descriptors: given = [], isKept = false } = answer;
+    socket.send(encodeReply(answer), given);
+    for (const each of [...descriptors, ...(isKept ? [] : given)]) options.libc.close(each);
   }
 }
 
@@ -206,6 +208,8 @@ export function createService(options: ServeOptions): Service {
         if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);
         return handedOver(options.libbpf.bpf_obj_get(path));
       }
+      case "gate_open":
+        return gateOf(options.libbpf, first, request.fields);
       default:
         return objects.perform(request);
     }
@@ -280,6 +284,18 @@ function createObjects({ libbpf, loadObject }: ServeOptions) {
   };
 }
 
+/** Sizes that are not the map's own are refused by the kernel. */
+function gateOf(libbpf: Libbpf | undefined, mapFd: number, sizes: MapSizes): Answer {
+  const isSmall = sizes.keyBytes <= GATE_BYTES_MAX && sizes.valueBytes <= GATE_BYTES_MAX;
+  if (libbpf === undefined || !isSmall) return refused(ERRNO.EPERM);
+  try {
+    const { scratch, update, remove } = loadGate(libbpf, mapFd, sizes);
+    return { status: 0, text: "", descriptors: [scratch, update, remove] };
+  } catch (error) {
+    return { status: -ERRNO.EINVAL, text: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 function onPin(path: string, act: (path: string) => number): Answer {
   return isPin(path) ? done(act(path)) : refused(ERRNO.EPERM);
 }
@@ -293,7 +309,7 @@ function refused(errno: number): Answer {
 }
 
 function handedOver(fd: number): Answer {
-  return fd < 0 ? done(fd) : { status: 0, text: "", descriptor: fd };
+  return fd < 0 ? done(fd) : { status: 0, text: "", descriptors: [fd] };
 }
 
 function bytesOf(text: string): Buffer {

@@ -63,7 +63,8 @@ function say(
   fields: Readonly<Record<string, unknown>>,
   descriptors: readonly number[] = [],
 ) {
-  const { status, descriptor } = service.answer(encodeRequest(operation, fields), descriptors);
+  const answer = service.answer(encodeRequest(operation, fields), descriptors);
+  const { status, descriptors: [descriptor] = [] } = answer;
   if (descriptor === undefined) return { status, target: undefined };
   const target = readlinkSync(`/proc/self/fd/${descriptor}`);
   const text = status === 0 && target.endsWith("file") ? readFileSync(descriptor, "utf8") : "";
@@ -168,7 +169,7 @@ describe("the privileged process", () => {
           const given = Array.from({ length: count }, () => openSync(folder, "r"));
           const answer = service.answer(bytes, given);
           for (const fd of given) closeSync(fd);
-          if (answer.descriptor !== undefined) closeSync(answer.descriptor);
+          for (const fd of answer.descriptors ?? []) closeSync(fd);
           expect(answer.status).toBeGreaterThanOrEqual(-200);
         },
       ),
@@ -217,7 +218,7 @@ describe("the agent's side", () => {
       {
         ask: (operation, fields) => {
           asked.push(`${operation} ${JSON.stringify(fields)}`);
-          return { status: 3, text: "abc", descriptor: undefined };
+          return { status: 3, text: "abc", descriptors: [] };
         },
         askDescriptor: (operation, fields) => {
           asked.push(`${operation} ${JSON.stringify(fields)}`);
@@ -248,15 +249,15 @@ describe("the agent's side", () => {
     expect(() => connection.ask("readlink", { path: "/proc/1/exe" })).toThrow("it has ended");
   });
 
-  it("takes the answer, and closes descriptors that nobody asked for", () => {
+  it("takes one descriptor, and closes those that nobody asked for", () => {
     using pair = openPair();
     const connection = createConnection(calls, libc, pair.fds[0]);
     using file = descriptorOf(outside);
     const before = openDescriptors();
-    pair.sockets[1].send(encodeReply({ status: 5, text: "" }), [file.fd, file.fd, file.fd]);
-    const answer = connection.ask("readlink", { path: "/proc/1/exe" });
-    expect(answer.status).toBe(5);
-    closeSync(answer.descriptor ?? -1);
+    pair.sockets[1].send(encodeReply({ status: 0, text: "" }), [file.fd, file.fd, file.fd]);
+    const fd = connection.askDescriptor("open", { path: outside, flags: 0 });
+    expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe(outside);
+    closeSync(fd);
     expect(openDescriptors()).toBe(before);
   });
 });

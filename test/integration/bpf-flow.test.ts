@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cgroupMounts } from "../../src/edge-agent/cgroup-root.ts";
+import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
@@ -232,6 +233,27 @@ describe.runIf(hasBpf)("a flow source that comes later than a socket", () => {
       { count: 1, timeoutMs: 10_000 },
     );
     expect(line).toMatchObject({ pid: server.pid, dst_port: server.port });
+  });
+});
+
+describe.runIf(hasBpf)("a flow source with rules", () => {
+  it("leaves out in the kernel what they name, and counts it", async () => {
+    await using server = await openForeignServer("127.0.0.1");
+    using pins = openPinFolder();
+    const rules = { ...DEFAULT_RULES, filters: [{ topics: ["network/connect"], uid: 0 }] };
+    await using source = openTestSource({ family: "flow", pins, rules });
+    await using run = await runAttached(source, pins);
+    const from = await exchange(server, { host: "127.0.0.1", count: 1 });
+    const isOurs = (line: Line): boolean => line["src_port"] === from;
+    await run.waitFor((line) => isOurs(line) && line.detail["ends"] === "connect", {
+      count: 1,
+      timeoutMs: 10_000,
+    });
+    expect(run.lines.filter(isOurs).map(({ topic }) => topic))
+      .toEqual(["network/listen", "network/accept", "network/close", "network/close"]);
+    const { attempted, submitted, filtered } = source.counters();
+    expect(filtered).toBeGreaterThan(0);
+    expect(attempted).toBe(submitted + filtered);
   });
 });
 

@@ -6,6 +6,7 @@
  */
 import type { Agent } from "../edge-agent/agent.ts";
 import { DEFAULT_RULES, type RuleSettings } from "../edge-agent/rules.ts";
+import { ENVIRONMENT_NAMES } from "../edge-agent/sources/process/environment.ts";
 import { onHangup } from "../runtime/lifecycle.ts";
 import type { Configuration } from "./command.ts";
 import { AGENT_OPTIONS, GRAPHITE_OPTIONS, LIMIT_OPTIONS, NATS_OPTIONS } from "./options.ts";
@@ -20,7 +21,7 @@ export const AGENT_OPTION_GROUPS = {
 export type AgentConfiguration = Configuration<typeof AGENT_OPTION_GROUPS>;
 
 /** Keys, and sections, that hold as soon as they are read. */
-const LIVE_KEYS: readonly string[] = ["limits", "filters", "files"];
+const LIVE_KEYS: readonly string[] = ["limits", "filters", "files", "agent.environment"];
 /** Lists and tables of the file that concern an agent. */
 const AGENT_STRUCTURES = ["labels", "environment", "limits", "filters", "files"] as const;
 
@@ -46,8 +47,9 @@ export function reloadOnHangup(
   const reload = async (): Promise<void> => {
     try {
       const next = await configuration.readAgain();
-      const { files } = next.structures;
-      await agent.reconfigure({ rules: rulesOf(next), files, ...changesBetween(held, next) });
+      const { files, environment = ENVIRONMENT_NAMES } = next.structures;
+      const settings = { rules: rulesOf(next), files, environment };
+      await agent.reconfigure({ ...settings, ...changesBetween(held, next) });
       held = next;
     } catch (error) {
       agent.refuse(error instanceof Error ? error.message : String(error));

@@ -21,9 +21,10 @@ import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import { configEvent, refusedConfigEvent } from "./config-events.ts";
 import { rulePlaces } from "./rule-places.ts";
-import { DEFAULT_RULES, type RuleSettings } from "./rules.ts";
+import { DEFAULT_RULES } from "./rules.ts";
 import type { SourceReconfiguration, SourceStatus } from "./source.ts";
 import { openSources, type SourceSettings } from "./sources.ts";
+import { ENVIRONMENT_NAMES } from "./sources/process/environment.ts";
 import { watch, type WatchOptions } from "./watch.ts";
 
 export interface AgentOptions extends SourceSettings {
@@ -120,14 +121,13 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       : { ready: false, part: `source ${unseeing} (blind)` };
   };
 
-  let rules = options.rules ?? DEFAULT_RULES;
-  let files = options.files ?? [];
-  const digest = (next: RuleSettings): string =>
-    digestOfSettings({ ...options, host, shard, files, rules: next });
+  const { rules = DEFAULT_RULES, files = [], environment = ENVIRONMENT_NAMES } = options;
+  let held: Required<SourceReconfiguration> = { rules, files, environment };
+  const digest = (): string => digestOfSettings({ ...options, host, shard, ...held });
   const report = (): AgentReport => ({
     version,
     pid: process.pid,
-    configSha256: digest(rules),
+    configSha256: digest(),
     sources: sources.all.map((source): SourceReport => ({
       name: source.name,
       status: statuses.get(source.name) ?? NOT_PROVEN,
@@ -165,7 +165,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
   const refuse = (reason: string): void => {
     log.error("configuration refused; the old one goes on", { reason });
-    const refused = { pid: process.pid, now: digest(rules), reason };
+    const refused = { pid: process.pid, now: digest(), reason };
     producer.emit(refusedConfigEvent(refused, clock.nowUs()));
   };
 
@@ -177,7 +177,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       const started = {
         ...report(),
         labels: options.labels ?? {},
-        rules,
+        rules: held.rules,
         places: rulePlaces,
       };
       producer.emit(startEvent(started, clock.nowUs()));
@@ -196,19 +196,21 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       }, signal);
       stage = "stopped";
     },
-    async reconfigure({ rules: next, files: nextFiles = files, changed, needsRestart }) {
-      const { pid } = process;
-      await sources.reconfigure({ rules: next, files: nextFiles }, { rules, files });
-      const before = digest(rules);
-      rules = next;
-      files = nextFiles;
-      const now = digest(next);
+    async reconfigure({ changed, needsRestart, ...settings }) {
+      const next = { ...held, ...settings };
+      await sources.reconfigure(next, held);
+      const before = digest();
+      held = next;
+      const { rules } = held;
       log.info("configuration read anew", {
         changed: changed.join(" "),
         needsRestart: needsRestart.join(" "),
       });
       producer.emit(configEvent(
-        { pid, before, now, changed, needsRestart, rules, places: rulePlaces },
+        {
+          ...{ pid: process.pid, before, now: digest(), changed, needsRestart, rules },
+          places: rulePlaces,
+        },
         clock.nowUs(),
       ));
     },

@@ -60,6 +60,8 @@ export interface RingReader extends Disposable {
   counters(): SourceCounters;
   /** Puts rules into use; see {@link PinnedPrograms.setRules}. */
   setRules(rules: EncodedRules): void;
+  /** Puts values of the family's own maps into use. */
+  setValues(values: Readonly<Record<string, Uint8Array>>): void;
   /** Limits that were reached, and those that are kept again, since the last call. */
   throttling(): readonly Throttling[];
 }
@@ -207,6 +209,12 @@ class Reader implements RingReader {
         ...counters,
       })),
     };
+  }
+
+  setValues(values: Readonly<Record<string, Uint8Array>>): void {
+    for (const [map, value] of Object.entries(values)) {
+      this.#rings.at(-1)?.programs.setValue(map, value);
+    }
   }
 
   setRules(rules: EncodedRules): void {

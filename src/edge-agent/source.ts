@@ -126,4 +126,6 @@ export interface SourceReconfiguration {
   readonly rules: RuleSettings;
   /** Files that are watched; undefined: as before. */
   readonly files?: readonly FileRule[];
+  /** Names of the environment variables that an exec tells; undefined: as before. */
+  readonly environment?: readonly string[];
 }

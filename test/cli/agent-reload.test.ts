@@ -37,10 +37,10 @@ describe("the configuration of an agent", () => {
   it("that changed says what holds at once and what after a restart", () => {
     const before = configurationOf('[agent]\nhost = "a"\n[limits]\nsample = 5\n');
     const after = configurationOf(
-      '[agent]\nhost = "b"\nlabels = {a = "b"}\n[[filters]]\nuid = 1\n',
+      '[agent]\nhost = "b"\nlabels = {a = "b"}\nenvironment = ["HOME"]\n[[filters]]\nuid = 1\n',
     );
     expect(changesBetween(before, after)).toEqual({
-      changed: ["limits.sample", "filters"],
+      changed: ["limits.sample", "agent.environment", "filters"],
       needsRestart: ["agent.host", "agent.labels"],
     });
     expect(changesBetween(after, after)).toEqual({ changed: [], needsRestart: [] });

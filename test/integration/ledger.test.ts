@@ -51,6 +51,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     writeFileSync(
       at("probity.toml"),
       `[agent]\nflush = "50ms"\nlisten = "127.0.0.1:0"\n` +
+        (execsPerSecond > 50 ? `environment = ["PROBITY_TRIAL"]\n` : "") +
         `[limits]\nper_second = {"process/exec" = ${execsPerSecond}}\nburst = "200ms"\nsample = ${SAMPLE}\n` +
         // All that runs here may be in one cgroup.
         `cgroup_factor = 100000\n${filters}`,
@@ -212,8 +213,9 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
         reason: expect.stringMatching(/line 2: \[limits\] per_second.nonsense cannot be 1/),
       },
     });
-    await run(at("hidden"), []);
-    await log.waitFor(execsOf("hidden"), { count: 1 });
+    await run(at("hidden"), [], { env: { PROBITY_TRIAL: "yes", PATH: "/bin" } });
+    const [seen] = await log.waitFor(execsOf("hidden"), { count: 1 });
+    expect(seen?.line.detail["env"]).toEqual({ PROBITY_TRIAL: "yes" });
   });
 
   it("closes its sums by class and CPU", async () => {

@@ -37,6 +37,12 @@ describe.runIf(canRunNats())("up", () => {
       const { code, stdout } = await runProbity(["sql", sql, "--data", data]);
       return code === 0 && stdout === '{"found":true}\n';
     });
+    // Without a configuration file nothing can change, which is told as well.
+    process.kill(system.upPid(), "SIGHUP");
+    const reloaded = sql.replace("agent/start", "agent/config");
+    await until(async () =>
+      (await runProbity(["sql", reloaded, "--data", data])).stdout === '{"found":true}\n'
+    );
     expect(await system.stop()).toBe(0);
     expect(startedPids(system.output()).filter(isAlive)).toEqual([]);
     expect(existsSync(join(data, "server.url"))).toBe(false);

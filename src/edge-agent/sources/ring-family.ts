@@ -6,6 +6,7 @@ import type { KernelContext } from "../kernel-context.ts";
 import type { Libbpf } from "../libbpf.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
 import type { ProgramObject, ProgramVariant } from "../program-object.ts";
+import type { SourceReconfiguration } from "../source.ts";
 
 /** Families that are sources of their own. */
 export type RingFamilyName = "process" | "control" | "network" | "flow" | "file";
@@ -35,6 +36,8 @@ export interface RingFamily {
   readonly lane: Lane;
   /** Values that the programs start with, by the names of their maps, each at key 0. */
   readonly values?: Readonly<Record<string, Uint8Array>>;
+  /** Takes what concerns it of a configuration read anew, also in `values`; the values that the programs need now. */
+  reconfigure?(settings: SourceReconfiguration): Readonly<Record<string, Uint8Array>>;
   /** Variants that its programs have; both of tracepoints when it does not say. */
   readonly variants?: readonly ProgramVariant[];
   /** Looks at what was there before the programs; to be called when they are attached. */

@@ -190,11 +190,15 @@ class RingSource implements Source {
   }
 
   /** The programs go on meanwhile: they judge by the rules before or by these, never by half of them. */
-  async reconfigure({ rules }: SourceReconfiguration): Promise<void> {
+  async reconfigure(settings: SourceReconfiguration): Promise<void> {
+    const { rules } = settings;
     const encoded = this.#encode(rules);
     await pause(this.#options.clock ?? systemClock, RULES_GRACE_MS, NEVER_ABORTED);
     this.#rules = rules;
-    if (this.#reader !== undefined) this.#use(this.#reader, encoded);
+    const values = this.#family.reconfigure?.(settings) ?? {};
+    if (this.#reader === undefined) return;
+    this.#use(this.#reader, encoded);
+    this.#reader.setValues(values);
   }
 
   /** Leaves the programs running: what happens from now on is read after the next start. */

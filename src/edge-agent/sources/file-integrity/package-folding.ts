@@ -51,7 +51,7 @@ export function createPackageFolding(options: PackageFoldingOptions): PackageFol
   const { state, onLines, clock, log, root } = options;
   const fold = createPackageFold<Told>();
   const managers = new Set<string>();
-  /** What was there when the first change came: what is removed is in these alone. */
+  /** Manifests after the last manager, or when the first change came: what is removed is in these alone. */
   let before: Promise<ManifestIndex> | undefined;
   let work: Promise<void> | undefined;
   let checkedMs = 0;
@@ -115,6 +115,8 @@ export function createPackageFolding(options: PackageFoldingOptions): PackageFol
         try {
           const [now, then] = [await load(LOAD_LIMIT_MS), await before];
           tell(fold.fold({ now, before: then }, clock.elapsedMs()));
+          // What the next manager removes: it may have dropped its manifest when its first change is seen.
+          if (fold.size === 0) before = Promise.resolve(now);
         } catch (error) {
           // They stay in the database: the next start tells them.
           log.error("cannot tell what packages changed", { error: String(error) });

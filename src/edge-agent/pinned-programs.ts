@@ -15,6 +15,7 @@ import {
 } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
 import { createMapWriter, type MapWriter } from "./map-gate.ts";
+import { keyBytes, keysOf, writeRules, writeValue } from "./map-values.ts";
 import { FAMILY_MAPS, type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
 import { type Bucket, decodeBucket } from "./buckets.ts";
@@ -23,8 +24,6 @@ import {
   BUCKET_BYTES,
   BUCKET_KEY_BYTES,
   COUNTERS,
-  FOLDER,
-  FOLDER_BYTES,
   LOSSES,
   LOSSES_BYTES,
   SETTINGS_BYTES,
@@ -37,10 +36,6 @@ const MAP_INFO = { id: 4, valueSize: 12, entries: 16 } as const;
 const PROGRAM_INFO_BYTES = 224;
 const PROGRAM_INFO_RECURSION = 208;
 
-/** Bits of filters. */
-const FOLDER_VALUE_BYTES = 4;
-/** Keys read of one hash map, at most; the largest holds 2048. */
-const KEYS_MAX = 4096;
 /** After how long the set of rules that was left may be filled again. */
 export const RULES_GRACE_MS = 100;
 
@@ -337,45 +332,6 @@ function decodeCounters(
   };
 }
 
-/** Fills one of the two sets of rules; the folders of what it held before are taken away. */
-function writeRules(
-  libbpf: Libbpf,
-  writer: MapWriter,
-  { maps, rules, slot }: {
-    readonly maps: { readonly rules: number; readonly folders: number };
-    readonly rules: EncodedRules;
-    readonly slot: number;
-  },
-): void {
-  for (const key of keysOf(libbpf, maps.folders, FOLDER_BYTES)) {
-    const isOfSlot = new DataView(key.buffer).getUint32(FOLDER.slot, true) === slot;
-    if (isOfSlot) writer.remove(maps.folders, { key, valueBytes: FOLDER_VALUE_BYTES });
-  }
-  for (const { inode, device, filters } of rules.folders) {
-    const key = new DataView(new ArrayBuffer(FOLDER_BYTES));
-    key.setBigUint64(FOLDER.inode, inode, true);
-    key.setUint32(FOLDER.device, device, true);
-    key.setUint32(FOLDER.slot, slot, true);
-    const result = writer.update(maps.folders, new Uint8Array(key.buffer), keyBytes(filters));
-    if (result < 0) throw new Error(`Cannot write a filter's folder: errno ${-result}`);
-  }
-  writeValue(writer, maps.rules, { key: slot, value: rules.bytes });
-}
-
-/** Keys of a hash map, at most {@link KEYS_MAX}: it may change meanwhile. */
-function keysOf(libbpf: Libbpf, fd: number, keyBytes: number): readonly Uint8Array<ArrayBuffer>[] {
-  const keys: Uint8Array<ArrayBuffer>[] = [];
-  let next = new Uint8Array(keyBytes);
-  let result = libbpf.bpf_map_get_next_key(fd, null, next);
-  while (result >= 0 && keys.length < KEYS_MAX) {
-    keys.push(next);
-    const last = next;
-    next = new Uint8Array(keyBytes);
-    result = libbpf.bpf_map_get_next_key(fd, last, next);
-  }
-  return keys;
-}
-
 function openPin(libbpf: Libbpf, path: string): number {
   const fd = libbpf.bpf_obj_get(path);
   if (fd < 0) throw new Error(`Cannot open pin "${path}": errno ${-fd}`);
@@ -387,17 +343,4 @@ function mapInfo(libbpf: Libbpf, fd: number): Uint8Array {
   const result = libbpf.bpf_obj_get_info_by_fd(fd, info);
   if (result < 0) throw new Error(`Cannot read the ring's description: errno ${-result}`);
   return info;
-}
-
-function writeValue(
-  writer: MapWriter,
-  fd: number,
-  entry: { readonly key: number; readonly value: Uint8Array },
-): void {
-  const result = writer.update(fd, keyBytes(entry.key), entry.value);
-  if (result < 0) throw new Error(`Cannot write a program's map: errno ${-result}`);
-}
-
-function keyBytes(key: number): Uint8Array {
-  return new Uint8Array(Uint32Array.of(key).buffer);
 }

@@ -28,8 +28,8 @@ import {
   settingsFor,
 } from "./program-settings.ts";
 
-/** From writing the instant of a change until it comes. */
-const HANDOVER_NS = 5_000_000n;
+/** From writing the instant of a change until it comes: programs must know of it before, on a busy host too. */
+const HANDOVER_NS = 50_000_000n;
 
 export interface RingChainOptions {
   readonly libbpf: Libbpf;
@@ -121,6 +121,8 @@ function takeOver(
   let untilNs = 0n;
   for (const programs of chain.toReversed()) {
     const known = programs.settings();
+    // The first write of a frozen map makes its gate: that must not fall between telling the time and writing it.
+    programs.setSettings(known);
     const fromNs = known.fromNs === NEVER_NS ? bootClock.nowNs() + HANDOVER_NS : known.fromNs;
     programs.setSettings({
       ...settings,

@@ -299,9 +299,10 @@ class SpooledProducer implements Producer {
     });
   }
 
+  /** Bulk first: what an agent says at its end is to come after what it saw. */
   #closeAll(): void {
-    this.#closeOpen(this.#lanes.critical);
     this.#closeOpen(this.#lanes.bulk);
+    this.#closeOpen(this.#lanes.critical);
   }
 
   #closeOpen({ batcher }: OpenLane): void {

@@ -123,10 +123,14 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       hook?.watch(record);
     }
   };
+  /** Adopted together: a transaction each would cost as much as the looks. */
+  const adopted: FileRecord[] = [];
   const adopt = async (path: string): Promise<void> => {
-    const change = await examiner.adopt(path);
-    if (change !== undefined) write(change);
+    adopted.push(...(await examiner.adopt(path))?.put ?? []);
   };
+  function writeAdopted(): void {
+    if (adopted.length > 0) write({ put: adopted.splice(0), remove: [], lines: [] });
+  }
   const reconciliation = createReconciliation({
     state,
     looker,
@@ -135,6 +139,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     libc,
     clock,
     adopt,
+    writeAdopted,
     wasWatched: (path) => former?.kindOf(path) !== undefined || formerText === places.text,
     onRecord: (record) => {
       if (record.handle !== "") handles.add(record.handle);
@@ -180,7 +185,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   };
   const workOn = async (): Promise<void> => {
     for (const look of pending.due(clock.elapsedMs())) await lookAt(look);
+    // A step ends with what it adopted written: no look comes in between.
     await reconciliation.step();
+    writeAdopted();
     folding.step();
     if (pending.length === 0) hook?.settle();
   };

@@ -34,7 +34,7 @@ import type { FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
-export const TICK_MS = 20;
+export const TICK_MS = 40;
 /** Text of one chunk, at most (the last line may go beyond). */
 const CHUNK_CHARACTERS_MAX = 384 * 1024;
 /** At most this many different losses between two askings. */

@@ -37,6 +37,8 @@ export interface ReconciliationOptions {
   readonly clock: Clock;
   /** Watches a file from now on without a word: nobody asked about it before. */
   readonly adopt: (path: string) => Promise<void>;
+  /** Writes what was adopted; called before anything is said to be done. */
+  readonly writeAdopted: () => void;
   /** Whether a path without a record was watched before, so that it is new. */
   readonly wasWatched: (path: string) => boolean;
   /** Tells of a record as it is met, before what it says is compared. */
@@ -135,6 +137,7 @@ async function* reconcile(run: Run, options: ReconciliationOptions): AsyncGenera
   const { state, pending, clock, places } = options;
   if (run.isWhole) yield* meetRecords(options);
   for (const root of run.roots) yield* findNew(root, run, options);
+  options.writeAdopted();
   if (!run.isWhole) return;
   // What was moved takes its history along before its old name is missed.
   const untilMs = clock.elapsedMs() + MOVES_WAIT_MS;

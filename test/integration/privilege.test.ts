@@ -1,5 +1,12 @@
 import { execFile } from "node:child_process";
-import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,7 +44,14 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     folder = await openTemporaryFolder("privilege");
     await run("chmod", ["755", folder.path]);
     secret = await openTemporaryFolder("privilege-secret");
-    agent = await startDividedAgent({ data: data(), natsUrl: nats.url });
+    const config = join(folder.path, "probity.toml");
+    writeFileSync(config, `[[files]]\npaths = ["${secret.path}/watched/*"]\n`);
+    mkdirSync(join(secret.path, "watched"), { mode: 0o700 });
+    agent = await startDividedAgent({
+      data: data(),
+      natsUrl: nats.url,
+      words: [`--config=${config}`],
+    });
   });
   afterAll(async () => {
     await agent[Symbol.asyncDispose]();
@@ -107,6 +121,20 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
       { count: 1 },
     );
     expect(moved?.line["old_path"]).toBe(`${inside}/one`);
+  });
+
+  it("tells what changed in watched files that only root may read", async () => {
+    const path = join(secret.path, "watched", "file");
+    writeFileSync(path, "one\n", { mode: 0o600 });
+    await log.waitFor((line) => line.topic === "file/change" && line["path"] === path, {
+      count: 1,
+    });
+    writeFileSync(path, "two\n");
+    const changes = await log.waitFor(
+      (line) => line.topic === "file/change" && line["path"] === path,
+      { count: 2 },
+    );
+    expect(JSON.stringify(changes.at(-1)?.line.detail)).toContain("+two");
   });
 
   it("tells the digest of what only root may read", async () => {

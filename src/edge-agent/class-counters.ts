@@ -4,7 +4,7 @@
  * Invariant: per class and CPU, attempted is the sum of the outcomes; what is being decided at the moment of reading is
  * the only difference there may be.
  */
-import { type COUNTERS, KIND, RECORD_CLASSES } from "./record-layout.ts";
+import { COUNTERS, KIND, RECORD_CLASSES } from "./record-layout.ts";
 import type { SourceCounters } from "./source.ts";
 
 type CounterName = typeof COUNTERS[number];
@@ -45,6 +45,32 @@ export function nameOfKind(key: string): string {
 export function placeOfKind(family: string, kind: number): number | undefined {
   const place = kind - (FAMILY_KINDS[family] ?? Infinity);
   return place >= 0 && place < RECORD_CLASSES ? place : undefined;
+}
+
+/** Counters of one CPU; programs of an earlier version have fewer. */
+export function decodeClassCounters(
+  value: DataView,
+  { place, cpu }: { readonly place: number; readonly cpu: number },
+): ClassCounters {
+  const [attempted, submitted, ringFull, filtered, throttled, readFault, truncated, ...more] =
+    COUNTERS.map((_name, at) =>
+      8 * at + 8 <= value.byteLength ? Number(value.getBigUint64(8 * at, true)) : 0
+    );
+  const [recursion, lostFromNs, lostToNs] = more;
+  return {
+    place,
+    cpu,
+    attempted: attempted ?? 0,
+    submitted: submitted ?? 0,
+    ringFull: ringFull ?? 0,
+    filtered: filtered ?? 0,
+    throttled: throttled ?? 0,
+    readFault: readFault ?? 0,
+    truncated: truncated ?? 0,
+    recursion: recursion ?? 0,
+    lostFromNs: lostFromNs ?? 0,
+    lostToNs: lostToNs ?? 0,
+  };
 }
 
 /** Sums by class and CPU; the times of the latest run of losses win. */

@@ -19,11 +19,10 @@ import { keyBytes, keysOf, writeRules, writeValue } from "./map-values.ts";
 import { FAMILY_MAPS, type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
 import { type Bucket, decodeBucket } from "./buckets.ts";
-import type { ClassCounters } from "./class-counters.ts";
+import { type ClassCounters, decodeClassCounters } from "./class-counters.ts";
 import {
   BUCKET_BYTES,
   BUCKET_KEY_BYTES,
-  COUNTERS,
   LOSSES,
   LOSSES_BYTES,
   SETTINGS_BYTES,
@@ -193,7 +192,7 @@ class Pinned implements PinnedPrograms {
       const value = this.#read("counters", place, this.#valuesPerKey * valueBytes);
       for (let cpu = 0; cpu < this.#valuesPerKey; cpu += 1) {
         const one = new DataView(value.buffer, cpu * valueBytes, valueBytes);
-        const counters = decodeCounters(one, { place, cpu });
+        const counters = decodeClassCounters(one, { place, cpu });
         if (counters.attempted > 0) found.push(counters);
       }
     }
@@ -304,32 +303,6 @@ class Pinned implements PinnedPrograms {
     if (fd === undefined) throw new Error(`Cannot use map "${map}": these programs have none`);
     return fd;
   }
-}
-
-/** Counters of one CPU; programs of an earlier version have fewer. */
-function decodeCounters(
-  value: DataView,
-  { place, cpu }: { readonly place: number; readonly cpu: number },
-): ClassCounters {
-  const [attempted, submitted, ringFull, filtered, throttled, readFault, truncated, ...more] =
-    COUNTERS.map((_name, at) =>
-      8 * at + 8 <= value.byteLength ? Number(value.getBigUint64(8 * at, true)) : 0
-    );
-  const [recursion, lostFromNs, lostToNs] = more;
-  return {
-    place,
-    cpu,
-    attempted: attempted ?? 0,
-    submitted: submitted ?? 0,
-    ringFull: ringFull ?? 0,
-    filtered: filtered ?? 0,
-    throttled: throttled ?? 0,
-    readFault: readFault ?? 0,
-    truncated: truncated ?? 0,
-    recursion: recursion ?? 0,
-    lostFromNs: lostFromNs ?? 0,
-    lostToNs: lostToNs ?? 0,
-  };
 }
 
 function openPin(libbpf: Libbpf, path: string): number {

@@ -2,7 +2,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { type AgentReport, HEARTBEAT_INTERVAL_MS } from "../../src/edge-agent/agent-events.ts";
 import { PRESENCE_INTERVAL_MS } from "../../src/edge-agent/presence.ts";
-import type { Source, SourceChunk, SourceLoss } from "../../src/edge-agent/source.ts";
+import type {
+  CounterPart,
+  Source,
+  SourceChunk,
+  SourceLoss,
+  Throttling,
+} from "../../src/edge-agent/source.ts";
 import { watch } from "../../src/edge-agent/watch.ts";
 import { lineFields } from "../../src/event/event.ts";
 import type { Producer, RingPosition, RingPositions } from "../../src/producer/producer.ts";
@@ -145,7 +151,11 @@ interface Running {
 
 function start(
   sources: readonly Source[],
-  options: { readonly lastUs?: number; readonly factor?: number } = {},
+  options: {
+    readonly lastUs?: number;
+    readonly factor?: number;
+    readonly parts?: readonly CounterPart[];
+  } = {},
 ): Running {
   const recording = createRecordingProducer();
   const touched: number[] = [];
@@ -159,7 +169,7 @@ function start(
     sources: sources.map(({ name }) => ({
       name,
       status: { state: "on", how: "script" },
-      counters: COUNTERS,
+      counters: { ...COUNTERS, parts: options.parts ?? [] },
     })),
     producer: recording.producer.counters(),
   });
@@ -188,6 +198,74 @@ function start(
 const gapsIn = (lines: readonly Line[]) => lines.filter(({ topic }) => topic === "agent/gap");
 
 describe("a watching agent", () => {
+  it("bounds what was lost before it began by when an agent was last here", async () => {
+    const loss = { class: "ring_full", count: 3, reason: "full" };
+    const { source } = createScriptedSource({ starts: [], losses: [loss] });
+    const { recording, clock, stop } = start([source], { lastUs: 5_000_000 });
+    await stop();
+    const [gap] = gapsIn(recording.lines);
+    expect(gap?.detail).toMatchObject({ count: 3, from: "1970-01-01T00:00:05.000000Z" });
+    expect(Date.parse(String(gap?.detail["to"])) * 1000).toBeLessThanOrEqual(clock.nowUs());
+  });
+
+  it("takes the times of a loss, its classes and CPUs from who knows them", async () => {
+    const known = { classes: { exec: 2 }, cpus: [{ cpu: 1, count: 2 }], fromUs: 7e6, toUs: 8e6 };
+    const loss = { class: "throttled", count: 2, reason: "limit", ...known };
+    const { source } = createScriptedSource({ starts: [], losses: [loss] });
+    const { recording, stop } = start([source]);
+    await stop();
+    expect(gapsIn(recording.lines)[0]?.detail).toMatchObject({
+      classes: { exec: 2 },
+      cpus: [{ cpu: 1, count: 2 }],
+      from: "1970-01-01T00:00:07.000000Z",
+      to: "1970-01-01T00:00:08.000000Z",
+    });
+  });
+
+  it("says who reached a limit, and that it is kept again, without counting twice", async () => {
+    const throttling: Throttling[] = (["begin", "end"] as const).map((phase) => ({
+      phase,
+      scope: "executable",
+      kind: "fork",
+      exe: "/bin/bomb",
+      id: 42,
+      container: undefined,
+      unit: undefined,
+      pid: 9,
+      fromUs: 1e6,
+      toUs: 2e6,
+      beyond: 700,
+      samples: 7,
+    }));
+    const { source } = createScriptedSource({ starts: [] });
+    const { recording, stop } = start([{ ...source, throttling: () => throttling.splice(0) }]);
+    await stop();
+    const [begin, end] = gapsIn(recording.lines);
+    expect(begin).toMatchObject({
+      exe: "/bin/bomb",
+      severity: "high",
+      message: "The executable /bin/bomb goes beyond its limit of events of class fork.",
+      detail: { class: "throttle_begin", count: 0, id: 42, first_pid: 9 },
+    });
+    expect(begin?.detail["beyond"]).toBeUndefined();
+    expect(end?.detail).toMatchObject({ class: "throttle_end", count: 0, beyond: 700, samples: 7 });
+  });
+
+  it("tells once, at the latest at its end, that counters do not add up", async () => {
+    const part = { ...COUNTERS, kind: "exec", cpu: 3, attempted: 100, submitted: 80 };
+    const { source } = createScriptedSource({ starts: [] });
+    const { recording, stop } = start([source], { parts: [part] });
+    await stop();
+    const [gap, ...others] = gapsIn(recording.lines);
+    expect(others).toEqual([]);
+    expect(gap?.detail).toMatchObject({
+      class: "ledger",
+      count: 20,
+      classes: { exec: 20 },
+      cpus: [{ cpu: 3, count: 20 }],
+    });
+  });
+
   it("marks a position after its lines, and releases what is durable, by source", async () => {
     const files = createScriptedSource({ starts: [[chunk("write", 8), chunk("create", 16)]] });
     const names = createScriptedSource({ name: "filesystem", starts: [[chunk("rename")]] });

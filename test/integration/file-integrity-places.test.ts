@@ -70,6 +70,21 @@ describe.runIf(hasFanotify)("a watched path", () => {
     }
   });
 
+  it("of a user who comes later is watched from then on, and what is there already is news", async () => {
+    const homes = join(folder, "homes");
+    mkdirSync(join(homes, "new"), { recursive: true });
+    const keys = join(homes, "new", "authorized_keys");
+    writeFileSync(keys, "one\n");
+    const paths = [join(homes, "old", "authorized_keys")];
+    await using rig = openIntegrityRig({ paths });
+    await rig.start();
+    paths.push(keys);
+    const [line] = await rig.waitFor(isChangeOf(keys), { count: 1 });
+    expect(line?.detail["diff"]).toContain("+one\n");
+    appendFileSync(keys, "two\n");
+    await rig.waitFor(isChangeOf(keys), { count: 2 });
+  });
+
   it("of the source's own proves that it sees", async () => {
     await using rig = openIntegrityRig({ paths: [join(folder, "none")] });
     const source = await rig.start();

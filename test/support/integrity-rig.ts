@@ -62,6 +62,7 @@ export function plainPolicies(paths: readonly string[], kind: FileKind): WatchPo
       ),
     roots: paths.map((path) => path.replace(/\/\*\*$/, "")),
     text: JSON.stringify({ paths, kind }),
+    rulesText: JSON.stringify({ kind }),
   };
 }
 
@@ -108,7 +109,8 @@ export function openIntegrityRig(options: IntegrityRigOptions): IntegrityRig {
         processes,
         names,
         policies,
-        compile: () => policies,
+        compile: () => plainPolicies(options.paths, options.kind ?? "content-diff"),
+        stampOfUsers: () => String(options.paths.length),
         parsePolicies: (text) => text === policies.text ? policies : undefined,
         kinds: contentKinds(Buffer.alloc(32, 7)),
         openHook: options.openHook ?? (() => Promise.resolve(undefined)),

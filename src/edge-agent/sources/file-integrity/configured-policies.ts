@@ -3,7 +3,7 @@
  *
  * Invariant: what was watched by a text is what is watched by it after the next start, as long as homes stay.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { createPolicies, type FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
@@ -50,6 +50,7 @@ export function configuredPolicies(
     mayContain: (directory) => policies.mayHoldBelow(directory),
     roots: policies.roots.map(({ folder }) => folder),
     text: JSON.stringify({ rules, homes }),
+    rulesText: JSON.stringify(rules),
   };
 }
 
@@ -73,4 +74,10 @@ export function readHomes(path: string = "/etc/passwd"): readonly string[] {
   }
   const homes = text.split("\n").map((line) => line.split(":")[5] ?? "");
   return [...new Set(homes)].filter((home) => home.startsWith("/") && home !== "/").toSorted();
+}
+
+/** What changes when the users of the host do. */
+export function stampOfUsers(path: string = "/etc/passwd"): string {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? "" : `${stat.ino} ${stat.size} ${stat.mtimeNs}`;
 }

@@ -140,7 +140,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     clock,
     adopt,
     writeAdopted,
-    wasWatched: (path) => former?.kindOf(path) !== undefined || formerText === places.text,
+    wasWatched: (path) =>
+      former?.kindOf(path) !== undefined || former?.rulesText === policies.rulesText,
     onRecord: (record) => {
       if (record.handle !== "") handles.add(record.handle);
       hook?.watch(record);

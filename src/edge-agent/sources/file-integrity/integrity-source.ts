@@ -35,6 +35,8 @@ import type { WatchPolicies } from "./watch-policies.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
 export const TICK_MS = 40;
+/** How often it is looked whether the host's users changed. */
+const USERS_INTERVAL_MS = 1000;
 /** Text of one chunk, at most (the last line may go beyond). */
 const CHUNK_CHARACTERS_MAX = 384 * 1024;
 /** At most this many different losses between two askings. */
@@ -49,6 +51,8 @@ export interface IntegritySourceOptions {
   readonly policies: WatchPolicies;
   /** Policies of other rules, for a configuration that changes. Throws for rules that cannot be used. */
   readonly compile: (rules: readonly FileRule[]) => WatchPolicies;
+  /** Changes when the same rules may name other files: with the host's users. Asked once a second. */
+  readonly stampOfUsers?: () => string;
   /** See `IntegrityRunOptions`. */
   readonly parsePolicies: (text: string) => WatchPolicies | undefined;
   readonly kinds: ContentKinds;
@@ -88,6 +92,9 @@ class IntegrityReader implements IntegritySource {
   #handedOut = 0;
   #isClosed = false;
   #policies: WatchPolicies;
+  #rules: readonly FileRule[] | undefined;
+  #usersStamp: string | undefined;
+  #usersAskedMs = -Infinity;
   readonly #canaryPath: string;
 
   constructor(options: IntegritySourceOptions) {
@@ -148,6 +155,7 @@ class IntegrityReader implements IntegritySource {
         this.#run = run;
         const policies = this.#policies;
         while (!signal.aborted && !this.#isClosed && policies === this.#policies) {
+          this.#followUsers();
           run.round();
           yield* this.#chunks(run.take());
           await sleepUntil(clock, signal);
@@ -167,6 +175,7 @@ class IntegrityReader implements IntegritySource {
     if (files === undefined) return Promise.resolve();
     try {
       const policies = this.#options.compile(files);
+      this.#rules = files;
       if (policies.text !== this.#policies.text) this.#policies = policies;
       return Promise.resolve();
     } catch (error) {
@@ -241,6 +250,19 @@ class IntegrityReader implements IntegritySource {
       [fields, timesUs, characters] = [[], [], 0];
     }
     if (fields.length > 0) yield { fields, timesUs, position: { ring, position: this.#handedOut } };
+  }
+
+  #followUsers(): void {
+    const { clock, compile, stampOfUsers } = this.#options;
+    const nowMs = clock.elapsedMs();
+    if (stampOfUsers === undefined || nowMs - this.#usersAskedMs < USERS_INTERVAL_MS) return;
+    this.#usersAskedMs = nowMs;
+    const stamp = stampOfUsers();
+    const isChanged = this.#usersStamp !== undefined && this.#usersStamp !== stamp;
+    this.#usersStamp = stamp;
+    if (!isChanged) return;
+    const policies = compile(this.#rules ?? JSON.parse(this.#policies.rulesText));
+    if (policies.text !== this.#policies.text) this.#policies = policies;
   }
 
   #lost(loss: SourceLoss): void {

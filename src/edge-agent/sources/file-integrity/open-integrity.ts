@@ -21,6 +21,7 @@ import {
   DEFAULT_FILE_RULES,
   parsePolicies,
   readHomes,
+  stampOfUsers,
 } from "./configured-policies.ts";
 import { contentKinds } from "./content-kinds.ts";
 import { dirtyInodes } from "./dirty-inodes.ts";
@@ -78,6 +79,7 @@ export function openIntegrity(options: IntegrityOptions): IntegritySource {
     ...options,
     policies: compile(options.rules),
     compile,
+    stampOfUsers: () => stampOfUsers(),
     parsePolicies,
     kinds,
     openHook,

@@ -18,6 +18,8 @@ export interface WatchPolicies {
   readonly roots: readonly string[];
   /** Equal for policies that say the same. */
   readonly text: string;
+  /** The same without what follows from the host's users: a new user's files are news, those of a new rule are not. */
+  readonly rulesText: string;
 }
 
 export interface WatchedPlaces {

@@ -290,6 +290,7 @@ describe("watched places", () => {
         mayContain: () => true,
         roots: ["/link", "/data"],
         text: "",
+        rulesText: "",
       },
       pathOf: (path) =>
         path === "/link" ? target : path === "/" || path === "/data" ? path : undefined,

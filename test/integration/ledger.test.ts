@@ -14,6 +14,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MAIN_FILE } from "../support/command-line.ts";
 import { type LogStream, openLogStream } from "../support/log-stream.ts";
 import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
+import { removePins } from "../support/probity-system.ts";
 import { hasBpf } from "../support/ring-sources.ts";
 import type { Line } from "../support/source-run.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
@@ -90,6 +91,7 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       agent.kill("SIGKILL");
       await once(agent, "exit");
     }
+    removePins(at("data"));
     await log[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     await folder[Symbol.asyncDispose]();

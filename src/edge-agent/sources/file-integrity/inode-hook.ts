@@ -21,7 +21,7 @@ export interface InodeHook extends Disposable {
   unwatch(file: HookedFile): void;
   /** What was hit since the last call. */
   read(): readonly InodeHit[];
-  /** Everything read so far is told of durably, or needs no telling. */
+  /** What was read before the last call is told of by now, or found by comparison; what was read since, next time. */
   settle(): void;
   losses(): readonly SourceLoss[];
 }

@@ -31,6 +31,8 @@ const READ_MS = 5;
 /** A look that could not be taken or written is taken again after this. */
 const RETRY_MS = 500;
 const DISK_RETRY_MS = 2000;
+/** How often what the hook told is given back to the kernel. */
+const SETTLE_MS = 1000;
 
 export interface IntegrityCounts {
   submitted: number;
@@ -184,13 +186,20 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       pending.retry(look, nowMs + DISK_RETRY_MS);
     }
   };
+  let settledMs = clock.elapsedMs();
+  /** However much goes on, the ring is emptied: a look takes far less than a second to come. */
+  const settle = (): void => {
+    if (clock.elapsedMs() - settledMs < SETTLE_MS) return;
+    settledMs = clock.elapsedMs();
+    hook?.settle();
+  };
   const workOn = async (): Promise<void> => {
     for (const look of pending.due(clock.elapsedMs())) await lookAt(look);
     // A step ends with what it adopted written: no look comes in between.
     await reconciliation.step();
     writeAdopted();
     folding.step();
-    if (pending.length === 0) hook?.settle();
+    settle();
   };
   const doubt = (): void =>
     reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: clock.nowUs() });
@@ -267,7 +276,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       for (const hit of hook?.read() ?? []) intake.hit(hit);
       for (const look of pending.rest()) await lookAt(look);
       await folding.finish();
-      if (pending.length === 0) hook?.settle();
+      hook?.settle();
+      hook?.settle();
     },
     get isCompared() {
       return reconciliation.isDone;

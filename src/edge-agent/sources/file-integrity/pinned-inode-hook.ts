@@ -38,6 +38,7 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
   if (libbpf === undefined) throw new Error(`Cannot open the inode hook: ${context.libbpfError}`);
   let hits: InodeHit[] = [];
   let reached: RingPosition | undefined;
+  let marked: RingPosition | undefined;
   let refused = 0;
   const chain = openRingChain({
     ...options,
@@ -75,7 +76,8 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
       return read;
     },
     settle() {
-      if (reached !== undefined) reader.release(reached);
+      if (marked !== undefined) reader.release(marked);
+      marked = reached;
     },
     losses() {
       const found = reader.losses();

@@ -47,7 +47,7 @@ const SMALL_RING_BYTES = 1024 * 1024;
 /** Where programs are pinned when no folder is given. */
 export const PIN_FOLDER = "/sys/fs/bpf/probity";
 /** Pause after a read that found nothing: it doubles from the first to the second. */
-const PAUSE_MIN_MS = 5;
+const PAUSE_MIN_MS = 20;
 const PAUSE_MAX_MS = 40;
 /** How often it is looked whether what filters name is still the same file, folder or cgroup. */
 const RULES_CHECK_MS = 5_000;

@@ -6,9 +6,11 @@ const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
 const longTests = [
   "test/cli/{replay-trial,rollup,search,subscription,supervisor,table,unusable-folder}.test.ts",
+  "test/edge-agent/sources/digest/file-digests.test.ts",
   "test/pipeline/maintenance/{compaction,retention,schedule,vacuum}.test.ts",
-  "test/producer/{resend-model,spool-torn}.test.ts",
-  "test/storage/{fs-store,unreadable}.test.ts",
+  "test/pipeline/round.test.ts",
+  "test/producer/{resend-model,spool,spool-torn}.test.ts",
+  "test/storage/{delta-model,fs-store,unreadable}.test.ts",
 ];
 /** Many wait for a disk or a child: one more worker than there are processors uses the time. */
 const maxWorkers = availableParallelism() + 1;

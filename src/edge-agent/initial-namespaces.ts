@@ -9,8 +9,8 @@ import { readKernelLink } from "./kernel-files.ts";
 import { IDS } from "./record-layout.ts";
 import type { RecordMemory } from "./ring-buffer.ts";
 
-/** Kinds by their names in /proc/<pid>/ns, and where a record has them. */
-const KINDS = [
+/** Kinds by their names in /proc/<pid>/ns, and where a record's `struct probity_ids` has them. */
+export const NAMESPACES = [
   ["pid", IDS.pid_namespace],
   ["mnt", IDS.mount_namespace],
   ["net", IDS.network_namespace],
@@ -40,15 +40,19 @@ export interface InitialNamespaces {
 export function createInitialNamespaces(
   readLink: (path: string) => string | undefined = readKernelLink,
 ): InitialNamespaces {
-  const initial = KINDS.map(([kind]) => FIXED[kind] ?? numberIn(readLink(`/proc/2/ns/${kind}`)));
+  const initial = NAMESPACES.map(([kind]) =>
+    FIXED[kind] ?? numberIn(readLink(`/proc/2/ns/${kind}`))
+  );
   return {
     learn: ({ words }, ids) => {
-      for (const [place, [, field]] of KINDS.entries()) initial[place] = u32(words, ids + field);
+      for (const [place, [, field]] of NAMESPACES.entries()) {
+        initial[place] = u32(words, ids + field);
+      }
     },
     others: ({ words }, ids) => {
       let members = "";
-      for (let place = 0; place < KINDS.length; place += 1) {
-        const kind = KINDS[place];
+      for (let place = 0; place < NAMESPACES.length; place += 1) {
+        const kind = NAMESPACES[place];
         if (kind === undefined) break;
         const number = u32(words, ids + kind[1]);
         // 0: a process on its way out has none any more.

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, rmdirSync } from "node:fs";
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cgroupMounts } from "../../src/edge-agent/cgroup-root.ts";
 import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
+import { type ForeignServer, openForeignServer } from "../support/foreign-server.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
 
@@ -24,27 +25,6 @@ const SERVER = `
   socket.on("message", (message, { port, address }) => socket.send(message, port, address));
   socket.bind(0, host, () => console.log(socket.address().port));
 `;
-
-interface ForeignServer extends AsyncDisposable {
-  readonly port: number;
-  readonly pid: number | undefined;
-}
-
-async function openForeignServer(host: string): Promise<ForeignServer> {
-  const child: ChildProcess = spawn(process.execPath, ["-e", SERVER, host], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const [text]: unknown[] = child.stdout === null ? [] : await once(child.stdout, "data");
-  return {
-    port: Number(String(text)),
-    pid: child.pid,
-    [Symbol.asyncDispose]: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      child.kill();
-      await once(child, "exit");
-    },
-  };
-}
 
 /** Sends messages of ten bytes one after the other, each after the answer to the one before; the local port. */
 async function exchange(
@@ -103,7 +83,7 @@ describe.runIf(hasBpf)("the flow source", () => {
     ["::1", "inet6", false],
     ["::1", "inet6", true],
   ])("tells both sides of a flow to %s (%s, connected: %s)", async (host, family, isConnected) => {
-    const server = await openForeignServer(host);
+    const server = await openForeignServer(SERVER, host);
     const from = await exchange(server, { host, count: 3, isConnected });
     await server[Symbol.asyncDispose]();
     const isOurs = (line: Line): boolean =>
@@ -142,7 +122,7 @@ describe.runIf(hasBpf)("the flow source", () => {
   });
 
   it("gives an IPv4 peer of an IPv6 socket its address", async () => {
-    await using server = await openForeignServer("::");
+    await using server = await openForeignServer(SERVER, "::");
     const from = await exchange(server, { host: "127.0.0.1", count: 1 });
     const line = await only("network/accept", (each) => each["src_port"] === from);
     expect(line).toMatchObject({
@@ -153,7 +133,7 @@ describe.runIf(hasBpf)("the flow source", () => {
   });
 
   it("loses no packet of a server with more peers than are told apart", async () => {
-    const server = await openForeignServer("127.0.0.1");
+    const server = await openForeignServer(SERVER, "127.0.0.1");
     const peers = 3 * FLOWS;
     for (let peer = 0; peer < peers; peer += 1) {
       await exchange(server, { host: "127.0.0.1", count: 2 });
@@ -176,7 +156,7 @@ describe.runIf(hasBpf)("the flow source", () => {
   });
 
   it("gives what is sent on a shared socket to the process that sends", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     const script = `exec 3<>/dev/udp/127.0.0.1/${server.port}
       bash -c 'printf 12345 >&3' &
       echo $$ $!
@@ -223,7 +203,7 @@ describe.runIf(hasBpf)("the flow source", () => {
 
 describe.runIf(hasBpf)("a flow source that comes later than a socket", () => {
   it("knows from /proc who has it", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     using pins = openPinFolder();
     await using source = openTestSource({ family: "flow", pins });
     await using run = await runAttached(source, pins);
@@ -238,7 +218,7 @@ describe.runIf(hasBpf)("a flow source that comes later than a socket", () => {
 
 describe.runIf(hasBpf)("a flow source with rules", () => {
   it("leaves out in the kernel what they name, and counts it", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     using pins = openPinFolder();
     const rules = { ...DEFAULT_RULES, filters: [{ topics: ["network/connect"], uid: 0 }] };
     await using source = openTestSource({ family: "flow", pins, rules });
@@ -298,7 +278,7 @@ if (hasBpf) {
   describeSource("flow", {
     create: () => openTestSource({ family: "flow", pins }),
     trigger: async () => {
-      await using server = await openForeignServer("127.0.0.1");
+      await using server = await openForeignServer(SERVER, "127.0.0.1");
       ports.add(server.port);
       await exchange(server, { host: "127.0.0.1", count: 1 });
     },

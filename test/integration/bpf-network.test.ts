@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
+import { openForeignServer } from "../support/foreign-server.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
 
@@ -30,26 +31,6 @@ const HEIR = `
   });
 `;
 
-interface ForeignServer extends AsyncDisposable {
-  readonly port: number;
-  readonly pid: number | undefined;
-}
-
-async function openForeignServer(host: string): Promise<ForeignServer> {
-  const child: ChildProcess = spawn(process.execPath, ["-e", SERVER, host], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const [text]: unknown[] = child.stdout === null ? [] : await once(child.stdout, "data");
-  return {
-    port: Number(String(text)),
-    pid: child.pid,
-    [Symbol.asyncDispose]: async () => {
-      child.kill();
-      await once(child, "exit");
-    },
-  };
-}
-
 async function connectTo(host: string, port: number): Promise<number> {
   const socket = connect(port, host);
   await once(socket, "connect");
@@ -72,7 +53,7 @@ async function fetchBytes(host: string, port: number, count: number): Promise<nu
 
 describe.runIf(hasBpf)("the network source", () => {
   it("tells the end of connections older than it, and whose they were", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     const socket = connect(server.port, "127.0.0.1");
     await once(socket, "connect");
     using pins = openPinFolder();
@@ -95,7 +76,7 @@ describe.runIf(hasBpf)("the network source", () => {
   });
 
   it("knows who listened before it was there", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     using pins = openPinFolder();
     await using source = openTestSource({ family: "network", pins });
     await using run = await runAttached(source, pins);
@@ -135,7 +116,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
     ["127.0.0.1", "inet"],
     ["::1", "inet6"],
   ])("tells listen, connect and accept on %s with the right processes", async (host, family) => {
-    await using server = await openForeignServer(host);
+    await using server = await openForeignServer(SERVER, host);
     const { port } = server;
     const from = await connectTo(host, port);
     const listen = await only((line) =>
@@ -175,7 +156,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it.each([["127.0.0.1"], ["::1"]])("tells what went over a connection to %s", async (host) => {
-    await using server = await openForeignServer(host);
+    await using server = await openForeignServer(SERVER, host);
     const from = await fetchBytes(host, server.port, 3_000_000);
     const ends = { src_ip: host, src_port: from, dst_ip: host, dst_port: server.port };
     const isEnd = (line: Line): boolean =>
@@ -199,7 +180,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it("tells a reset as failure where it arrives, and as plain end where it was sent", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     const socket = connect(server.port, "127.0.0.1");
     await once(socket, "connect");
     const from = socket.localPort;
@@ -218,7 +199,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it("tells the end of listening, of a killed process too", async () => {
-    const server = await openForeignServer("127.0.0.1");
+    const server = await openForeignServer(SERVER, "127.0.0.1");
     await server[Symbol.asyncDispose]();
     const line = await only((each) =>
       each.topic === "network/close" && each["src_port"] === server.port && !("dst_ip" in each)
@@ -227,7 +208,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it("gives a connection that processes share to the one that made it", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     const script = `exec 3<>/dev/tcp/127.0.0.1/${server.port}
       echo $$
       bash -c 'printf 5 >&3; cat <&3 >/dev/null' &
@@ -242,7 +223,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it("gives a connection that was passed on to the one that made it", async () => {
-    await using server = await openForeignServer("127.0.0.1");
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
     const heir = spawn(process.execPath, ["-e", HEIR], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
@@ -285,7 +266,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the network source as %s", (varia
   });
 
   it("gives a client of an IPv6 socket its IPv4 address", async () => {
-    await using server = await openForeignServer("::");
+    await using server = await openForeignServer(SERVER, "::");
     const from = await connectTo("127.0.0.1", server.port);
     const line = await only((each) =>
       each.topic === "network/accept" && each["src_port"] === from &&
@@ -303,7 +284,7 @@ if (hasBpf) {
   describeSource("network", {
     create: () => openTestSource({ family: "network", pins }),
     trigger: async () => {
-      await using server = await openForeignServer("127.0.0.1");
+      await using server = await openForeignServer(SERVER, "127.0.0.1");
       ports.add(server.port);
       await connectTo("127.0.0.1", server.port);
     },

@@ -5,6 +5,7 @@
  */
 import { u32 } from "../../decode-record.ts";
 import { jsonInner } from "../../decode-text.ts";
+import { NAMESPACES } from "../../initial-namespaces.ts";
 import { type DecoderContext, escapedMember, type LocatedRecord } from "../../line-decoder.ts";
 import { CREDENTIALS, CREDENTIALS_BYTES, GROUPS_MAX, IDS } from "../../record-layout.ts";
 import { callName, errorName } from "./call-names.ts";
@@ -12,15 +13,6 @@ import { capabilityDigits, capabilityNames } from "./capabilities.ts";
 
 const IDS_TOLD = ["uid", "euid", "suid", "fsuid", "gid", "egid", "sgid", "fsgid"] as const;
 const SETS_TOLD = ["permitted", "effective", "inheritable", "ambient"] as const;
-const NAMESPACES_TOLD = [
-  ["pid", IDS.pid_namespace],
-  ["mnt", IDS.mount_namespace],
-  ["net", IDS.network_namespace],
-  ["user", IDS.user_namespace],
-  ["uts", IDS.uts_namespace],
-  ["ipc", IDS.ipc_namespace],
-  ["cgroup", IDS.cgroup_namespace],
-] as const;
 
 /** Undefined when the record has another length than such a record has. */
 export function credentialsLine(
@@ -78,7 +70,7 @@ function changes(words: Uint32Array, offset: number): [string, string] {
     if (!differs(field) && !differs(field + 4)) continue;
     tell(`caps_${name}`, (at) => `"${capabilityDigits(words, at + field)}"`);
   }
-  const moved = NAMESPACES_TOLD.filter(([, field]) => differs(field));
+  const moved = NAMESPACES.filter(([, field]) => differs(field));
   if (moved.length > 0) {
     tell(
       "namespaces",

@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findFakeTime, openFakeClock } from "../support/fake-clock.ts";
 import { type AgentProcess, startAgent } from "../support/agent-process.ts";
 import { type LoggedLine, type LogStream, openLogStream } from "../support/log-stream.ts";
 import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
@@ -24,6 +25,11 @@ const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] =
     ? [["deno", [DENO, "run", "-q", "-P=agent"]] as const]
     : []),
 ];
+const hasFakeTime = requireCapability(
+  "faketime",
+  findFakeTime() !== undefined,
+  "apt-get install libfaketime",
+);
 const ringBytes = {
   process: 4 << 20,
   control: 1 << 18,
@@ -250,6 +256,47 @@ describe.runIf(hasBpf)("an agent", () => {
       timeoutMs: 30_000,
     });
     expect(found.map(({ line }) => line.topic)).toEqual(["file/create"]);
+    await agent.stop();
+  });
+
+  it.runIf(hasFakeTime)("keeps its place while the time of day jumps", async () => {
+    using _pins = pinsOf("jumping");
+    using clock = openFakeClock(folder.path);
+    const watched = join(folder.path, "watched-by-the-clock");
+    writeFileSync(watched, "first\n");
+    await using agent = await startAgent({
+      settings: { ...settings("jumping"), files: [{ paths: [watched], kind: "content-diff" }] },
+      environment: clock.environment,
+    });
+    const { agent: name } = agent.status;
+    const ours = (topic: string) =>
+      linesOf(name).filter(({ line }) => line.topic === topic).map(({ line }) => line);
+    const jumpsS = [7200, -7200, 0];
+    for (const [place, offsetS] of jumpsS.entries()) {
+      clock.moveTo(offsetS);
+      // The offset from boot time to the time of day is measured at most once a second.
+      await delay(2500);
+      const beganMs = Date.now() + offsetS * 1000;
+      await run("bash", ["-c", `exec -a true true jump-${place}`]);
+      writeFileSync(join(folder.path, `made-after-jump-${place}`), "");
+      writeFileSync(watched, `jump-${place}\n`);
+      const said = (topic: string) => {
+        const isAsked = ({ cmdline, path, detail }: LoggedLine["line"]) =>
+          cmdline === `true jump-${place}` ||
+          path === join(folder.path, `made-after-jump-${place}`) ||
+          path === watched && String(detail["diff"]).includes(`+jump-${place}`);
+        return ours(topic).filter(isAsked);
+      };
+      for (const topic of ["process/exec", "file/create", "file/change"]) {
+        await until(() => said(topic).length > 0);
+        expect(said(topic), topic).toHaveLength(1);
+        const lateMs = Date.parse(String(said(topic)[0]?.["time"])) - beganMs;
+        expect(lateMs, `${topic} after a jump to ${offsetS} s`).toBeGreaterThan(-1000);
+        expect(lateMs, `${topic} after a jump to ${offsetS} s`).toBeLessThan(20_000);
+      }
+    }
+    const gaps = ours("agent/gap").filter(({ detail }) => detail["class"] !== "unwatched");
+    expect(gaps.map(({ detail }) => detail)).toEqual([]);
     await agent.stop();
   });
 

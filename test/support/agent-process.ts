@@ -22,6 +22,8 @@ export interface AgentProcessOptions {
   readonly user?: { readonly uid: number; readonly gid: number };
   /** Words that start a script; Node's by default. */
   readonly runtime?: readonly [string, ...string[]];
+  /** Variables besides the test's own. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 const SCRIPT = fileURLToPath(new URL("agent-script.ts", import.meta.url));
@@ -31,6 +33,7 @@ export async function startAgent(options: AgentProcessOptions): Promise<AgentPro
   const [command, ...words] = options.runtime ?? [process.execPath];
   const child = spawn(command, [...words, SCRIPT, JSON.stringify(options.settings)], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...options.environment },
     ...options.user,
   });
   const errors: string[] = [];

@@ -39,9 +39,11 @@ struct intent {
 	/* Of ptrace. */
 	__u32 request;
 	__u64 asked_pid;
-	/* Into whose memory the thread wrote when that was last told. */
+	/* Into whose memory the thread wrote when that was last told, and with what error. */
 	__u64 told_ns;
 	__u64 told_pid;
+	__u32 told_error;
+	__u32 padding;
 	struct probity_ids before;
 	struct groups groups;
 };
@@ -184,18 +186,23 @@ static __always_inline struct task_struct *target_of(struct task_struct *task, _
 	return first - bpf_core_field_offset(struct task_struct, ptrace_entry);
 }
 
-/* Programs that work by writing into each other's memory do so all the time: one event in a while tells as much. */
-static __always_inline bool is_told_already(struct intent *intent)
+/*
+ * Programs that work by writing into each other's memory do so all the time: one event in a while tells as much. One that
+ * ended in another way is another event.
+ */
+static __always_inline bool is_told_already(struct intent *intent, __u32 error)
 {
-	__u64 now_ns = bpf_ktime_get_boot_ns();
+	return intent->request == PROBITY_VM_WRITEV && intent->told_pid == intent->asked_pid &&
+	       intent->told_error == error && bpf_ktime_get_boot_ns() - intent->told_ns < TOLD_AGAIN_NS;
+}
 
+static __always_inline void note_told(struct intent *intent, __u32 error)
+{
 	if (intent->request != PROBITY_VM_WRITEV)
-		return false;
-	if (intent->told_pid == intent->asked_pid && now_ns - intent->told_ns < TOLD_AGAIN_NS)
-		return true;
+		return;
 	intent->told_pid = intent->asked_pid;
-	intent->told_ns = now_ns;
-	return false;
+	intent->told_error = error;
+	intent->told_ns = bpf_ktime_get_boot_ns();
 }
 
 static __always_inline int on_ptrace_exit(struct call_exit *call)
@@ -210,19 +217,21 @@ static __always_inline int on_ptrace_exit(struct call_exit *call)
 	struct probity_counters *counts = meet(PROBITY_PTRACE);
 	if (!counts)
 		return 0;
-	if (is_told_already(intent)) {
+	__u32 error = call->result < 0 ? -call->result : 0;
+	if (is_told_already(intent, error)) {
 		COUNT(counts, filtered);
 		return 0;
 	}
 	__u32 weight = admit(counts, PROBITY_PTRACE);
 	if (!weight)
 		return 0;
+	note_told(intent, error);
 	fill_header(true, &record.header, PROBITY_PTRACE, task);
 	record.request = intent->request;
 	record.asked_pid = intent->asked_pid;
 	record.is_initial = task->thread_pid->level == 0;
-	record.error = call->result < 0 ? -call->result : 0;
-	struct task_struct *target = record.error ? NULL : target_of(task, record.request);
+	record.error = error;
+	struct task_struct *target = error ? NULL : target_of(task, record.request);
 	if (target) {
 		record.target_pid = BPF_CORE_READ(target, tgid);
 		record.target_start_ns = BPF_CORE_READ(target, group_leader, start_boottime);

@@ -139,6 +139,24 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("control over processes as %s", (v
     expect(failure).toMatchObject({ topic: "process/ptrace", outcome: "failure", errno: 1 });
   });
 
+  it("tells a write into the memory of another once in a while, and again when it ends otherwise", async () => {
+    const script = writeScript(`
+      my $child = fork();
+      if ($child == 0) { sleep 1000; exit; }
+      put($child, 8) for 1 .. 3;
+      put($child, $here) for 1 .. 3;
+      kill "KILL", $child;`);
+    const writer = spawn("perl", ["-e", script], { stdio: "ignore" });
+    await once(writer, "exit");
+    const { pid: later } = spawnSync("true", { uid: NOBODY });
+    await run.waitFor((each) => each["pid"] === later, { count: 1 });
+    const lines = run.lines.filter((each) => each["pid"] === writer.pid);
+    expect(lines).toMatchObject([
+      { topic: "process/ptrace", outcome: "failure", errno: 14, severity: "info" },
+      { topic: "process/ptrace", outcome: "success", severity: "info" },
+    ]);
+  });
+
   it("tells who attached to one of ours, and who killed it", async () => {
     const tracer = spawn("strace", ["-o", "/dev/null", "-p", String(ours.pid)], {
       stdio: "ignore",
@@ -169,6 +187,17 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("control over processes as %s", (v
     expect(new Set(targets)).toEqual(new Set([ours.pid]));
   });
 });
+
+/** Perl with `put(PID, ADDRESS)`, which writes eight bytes into a process, and $here, where it may in a fork of itself. */
+function writeScript(body: string): string {
+  const call = process.arch === "arm64" ? 271 : 311;
+  return `
+    my $bytes = "x" x 8;
+    our $here = unpack("J", pack("P", $bytes));
+    my $from = pack("JJ", $here, 8);
+    sub put { my ($pid, $at) = @_; my $to = pack("JJ", $at, 8); syscall(${call}, $pid, $from, 1, $to, 1, 0); }
+    ${body}`;
+}
 
 if (hasBpf) {
   const pins = openPinFolder();

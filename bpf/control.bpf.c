@@ -146,6 +146,14 @@ static __always_inline bool is_own(struct task_struct *task)
 		       is_own_pid(now, BPF_CORE_READ(parent, pid), BPF_CORE_READ(parent, start_boottime)));
 }
 
+/* Whether a number that a process of the initial pid namespace gave is that of one of Probity's own. */
+static __always_inline bool is_own_number(__u32 pid)
+{
+	struct probity_settings *now = settings_now();
+
+	return now && pid && (pid == now->own_pid[0] || pid == now->own_pid[1]);
+}
+
 static __always_inline int note_request(__u32 request, __u64 asked_pid)
 {
 	struct intent *intent = intent_of(bpf_get_current_task_btf(), BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -236,6 +244,8 @@ static __always_inline int on_ptrace_exit(struct call_exit *call)
 		record.target_pid = BPF_CORE_READ(target, tgid);
 		record.target_start_ns = BPF_CORE_READ(target, group_leader, start_boottime);
 		record.is_own = is_own(target);
+	} else if (record.is_initial) {
+		record.is_own = is_own_number(record.asked_pid);
 	}
 	return emit_admitted(counts, &record.header, sizeof(record), weight);
 }

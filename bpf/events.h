@@ -217,7 +217,7 @@ struct probity_ptrace {
 	/* As it was asked for, in the caller's namespace, and whether that is the initial one. */
 	__u32 asked_pid;
 	__u32 is_initial;
-	/* The target is one of Probity's own processes, or a child of one. */
+	/* The target is one of Probity's own processes, or, when it is known, a child of one. */
 	__u32 is_own;
 };
 

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
@@ -155,6 +156,28 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("control over processes as %s", (v
       { topic: "process/ptrace", outcome: "failure", errno: 14, severity: "info" },
       { topic: "process/ptrace", outcome: "success", severity: "info" },
     ]);
+  });
+
+  it("takes a write into one of ours, and a refused attach to it, for serious", async () => {
+    const maps = readFileSync(`/proc/${ours.pid}/maps`, "utf8");
+    const [stack] = /^[0-9a-f]+(?=.*\[stack\])/m.exec(maps) ?? [];
+    const script = writeScript(`put(${ours.pid}, 8); put(${ours.pid}, hex("${stack}"));`);
+    const writer = spawn("perl", ["-e", script], { stdio: "ignore" });
+    await once(writer, "exit");
+    expect(await run.waitFor((each) => each["pid"] === writer.pid, { count: 2 })).toMatchObject([
+      { topic: "process/ptrace", outcome: "failure", errno: 14, severity: "high" },
+      { topic: "process/ptrace", outcome: "success", severity: "high" },
+    ]);
+    const refused = spawn("strace", ["-o", "/dev/null", "-p", String(ours.pid)], {
+      uid: NOBODY - 1,
+      stdio: "ignore",
+    });
+    await once(refused, "exit");
+    const [failure] = await run.waitFor(
+      (each) => each["uid"] === NOBODY - 1 && each.detail["target_pid"] === ours.pid,
+      { count: 1 },
+    );
+    expect(failure).toMatchObject({ outcome: "failure", errno: 1, severity: "high" });
   });
 
   it("tells who attached to one of ours, and who killed it", async () => {

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VM_WRITEV } from "../../../src/edge-agent/record-layout.ts";
@@ -63,6 +64,18 @@ describe("the line of a process that takes hold of another", () => {
   it("is of high severity when it is one of ours", () => {
     expect(lineOf(ptraceRecord({ ...actor, request: 16, target, isOwn: true })))
       .toMatchObject({ severity: "high", detail: { how: "attach" } });
+  });
+
+  it("is of high severity when the number that was asked for is that of one of our threads", () => {
+    const threads = readdirSync("/proc/self/task").map(Number);
+    expect(threads.length).toBeGreaterThan(1);
+    for (const askedPid of threads) {
+      const failed = { ...actor, request: 16, error: 1, askedPid };
+      expect(lineOf(ptraceRecord(failed))).toMatchObject({ severity: "high" });
+      expect(lineOf(ptraceRecord({ ...failed, isInitial: false }))).toMatchObject({
+        severity: "info",
+      });
+    }
   });
 
   it("goes by the number that was asked for when the call failed", () => {

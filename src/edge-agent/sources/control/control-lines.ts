@@ -3,6 +3,7 @@
  *
  * Invariant: severity is high where Probity's own processes are taken hold of, killed or stopped, else info.
  */
+import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { kindOf, timeNsOf, u32 } from "../../decode-record.ts";
 import {
@@ -78,7 +79,7 @@ function ptraceLine(context: DecoderContext, record: LocatedRecord): string {
   const error = u32(words, offset + PTRACE.error);
   const [how, did] = REQUESTS[request] ?? [`request ${request}`, "controlled"];
   const target = tracedAt(context, record);
-  const isOwn = u32(words, offset + PTRACE.is_own) !== 0;
+  const isOwn = u32(words, offset + PTRACE.is_own) !== 0 || isOwnThread(record);
   const what = how === "traceme" ? did : `${did} ${target.name}`;
   const said = error === 0 ? what : `could not ${how} ${target.name}: ${errorName(error)}`;
   return `"time":"${context.timeText(timeUs)}","topic":"process/ptrace",` +
@@ -87,6 +88,13 @@ function ptraceLine(context: DecoderContext, record: LocatedRecord): string {
     `"message":"${actor.name} ${said}",` +
     `"detail":{"how":"${how}"${target.members === "" ? "" : `,${target.members}`}` +
     `${escapedMember(actor.escaped)}}}`;
+}
+
+/** Whether the target is known by its number alone, and that is of a thread of this process. */
+function isOwnThread({ memory: { words }, offset }: LocatedRecord): boolean {
+  return u32(words, offset + PTRACE.target_pid) === 0 &&
+    u32(words, offset + PTRACE.is_initial) !== 0 &&
+    existsSync(`/proc/self/task/${u32(words, offset + PTRACE.asked_pid)}`);
 }
 
 /** The target as the kernel knows it, or else by the number that was asked for. */

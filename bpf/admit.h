@@ -10,6 +10,8 @@
 #define PROBITY_ADMIT_H
 
 #define FOLDER_DEPTH_MAX 256
+/* By how much the time that a program has read may be behind that of others. */
+#define CLOCK_SLACK_NS 1000000000ULL
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -136,6 +138,9 @@ static __always_inline __u32 take_token(struct probity_bucket_key *key, struct p
 	}
 	__u64 known_ns = bucket->next_ns;
 	__u64 next_ns = known_ns > now_ns ? known_ns : now_ns;
+	/* Spent further ahead than this limit lets anybody: that was under another one. */
+	if (next_ns - now_ns > limit->burst_ns + interval_ns + CLOCK_SLACK_NS)
+		next_ns = now_ns;
 	if (next_ns - now_ns > limit->burst_ns)
 		return take_sample(bucket, judgement, now_ns);
 	__sync_val_compare_and_swap(&bucket->next_ns, known_ns, next_ns + interval_ns);

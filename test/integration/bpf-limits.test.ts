@@ -150,6 +150,22 @@ describe.runIf(hasBpf)("rules of the kernel's programs", () => {
       .toBeGreaterThanOrEqual(withheld);
   });
 
+  it("hold at once when they are raised, also from nothing", async () => {
+    const touch = (prefix: string): void => {
+      for (const number of [1, 2, 3, 4, 5]) spawnSync("touch", [at(`${prefix}-${number}`)]);
+    };
+    await use({ ...UNLIMITED, limits: { file: 0 }, sampleEvery: 2 });
+    touch("none");
+    await use({ ...UNLIMITED, limits: { file: 1000 }, sampleEvery: 2 });
+    touch("raised");
+    await use(UNLIMITED);
+    await mark("mark-raised");
+    expect(pathsLike("none-").length).toBeLessThan(5);
+    const raised = run.lines.filter(({ path }) => String(path).startsWith(at("raised-")));
+    expect(raised.map(({ path }) => path)).toEqual([1, 2, 3, 4, 5].map((n) => at(`raised-${n}`)));
+    for (const { detail } of raised) expect(detail).not.toHaveProperty("sample");
+  });
+
   it("go on in the programs when the reader is gone, with what they count", async () => {
     await use({ ...UNLIMITED, filters: [{ topics: ["file"], cgroup: `/${cgroupName}` }] });
     const before = source.counters().filtered;

@@ -1,4 +1,6 @@
+import { chmodSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 const serverTests = ["test/integration/**/*.test.ts"];
@@ -15,12 +17,19 @@ const longTests = [
 /** Many wait for a disk or a child: one more worker than there are processors uses the time. */
 const maxWorkers = availableParallelism() + 1;
 
+/** Code that the processes of tests have compiled, for the next ones: also for those that become another user. */
+const compiled = join(import.meta.dirname, "node_modules/.cache/probity-tests");
+mkdirSync(compiled, { recursive: true });
+chmodSync(compiled, 0o1777);
+const env = { NODE_COMPILE_CACHE: compiled };
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: "unit",
+          env,
           include: ["test/**/*.test.ts"],
           exclude: [...serverTests, ...simulationTests, ...longTests],
           // Some start processes; a busy machine takes long to.
@@ -31,6 +40,7 @@ export default defineConfig({
       {
         test: {
           name: "long",
+          env,
           include: longTests,
           testTimeout: 60_000,
           maxWorkers,
@@ -39,6 +49,7 @@ export default defineConfig({
       {
         test: {
           name: "integration",
+          env,
           include: serverTests,
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -48,6 +59,7 @@ export default defineConfig({
       {
         test: {
           name: "simulation",
+          env,
           include: simulationTests,
           // Its processes take all processors.
           fileParallelism: false,

@@ -10,6 +10,7 @@ import type { Log } from "../runtime/log.ts";
 import type { FileRule } from "./config-structures.ts";
 import { findStepDown } from "./up/account.ts";
 import { type DataFolder, giveAgentFolder } from "./up/data-folder.ts";
+import { writeCompiled } from "./compile-cache.ts";
 import { pathsOfProgram } from "./up/role-process.ts";
 
 /** How often it is looked whether the privileged process is there, in milliseconds. */
@@ -40,8 +41,9 @@ export async function divideRights(
   const connection = connectPrivileged();
   if (connection !== undefined) return connection;
   if (!canSeparate()) return undefined;
+  const leaving = { cache: folder.agentCache, onLeave: writeCompiled };
   if (process.getuid?.() !== 0) {
-    return separate({ account: undefined, contents: await contents() });
+    return separate({ ...leaving, account: undefined, contents: await contents() });
   }
   const program = pathsOfProgram(folder);
   const needed = { ...program, readable: [...program.readable, ...readable] };
@@ -57,7 +59,7 @@ export async function divideRights(
     return undefined;
   }
   await prepareKernelFolders(pinDirectory, account);
-  return separate({ account, contents: await contents() });
+  return separate({ ...leaving, account, contents: await contents() });
 }
 
 /** Makes the folders below the kernel's filesystems that only root can make. */

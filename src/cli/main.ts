@@ -1,85 +1,16 @@
 #!/usr/bin/env node
 /**
- * The command line: parses, runs one command, ends with its exit code. The composition root: nothing imports it.
+ * The program's first file: sees to it that what was compiled once is not compiled at every start, then runs the
+ * command line. The composition root: nothing imports it.
  *
- * Invariant: data goes to standard output, everything else to standard error; an expected error shows its message, not
- * a stack.
+ * Invariant: little is loaded before compiled code may come from the cache.
  */
 import process from "node:process";
-import { CommanderError } from "commander";
-import { type Lifecycle, openLifecycle } from "../runtime/lifecycle.ts";
-import type { Command } from "./command.ts";
-import { COMMANDS } from "./commands.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit.ts";
-import { SUPERVISED_VARIABLE } from "./options.ts";
-import { buildParser, type GivenLine } from "./program.ts";
+import { useCompileCache } from "./compile-cache.ts";
 
+useCompileCache();
+const { isSupervised, main } = await import("./command-line.ts");
 process.exitCode = await main(process.argv.slice(2));
 // A read of standard input under way keeps Deno 2.9 alive, though the stream was destroyed: a process that failed to
 // start would then never end, and never be started again.
-if (process.env[SUPERVISED_VARIABLE] === "1") process.exit();
-
-async function main(words: readonly string[]): Promise<ExitCode> {
-  let exitCode: ExitCode = EXIT.ok;
-  const parser = buildParser({
-    commands: COMMANDS,
-    run: runCommand,
-    onExitCode: (code) => exitCode = code,
-  });
-  try {
-    await parser.parseAsync(words, { from: "user" });
-    return exitCode;
-  } catch (error) {
-    return explain(error);
-  }
-}
-
-/** Runs a command until it ends or a signal says so. */
-async function runCommand(command: Command, given: GivenLine): Promise<ExitCode> {
-  await using lifecycle = openLifecycle();
-  const { signal } = lifecycle;
-  process.stdout.on("error", onOutputError);
-  if (command.isDaemon && process.env[SUPERVISED_VARIABLE] === "1") {
-    lifecycle.use(stopWithParent(lifecycle));
-  }
-  try {
-    const code = await command.execute({ ...given, environment: process.env, signal });
-    return signal.aborted && !command.isDaemon ? EXIT.interrupted : code;
-  } catch (error) {
-    if (!signal.aborted || error !== signal.reason) throw error;
-    return command.isDaemon ? EXIT.ok : EXIT.interrupted;
-  }
-}
-
-function onOutputError(error: Error & { readonly code?: string }): void {
-  if (error.code !== "EPIPE") throw error;
-  // The reader has gone, as in `probity search | head`: nothing is left to do.
-  process.exit(EXIT.ok);
-}
-
-/** Standard input is a pipe from the process that started us: its end is that process's death. */
-function stopWithParent(lifecycle: Lifecycle): AsyncDisposable {
-  process.stdin.on("end", () => lifecycle.stop("the process that started this one is gone"));
-  process.stdin.on("error", () => lifecycle.stop("standard input is broken"));
-  process.stdin.resume();
-  return {
-    [Symbol.asyncDispose]: () => {
-      process.stdin.destroy();
-      return Promise.resolve();
-    },
-  };
-}
-
-function explain(error: unknown): ExitCode {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  if (error instanceof CommandError) {
-    process.stderr.write(`probity: ${error.message}\n`);
-    return error.exitCode;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`probity: ${message}\n`);
-  if (process.env["PROBITY_LOG"] === "debug" && error instanceof Error) {
-    process.stderr.write(`${error.stack}\n`);
-  }
-  return EXIT.failed;
-}
+if (isSupervised()) process.exit();

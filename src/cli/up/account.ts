@@ -35,22 +35,26 @@ export function findStepDown(needed: NeededPaths, wanted: string = ACCOUNT_NAME)
     const warning = `there is no user "${wanted}"${remedy}, ${consequence}`;
     return { account: undefined, warning };
   }
-  const { error } = spawnSync("test", ["-d", "/"], {
-    uid: account.uid,
-    gid: account.gid,
-    cwd: "/",
-  });
+  const tests = [
+    ...needed.readable.map((path) => ["-r", path] as const),
+    ...needed.enterable.map((path) => ["-x", path] as const),
+  ];
+  // All at once, since each process takes its time; one by one only to say which it is.
+  const { error, status } = testAs(account, tests.flatMap((test) => ["-a", ...test]).slice(1));
   if (error !== undefined) {
     const warning = `this root may not become user "${wanted}", ${consequence}`;
     return { account: undefined, warning };
   }
-  const blocked = [
-    ...needed.readable.filter((path) => !canAs(account, ["-r", path])),
-    ...needed.enterable.filter((path) => !canAs(account, ["-x", path])),
-  ];
-  if (blocked.length === 0) return { account, warning: undefined };
-  const warning = `user "${wanted}" cannot reach ${JSON.stringify(blocked[0])}, ${consequence}`;
+  const blocked = status === 0
+    ? undefined
+    : tests.find((test) => testAs(account, test).status !== 0)?.[1];
+  if (blocked === undefined) return { account, warning: undefined };
+  const warning = `user "${wanted}" cannot reach ${JSON.stringify(blocked)}, ${consequence}`;
   return { account: undefined, warning };
+}
+
+function testAs({ uid, gid }: Account, words: readonly string[]) {
+  return spawnSync("test", [...words], { uid, gid, cwd: "/" });
 }
 
 function readAccount(wanted: string): Account | undefined {
@@ -58,8 +62,4 @@ function readAccount(wanted: string): Account | undefined {
   const [name, , uid, gid] = stdout?.trim().split(":") ?? [];
   if (status !== 0 || name !== wanted) return undefined;
   return { name, uid: Number(uid), gid: Number(gid) };
-}
-
-function canAs({ uid, gid }: Account, test: readonly string[]): boolean {
-  return spawnSync("test", [...test], { uid, gid, cwd: "/" }).status === 0;
 }

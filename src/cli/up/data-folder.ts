@@ -26,6 +26,8 @@ export interface DataFolder {
   readonly bucket: string;
   readonly bucketUrl: string;
   readonly cache: string;
+  /** Caches of the agent, which may be another user than the rest. */
+  readonly agentCache: string;
   readonly broker: BrokerFolder;
   /** Spool of a process that owns a producer. */
   spool(role: Role): string;
@@ -57,6 +59,7 @@ export function dataFolderAt(data: string): DataFolder {
     bucket: join(path, "bucket"),
     bucketUrl: pathToFileURL(join(path, "bucket")).href,
     cache: join(path, "cache"),
+    agentCache: join(path, "agent-cache"),
     broker: {
       path: nats,
       config: join(nats, "server.conf"),
@@ -122,9 +125,7 @@ export function giveAgentFolder(folder: DataFolder, account: Account): boolean {
       giveTo(path, account);
     }
     const own = readdirSync(path).filter(isAgentFile).map((name) => join(path, name));
-    for (const each of [...own, folder.spool("agent")]) {
-      if (existsSync(each)) giveAll(each, account);
-    }
+    giveAll([...own, folder.spool("agent")].filter((each) => existsSync(each)), account);
     return true;
   } catch (cause) {
     throw unusable(path, cause);
@@ -171,7 +172,7 @@ export async function ensureSpool(
   { role, owner }: { readonly role: Role; readonly owner: Account | undefined },
 ): Promise<string> {
   const agent = await ensureAgentName(folder.spool(role));
-  if (owner !== undefined) giveAll(folder.spool(role), owner);
+  if (owner !== undefined) giveAll([folder.spool(role)], owner);
   return agent;
 }
 
@@ -193,11 +194,12 @@ function makeFolder(
 
 /** Hands a folder over with all it holds, when it belongs to someone else. */
 function giveTo(path: string, account: Account | undefined): void {
-  if (account !== undefined && lstatSync(path).uid !== account.uid) giveAll(path, account);
+  if (account !== undefined && lstatSync(path).uid !== account.uid) giveAll([path], account);
 }
 
-function giveAll(path: string, { name, uid, gid }: Account): void {
-  const words = ["-R", "-h", `${uid}:${gid}`, path];
+function giveAll(paths: readonly string[], { name, uid, gid }: Account): void {
+  if (paths.length === 0) return;
+  const words = ["-R", "-h", `${uid}:${gid}`, "--", ...paths];
   const { status, stderr } = spawnSync("chown", words, { encoding: "utf8" });
-  if (status !== 0) throw new Error(`Cannot give "${path}" to "${name}": ${stderr?.trim()}`);
+  if (status !== 0) throw new Error(`Cannot give "${paths[0]}" to "${name}": ${stderr?.trim()}`);
 }

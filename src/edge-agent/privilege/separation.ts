@@ -13,6 +13,7 @@ import { CAPABILITY, loadProcessCalls, type ProcessCalls } from "../process-call
 import { chooseGateLoader } from "../map-gate.ts";
 import { chooseObjectLoader } from "../program-object.ts";
 import { createConnection, type PrivilegedConnection } from "./connection.ts";
+import { encodeRequest, parseReply } from "./messages.ts";
 import { createRemoteLibc } from "./remote-libc.ts";
 import { createRemoteLibbpf, loadRemoteGate, loadRemoteObject } from "./remote-objects.ts";
 import { SOCKET_VARIABLE } from "./socket-variable.ts";
@@ -45,6 +46,10 @@ export interface SeparationOptions {
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
   /** Files, and folders of which files may be read, whoever owns them; one character for each byte. */
   readonly contents: readonly string[];
+  /** Folder for caches of the process without rights. */
+  readonly cache: string;
+  /** Called when everything has been started, before this program is taken up anew. */
+  readonly onLeave: () => void;
 }
 
 /** Whether this process has what the privileged one needs. */
@@ -55,7 +60,8 @@ export function canSeparate(): boolean {
 
 /**
  * Starts the privileged process and takes up this program anew without rights; then {@link connectPrivileged} finds the
- * connection. Does not return. Throws when the privileged process does not start; this one then has fewer rights.
+ * connection. Does not return: both start at the same time. Throws when one cannot be started; this process then has
+ * fewer rights.
  */
 export function separate(options: SeparationOptions): never {
   const calls = loadProcessCalls();
@@ -69,14 +75,20 @@ export function separate(options: SeparationOptions): never {
   introduce(calls, own, options.contents);
   dropAll(calls);
   checked(calls.setInherited(own, "inherited"), "keep the socket");
-  const environment = { ...process.env, [SOCKET_VARIABLE]: String(own) };
+  options.onLeave();
+  const environment = {
+    ...process.env,
+    XDG_CACHE_HOME: options.cache,
+    [SOCKET_VARIABLE]: String(own),
+  };
   const status = calls.execve(process.execPath, wordsOfThis(), entriesOf(environment));
   throw failure("start the agent anew", status);
 }
 
 /**
  * The connection that {@link separate} left to this program; undefined when it is not so divided. From then on files,
- * programs and fanotify groups are asked for. To be called once, before anything is opened.
+ * programs and fanotify groups are asked for. To be called once, before anything is opened. Throws when the privileged
+ * process does not answer.
  */
 export function connectPrivileged(): PrivilegedConnection | undefined {
   const socketFd = Number(process.env[SOCKET_VARIABLE] ?? "");
@@ -85,6 +97,7 @@ export function connectPrivileged(): PrivilegedConnection | undefined {
   const calls = loadProcessCalls();
   checked(calls.setInherited(socketFd, "closed on exec"), "keep the socket");
   checked(calls.setDumpable("closed"), "close this process to others");
+  awaitPrivileged(calls, socketFd);
   const connection = createConnection(calls, loadLibc(), socketFd);
   chooseLibc((direct) => createRemoteLibc(direct, connection));
   chooseLibbpf((direct) => createRemoteLibbpf(direct, connection));
@@ -125,30 +138,23 @@ function startPrivileged(calls: ProcessCalls, socketFd: number): void {
   loadLibc().close(socketFd);
 }
 
-/** Says what may be read, and waits until the privileged process has heard. */
+/** Says what may be read. The answer is the privileged process's first word, and waited for by whoever is connected. */
 function introduce(calls: ProcessCalls, socketFd: number, contents: readonly string[]): void {
-  const libc = loadLibc();
+  const status = calls.messages(socketFd).send(encodeRequest("policy", { contents }), []);
+  if (status < 0) throw failure("start the privileged process", status);
+}
+
+/** Waits until the privileged process has heard what {@link introduce} said. */
+function awaitPrivileged(calls: ProcessCalls, socketFd: number): void {
   const poll = new DataView(new ArrayBuffer(POLLFD_BYTES));
   poll.setInt32(0, socketFd, true);
   poll.setInt16(4, POLLIN, true);
-  const socket = createConnection(
-    {
-      messages: (fd) => {
-        const messages = calls.messages(fd);
-        return {
-          ...messages,
-          receive() {
-            const ready = libc.poll(new Uint8Array(poll.buffer), START_LIMIT_MS);
-            if (ready <= 0) throw new Error(`Cannot start the privileged process: no answer`);
-            return messages.receive();
-          },
-        };
-      },
-    },
-    libc,
-    socketFd,
-  );
-  const { status } = socket.ask("policy", { contents });
+  const isThere = loadLibc().poll(new Uint8Array(poll.buffer), START_LIMIT_MS) > 0;
+  const answer = isThere ? calls.messages(socketFd).receive() : undefined;
+  if (typeof answer !== "object" || answer.bytes.length === 0) {
+    throw new Error("Cannot start the privileged process: no answer");
+  }
+  const { status } = parseReply(answer.bytes);
   if (status < 0) throw failure("start the privileged process", status);
 }
 

@@ -32,7 +32,7 @@ export interface DivideOptions {
 export async function divideRights(
   options: DivideOptions,
 ): Promise<PrivilegedConnection | undefined> {
-  const { folder, pinDirectory, user, readable, contents, log } = options;
+  const { folder, user, readable, contents, log } = options;
   if (process.platform !== "linux") return undefined;
   // Loaded here only: other commands do without the C library, and Deno lets them do without it.
   const { canSeparate, connectPrivileged, separate } = await import(
@@ -58,20 +58,29 @@ export async function divideRights(
     });
     return undefined;
   }
-  await prepareKernelFolders(pinDirectory, account);
+  await prepareKernelFolders(options, account);
   return separate({ ...leaving, account, contents: await contents() });
 }
 
 /** Makes the folders below the kernel's filesystems that only root can make. */
 async function prepareKernelFolders(
-  pinDirectory: string,
+  { pinDirectory, log }: Pick<DivideOptions, "pinDirectory" | "log">,
   account: { readonly uid: number; readonly gid: number },
 ): Promise<void> {
-  const { giveKernelFolder } = await import("../edge-agent/kernel-files.ts");
+  const { giveKernelFolder, putForeignFolderAside } = await import(
+    "../edge-agent/give-kernel-folder.ts"
+  );
   const { makePinFolder } = await import("../edge-agent/bpf-filesystem.ts");
   const { requireTraceFolder } = await import("../edge-agent/tracepoints.ts");
   try {
     requireTraceFolder();
+    const aside = putForeignFolderAside(pinDirectory, account);
+    if (aside !== undefined) {
+      log.warn("another user had made what the agent's pins are kept in: it was put aside", {
+        folder: pinDirectory,
+        aside,
+      });
+    }
     makePinFolder(pinDirectory);
   } catch {
     return; // The sources that need them find out, and say it with a remedy.

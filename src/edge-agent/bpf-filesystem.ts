@@ -14,7 +14,8 @@ const MOUNT_TIMEOUT_MS = 10_000;
 export function makePinFolder(folder: string): void {
   const existing = nearestExisting(folder);
   if (!isBpf(existing) && (folder === BPF_FOLDER || folder.startsWith(`${BPF_FOLDER}/`))) {
-    execFileSync("mount", ["-t", "bpf", "bpf", BPF_FOLDER], {
+    // Without a mode any user of the host could make folders in it, under the names that agents look for.
+    execFileSync("mount", ["-t", "bpf", "-o", "mode=0700", "bpf", BPF_FOLDER], {
       timeout: MOUNT_TIMEOUT_MS,
       stdio: ["ignore", "ignore", "pipe"],
     });

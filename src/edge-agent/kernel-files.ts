@@ -65,15 +65,21 @@ export function readKernelLink(path: string): string | undefined {
 
 /** Names in a folder, in no order; undefined when it cannot be read. */
 export function listKernelFolder(path: string): readonly string[] | undefined {
-  return withOpen(path, ({ getdents64 }, fd) => {
-    const names: string[] = [];
-    for (;;) {
-      const length = getdents64(fd, chunk);
-      if (length < 0) return undefined;
-      if (length === 0) return names.filter((name) => name !== "." && name !== "..");
-      names.push(...namesIn(chunk.subarray(0, length)));
-    }
-  });
+  return withOpen(path, listOpenFolder);
+}
+
+/** The same of a folder that is open to read. */
+export function listOpenFolder(
+  { getdents64 }: Pick<Libc, "getdents64">,
+  fd: number,
+): readonly string[] | undefined {
+  const names: string[] = [];
+  for (;;) {
+    const length = getdents64(fd, chunk);
+    if (length < 0) return undefined;
+    if (length === 0) return names.filter((name) => name !== "." && name !== "..");
+    names.push(...namesIn(chunk.subarray(0, length)));
+  }
 }
 
 export function isKernelPath(path: string): boolean {
@@ -131,16 +137,6 @@ export function openKernelFolder(path: string): number {
   const fd = libc()?.open(path, O_RDONLY) ?? -ERRNO.ENOSYS;
   if (fd < 0) fail("open folder", path, fd);
   return fd;
-}
-
-/** Gives a folder with all it holds to a user. Throws when it cannot. */
-export function giveKernelFolder(
-  path: string,
-  user: { readonly uid: number; readonly gid: number },
-): void {
-  const given = libc()?.lchown(path, user.uid, user.gid) ?? -ERRNO.ENOSYS;
-  if (given < 0) fail("give away", path, given);
-  for (const name of listKernelFolder(path) ?? []) giveKernelFolder(`${path}/${name}`, user);
 }
 
 export interface KernelLock extends Disposable {

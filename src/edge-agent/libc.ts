@@ -66,7 +66,10 @@ export interface Libc {
   rename(from: PathBytes, to: PathBytes): number;
   unlink(path: PathBytes): number;
   rmdir(path: PathBytes): number;
-  lchown(path: PathBytes, uid: number, gid: number): number;
+  /** The path is below the folder `fd`. */
+  openat(fd: number, path: PathBytes, flags: number): number;
+  /** Of a path below `fd`; with an empty path and {@link AT_EMPTY_PATH}: of what `fd` (be it O_PATH) is open on. */
+  fchownat(fd: number, path: PathBytes, options: ChownOptions): number;
   /** With an empty path: the text of the symbolic link that `fd` (O_PATH) is open on. */
   readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
   /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
@@ -92,6 +95,12 @@ export interface StatxOptions {
   readonly flags: number;
   readonly mask: number;
   readonly buffer: Uint8Array;
+}
+
+export interface ChownOptions {
+  readonly uid: number;
+  readonly gid: number;
+  readonly flags: number;
 }
 
 export interface FanotifyMarkOptions {
@@ -128,7 +137,10 @@ function bindLibc(): Libc {
   const rename = library.func("int rename(const void *from, const void *to)");
   const unlink = library.func("int unlink(const void *path)");
   const rmdir = library.func("int rmdir(const void *path)");
-  const lchown = library.func("int lchown(const void *path, uint32_t uid, uint32_t gid)");
+  const openat = library.func("int openat(int fd, const void *path, int flags)");
+  const fchownat = library.func(
+    "int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)",
+  );
   const poll = library.func("int poll(void *fds, unsigned long count, int timeout)");
   const statx = library.func(
     "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
@@ -168,7 +180,9 @@ function bindLibc(): Libc {
     rename: (from, to) => result(rename(terminated(from), terminated(to))),
     unlink: (path) => result(unlink(terminated(path))),
     rmdir: (path) => result(rmdir(terminated(path))),
-    lchown: (path, uid, gid) => result(lchown(terminated(path), uid, gid)),
+    openat: (fd, path, flags) => result(openat(fd, terminated(path), flags | O_CLOEXEC)),
+    fchownat: (fd, path, { uid, gid, flags }) =>
+      result(fchownat(fd, terminated(path), uid, gid, flags)),
     poll: (pollfds, timeoutMs) =>
       result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
     pollAsync: (pollfds, timeoutMs) =>

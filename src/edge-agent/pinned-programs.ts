@@ -9,6 +9,7 @@
 import {
   listKernelFolder,
   makeKernelFolder,
+  readKernelLink,
   removeKernelFile,
   removeKernelFolder,
   renameKernelPath,
@@ -121,8 +122,9 @@ export function openPinnedPrograms(libbpf: Libbpf, folder: string): PinnedProgra
   return new Pinned(libbpf, folder);
 }
 
-/** Takes away all pins of a folder, and the folder. */
+/** Takes away all pins of a folder, and the folder; of a link the link alone. */
 export function removePins(folder: string): void {
+  if (readKernelLink(folder) !== undefined) return removeKernelFile(folder);
   const names = listKernelFolder(folder);
   if (names === undefined) return;
   // Links first: from then on nothing is written that nobody will read.
@@ -135,6 +137,7 @@ export function removePins(folder: string): void {
  * will not come back.
  */
 export function removePinFolder(folder: string): void {
+  if (readKernelLink(folder) !== undefined) return removeKernelFile(folder);
   const names = listKernelFolder(folder);
   if (names === undefined) return;
   for (const name of names) removePins(`${folder}/${name}`);

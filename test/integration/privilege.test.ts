@@ -5,6 +5,8 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createHash } from "node:crypto";
@@ -155,6 +157,19 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     expect(kilobytes).toBeLessThan(48 * 1024);
   });
 
+  it("mounts the BPF filesystem for root alone where it is missing", async () => {
+    const module = new URL("../../src/edge-agent/bpf-filesystem.ts", import.meta.url).href;
+    const program = `
+      const { makePinFolder } = await import(${JSON.stringify(module)});
+      makePinFolder("/sys/fs/bpf/probity-mode");
+      const { mode } = (await import("node:fs")).statSync("/sys/fs/bpf");
+      console.log((mode & 0o777).toString(8));`;
+    const unmounted = "while umount -l /sys/fs/bpf 2>/dev/null; do :; done";
+    const words = ["-m", "sh", "-ec", `${unmounted}; exec "$@"`, "sh", process.execPath];
+    const { stdout } = await run("unshare", [...words, "--input-type=module", "-e", program]);
+    expect(stdout.trim()).toBe("700");
+  });
+
   it("is divided in Deno too", async () => {
     await using other = await startDividedAgent({
       data: join(folder.path, "deno"),
@@ -172,9 +187,13 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     process.kill(agent.privilegedPid, "SIGKILL");
     expect(await agent.ended).toBe(1);
     expect(agent.log()).toContain("the process with the agent's rights has ended");
+    // What its account leaves in the folder of its pins gives it nothing at the next start.
+    const kept = join(secret.path, "watched");
+    symlinkSync(kept, join(pinsOf("data"), "link"));
     // Started again it goes on: nothing was lost of what its rings hold.
     await run("/bin/true", ["while-no-agent-runs"]);
     agent = await startDividedAgent({ data: data(), natsUrl: nats.url });
+    expect(statSync(kept).uid).toBe(0);
     await log.waitFor((line) => line["cmdline"] === "/bin/true while-no-agent-runs", { count: 1 });
     expect(await agent.stop()).toBe(0);
     await expect.poll(() => isAlive(agent.privilegedPid)).toBe(false);

@@ -264,6 +264,7 @@ static __always_inline void fill_header(bool is_typed, struct probity_header *he
 
 	fill_time(header, kind);
 	header->tid = READ(is_typed, task->pid, task, pid);
+	header->exec_id = READ(is_typed, task->self_exec_id, task, self_exec_id);
 	header->pid = READ(is_typed, task->tgid, task, tgid);
 	header->start_ns = READ(is_typed, leader->start_boottime, leader, start_boottime);
 	header->ppid = READ(is_typed, parent->tgid, parent, tgid);

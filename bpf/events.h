@@ -91,7 +91,9 @@ struct probity_header {
 	__u64 sequence;
 	/* CLOCK_BOOTTIME. */
 	__u64 time_ns;
-	__u32 cpu;
+	__u16 cpu;
+	/* Counts the execs of the process and of those it descends from, in 16 bits: differs while another image runs. */
+	__u16 exec_id;
 	__u32 tid;
 	/* Thread group, in the initial pid namespace. */
 	__u32 pid;

@@ -6,7 +6,7 @@
  */
 import { actorColumns, actorName, type ProcessFacts } from "./actor-columns.ts";
 import type { CgroupNames } from "./cgroup-names.ts";
-import { timeNsOf, u32, u64 } from "./decode-record.ts";
+import { timeNsOf, u16, u32, u64 } from "./decode-record.ts";
 import { endOfText, jsonInner, type RecordText } from "./decode-text.ts";
 import { ticksOf } from "./process-identity.ts";
 import type { ActorText, ProcessEntry, ProcessImage, ProcessTable } from "./process-table.ts";
@@ -49,7 +49,7 @@ export function createActors(options: ActorsOptions): Actors {
       const start = offset + HEADER.start_ns;
       const pid = u32(words, offset + HEADER.pid);
       const entry = processes.find(pid, u32(words, start), u32(words, start + 4));
-      const image = entry.imageAt(timeNsOf(words, offset));
+      const image = imageOf(processes, entry, { memory, offset });
       const known = entry.actor;
       if (
         known?.image === image && known.namesVersion === userNames.version &&
@@ -63,6 +63,21 @@ export function createActors(options: ActorsOptions): Actors {
       return entry.actor;
     },
   };
+}
+
+/** The image that ran when a record was written, by the record's own word. */
+export function imageOf(
+  processes: ProcessTable,
+  entry: ProcessEntry,
+  { memory: { words, bytes }, offset }: Pick<Subject, "memory" | "offset">,
+): ProcessImage {
+  const timeNs = timeNsOf(words, offset);
+  const execId = u16(words, offset + HEADER.exec_id);
+  const told = entry.imageAt(timeNs);
+  if (execId === 0 || told.execId === execId) return told;
+  const from = offset + HEADER.comm;
+  const comm = bytes.toString("utf8", from, endOfText(bytes, from, from + COMM_BYTES));
+  return processes.imageOf(entry, { timeNs, execId, comm });
 }
 
 function isSame(known: readonly number[], words: Uint32Array, from: number): boolean {

@@ -45,7 +45,11 @@ export function learnSnapshot(context: SnapshotContext, records: Uint8Array): nu
     text.isEscaped = false;
     const exe = exeEnd === exeFrom ? undefined : text.json(bytes, exeFrom, exeEnd);
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
-    context.processes.seed(pid, ticks, { exe, isEscaped: text.isEscaped });
+    context.processes.seed(pid, ticks, {
+      exe,
+      isEscaped: text.isEscaped,
+      execId: u16(words, offset + HEADER.exec_id),
+    });
     // Who it is, too: it may end before it does anything else.
     if (context.processes.peek(pid, ticks)?.actor === undefined) actors.of(memory, offset);
     if (pid === KTHREADD_PID) context.initialNamespaces.learn(memory, offset + SNAPSHOT.ids);

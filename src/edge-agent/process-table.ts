@@ -8,7 +8,7 @@
  */
 import { jsonInner } from "./decode-text.ts";
 import { readKernelLink } from "./kernel-files.ts";
-import { type ProcessIds, readStartTicks, ticksOf } from "./process-identity.ts";
+import { type ProcessIds, readProcText, readStartTicks, ticksOf } from "./process-identity.ts";
 
 /** Ended processes are kept until every reader has passed their end by this much. */
 export const ENDED_KEPT_NS = 5_000_000_000;
@@ -16,7 +16,7 @@ export const ENDED_KEPT_NS = 5_000_000_000;
 export const ENDED_PROCESSES_MAX = 65_536;
 /** Processes kept in all. */
 export const PROCESSES_MAX = 131_072;
-/** Unknown processes looked up in /proc, per second. */
+/** Unknown processes looked up in /proc, per second; and as many that run what no record has told of. */
 const LOOKUPS_PER_SECOND = 500;
 /** Places that are free at the front of a list before it is moved. */
 const COMPACT_FROM = 1024;
@@ -30,6 +30,16 @@ export interface ProcessImage {
   readonly exe: string | undefined;
   /** The path had bytes that are not UTF-8. */
   readonly isEscaped: boolean;
+  /** By which records say that it runs (`exec_id` of bpf/events.h); 0 or undefined: not known. */
+  readonly execId?: number;
+}
+
+/** What a record says of the process that it is about. */
+export interface RunMoment {
+  /** Boot time, ns. */
+  readonly timeNs: number;
+  readonly execId: number;
+  readonly comm: string;
 }
 
 /** Texts that decoders made from a process, and from what they made them (see decode-actor.ts). */
@@ -45,9 +55,12 @@ export interface ActorText {
 }
 
 /** The image that a process was seen with. */
-export type SeenImage = Pick<ProcessImage, "exe"> & Partial<Pick<ProcessImage, "isEscaped">>;
+export type SeenImage =
+  & Pick<ProcessImage, "exe">
+  & Partial<Pick<ProcessImage, "isEscaped" | "execId">>;
 
-const NO_IMAGE: ProcessImage = { sinceNs: -Infinity, exe: undefined, isEscaped: false };
+const NO_IMAGE: ProcessImage = { sinceNs: -Infinity, exe: undefined, isEscaped: false, execId: 0 };
+const EXEC_IDS = 0x10000;
 
 /** One process. */
 export class ProcessEntry {
@@ -97,6 +110,11 @@ export interface ProcessTable {
   newestOf(pid: number): ProcessEntry | undefined;
   /** The living process with a pid and start; made, and looked up in /proc, when unknown. */
   live(pid: number, startTicks: number): ProcessEntry;
+  /**
+   * The image that a record says: one that is known, or, when no record has told of its exec (a filter or a limit
+   * withheld it, or it was lost), what /proc shows. Without executable when that may be another one by now.
+   */
+  imageOf(entry: ProcessEntry, moment: RunMoment): ProcessImage;
   /** Identity of a process that need not be known. */
   idOf(pid: number, startTicks: number): string;
   /** A process seen alive, which no record has told of. */
@@ -117,9 +135,11 @@ export interface ProcessTableOptions {
   readonly ids: ProcessIds;
   /** Boot time now, ns. */
   readonly nowNs: () => number;
-  /** Reads the image of a live process; by default from /proc. */
-  readonly readExe?: (pid: number, startTicks: number) => string | undefined;
+  /** Reads the image of a live process, of one with this comm if that is given; by default from /proc. */
+  readonly readExe?: ExeReader;
 }
+
+type ExeReader = (pid: number, startTicks: number, comm?: string) => string | undefined;
 
 export function createProcessTable(options: ProcessTableOptions): ProcessTable {
   return new Table(options);
@@ -128,15 +148,15 @@ export function createProcessTable(options: ProcessTableOptions): ProcessTable {
 class Table implements ProcessTable {
   readonly #ids: ProcessIds;
   readonly #nowNs: () => number;
-  readonly #readExe: (pid: number, startTicks: number) => string | undefined;
+  readonly #readExe: ExeReader;
   readonly #newest = new Map<number, ProcessEntry>();
   readonly #readers = new Map<string, number>();
   /** In the order of their ends; those before `endedFrom` are gone. */
   readonly #ended: ProcessEntry[] = [];
   #endedFrom = 0;
   #size = 0;
-  #lookupsFromNs = 0;
-  #lookups = 0;
+  readonly #adoptions = createAllowance();
+  readonly #recognitions = createAllowance();
   #catchUp: (() => void) | undefined;
 
   constructor({ ids, nowNs, readExe = readLiveExe }: ProcessTableOptions) {
@@ -182,11 +202,33 @@ class Table implements ProcessTable {
     return this.#ids.idOf(pid, startTicks);
   }
 
-  seed(pid: number, startTicks: number, { exe, isEscaped = false }: SeenImage): void {
+  imageOf(entry: ProcessEntry, { timeNs, execId, comm }: RunMoment): ProcessImage {
+    const told = entry.imageAt(timeNs);
+    if (execId === 0 || told.execId === execId) return told;
+    if (!told.execId) {
+      // What was seen without its number: this is the first record since.
+      const numbered = { ...told, execId };
+      entry.images = entry.images.map((each) => each === told ? numbered : each);
+      return entry.imageAt(timeNs);
+    }
+    const known = entry.images.find((each) => each.execId === execId);
+    if (known !== undefined) return known;
+    const newest = entry.images.at(-1) ?? told;
+    const isLater = (execId - (newest.execId ?? 0) + EXEC_IDS) % EXEC_IDS < EXEC_IDS / 2;
+    if (!isLater || !this.#recognitions.take(this.#nowNs())) return NO_IMAGE;
+    const exe = this.#readExe(entry.pid, entry.startTicks, comm);
+    if (exe === undefined) return NO_IMAGE;
+    const sinceNs = Math.max(timeNs, newest.sinceNs);
+    const image: ProcessImage = { sinceNs, exe, isEscaped: false, execId };
+    entry.images = [...entry.images, image].slice(-IMAGES_MAX);
+    return image;
+  }
+
+  seed(pid: number, startTicks: number, { exe, isEscaped = false, execId = 0 }: SeenImage): void {
     if (this.peek(pid, startTicks) !== undefined) return;
     const entry = this.#insert(pid, startTicks, exe);
     entry.seededNs = this.#nowNs();
-    if (isEscaped) entry.images = entry.images.map((image) => ({ ...image, isEscaped }));
+    entry.images = entry.images.map((image) => ({ ...image, isEscaped, execId }));
   }
 
   noteExec(entry: ProcessEntry, image: ProcessImage): void {
@@ -230,12 +272,7 @@ class Table implements ProcessTable {
   /** Makes an entry for a process that no record has introduced. */
   #adopt(pid: number, startTicks: number): ProcessEntry {
     const nowNs = this.#nowNs();
-    if (nowNs - this.#lookupsFromNs > 1e9) {
-      this.#lookupsFromNs = nowNs;
-      this.#lookups = 0;
-    }
-    this.#lookups += 1;
-    const exe = this.#lookups <= LOOKUPS_PER_SECOND ? this.#readExe(pid, startTicks) : undefined;
+    const exe = this.#adoptions.take(nowNs) ? this.#readExe(pid, startTicks) : undefined;
     const entry = this.#insert(pid, startTicks, exe);
     if (exe !== undefined) entry.seededNs = nowNs;
     return entry;
@@ -289,6 +326,18 @@ class Table implements ProcessTable {
   }
 }
 
+/** So many in a second. */
+function createAllowance(): { take(nowNs: number): boolean } {
+  let [fromNs, taken] = [0, 0];
+  return {
+    take(nowNs) {
+      if (nowNs - fromNs > 1e9) [fromNs, taken] = [nowNs, 0];
+      taken += 1;
+      return taken <= LOOKUPS_PER_SECOND;
+    },
+  };
+}
+
 function started(entry: ProcessEntry, startLow: number, startHigh: number): ProcessEntry {
   entry.startLow = startLow;
   entry.startHigh = startHigh;
@@ -297,11 +346,13 @@ function started(entry: ProcessEntry, startLow: number, startHigh: number): Proc
 
 /**
  * Executable of a live process, from /proc, as the inside of a JSON string; undefined when it is gone, another one, or
- * has none.
+ * has none; or when it has another comm than is given: with each exec the kernel sets that anew.
  */
-export function readLiveExe(pid: number, startTicks: number): string | undefined {
+export function readLiveExe(pid: number, startTicks: number, comm?: string): string | undefined {
   if (readStartTicks(pid) !== startTicks) return undefined;
   const link = readKernelLink(`/proc/${pid}/exe`);
+  // After the link: what was executed in between shows.
+  if (comm !== undefined && readProcText(pid, "comm") !== `${comm}\n`) return undefined;
   return link === undefined ? undefined : jsonInner(exeOfLink(link));
 }
 

@@ -64,6 +64,7 @@ export const HEADER = {
   sequence: 8,
   time_ns: 16,
   cpu: 24,
+  exec_id: 26,
   tid: 28,
   pid: 32,
   ppid: 36,

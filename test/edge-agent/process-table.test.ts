@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -12,6 +13,7 @@ import {
   ENDED_PROCESSES_MAX,
   exeOfLink,
   type ProcessTable,
+  readLiveExe,
 } from "../../src/edge-agent/process-table.ts";
 
 const SECOND = 1_000_000_000;
@@ -87,6 +89,48 @@ describe("the process table", () => {
     table.noteExec(child, imageOf(30, "/three"));
     expect(child.imageAt(29).exe).toBe("/one");
     expect(child.imageAt(30).exe).toBe("/three");
+  });
+
+  it("does not take an executable for one whose exec nobody told", () => {
+    const { table, asked } = createTable({ 7: "/untold", 8: "/untold" });
+    const entry = table.introduce(7, 0, 0);
+    table.noteExec(entry, { ...imageOf(10, "/told"), execId: 5 });
+    const at = (timeNs: number, execId: number) =>
+      table.imageOf(entry, { timeNs, execId, comm: "x" }).exe;
+    expect(at(11, 5)).toBe("/told");
+    expect(asked).toEqual([]);
+    expect(at(20, 6)).toBe("/untold");
+    expect(at(21, 6)).toBe("/untold");
+    // Of another source, read later.
+    expect(at(19, 6)).toBe("/untold");
+    expect(at(12, 5)).toBe("/told");
+    // Records from before numbers were written.
+    expect(at(12, 0)).toBe("/told");
+    expect(asked).toEqual([7]);
+    table.noteExec(entry, { ...imageOf(30, "/later"), execId: 8 });
+    // It runs no more: /proc shows another one.
+    expect(at(25, 7)).toBeUndefined();
+    expect(at(35, 8)).toBe("/later");
+    expect(asked).toEqual([7]);
+    const gone = table.introduce(9, 0, 0);
+    table.noteExec(gone, { ...imageOf(10, "/told"), execId: 0xffff });
+    expect(table.imageOf(gone, { timeNs: 20, execId: 1, comm: "x" }).exe).toBeUndefined();
+    expect(asked).toEqual([7, 9]);
+  });
+
+  it("takes the number of an image that was seen from the first record", () => {
+    const { table } = createTable({ 7: "/seen" });
+    const entry = table.find(7, 0, 0);
+    expect(table.imageOf(entry, { timeNs: 20, execId: 6, comm: "x" }).exe).toBe("/seen");
+    expect(table.imageOf(entry, { timeNs: 5, execId: 5, comm: "x" }).exe).toBeUndefined();
+  });
+
+  it("reads the executable of a live process only while it has its comm", () => {
+    const ticks = readStartTicks(process.pid) ?? 0;
+    const comm = readFileSync("/proc/self/comm", "utf8").trimEnd();
+    expect(readLiveExe(process.pid, ticks, comm)).toBe(readLiveExe(process.pid, ticks));
+    expect(readLiveExe(process.pid, ticks)).toMatch(/^\//);
+    expect(readLiveExe(process.pid, ticks, `${comm}x`)).toBeUndefined();
   });
 
   it("looks an unknown process up once, and not one that a record introduces", () => {

@@ -162,7 +162,8 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
       writeFileSync(at(`quiet/${number}`), "");
       writeFileSync(at(`loud-${number}`), "");
     }
-    await run(at("hidden"), []);
+    const hidden = spawn(at("hidden"), { stdio: "ignore" });
+    await once(hidden, "exit");
     await run(at("other"), ["after"]);
     const isLoud = (line: Line): boolean => String(line["path"]).startsWith(at("loud-"));
     await log.waitFor(isLoud, { count: 20 });
@@ -170,6 +171,13 @@ describe.runIf(hasBpf)("the ledger of an agent", () => {
     await delay(500);
     expect(told((line) => String(line["path"]).startsWith(at("quiet")))).toEqual([]);
     expect(told(execsOf("hidden"))).toEqual([]);
+    // Its end is told, but not as one of the executable that it was forked from.
+    const [end] = await log.waitFor(
+      ({ topic, pid }) => topic === "process/exit" && pid === hidden.pid,
+      { count: 1 },
+    );
+    expect(end?.line).toMatchObject({ comm: "hidden" });
+    expect(end?.line).not.toHaveProperty("exe");
   });
 
   it("takes a new configuration on SIGHUP and loses no exec meanwhile", async () => {

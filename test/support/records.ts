@@ -34,6 +34,7 @@ export const UNSET = 4294967295;
 export interface HeaderFields {
   readonly flags?: number;
   readonly timeNs?: bigint;
+  readonly execId?: number;
   readonly pid?: number;
   readonly ppid?: number;
   readonly startNs?: bigint;
@@ -59,6 +60,7 @@ function startRecord(kind: number, sizeBytes: number, header: HeaderFields): Dat
   view.setUint16(HEADER.flags, header.flags ?? 0, true);
   view.setUint32(HEADER.length, sizeBytes, true);
   view.setBigUint64(HEADER.time_ns, header.timeNs ?? 0n, true);
+  view.setUint16(HEADER.exec_id, header.execId ?? 0, true);
   view.setUint32(HEADER.tid, header.pid ?? 0, true);
   view.setUint32(HEADER.pid, header.pid ?? 0, true);
   view.setUint32(HEADER.ppid, header.ppid ?? 0, true);

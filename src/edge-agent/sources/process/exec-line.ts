@@ -119,6 +119,13 @@ function privilegeText(context: DecoderContext, { memory, offset }: LocatedRecor
     (namespaces === "" ? "" : `,"namespaces":{${namespaces}}`);
 }
 
+/** Whether a text is just these bytes, all of them ASCII. */
+function isText(text: string | undefined, bytes: Uint8Array, from: number, end: number): boolean {
+  if (text?.length !== end - from) return false;
+  for (let at = from; at < end; at += 1) if (text.charCodeAt(at - from) !== bytes[at]) return false;
+  return true;
+}
+
 function ancestorsText(
   { processes, text }: DecoderContext,
   { memory: { words, bytes }, offset }: LocatedRecord,
@@ -134,12 +141,15 @@ function ancestorsText(
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
     const nameEnd = nameFrom + u16(words, at + ANCESTOR.name_length);
     const known = processes.peek(pid, ticks);
-    const exe = known?.imageAt(timeNs).exe;
+    const isExe = u16(words, at + ANCESTOR.is_exe) !== 0;
+    const told = known?.imageAt(timeNs).exe;
+    // The kernel noted what was executed, also when no record told of it.
+    const exe = isExe && !isText(told, bytes, nameFrom, nameEnd) ? undefined : told;
     list += `${place === 0 ? "" : ","}{"pid":${pid},"process_id":"` +
       `${known?.id ?? processes.idOf(pid, ticks)}"`;
     if (exe !== undefined) list += `,"exe":"${exe}"}`;
     else {
-      const field = u16(words, at + ANCESTOR.is_exe) === 0 ? "comm" : "exe";
+      const field = isExe ? "exe" : "comm";
       list += `,"${field}":"${text.json(bytes, nameFrom, nameEnd)}"}`;
     }
     nameFrom = nameEnd;

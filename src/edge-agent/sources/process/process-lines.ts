@@ -1,7 +1,8 @@
 /**
  * Lines of processes: `process/exec`, `process/fork`, `process/exit` and the `process/setuid` of an exec; and what their records teach the process table.
  */
-import { kindOf, timeNsOf, u32, u64 } from "../../decode-record.ts";
+import { imageOf } from "../../decode-actor.ts";
+import { kindOf, timeNsOf, u16, u32, u64 } from "../../decode-record.ts";
 import {
   type DecoderContext,
   escapedMember,
@@ -58,7 +59,12 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   const timeNs = timeNsOf(memory.words, offset);
   const entry = entryAt(processes, memory, offset);
   if (kind === KIND.exit) processes.noteExit(entry, timeNs);
-  if (kind === KIND.fork) processes.noteFork(entry, parentAt(processes, memory, offset), timeNs);
+  if (kind === KIND.fork) {
+    const forking = parentAt(processes, memory, offset);
+    // The child has the parent's image: when that is another one than is known, it is the parent that /proc is asked for.
+    imageOf(processes, forking, record);
+    processes.noteFork(entry, forking, timeNs);
+  }
   const parts = kind === KIND.exec ? execParts(memory, offset, length) : undefined;
   // Who it is must be known at once: others ask for a process that may be gone before its lines are made.
   if (kind === KIND.fork) context.actors.of(memory, offset);
@@ -66,7 +72,8 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   if (parts === undefined) return;
   text.isEscaped = false;
   const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);
-  processes.noteExec(entry, { sinceNs: timeNs, exe, isEscaped: text.isEscaped });
+  const execId = u16(memory.words, offset + HEADER.exec_id);
+  processes.noteExec(entry, { sinceNs: timeNs, exe, isEscaped: text.isEscaped, execId });
   context.actors.of(memory, offset);
 }
 

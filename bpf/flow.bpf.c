@@ -387,6 +387,19 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 	give_back(draft);
 }
 
+/*
+ * The network namespace of any socket, also of one without a note. Not every kernel has the helper for this in programs
+ * that see packets, and the verifier lets nobody follow this pointer: its value is read back from where it was put.
+ */
+static __always_inline __u64 net_cookie_of(struct bpf_sock *sk)
+{
+	struct bpf_sock *volatile held = sk;
+	struct sock *sock = NULL;
+
+	bpf_probe_read_kernel(&sock, sizeof(sock), (void *)&held);
+	return BPF_CORE_READ(sock, __sk_common.skc_net.net, net_cookie);
+}
+
 static __always_inline __u64 query_key(const struct flow *flow, __u16 id)
 {
 	__u64 digest = (flow->remote[0] ^ flow->remote[1]) * 0x9e3779b97f4a7c15ULL;
@@ -430,10 +443,9 @@ __noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 
 		return 0;
 	}
 	struct probity_dns *record = (void *)answer->record;
-	struct datagram_socket *socket = bpf_sk_storage_get(&datagram_sockets, sk, 0, 0);
 	fill_time(&record->header, PROBITY_DNS);
 	record->header.flags = PROBITY_NO_PROCESS | (length > PROBITY_DNS_MAX ? PROBITY_TRUNCATED : 0);
-	record->net_cookie = socket ? socket->net_cookie : 0;
+	record->net_cookie = net_cookie_of(sk);
 	__u64 size = length > PROBITY_DNS_MAX ? PROBITY_DNS_MAX : length;
 	asm volatile("" : "+r"(size));
 	if (size >= DNS_HEADER && size <= PROBITY_DNS_MAX && !bpf_skb_load_bytes(skb, at, record->payload, size)) {
@@ -459,6 +471,7 @@ static __always_inline void on_datagram(struct __sk_buff *skb, struct bpf_sock *
 		if (!socket)
 			return;
 		socket->owner.flags = PROBITY_NO_PROCESS;
+		socket->net_cookie = net_cookie_of(sk);
 	}
 	if (packet.flow.remote_port == DNS_PORT)
 		on_dns(skb, &packet, packet.payload_at);

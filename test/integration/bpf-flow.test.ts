@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, rmdirSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -198,6 +199,24 @@ describe.runIf(hasBpf)("the flow source", () => {
     const [forged] = await named("network/connect", "forged.test");
     expect(forged?.["dst_ip"]).toBe("127.0.0.4");
     expect(forged?.detail).not.toHaveProperty("names");
+    // What was answered there, over whatever, says nothing of the same addresses here.
+    for (const address of ["127.0.0.2", "127.0.0.3"]) {
+      const server = createServer((socket) => socket.end()).listen(0, address);
+      await once(server, "listening");
+      const bound = server.address();
+      if (bound === null || typeof bound === "string") throw new Error("no port");
+      const socket = connect(bound.port, address);
+      await once(socket, "connect");
+      const from = socket.localPort;
+      socket.destroy();
+      server.close();
+      const [line] = await connections.waitFor(
+        (each) => each.topic === "network/connect" && each["src_port"] === from,
+        { count: 1 },
+      );
+      expect(line?.["dst_ip"]).toBe(address);
+      expect(line?.detail).not.toHaveProperty("names");
+    }
   });
 });
 

@@ -2,8 +2,8 @@
  * Names of peers, as DNS answered the processes of this host: what a connection's other end was asked for by.
  *
  * Invariants: a name is a claim of whoever answered, never proof. An answer counts only in the network namespace that
- * asked (cookie 0 is of no known one and counts everywhere), only from its moment on, and not for ever; addresses and
- * names per address are bounded, the least recently used go first.
+ * asked (never in others: who rules one namespace must not name what others connect to), only from its moment on, and not
+ * for ever; addresses and names per address are bounded, the least recently used go first.
  */
 
 /** Addresses kept, and names kept of each. */
@@ -75,8 +75,7 @@ export function createPeerNames(): PeerNames {
     },
     namesOf: (netCookie, address, timeNs) => {
       if (claims.size === 0) return NONE;
-      const own = namesAt(keyOf(netCookie, address), timeNs);
-      return own.length > 0 || netCookie === 0 ? own : namesAt(keyOf(0, address), timeNs);
+      return namesAt(keyOf(netCookie, address), timeNs);
     },
     follow: (catchUp) => {
       follower = catchUp;

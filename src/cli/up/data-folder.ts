@@ -2,12 +2,12 @@
  * The data folder: where each part lies, and which user may read it. Nothing else spells its names.
  *
  * Invariant: secrets have mode 0600 and belong to the one user who needs them. In the data folder itself another user
- * may make files, since the agent does, but neither remove nor replace those of root (sticky).
+ * may make files, since the agent does, but neither remove nor replace those of root (sticky); no link of that user's
+ * is followed.
  */
 import { randomBytes } from "node:crypto";
-import { chownSync, existsSync, lchownSync, lstatSync, readdirSync } from "node:fs";
-import { readFileSync, renameSync } from "node:fs";
-import { chmodSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, lchownSync, lstatSync, readdirSync, readFileSync } from "node:fs";
+import { realpathSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { spawnSync } from "node:child_process";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -15,6 +15,7 @@ import { makeFolders } from "../../runtime/folders.ts";
 import { ensureAgentName } from "../../producer/spool-identity.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import type { Account } from "./account.ts";
+import { type FolderRights, giveFile, isOwnLink, setFolderRights } from "./exposed-paths.ts";
 
 export interface DataFolder {
   readonly path: string;
@@ -95,7 +96,10 @@ export function prepareDataFolder(folder: DataFolder, account: Account | undefin
   ];
   try {
     const mode = account === undefined ? 0o700 : 0o710;
-    makeFolder(path, { mode: account === undefined ? 0o700 : 0o1770, group: account?.gid });
+    makeFolders(path, 0o700);
+    // A link to the folder itself is made by whoever starts this, beside it.
+    const actual = isOwnLink(path) ? realpathSync(path) : path;
+    setFolderRights(actual, { mode: account === undefined ? 0o700 : 0o1770, group: account?.gid });
     for (const shared of [broker.path, join(path, "spool")]) {
       makeFolder(shared, { mode, group: account?.gid });
     }
@@ -180,16 +184,18 @@ export async function ensureSpool(
 export function ensureAdminToken(folder: DataFolder, owner: Account | undefined): void {
   if (!existsSync(folder.adminToken)) {
     writeSecret(folder.adminToken, randomBytes(32).toString("base64url"), owner);
-  } else if (owner !== undefined) chownSync(folder.adminToken, owner.uid, owner.gid);
+  } else if (owner !== undefined) {
+    try {
+      giveFile(folder.adminToken, owner);
+    } catch (cause) {
+      throw unusable(folder.path, cause);
+    }
+  }
 }
 
-function makeFolder(
-  path: string,
-  { mode, group }: { readonly mode: number; readonly group: number | undefined },
-): void {
-  makeFolders(path, mode);
-  chmodSync(path, mode);
-  if (group !== undefined) chownSync(path, 0, group);
+function makeFolder(path: string, rights: FolderRights): void {
+  makeFolders(path, rights.mode);
+  setFolderRights(path, rights);
 }
 
 /** Hands a folder over with all it holds, when it belongs to someone else. */

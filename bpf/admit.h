@@ -35,12 +35,19 @@ struct {
 	__type(value, struct probity_bucket);
 } buckets SEC(".maps");
 
+/* Kept with a socket beside its owner, for events that come in anybody's context. */
+struct executable {
+	__u64 inode;
+	__u32 device;
+	__u32 padding;
+};
+
 /* Whom an event is charged to, and what filters ask for. */
 struct subject {
 	__u64 cgroup_id;
-	__u64 exe_inode;
-	__u32 exe_device;
+	struct executable exe;
 	__u32 uid;
+	__u32 padding;
 	__u64 start_ns;
 	__u32 pid;
 	/* Bit n: the object lies below the folder of filter n. */
@@ -54,14 +61,14 @@ struct judgement {
 	__u32 is_filtered;
 };
 
-static __always_inline void fill_executable(struct subject *subject, struct task_struct *task)
+static __always_inline void fill_executable(struct executable *executable, struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
 	struct file *file = BPF_CORE_READ(mm, exe_file);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
-	subject->exe_inode = BPF_CORE_READ(inode, i_ino);
-	subject->exe_device = BPF_CORE_READ(inode, i_sb, s_dev);
+	executable->inode = BPF_CORE_READ(inode, i_ino);
+	executable->device = BPF_CORE_READ(inode, i_sb, s_dev);
 }
 
 static __always_inline void fill_subject(struct subject *subject, struct task_struct *task)
@@ -70,7 +77,7 @@ static __always_inline void fill_subject(struct subject *subject, struct task_st
 	subject->uid = task->cred->euid.val;
 	subject->pid = task->tgid;
 	subject->start_ns = task->group_leader->start_boottime;
-	fill_executable(subject, task);
+	fill_executable(&subject->exe, task);
 }
 
 static long ask_filter(__u64 place, void *context)
@@ -87,7 +94,7 @@ static long ask_filter(__u64 place, void *context)
 	if (by & PROBITY_BY_UID && filter->uid != subject->uid)
 		return 0;
 	if (by & PROBITY_BY_EXE &&
-	    (filter->exe_inode != subject->exe_inode || filter->exe_device != subject->exe_device))
+	    (filter->exe_inode != subject->exe.inode || filter->exe_device != subject->exe.device))
 		return 0;
 	if (by & PROBITY_BY_CGROUP && filter->cgroup_id != subject->cgroup_id)
 		return 0;
@@ -159,10 +166,10 @@ static __always_inline __u32 take_tokens(struct judgement *judgement)
 	__u32 weight = 1;
 
 	key.class = class;
-	if (executable->interval_ns && subject->exe_inode) {
+	if (executable->interval_ns && subject->exe.inode) {
 		key.scope = PROBITY_OF_EXECUTABLE;
-		key.id = subject->exe_inode;
-		key.device = subject->exe_device;
+		key.id = subject->exe.inode;
+		key.device = subject->exe.device;
 		weight = take_token(&key, executable, judgement, now_ns);
 	}
 	if (weight == 1 && cgroup->interval_ns) {
@@ -285,8 +292,12 @@ static __always_inline __u32 admit_file(struct probity_counters *counts, enum pr
 	return judge(counts, &judgement);
 }
 
-/* For hooks that run in anybody's context: by what the header says. The executable is known when its process runs now. */
-static __always_inline __u32 admit_header(struct probity_counters *counts, struct probity_header *header)
+/*
+ * For hooks that run in anybody's context: by what the header says, and by the executable that was noted with it. NULL:
+ * none was; it is known when its process runs now.
+ */
+static __always_inline __u32 admit_header(struct probity_counters *counts, struct probity_header *header,
+					  const struct executable *exe)
 {
 	struct judgement judgement = {};
 	__u32 slot;
@@ -300,8 +311,10 @@ static __always_inline __u32 admit_header(struct probity_counters *counts, struc
 	judgement.subject.pid = header->pid;
 	judgement.subject.start_ns = header->start_ns;
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (task->tgid == header->pid)
-		fill_executable(&judgement.subject, task);
+	if (exe)
+		judgement.subject.exe = *exe;
+	else if (task->tgid == header->pid)
+		fill_executable(&judgement.subject.exe, task);
 	return judge(counts, &judgement);
 }
 

@@ -277,7 +277,7 @@ static __always_inline int on_signal(bool typed, __u64 *ctx)
 	record.target_pid = target_pid;
 	record.target_start_ns = BPF_CORE_READ(target, group_leader, start_boottime);
 	record.result = ctx[4];
-	return emit(counts, &record.header, sizeof(record));
+	return emit(counts, &record.header, sizeof(record), NULL);
 }
 
 #define CREDENTIAL_CALLS                                                                                             \

@@ -292,10 +292,11 @@ static __always_inline bool is_own_pid(struct probity_settings *now, __u32 pid, 
 
 #include "admit.h"
 
-/* The way out of an event that was not admitted yet: by what its header says. */
-static __always_inline int emit(struct probity_counters *counts, struct probity_header *record, __u64 size)
+/* The way out of an event that was not admitted yet: by what its header says, and `exe` (see admit_header). */
+static __always_inline int emit(struct probity_counters *counts, struct probity_header *record, __u64 size,
+				const struct executable *exe)
 {
-	__u32 weight = admit_header(counts, record);
+	__u32 weight = admit_header(counts, record, exe);
 
 	return weight ? emit_admitted(counts, record, size, weight) : 0;
 }

@@ -51,6 +51,7 @@ struct datagram_socket {
 	__u32 oldest;
 	__u32 padding;
 	struct probity_header owner;
+	struct executable exe;
 	__u64 net_cookie;
 	/* Since when it is bound, 0: it is not; where. */
 	struct flow bound;
@@ -291,8 +292,8 @@ static __always_inline void fill_close(struct probity_close *record, const struc
 	record->role = flow->role;
 }
 
-/* The time is now; what is said of the process stays. */
-static __always_inline void tell(struct probity_header *header, __u8 kind, __u64 size)
+/* The time is now; what is said of the process, and its executable, stays. */
+static __always_inline void tell(struct probity_header *header, __u8 kind, __u64 size, const struct executable *exe)
 {
 	__u16 flags = header->flags & PROBITY_NO_PROCESS;
 
@@ -300,7 +301,7 @@ static __always_inline void tell(struct probity_header *header, __u8 kind, __u64
 	header->flags = flags;
 	struct probity_counters *counts = meet(kind);
 	if (counts)
-		emit(counts, header, size);
+		emit(counts, header, size, exe);
 }
 
 /*
@@ -367,12 +368,14 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 
 	if (is_told) {
 		record->is_aggregate = !is_new;
-		tell(header, PROBITY_CLOSE, sizeof(*record));
+		tell(header, PROBITY_CLOSE, sizeof(*record), &socket->exe);
 	}
 	if (is_new) {
 		/* Who sends is in this context; who receives is not. */
-		if (!packet->is_in)
+		if (!packet->is_in) {
 			fill_header(true, header, PROBITY_CONNECT, bpf_get_current_task_btf());
+			fill_executable(&socket->exe, bpf_get_current_task_btf());
+		}
 		bpf_spin_lock(&socket->lock);
 		if (packet->is_in)
 			*header = socket->owner;
@@ -382,7 +385,7 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 		network->net_cookie = socket->net_cookie;
 		network->begun_ns = 0;
 		fill_ends(network, one, family);
-		tell(header, one->role, sizeof(*network));
+		tell(header, one->role, sizeof(*network), &socket->exe);
 	}
 	give_back(draft);
 }
@@ -450,7 +453,7 @@ __noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 
 	asm volatile("" : "+r"(size));
 	if (size >= DNS_HEADER && size <= PROBITY_DNS_MAX && !bpf_skb_load_bytes(skb, at, record->payload, size)) {
 		record->payload_length = size;
-		emit(counts, &record->header, sizeof(*record) + size);
+		emit(counts, &record->header, sizeof(*record) + size, NULL);
 	} else {
 		COUNT(counts, read_fault);
 	}
@@ -526,6 +529,7 @@ static __always_inline struct datagram_socket *note_socket(struct bpf_sock *ctx)
 	if (!socket)
 		return NULL;
 	fill_header(true, &header, PROBITY_LISTEN, bpf_get_current_task_btf());
+	fill_executable(&socket->exe, bpf_get_current_task_btf());
 	socket->net_cookie = bpf_get_netns_cookie(ctx);
 	bpf_spin_lock(&socket->lock);
 	socket->owner = header;
@@ -557,7 +561,7 @@ static __always_inline int on_bind(struct bpf_sock *ctx, const __u64 *address)
 	record.header = socket->owner;
 	record.net_cookie = socket->net_cookie;
 	fill_ends(&record, bound, ctx->family);
-	tell(&record.header, PROBITY_LISTEN, sizeof(record));
+	tell(&record.header, PROBITY_LISTEN, sizeof(record), &socket->exe);
 	return 1;
 }
 
@@ -591,7 +595,7 @@ static __always_inline void end_flow(struct datagram_socket *socket, struct flow
 	fill_close(record, socket, flow, family);
 	bpf_spin_unlock(&socket->lock);
 	record->is_aggregate = is_aggregate;
-	tell(&record->network.header, PROBITY_CLOSE, sizeof(*record));
+	tell(&record->network.header, PROBITY_CLOSE, sizeof(*record), &socket->exe);
 	give_back(draft);
 }
 

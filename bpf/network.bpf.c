@@ -24,6 +24,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Who asked for a connection, or listens: the header of a record, made when they did. */
 struct owner {
 	struct probity_header header;
+	struct executable exe;
 	/* Boot time at which the connection stood; 0: not yet, or no more. */
 	__u64 since_ns;
 	/* PROBITY_CONNECT, PROBITY_ACCEPT or PROBITY_LISTEN. */
@@ -56,6 +57,7 @@ static __always_inline void note_owner(bool typed, struct sock *sock, __u8 kind)
 	struct owner owner = {};
 
 	fill_header(true, &owner.header, kind, bpf_get_current_task_btf());
+	fill_executable(&owner.exe, bpf_get_current_task_btf());
 	owner.role = kind;
 	if (typed) {
 		bpf_sk_storage_delete(&socket_owners, sock);
@@ -191,7 +193,8 @@ static __always_inline int on_set_state(bool typed, __u64 *ctx)
 	struct probity_counters *counts = meet(kind);
 	if (!counts)
 		return 0;
-	return emit(counts, header, kind == PROBITY_CLOSE ? sizeof(record) : sizeof(*network));
+	return emit(counts, header, kind == PROBITY_CLOSE ? sizeof(record) : sizeof(*network),
+		    owner ? &owner->exe : NULL);
 }
 
 PROBITY_HOOK(inet_sock_set_state, "inet_sock_set_state", on_set_state)

@@ -1,7 +1,7 @@
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, rmdirSync } from "node:fs";
+import { mkdirSync, readFileSync, realpathSync, rmdirSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -253,6 +253,23 @@ describe.runIf(hasBpf)("a flow source with rules", () => {
     const { attempted, submitted, filtered } = source.counters();
     expect(filtered).toBeGreaterThan(0);
     expect(attempted).toBe(submitted + filtered);
+  });
+
+  it("knows a receiver's executable also while others run", async () => {
+    using pins = openPinFolder();
+    const exe = realpathSync(process.execPath);
+    const rules = { ...DEFAULT_RULES, filters: [{ topics: ["network"], exe }] };
+    await using source = openTestSource({ family: "flow", pins, rules });
+    await using flows = await runAttached(source, pins);
+    // Binding tells the programs whose socket it is: this one is younger than they.
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
+    const send = `printf 12345 > /dev/udp/127.0.0.1/${server.port}`;
+    const { pid } = spawnSync("bash", ["-c", send]);
+    await flows.waitFor((line) => line.topic === "network/close" && line["pid"] === pid, {
+      count: 1,
+      timeoutMs: 10_000,
+    });
+    expect(flows.lines.filter((line) => line["pid"] === server.pid)).toEqual([]);
   });
 });
 

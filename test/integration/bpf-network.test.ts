@@ -1,10 +1,11 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
+import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { openForeignServer } from "../support/foreign-server.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
@@ -91,6 +92,25 @@ describe.runIf(hasBpf)("the network source", () => {
       user: "root",
       exe: realpathSync(process.execPath),
     });
+  });
+});
+
+describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("rules of the network source as %s", (variant) => {
+  it("hold for the executable that has a socket, whoever runs when something becomes of it", async () => {
+    using pins = openPinFolder();
+    const exe = realpathSync(process.execPath);
+    const rules = { ...DEFAULT_RULES, filters: [{ topics: ["network"], exe }] };
+    await using source = openTestSource({ family: "network", pins, variants: [variant], rules });
+    await using run = await runAttached(source, pins);
+    await using server = await openForeignServer(SERVER, "127.0.0.1");
+    // Over loopback, the client's packets move the server's socket in the client's context.
+    const ask = `exec 3<>/dev/tcp/127.0.0.1/${server.port}; printf 9 >&3; cat <&3 > /dev/null`;
+    const { pid } = spawnSync("bash", ["-c", ask]);
+    await run.waitFor((line) => line.topic === "network/close" && line["pid"] === pid, {
+      count: 1,
+    });
+    expect(run.lines.filter((line) => line["pid"] === server.pid)).toEqual([]);
+    expect(source.counters().filtered).toBeGreaterThanOrEqual(3);
   });
 });
 

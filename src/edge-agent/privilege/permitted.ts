@@ -20,16 +20,24 @@ const PIN_INSIDE = /^\/sys\/fs\/bpf\/probity[a-z0-9_-]*(\/[A-Za-z0-9_-]+){0,2}$/
 /** fanotify_init: notifications only (no class that makes others wait for an answer), descriptors of files to read. */
 const FAN_CLASS_BITS = 0x0c;
 const FAN_KNOWN_BITS = 0x3fff;
+/** Groups whose events name files by handle; others get a descriptor of each file, open to read. */
+const FAN_REPORT_FID_BITS = 0x200 | 0x400;
 /** fanotify_mark: no permission events. */
 const FAN_PERMISSION_EVENTS = 0x0001_0000 | 0x0002_0000 | 0x0004_0000 | 0x0010_0000;
+const FAN_OPEN_EXEC = 0x1000;
 
 export function areOpenFlags(flags: number): boolean {
   return (flags & ~OPEN_FLAGS) === 0;
 }
 
-/** Files that the kernel makes up about processes, and the folders of pins. */
-export function isKernelFile(path: string): boolean {
-  return path === "/proc" || PROCESS_FILE.test(path) || PIN.test(path);
+/** Files that the kernel makes up about processes. */
+export function isProcessFile(path: string): boolean {
+  return path === "/proc" || PROCESS_FILE.test(path);
+}
+
+/** Probity's pins and their folders, and the folder that these are in. A link may stand there: its owner can make one. */
+export function isPinOrAbove(path: string): boolean {
+  return PIN.test(path);
 }
 
 /** Links below /proc whose text is told. */
@@ -64,9 +72,16 @@ export function areGroupFlags(flags: number, eventFlags: number): boolean {
     areOpenFlags(eventFlags & ~O_LARGEFILE) && (eventFlags & O_PATH) === 0;
 }
 
-export function isMarkMask(mask: number): boolean {
+/**
+ * Whether a group may be marked for events: `fdinfo` is the kernel's text about its descriptor. A group that gets
+ * descriptors gets those of executed files alone: it could read whatever anyone opens.
+ */
+export function isMarkMask(mask: number, fdinfo: string): boolean {
   // Above 32 bits there is no event.
-  return mask <= 0xffffffff && (mask & FAN_PERMISSION_EVENTS) === 0;
+  if (mask > 0xffffffff || (mask & FAN_PERMISSION_EVENTS) !== 0) return false;
+  const flags = /^fanotify flags:([0-9a-f]+) /m.exec(fdinfo)?.[1];
+  if (flags === undefined) return false;
+  return (Number.parseInt(flags, 16) & FAN_REPORT_FID_BITS) !== 0 || mask === FAN_OPEN_EXEC;
 }
 
 /** A name in a folder; `.` and `..` are the folder itself and the one above. Empty: what a descriptor is on. */

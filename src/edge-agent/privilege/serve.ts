@@ -9,6 +9,7 @@ import {
   AT_EMPTY_PATH,
   ERRNO,
   type Libc,
+  O_NOFOLLOW,
   O_NONBLOCK,
   O_PATH,
   O_RDONLY,
@@ -33,11 +34,12 @@ import {
   areGroupFlags,
   areOpenFlags,
   isEntryName,
-  isKernelFile,
   isKernelLink,
   isMarkMask,
   isPin,
+  isPinOrAbove,
   isPlain,
+  isProcessFile,
   isReadable,
 } from "./permitted.ts";
 
@@ -125,13 +127,36 @@ export function createService(options: ServeOptions): Service {
     const kind = statx.getUint16(28, true) & S_IFMT;
     const path = linkBuffer.toString("latin1", 0, length);
     const isAllowed = kind === S_IFDIR || (kind === S_IFREG && isReadable(path, contents ?? []));
-    return isAllowed ? handedOver(libc.open(own, flags | O_NONBLOCK)) : refused(ERRNO.EPERM);
+    if (!isAllowed) return refused(ERRNO.EPERM);
+    // It is no link, and its own name is one.
+    return handedOver(libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
   };
   const openOf = (pathFd: number, flags: number): Answer => {
     if (pathFd < 0 || (flags & O_PATH) !== 0) return handedOver(pathFd);
     const answer = reopen(pathFd, flags);
     libc.close(pathFd);
     return answer;
+  };
+
+  /** What stands at a path itself, when no link leads there: `act` is given another name of it. */
+  const onActual = (path: string, act: (own: string) => number): Answer => {
+    const pathFd = libc.open(bytesOf(path), O_PATH | O_NOFOLLOW);
+    if (pathFd < 0) return done(pathFd);
+    const own = `/proc/self/fd/${pathFd}`;
+    const length = libc.readlink(own, linkBuffer);
+    const isThere = length >= 0 && linkBuffer.toString("latin1", 0, length) === path;
+    // A link itself, opened as a path, has the path, too: nothing can be opened by it.
+    const answer = isThere ? handedOver(act(own)) : refused(ERRNO.EPERM);
+    libc.close(pathFd);
+    return answer;
+  };
+  /** The kernel's text about a descriptor; empty when it cannot be read. */
+  const fdinfoOf = (descriptor: number): string => {
+    const fd = libc.open(`/proc/self/fdinfo/${descriptor}`, O_RDONLY);
+    if (fd < 0) return "";
+    const length = libc.read(fd, linkBuffer);
+    libc.close(fd);
+    return linkBuffer.toString("latin1", 0, Math.max(0, length));
   };
 
   const perform = (request: Request, descriptors: readonly number[]): Answer => {
@@ -144,8 +169,11 @@ export function createService(options: ServeOptions): Service {
       case "open": {
         const { path, flags } = request.fields;
         if (!areOpenFlags(flags) || !isPlain(path)) return refused(ERRNO.EPERM);
-        if (isKernelFile(path)) {
+        if (isProcessFile(path)) {
           return handedOver(libc.open(bytesOf(path), flags | O_NONBLOCK | O_RDONLY));
+        }
+        if (isPinOrAbove(path)) {
+          return onActual(path, (own) => libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
         }
         // Below /proc and /sys a path need not be that of what it leads to.
         if (/^\/(proc|sys)\//.test(path)) return refused(ERRNO.EPERM);
@@ -183,7 +211,7 @@ export function createService(options: ServeOptions): Service {
       }
       case "fanotify_mark": {
         const { flags, mask } = request.fields;
-        if (!isMarkMask(mask)) return refused(ERRNO.EPERM);
+        if (!isMarkMask(mask, fdinfoOf(first))) return refused(ERRNO.EPERM);
         return done(libc.fanotify_mark(first, { flags, mask, markedFd: second }));
       }
       case "handle_of": {
@@ -206,7 +234,8 @@ export function createService(options: ServeOptions): Service {
       case "pin_open": {
         const { path } = request.fields;
         if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);
-        return handedOver(options.libbpf.bpf_obj_get(path));
+        const { libbpf } = options;
+        return onActual(path, (own) => libbpf.bpf_obj_get(own));
       }
       case "gate_open":
         return gateOf(options.libbpf, first, request.fields);

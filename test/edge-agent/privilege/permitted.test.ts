@@ -4,11 +4,12 @@ import {
   areGroupFlags,
   areOpenFlags,
   isEntryName,
-  isKernelFile,
   isKernelLink,
   isMarkMask,
   isPin,
+  isPinOrAbove,
   isPlain,
+  isProcessFile,
   isReadable,
 } from "../../../src/edge-agent/privilege/permitted.ts";
 
@@ -19,8 +20,6 @@ describe("what the privileged process permits", () => {
     ["/proc/17/stat", true],
     ["/proc/17/fd", true],
     ["/proc/17/net/tcp6", true],
-    ["/sys/fs/bpf", true],
-    ["/sys/fs/bpf/probity-0123456789ab/process-0123456789ab-0/map_events", true],
     ["/proc/17/mem", false],
     ["/proc/17/environ", false],
     ["/proc/17/root/etc/shadow", false],
@@ -31,11 +30,20 @@ describe("what the privileged process permits", () => {
     ["/proc/sysrq-trigger", false],
     ["/proc/kcore", false],
     ["/sys/kernel/tracing/trace_pipe", false],
+    ["/sys/fs/bpf", false],
+    ["/etc/shadow", false],
+  ])("of files about processes: %s %s", (path, isPermitted) => {
+    expect(isProcessFile(path)).toBe(isPermitted);
+  });
+
+  it.each([
+    ["/sys/fs/bpf", true],
+    ["/sys/fs/bpf/probity-0123456789ab/process-0123456789ab-0/map_events", true],
     ["/sys/fs/bpf/other/map", false],
     ["/sys/fs/bpf/probity/a/b/c", false],
-    ["/etc/shadow", false],
-  ])("of kernel files: %s %s", (path, isPermitted) => {
-    expect(isKernelFile(path)).toBe(isPermitted);
+    ["/sys/fs", false],
+  ])("of pins: %s %s", (path, isPermitted) => {
+    expect(isPinOrAbove(path)).toBe(isPermitted);
   });
 
   it.each([
@@ -94,8 +102,19 @@ describe("what the privileged process permits", () => {
     expect(areGroupFlags(0x1e03, 0)).toBe(true);
     expect([0x4, 0x8, 0x8000].map((flags) => areGroupFlags(flags, 0))).not.toContain(true);
     expect(areGroupFlags(0x1e03, 2)).toBe(false);
-    expect(isMarkMask(0x40000000 | 0x10000300)).toBe(true);
-    expect([0x10000, 0x20000, 0x40000, 0x100000, 2 ** 33].map(isMarkMask)).not.toContain(true);
+    const group = (flags: string) =>
+      `pos:\t0\nmnt_id:\t15\nfanotify flags:${flags} event-flags:0\n`;
+    const byHandle = group("1e00");
+    expect(isMarkMask(0x40000000 | 0x10000300, byHandle)).toBe(true);
+    expect([0x10000, 0x20000, 0x40000, 0x100000, 2 ** 33].map((mask) => isMarkMask(mask, byHandle)))
+      .not.toContain(true);
+    expect(isMarkMask(0x1000, group("10"))).toBe(true);
+    // FAN_OPEN and others hand a descriptor of each file to such a group.
+    expect(
+      [0x20, 0x1, 0x8, 0x1020, 0x1000 | 0x08000000].map((mask) => isMarkMask(mask, group("10"))),
+    )
+      .not.toContain(true);
+    expect([isMarkMask(0x20, ""), isMarkMask(0x1000, "pos:\t0\n")]).toEqual([false, false]);
   });
 
   it("names in a folder", () => {

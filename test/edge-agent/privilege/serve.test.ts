@@ -15,24 +15,32 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { filesystemMagic } from "../../../src/edge-agent/kernel-files.ts";
 import { loadLibc } from "../../../src/edge-agent/libc.ts";
-import { createConnection } from "../../../src/edge-agent/privilege/connection.ts";
 import {
-  encodeReply,
   encodeRequest,
   type Operation,
   REQUESTS,
 } from "../../../src/edge-agent/privilege/messages.ts";
-import { createRemoteLibc } from "../../../src/edge-agent/privilege/remote-libc.ts";
 import { createService, type Service } from "../../../src/edge-agent/privilege/serve.ts";
-import { loadProcessCalls, type MessageSocket } from "../../../src/edge-agent/process-calls.ts";
+import { requireCapability } from "../../support/require.ts";
 
 const O_WRONLY = 1;
 const O_PATH = 0o10000000;
+const O_NOFOLLOW = 0o400000;
+const FAN_NONBLOCK = 2;
+const FAN_REPORT_FID = 0x200;
+const FAN_MARK_ADD = 1;
+const FAN_OPEN = 0x20;
+const FAN_OPEN_EXEC = 0x1000;
+const isRoot = requireCapability("root", process.getuid?.() === 0, "it makes fanotify groups");
+const hasBpfFolder = requireCapability(
+  "bpf",
+  isRoot && filesystemMagic("/sys/fs/bpf") === 0xcafe4a11,
+  "there is no BPF filesystem that root may write to",
+);
 const EPERM = -1;
-const EINVAL = -22;
 const libc = loadLibc();
-const calls = loadProcessCalls();
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "probity-privilege-")));
 const watched = join(folder, "watched");
 const outside = join(folder, "outside");
@@ -103,6 +111,61 @@ describe("the privileged process", () => {
     expect(openAt(other.fd, "")).toMatchObject({ status: EPERM });
     expect(openAt(inside.fd, "link")).toMatchObject({ status: EPERM });
     expect(openAt(inside.fd, "../outside", O_PATH)).toMatchObject({ status: EPERM });
+  });
+
+  it("opens a folder that must be no link", () => {
+    expect(say(newService(), "open", { path: watched, flags: O_NOFOLLOW }))
+      .toMatchObject({ status: 0, target: watched });
+  });
+
+  it.runIf(hasBpfFolder)(
+    "opens what is in the folders of pins, and nothing that a link there leads to",
+    () => {
+      const service = newService();
+      const pins = `/sys/fs/bpf/probity-test-${process.pid}`;
+      mkdirSync(join(pins, "set"), { recursive: true });
+      try {
+        symlinkSync(outside, join(pins, "link"));
+        symlinkSync(folder, join(pins, "above"));
+        const open = (path: string, flags = 0) => say(service, "open", { path, flags });
+        for (const path of [pins, join(pins, "set")]) {
+          expect(open(path)).toMatchObject({ status: 0, target: path });
+          expect(open(path, O_NOFOLLOW)).toMatchObject({ status: 0, target: path });
+          expect(open(path, O_PATH)).toMatchObject({ status: 0, target: path });
+        }
+        for (const name of ["link", "above", "above/outside"]) {
+          for (const flags of [0, O_NOFOLLOW]) {
+            const { status, target } = open(join(pins, name), flags);
+            expect(status, `${name} ${flags}`).toBeLessThan(0);
+            expect(target).toBeUndefined();
+          }
+          expect(open(join(pins, name), O_PATH).target).not.toBe(outside);
+        }
+      } finally {
+        rmSync(pins, { recursive: true });
+      }
+    },
+  );
+
+  it.runIf(isRoot)("lets no group read what others open", () => {
+    const service = newService();
+    const init = (flags: number) => {
+      const { descriptors: [fd = -1] = [] } = service.answer(
+        encodeRequest("fanotify_init", { flags, eventFlags: 0 }),
+        [],
+      );
+      return { fd, [Symbol.dispose]: () => closeSync(fd) };
+    };
+    using marked = descriptorOf(outside);
+    const mark = (group: number, mask: number) =>
+      say(service, "fanotify_mark", { flags: FAN_MARK_ADD, mask }, [group, marked.fd]).status;
+    using descriptors = init(FAN_NONBLOCK);
+    expect(mark(descriptors.fd, FAN_OPEN)).toBe(EPERM);
+    expect(mark(descriptors.fd, FAN_OPEN | FAN_OPEN_EXEC)).toBe(EPERM);
+    expect(mark(descriptors.fd, FAN_OPEN_EXEC)).toBe(0);
+    using handles = init(FAN_NONBLOCK | FAN_REPORT_FID);
+    expect(mark(handles.fd, FAN_OPEN)).toBe(0);
+    expect(mark(marked.fd, FAN_OPEN_EXEC)).toBe(EPERM);
   });
 
   it("takes the policy once", () => {
@@ -180,88 +243,6 @@ describe("the privileged process", () => {
   });
 });
 
-describe("messages between processes", () => {
-  it("carry descriptors, which belong to who receives them", () => {
-    const before = openDescriptors();
-    using pair = openPair();
-    const [left, right] = pair.sockets;
-    using file = descriptorOf(join(watched, "file"));
-    for (let round = 0; round < 100; round += 1) {
-      expect(left.send(Buffer.from(`round ${round}`), [file.fd, file.fd])).toBeGreaterThan(0);
-      const message = right.receive();
-      if (typeof message === "number") throw new Error(`errno ${message}`);
-      expect(Buffer.from(message.bytes).toString()).toBe(`round ${round}`);
-      expect(message.descriptors).toHaveLength(2);
-      for (const fd of message.descriptors) {
-        expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe(join(watched, "file"));
-        closeSync(fd);
-      }
-    }
-    pair[Symbol.dispose]();
-    file[Symbol.dispose]();
-    expect(openDescriptors()).toBe(before);
-  });
-
-  it("that are too large, or have too many descriptors, are not sent", () => {
-    using pair = openPair();
-    const [left] = pair.sockets;
-    expect(left.send(Buffer.alloc(64 * 1024 + 1), [])).toBe(EINVAL);
-    expect(left.send(Buffer.alloc(1), [0, 0, 0, 0, 0])).toBe(EINVAL);
-  });
-});
-
-describe("the agent's side", () => {
-  it("asks only for what the kernel refuses it", () => {
-    const asked: string[] = [];
-    const remote = createRemoteLibc(
-      { ...libc, open: () => -13, readlink: () => -13, mkdir: () => -1 },
-      {
-        ask: (operation, fields) => {
-          asked.push(`${operation} ${JSON.stringify(fields)}`);
-          return { status: 3, text: "abc", descriptors: [] };
-        },
-        askDescriptor: (operation, fields) => {
-          asked.push(`${operation} ${JSON.stringify(fields)}`);
-          return 7;
-        },
-        isAlive: () => true,
-      },
-    );
-    expect(remote.open(Buffer.from("/a\xff", "latin1"), 0)).toBe(7);
-    expect(remote.open("relative", 0)).toBe(-13);
-    const buffer = Buffer.alloc(8);
-    expect(remote.readlink("/proc/17/exe", buffer)).toBe(3);
-    expect(buffer.toString("latin1", 0, 3)).toBe("abc");
-    expect(remote.mkdir("/sys/fs/bpf/probity", 0o700)).toBe(3);
-    expect(asked).toEqual([
-      'open {"path":"/a\u00ff","flags":0}',
-      'readlink {"path":"/proc/17/exe"}',
-      'mkdir {"path":"/sys/fs/bpf/probity"}',
-    ]);
-  });
-
-  it("says that the other side has ended, and never waits for it", () => {
-    using pair = openPair();
-    const connection = createConnection(calls, libc, pair.fds[0]);
-    expect(connection.isAlive()).toBe(true);
-    pair.close(1);
-    expect(connection.isAlive()).toBe(false);
-    expect(() => connection.ask("readlink", { path: "/proc/1/exe" })).toThrow("it has ended");
-  });
-
-  it("takes one descriptor, and closes those that nobody asked for", () => {
-    using pair = openPair();
-    const connection = createConnection(calls, libc, pair.fds[0]);
-    using file = descriptorOf(outside);
-    const before = openDescriptors();
-    pair.sockets[1].send(encodeReply({ status: 0, text: "" }), [file.fd, file.fd, file.fd]);
-    const fd = connection.askDescriptor("open", { path: outside, flags: 0 });
-    expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe(outside);
-    closeSync(fd);
-    expect(openDescriptors()).toBe(before);
-  });
-});
-
 function descriptorOf(path: string) {
   const fd = openSync(path, "r");
   let isOpen = true;
@@ -270,28 +251,6 @@ function descriptorOf(path: string) {
     [Symbol.dispose]() {
       if (isOpen) closeSync(fd);
       isOpen = false;
-    },
-  };
-}
-
-function openPair() {
-  const fds = calls.socketpair();
-  if (typeof fds === "number") throw new Error(`errno ${fds}`);
-  const sockets: readonly [MessageSocket, MessageSocket] = [
-    calls.messages(fds[0]),
-    calls.messages(fds[1]),
-  ];
-  const open = new Set<0 | 1>([0, 1]);
-  const close = (side: 0 | 1): void => {
-    if (open.delete(side)) libc.close(fds[side]);
-  };
-  return {
-    fds,
-    sockets,
-    close,
-    [Symbol.dispose]() {
-      close(0);
-      close(1);
     },
   };
 }

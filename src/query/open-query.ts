@@ -29,6 +29,8 @@ import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
+import { facetsRoute } from "./routes/facets.ts";
+import { hitsRoute } from "./routes/hits.ts";
 import { hostsRoute, topicsRoute } from "./routes/figures.ts";
 import { holdRoutes } from "./routes/holds.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
@@ -214,6 +216,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     sqlRoute({ executor: pages, acquire, limits: SQL_LIMITS }),
     topicsRoute({ executor: pages, acquire }),
     hostsRoute({ executor: pages, acquire }),
+    hitsRoute({ executor: pages, acquire }),
+    facetsRoute({ executor: pages, acquire }),
     ...tableRoutes({ store, current: () => table.current() }),
     ...holdRoutes({ store, clock, log }),
     ...statusRoutes({ ready, metrics }),

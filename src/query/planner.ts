@@ -63,7 +63,7 @@ const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
 /** Parts of an endless answer: sorted whole, so bounded. */
 const STREAM_SLICE = { filesMax: 256, rowsMax: 1_000_000, growth: 1 } as const;
 /** Everything at once, for what needs no order. */
-const WHOLE = { filesMax: Infinity, rowsMax: Infinity, growth: 1 } as const;
+export const WHOLE = { filesMax: Infinity, rowsMax: Infinity, growth: 1 } as const;
 
 /** Events in order. Steps follow each other in that order; each may give up to `limit` rows. */
 export function planEvents(
@@ -99,29 +99,6 @@ export function planCount(request: EventsRequest, principal: Principal, view: Re
   );
 }
 
-/** Rows with `topic` and `rows`, one for each topic that occurs. */
-export function planTopics(request: EventsRequest, principal: Principal, view: ReadView): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(
-    request,
-    principal,
-    { view, range: request, slicing },
-    ({ source }) =>
-      `SELECT topic, count(*) AS rows FROM (\n${source([])}\n) GROUP BY topic ORDER BY topic`,
-  );
-}
-
-/** Rows with `host`, `last_seen`, `rows` and `gaps`. */
-export function planHosts(request: EventsRequest, principal: Principal, view: ReadView): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, ({ source, binder }) => {
-    const gaps = `count(*) FILTER (topic = ${binder.text("agent/gap")}) AS gaps`;
-    return `SELECT host, max("time") AS last_seen, count(*) AS rows, ${gaps} FROM (\n${
-      source([])
-    }\n) GROUP BY host ORDER BY host`;
-  });
-}
-
 /** At most one row: the event at a place, as JSON. */
 export function planEvent(place: EventPlace, principal: Principal, view: ReadView): Plan {
   const { incarnation, sequence, idx } = place;
@@ -147,19 +124,20 @@ export function planEvent(place: EventPlace, principal: Principal, view: ReadVie
   };
 }
 
-interface SlicePlan {
+export interface SlicePlan {
   readonly view: ReadView;
   readonly range: TimeRange;
   readonly slicing: Omit<SliceOptions, "fromUs" | "toUs">;
 }
 
-interface SlicePart {
+export interface SlicePart {
   readonly binder: Binder;
   /** The rows of this part that match, with further predicates. */
   source(predicates: readonly string[]): string;
 }
 
-function planSlices(
+/** Writes one statement for each slice of the range; whole when the slicing is {@link WHOLE}. */
+export function planSlices(
   request: EventsRequest,
   principal: Principal,
   { view, range, slicing }: SlicePlan,

@@ -1,6 +1,7 @@
 /** Schemas and parameters of the HTTP interface, derived from the list of columns. */
 import { type Column, COLUMNS, type ColumnType } from "../event/columns.ts";
 import { VALUE_FORMS } from "./filter.ts";
+import { ProblemError } from "./problem.ts";
 import { PAGE_ROWS, PAGE_ROWS_MAX } from "./request.ts";
 import type { RouteParameter, Schema } from "./route.ts";
 import { TIME_FORMS } from "./time-text.ts";
@@ -66,6 +67,20 @@ export const FILTER_PARAMETERS: readonly RouteParameter[] = COLUMNS.map(({ name,
   text: `${text}. ${VALUE_FORMS}; repeat to AND`,
   schema: { type: "array", items: { type: "string" } },
 }));
+
+/** Columns whose values can be counted: text and numbers. */
+export const COUNTED_COLUMNS: readonly string[] = COLUMNS
+  .filter(({ type }) => type === "string" || type === "integer" || type === "long")
+  .map(({ name }) => name);
+
+/** The name of such a column. Throws {@link ProblemError} 400 for any other. */
+export function countedColumn(parameter: string, name: string): string {
+  if (COUNTED_COLUMNS.includes(name)) return name;
+  throw new ProblemError(400, `The values of "${name.slice(0, 100)}" cannot be counted`, {
+    parameter,
+    accepted: COUNTED_COLUMNS.join(", "),
+  });
+}
 
 function schemaOf({ type, text }: Column): Schema {
   return { ...typeOf(type), description: text };

@@ -47,6 +47,12 @@ function startOfDay(timeUs: number): number {
   return timeUs - (timeUs % DAY_US);
 }
 
+/** The length that a text like `90s` or `1h30m` names, µs; undefined when it is none. */
+export function parseSpan(text: string): number | undefined {
+  const lengthUs = SPAN.test(text) ? spanUs(text) : NaN;
+  return Number.isSafeInteger(lengthUs) ? lengthUs : undefined;
+}
+
 function spanUs(text: string): number {
   return [...text.matchAll(SPAN_PART)].reduce(
     (total, [, count, unit]) => total + Number(count) * (UNIT_US[String(unit)] ?? NaN),

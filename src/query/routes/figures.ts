@@ -1,17 +1,11 @@
 /** `GET /v1/topics` and `GET /v1/hosts`: what there is, with counts over a range of time. */
-import { JSON_TYPE, jsonResponse, readHeaders } from "../answer.ts";
-import { type Executor, scanOf, withinTime } from "../executor.ts";
-import { type Plan, planHosts, planTopics } from "../planner.ts";
-import type { ViewLease } from "../read-view.ts";
+import { JSON_TYPE } from "../answer.ts";
+import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
+import { planHosts, planTopics } from "../planner/figures.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
-
-export interface FiguresParts {
-  readonly executor: Executor;
-  readonly acquire: () => ViewLease;
-}
 
 export function topicsRoute(parts: FiguresParts): Route {
   return {
@@ -25,8 +19,9 @@ export function topicsRoute(parts: FiguresParts): Route {
     async handle(call) {
       using lease = parts.acquire();
       const plan = planTopics(requestOf(call), call.principal, lease.view);
-      const rows = await rowsOf(parts.executor, plan, call);
-      return answer(call, { plan, name: "topics", list: topicTree(rows) });
+      const rows = await figuresOf(parts.executor, plan, call);
+      const topics = topicTree(rows);
+      return figuresAnswer(call, { plan, value: { topics }, rows: topics.length });
     },
   };
 }
@@ -50,39 +45,16 @@ export function hostsRoute(parts: FiguresParts): Route {
     async handle(call) {
       using lease = parts.acquire();
       const plan = planHosts(requestOf(call), call.principal, lease.view);
-      const rows = await rowsOf(parts.executor, plan, call);
-      const list = rows.filter(({ host }) => host !== null)
+      const rows = await figuresOf(parts.executor, plan, call);
+      const hosts = rows.filter(({ host }) => host !== null)
         .map(({ host, last_seen, rows: count, gaps }) => ({ host, last_seen, count, gaps }));
-      return answer(call, { plan, name: "hosts", list });
+      return figuresAnswer(call, { plan, value: { hosts }, rows: hosts.length });
     },
   };
 }
 
 function requestOf({ parameters, time }: Call): ReturnType<typeof parseRangeRequest> {
   return parseRangeRequest(parameters, time);
-}
-
-function rowsOf(executor: Executor, { steps }: Plan, call: Call): Promise<SqlRow[]> {
-  return withinTime(call.signal, async (signal) => {
-    const rows: SqlRow[] = [];
-    for (const step of steps) rows.push(...(await executor.rows(step, { signal })).rows);
-    return rows;
-  });
-}
-
-function answer(
-  call: Call,
-  { plan, name, list }: {
-    readonly plan: Plan;
-    readonly name: string;
-    readonly list: readonly unknown[];
-  },
-): Response {
-  const { steps, prunedFiles, missing } = plan;
-  const text = JSON.stringify({ [name]: list });
-  call.report({ rows: list.length, bytes: Buffer.byteLength(text) + 1 });
-  const scan = scanOf(new Set(steps.flatMap(({ files }) => files)));
-  return jsonResponse(text, readHeaders({ scan, prunedFiles, missing }));
 }
 
 /** Each topic and all those above it, with the events of the topic and of all below it. */

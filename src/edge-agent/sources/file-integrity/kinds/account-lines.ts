@@ -91,8 +91,11 @@ export function reducedAccountLine(
   { shape, key }: { readonly shape: AccountFields; readonly key: TagKey },
 ): string {
   const isEntry = accountEntry(line, shape) !== undefined;
-  const fields = line.split(":");
-  const owner = fields[0] ?? "";
+  const all = line.split(":");
+  const owner = all[0] ?? "";
+  const last = shape.names.length;
+  // Places beyond the last mean nothing: one text, however many they are.
+  const fields = all.length <= last ? all : [...all.slice(0, last), all.slice(last).join(":")];
   return fields.map((field, place) => {
     if (place === 1) return reducedPassword(field, { owner, key });
     return withoutHashes(withoutKeys(field, key), { isEntry, key });

@@ -7,7 +7,7 @@
  */
 import { withoutKeys } from "./key-text.ts";
 import { reducedBlocks } from "./key-block-text.ts";
-import { markerOf, type TagKey, withoutEdges } from "./secret-marker.ts";
+import { createSecretCount, markerOf, type TagKey, withoutEdges } from "./secret-marker.ts";
 
 /** A name ends like this when its value is a secret: `db_password`, `client-secret`, `apiKey`; not `PasswordAuthentication`. */
 const SECRET_NAME = "(?:pass(?:word|wd|phrase|code)?|passwort|pwd|secret|token|credentials?|psk|" +
@@ -18,8 +18,8 @@ const SECRET_NAME = "(?:pass(?:word|wd|phrase|code)?|passwort|pwd|secret|token|c
 const LINE_VALUE = new RegExp(
   "^(?<head>[ \\t]{0,256}(?:[-;#*]{1,3}[ \\t]{0,8})?(?:(?:export|set|setenv|Environment=)[ \\t]{0,8})?" +
     `["']?[\\w.-]{0,128}?${SECRET_NAME}["']?(?:[ \\t]{0,64}(?:=>|[:=]{1,2})[ \\t]{0,64}|` +
-    "[ \\t]{1,64}(?=[^ \\t]+[ \\t\\r]*$)))(?<value>[^ \\t\\r].*)$",
-  "i",
+    "[ \\t]{1,64}(?=[^ \\t\\r]+[ \\t\\r]*$)))(?<value>[^ \\t\\r].*)$",
+  "is",
 );
 /** The same inside a line: the value ends where an argument or a parameter does. */
 const INNER_VALUE = new RegExp(
@@ -51,7 +51,6 @@ const TOKENS: readonly RegExp[] = [
   /\{(?:S?SHA(?:256|384|512)?|S?MD5|CRYPT|PBKDF2[\w-]{0,20}|ARGON2)\}[^\s"'<>\x7f]{8,}/gi,
   /\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|npm_|pypi-|dop_v1_|hvs\.|sk_live_|rk_live_)[\w-]{16,}/g,
   /(?<![\w-])sk-(?!ssh-|ecdsa-)[\w-]{20,}/g,
-  /\beyJ[\w-]{8,4096}\.[\w-]{8,4096}\.[\w-]{0,4096}/g,
   /\bAIza[\w-]{35}/g,
   /\bAGE-SECRET-KEY-1[A-Z0-9]{20,}/gi,
   // Seeds of NATS keys.
@@ -69,26 +68,32 @@ const HARMLESS = new RegExp(
 /** Tags of sudoers (`NOPASSWD: ALL`), which are named like passwords. */
 const SUDO_TAG = /^(?:NO)?PASSWD[ \t]?:[ \t]?$/;
 
-/** What already is a marker, alone. */
-const REDUCED = /^["']?\x7f[^\x7f]*\x7f(?: SHA256:[A-Za-z0-9+/]{43})?["']?[ \t]*[;,]?[ \t\r]*$/;
+/** What already is a marker, alone, without what closes it. */
+const REDUCED = /^["']?\x7f[^\x7f]*\x7f(?: SHA256:[A-Za-z0-9+/]{43})?$/;
+
+/** Where a JSON Web Token may stand (RFC 7519), and how its first part begins. */
+const DOTTED_RUN = /[\w.-]{21,}/g;
+const TOKEN_HEAD = /(?<!\w)eyJ[\w-]{8}/;
+/** Least length of a token's second part. */
+const TOKEN_PART_LEAST = 8;
 
 /** Longest line that is searched by name; of a longer one, each piece of this length is searched alone. */
 const LINE_LENGTH_MAX = 65_536;
 
-/** The text as it may be kept. Texts are binary strings. */
+/** The text as it may be kept. Texts are binary strings. Throws {@link TooManySecrets}. */
 export function withoutSecrets(text: string, key: TagKey): string {
   const plain = reducedBlocks(withoutEdges(text), key);
-  return plain.split("\n").map((line) => reducedLine(line, key)).join("\n");
-}
-
-function reducedLine(line: string, key: TagKey): string {
-  if (line.length < 6) return line;
-  if (line.length <= LINE_LENGTH_MAX) return reducedPiece(line, key);
-  const pieces: string[] = [];
-  for (let at = 0; at < line.length; at += LINE_LENGTH_MAX) {
-    pieces.push(reducedPiece(line.slice(at, at + LINE_LENGTH_MAX), key));
-  }
-  return pieces.join("");
+  const counted = createSecretCount();
+  const reduced = (piece: string): string => counted(reducedPiece(piece, key));
+  return plain.split("\n").map((line) => {
+    if (line.length < 6) return line;
+    if (line.length <= LINE_LENGTH_MAX) return reduced(line);
+    const pieces: string[] = [];
+    for (let at = 0; at < line.length; at += LINE_LENGTH_MAX) {
+      pieces.push(reduced(line.slice(at, at + LINE_LENGTH_MAX)));
+    }
+    return pieces.join("");
+  }).join("\n");
 }
 
 function reducedPiece(line: string, key: TagKey): string {
@@ -101,6 +106,7 @@ function reducedPiece(line: string, key: TagKey): string {
   }
   let reduced = withoutKeys(line, key);
   for (const pattern of TOKENS) reduced = reduced.replace(pattern, hidden);
+  reduced = reduced.replace(DOTTED_RUN, (run) => withoutWebTokens(run, hidden));
   for (const pattern of [INNER_VALUE, FLAG_VALUE, ELEMENT_VALUE, URL_VALUE, HEADER_VALUE]) {
     reduced = reduced.replace(
       pattern,
@@ -112,12 +118,47 @@ function reducedPiece(line: string, key: TagKey): string {
 }
 
 function isSecretValue(value: string): boolean {
-  return !HARMLESS.test(value.trim()) && !REDUCED.test(value);
+  return !HARMLESS.test(value.trim()) && !REDUCED.test(value.slice(0, endOfInner(value)));
 }
 
 /** Quotes and what closes a list stay, so that the line keeps its form. */
 function hiddenValue(value: string, hidden: (text: string) => string): string {
-  const [, open = "", inner = value, close = ""] =
-    /^(["']?)(.*?)(["']?[ \t]*[;,]?[ \t\r]*)$/s.exec(value) ?? [];
-  return inner === "" ? hidden(value) : `${open}${hidden(inner)}${close}`;
+  const from = /^["']/.test(value) ? 1 : 0;
+  const to = Math.max(from, endOfInner(value));
+  if (from === to) return hidden(value);
+  return `${value.slice(0, from)}${hidden(value.slice(from, to))}${value.slice(to)}`;
+}
+
+/** Where a quote, a comma or semicolon and blanks end a value. From its end: a pattern would try every run of blanks. */
+function endOfInner(value: string): number {
+  const before = (end: number, characters: string): number => {
+    let at = end;
+    while (at > 0 && characters.includes(value.charAt(at - 1))) at -= 1;
+    return at;
+  };
+  const oneBefore = (end: number, characters: string): number =>
+    end > 0 && characters.includes(value.charAt(end - 1)) ? end - 1 : end;
+  return oneBefore(before(oneBefore(before(value.length, " \t\r"), ";,"), " \t"), "\"'");
+}
+
+/** Part by part, each of which is looked at once: as one pattern, each `eyJ` would be tried to the end of its part. */
+function withoutWebTokens(run: string, hidden: (text: string) => string): string {
+  if (!run.includes("eyJ")) return run;
+  const parts = run.split(".");
+  const kept: string[] = [];
+  for (let at = 0; at < parts.length;) {
+    const [part = "", second = ""] = parts.slice(at, at + 2);
+    const from = at + 2 < parts.length && second.length >= TOKEN_PART_LEAST
+      ? part.search(TOKEN_HEAD)
+      : -1;
+    if (from < 0) {
+      kept.push(part);
+      at += 1;
+    } else {
+      const token = [part.slice(from), ...parts.slice(at + 1, at + 3)].join(".");
+      kept.push(part.slice(0, from) + hidden(token));
+      at += 3;
+    }
+  }
+  return kept.join(".");
 }

@@ -8,10 +8,11 @@ type Form = "system" | "user" | "anacron" | "script";
 
 const FIELD = "[0-9*,/~A-Za-z-]+";
 const TIMES = `(?:@[a-z]+|${Array(5).fill(FIELD).join("[ \\t]+")})`;
-const JOB = new RegExp(`^(-?${TIMES})[ \\t]+(.*)$`);
-const SYSTEM_JOB = new RegExp(`^(-?${TIMES})[ \\t]+([^ \\t]+)[ \\t]+(.*)$`);
-const ANACRON_JOB = /^(@[a-z]+|[0-9]+)[ \t]+([0-9]+)[ \t]+([^ \t]+)[ \t]+(.*)$/;
-const SETTING = /^[ \t]*["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*=[ \t]*(.*)$/;
+// The rest is whatever comes, carriage returns too: else each of many blanks before it would be tried as its beginning.
+const JOB = new RegExp(`^(-?${TIMES})[ \\t]+(.*)$`, "s");
+const SYSTEM_JOB = new RegExp(`^(-?${TIMES})[ \\t]+([^ \\t]+)[ \\t]+(.*)$`, "s");
+const ANACRON_JOB = /^(@[a-z]+|[0-9]+)[ \t]+([0-9]+)[ \t]+([^ \t]+)[ \t]+(.*)$/s;
+const SETTING = /^[ \t]*["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*=[ \t]*(.*)$/s;
 
 export function cronStatements(text: string, path: string): Statement[] {
   const form = formOf(path);

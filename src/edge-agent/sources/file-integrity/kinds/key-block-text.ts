@@ -5,7 +5,7 @@
  * Invariant: no line of a private key is left, also when its block does not end.
  */
 import { createHash, createPublicKey } from "node:crypto";
-import { markerOf, markersOf, type TagKey } from "./secret-marker.ts";
+import { createSecretCount, markerOf, markersOf, type TagKey } from "./secret-marker.ts";
 import { fingerprintOf } from "./ssh-key.ts";
 
 const BEGIN = /-{4,5} ?BEGIN ([A-Za-z0-9][A-Za-z0-9 ]{0,60}[A-Za-z0-9]) ?-{4,5}/g;
@@ -15,7 +15,10 @@ const BLOCK_LENGTH_MAX = 65_536;
 /** Most private keys of a text whose public half is worked out. */
 const PRIVATE_KEYS_MAX = 64;
 
-/** The text with one line for each block. Texts are binary strings. */
+/** Most blocks without an end, private keys aside, of a text whose end is looked for. */
+const UNENDED_MAX = 64;
+
+/** The text with one line for each block. Texts are binary strings. Throws {@link TooManySecrets}. */
 export function reducedBlocks(text: string, key: TagKey): string {
   const putty = PUTTY.exec(text);
   if (putty !== null) {
@@ -27,12 +30,19 @@ export function reducedBlocks(text: string, key: TagKey): string {
   const parts: string[] = [];
   let plainFrom = 0;
   let privateKeys = 0;
+  let unended = 0;
+  const counted = createSecretCount();
   for (const begin of text.matchAll(BEGIN)) {
     if (begin.index < plainFrom) continue;
     const what = begin[1] ?? "";
     const isPrivate = isPrivateBlock(what);
+    // Each search goes to the end of the text.
+    if (!isPrivate && unended >= UNENDED_MAX) continue;
     const end = endOfBlock(text, { from: begin.index + begin[0].length, what });
-    if (end === undefined && !isPrivate) continue;
+    if (end === undefined && !isPrivate) {
+      unended += 1;
+      continue;
+    }
     const block = text.slice(begin.index, end);
     privateKeys += isPrivate ? 1 : 0;
     const fingerprint = !isPrivate
@@ -41,7 +51,7 @@ export function reducedBlocks(text: string, key: TagKey): string {
       ? publicFingerprint(block)
       : undefined;
     const told = fingerprint === undefined ? "" : ` ${fingerprint}`;
-    parts.push(text.slice(plainFrom, begin.index), blockMarker(what, block, key), told);
+    parts.push(text.slice(plainFrom, begin.index), counted(blockMarker(what, block, key)), told);
     plainFrom = end ?? text.length;
   }
   parts.push(text.slice(plainFrom));

@@ -7,7 +7,8 @@ import { markerOf, type TagKey } from "./secret-marker.ts";
 import { fingerprintOf, SSH_KEY_TYPES } from "./ssh-key.ts";
 
 /** A type and a blob, as in authorized_keys, known_hosts and `.pub` files. */
-const TYPED_KEY = /([a-z][a-z0-9@.-]{2,63})([ \t]+)([A-Za-z0-9+/]{16,16384}={0,2})(?=[\s"',]|$)/g;
+const TYPED_KEY =
+  /(?<![a-z])([a-z][a-z0-9@.-]{2,63})([ \t]+)([A-Za-z0-9+/]{16,16384}={0,2})(?=[\s"',]|$)/g;
 /** Blobs begin with four bytes of length, the first three of which are zero. */
 const BLOB = /AAAA[A-Za-z0-9+/]{12,}={0,2}/g;
 /** What may be the rest of a blob that was broken in two. */

@@ -4,10 +4,16 @@
  * Invariants: no password hash, key or obvious secret of a file is in what is kept; a path that is known to hold
  * password hashes or keys is treated as such under every kind.
  */
-import { accountFieldsOf, reducedAccountLine } from "./account-lines.ts";
+import { type AccountFields, accountFieldsOf, reducedAccountLine } from "./account-lines.ts";
 import { withoutSecrets } from "./content-secrets.ts";
 import type { FileKind, KeptContent } from "./file-kind.ts";
-import { type TagKey, withoutEdges } from "./secret-marker.ts";
+import {
+  createSecretCount,
+  SECRETS_MAX,
+  type TagKey,
+  TooManySecrets,
+  withoutEdges,
+} from "./secret-marker.ts";
 
 export interface ReduceOptions {
   readonly kind: FileKind;
@@ -42,11 +48,24 @@ export function reduceContent(
     return { missing: "binary" };
   }
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-  const reduced = shape === undefined
-    ? withoutSecrets(text, key)
-    : withoutEdges(text).split("\n").map((line) => reducedAccountLine(line, { shape, key }))
-      .join("\n");
-  return { text: Buffer.from(reduced, "latin1") };
+  try {
+    const reduced = shape === undefined
+      ? withoutSecrets(text, key)
+      : withoutAccountSecrets(text, { shape, key });
+    return { text: Buffer.from(reduced, "latin1") };
+  } catch (error) {
+    if (!(error instanceof TooManySecrets)) throw error;
+    return { missing: `more than ${SECRETS_MAX} secrets` };
+  }
+}
+
+function withoutAccountSecrets(
+  text: string,
+  options: { readonly shape: AccountFields; readonly key: TagKey },
+): string {
+  const counted = createSecretCount();
+  return withoutEdges(text).split("\n")
+    .map((line) => counted(reducedAccountLine(line, options))).join("\n");
 }
 
 /** Whether lines of this file have password fields: by name, and unless the kind is `accounts` by folder too. */

@@ -23,11 +23,12 @@ export function unitStatements(text: string, path: string): Statement[] {
       section = header[1] ?? "";
       continue;
     }
-    const [, name, value = ""] = /^([^=\s][^=]*?)[ \t]*=[ \t]*(.*)$/s.exec(line) ?? [];
-    if (name === undefined || section === "") {
+    const equals = line.indexOf("=");
+    if (equals <= 0 || section === "") {
       statements.push({ entity: "line", who: unit, text: line });
     } else {
-      statements.push({ entity: "unit", who: `${unit} [${section}]`, name, text: value });
+      const [name, text] = [line.slice(0, equals).trimEnd(), line.slice(equals + 1).trimStart()];
+      statements.push({ entity: "unit", who: `${unit} [${section}]`, name, text });
     }
   }
   return statements;

@@ -74,6 +74,10 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     }
     const kept = kinds.reduce(content.bytes, { kind, path });
     if (kept.text === undefined) return { content: undefined, contentMissing: kept.missing };
+    if (kept.text.byteLength > KEPT_BYTES_MAX) {
+      const missing = `larger than ${KEPT_BYTES_MAX} bytes as it is kept`;
+      return { content: undefined, contentMissing: missing };
+    }
     if (state.contentBytes + kept.text.byteLength > CONTENTS_BYTES_MAX) {
       return { content: undefined, contentMissing: "quota of kept contents" };
     }
@@ -291,7 +295,13 @@ function digestsOf({ sha256, md5, sha1 }: FileContent): FileDigests {
 async function keptOf(record: FileRecord | undefined): Promise<KeptContent | undefined> {
   if (record === undefined) return undefined;
   if (record.content === undefined) return { missing: record.contentMissing ?? "not kept" };
-  return { text: await decompressFrame(record.content, KEPT_BYTES_MAX) };
+  try {
+    return { text: await decompressFrame(record.content, KEPT_BYTES_MAX) };
+  } catch (error) {
+    // A damaged row must not end the source: every account file is read with each change of one.
+    if (!(error instanceof RangeError)) throw error;
+    return { missing: "what was kept cannot be read" };
+  }
 }
 
 function howOf(

@@ -1,0 +1,139 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { contentKinds } from "../../../../src/edge-agent/sources/file-integrity/content-kinds.ts";
+import {
+  type ContentKinds,
+  createExaminer,
+} from "../../../../src/edge-agent/sources/file-integrity/examination.ts";
+import type {
+  FileFacts,
+  FileLooker,
+} from "../../../../src/edge-agent/sources/file-integrity/file-look.ts";
+import { openFileState } from "../../../../src/edge-agent/sources/file-integrity/file-state.ts";
+import type { PendingLook } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
+import { systemClock } from "../../../../src/runtime/clock.ts";
+import { compressFrame } from "../../../../src/runtime/zstd.ts";
+import { KEY } from "./samples.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "probity-examination-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface File {
+  readonly inode: number;
+  readonly text: string;
+}
+
+/** A disk of the files in a map. */
+function lookerOf(files: ReadonlyMap<string, File>): FileLooker {
+  const factsOf = ({ inode, text }: File): FileFacts => ({
+    handle: `handle ${inode}`,
+    device: "8:1",
+    inode,
+    generation: 1,
+    type: "regular",
+    mode: 0o100644,
+    uid: 0,
+    gid: 0,
+    links: 1,
+    sizeBytes: text.length,
+    times: `${inode} ${text.length}`,
+    changedAtUs: 3,
+  });
+  return {
+    facts(path) {
+      const file = files.get(path);
+      return file === undefined ? "missing" : factsOf(file);
+    },
+    look(path) {
+      const file = files.get(path);
+      if (file === undefined) return Promise.resolve({ state: "missing" });
+      const bytes = Buffer.from(file.text);
+      return Promise.resolve({
+        state: "found",
+        facts: factsOf(file),
+        content: { sha256: file.text, bytes },
+      });
+    },
+  };
+}
+
+function lookOf(path: string, more: Partial<PendingLook> = {}): PendingLook {
+  return {
+    path,
+    hows: ["write"],
+    writers: [],
+    oldPath: undefined,
+    newPath: undefined,
+    isOpen: false,
+    origin: { kind: "live" },
+    attempt: 0,
+    ...more,
+  };
+}
+
+/** An examiner over a disk, whose findings are written as the engine writes them. */
+function openExamination(kinds: ContentKinds = contentKinds(KEY)) {
+  const files = new Map<string, File>();
+  const state = openFileState(join(folder, `${randomBytes(6).toString("hex")}.db`));
+  const examiner = createExaminer({
+    state,
+    looker: lookerOf(files),
+    kinds,
+    kindOf: () => "accounts",
+    clock: systemClock,
+    onBytes: () => undefined,
+  });
+  return {
+    files,
+    state,
+    /** Parsed lines of a look. */
+    async told(path: string, more: Partial<PendingLook> = {}) {
+      const change = await examiner.examine(lookOf(path, more));
+      if (change === undefined || change === "retry") return [];
+      state.write(change);
+      return change.lines.map(({ fields }) => JSON.parse(`{${fields}`));
+    },
+    [Symbol.dispose]: () => state[Symbol.dispose](),
+  };
+}
+
+describe("kept content", () => {
+  it("that grew too large in being reduced is missing, and changes go on being told", async () => {
+    const plain = contentKinds(KEY);
+    const grown = (bytes: Uint8Array): Uint8Array =>
+      bytes.byteLength > 10 ? new Uint8Array(9 * 1024 * 1024) : bytes;
+    using disk = openExamination({ ...plain, reduce: (bytes) => ({ text: grown(bytes) }) });
+    disk.files.set("/etc/passwd", { inode: 1, text: "large as it is" });
+    expect(await disk.told("/etc/passwd")).toMatchObject([
+      { detail: { diff_missing: "larger than 8388608 bytes as it is kept" } },
+    ]);
+    expect(disk.state.byPath("/etc/passwd")?.content).toBeUndefined();
+    disk.files.set("/etc/passwd", { inode: 1, text: "small" });
+    expect(await disk.told("/etc/passwd")).toHaveLength(1);
+  });
+
+  it("that cannot be read is missing, of the file itself and of others", async () => {
+    using disk = openExamination();
+    disk.files.set("/etc/passwd", { inode: 1, text: "root:x:0:0::/root:/bin/sh\n" });
+    disk.files.set("/etc/shadow", { inode: 2, text: "root:*:1::::::\n" });
+    await disk.told("/etc/passwd");
+    await disk.told("/etc/shadow");
+    const damage = (path: string, content: Uint8Array): void => {
+      const record = disk.state.byPath(path);
+      if (record === undefined) throw new Error(`Cannot find ${path}`);
+      disk.state.write({ put: [{ ...record, content }], remove: [], lines: [] });
+    };
+    damage("/etc/shadow", await compressFrame(new Uint8Array(9 * 1024 * 1024)));
+    disk.files.set("/etc/passwd", { inode: 1, text: "root:x:0:0::/root:/bin/bash\n" });
+    const [change] = await disk.told("/etc/passwd");
+    expect(change).toMatchObject({ detail: { semantic: [{ what: "user/shell" }] } });
+    damage("/etc/passwd", Buffer.from("no frame"));
+    disk.files.set("/etc/passwd", { inode: 1, text: "root:x:0:0::/root:/bin/zsh\n" });
+    expect(await disk.told("/etc/passwd")).toMatchObject([
+      { detail: { diff_missing: "what was kept cannot be read" } },
+    ]);
+  });
+});

@@ -78,7 +78,7 @@ static __always_inline int on_credentials_enter(struct call_enter *call)
 	if (!intent)
 		return 0;
 	__builtin_memset(&intent->groups, 0, sizeof(intent->groups));
-	fill_ids(&intent->before, task);
+	fill_current_ids(&intent->before);
 	intent->groups.count = fill_groups(intent->groups.ids, task);
 	intent->is_noted = 1;
 	return 0;
@@ -120,11 +120,11 @@ static __always_inline int on_credentials_exit(struct call_exit *call)
 		return 0;
 	struct probity_credentials *record = (void *)scratch->record;
 	__builtin_memset(record, 0, sizeof(*record));
-	fill_header(true, &record->header, PROBITY_CALL_CREDENTIALS, task);
+	fill_current(&record->header, PROBITY_CALL_CREDENTIALS);
 	record->call = call->number;
 	record->error = call->result < 0 ? -call->result : 0;
 	record->before = intent->before;
-	fill_ids(&record->after, task);
+	fill_current_ids(&record->after);
 	record->groups_before_count = intent->groups.count;
 	__builtin_memcpy(record->groups_before, intent->groups.ids, sizeof(record->groups_before));
 	record->groups_after_count = fill_groups(record->groups_after, task);
@@ -234,7 +234,7 @@ static __always_inline int on_ptrace_exit(struct call_exit *call)
 	if (!weight)
 		return 0;
 	note_told(intent, error);
-	fill_header(true, &record.header, PROBITY_PTRACE, task);
+	fill_current(&record.header, PROBITY_PTRACE);
 	record.request = intent->request;
 	record.asked_pid = intent->asked_pid;
 	record.is_initial = task->thread_pid->level == 0;
@@ -268,7 +268,7 @@ static __always_inline int on_signal(bool typed, __u64 *ctx)
 	struct probity_counters *counts = meet(PROBITY_SIGNAL);
 	if (!counts)
 		return 0;
-	fill_header(true, &record.header, PROBITY_SIGNAL, task);
+	fill_current(&record.header, PROBITY_SIGNAL);
 	record.signal = signal;
 	if ((__u64)info == INFO_KERNEL)
 		record.code = CODE_KERNEL;

@@ -283,6 +283,17 @@ static __always_inline void fill_header(bool is_typed, struct probity_header *he
 	bpf_probe_read_kernel(header->comm, sizeof(header->comm), &leader->comm);
 }
 
+/*
+ * The same of the current task. A global function is verified once for all programs and ways that lead to it: at each
+ * pointer that is read through a trusted one the verifier searches all the kernel's types by name, for milliseconds.
+ */
+__noinline int fill_current(struct probity_header *header, __u8 kind)
+{
+	if (header)
+		fill_header(true, header, kind, bpf_get_current_task_btf());
+	return 0;
+}
+
 static __always_inline bool is_own_pid(struct probity_settings *now, __u32 pid, __u64 start_ns)
 {
 	__u64 ticks = start_ns / CLOCK_TICK_NS;

@@ -373,7 +373,7 @@ static __always_inline void begin_flow(struct datagram_socket *socket, const str
 	if (is_new) {
 		/* Who sends is in this context; who receives is not. */
 		if (!packet->is_in) {
-			fill_header(true, header, PROBITY_CONNECT, bpf_get_current_task_btf());
+			fill_current(header, PROBITY_CONNECT);
 			fill_executable(&socket->exe, bpf_get_current_task_btf());
 		}
 		bpf_spin_lock(&socket->lock);
@@ -528,7 +528,7 @@ static __always_inline struct datagram_socket *note_socket(struct bpf_sock *ctx)
 
 	if (!socket)
 		return NULL;
-	fill_header(true, &header, PROBITY_LISTEN, bpf_get_current_task_btf());
+	fill_current(&header, PROBITY_LISTEN);
 	fill_executable(&socket->exe, bpf_get_current_task_btf());
 	socket->net_cookie = bpf_get_netns_cookie(ctx);
 	bpf_spin_lock(&socket->lock);
@@ -599,6 +599,26 @@ static __always_inline void end_flow(struct datagram_socket *socket, struct flow
 	give_back(draft);
 }
 
+struct ending {
+	struct datagram_socket *socket;
+	__u64 family;
+};
+
+/* One of the flows, then the rest, then what it was bound to; 1 ends the walk. A loop would be verified in each round. */
+static long end_one(__u64 place, void *context)
+{
+	struct ending *ending = context;
+	struct datagram_socket *socket = ending->socket;
+
+	if (place < FLOWS)
+		end_flow(socket, &socket->flows[place & (FLOWS - 1)], ending->family, false);
+	else if (place == FLOWS)
+		end_flow(socket, &socket->rest, ending->family, true);
+	else
+		end_flow(socket, &socket->bound, ending->family, false);
+	return 0;
+}
+
 SEC("cgroup/sock_release")
 int cgroup_sock_release(struct bpf_sock *ctx)
 {
@@ -607,13 +627,10 @@ int cgroup_sock_release(struct bpf_sock *ctx)
 	struct datagram_socket *socket = bpf_sk_storage_get(&datagram_sockets, ctx, 0, 0);
 	if (!socket)
 		return 1;
-	__u32 family = ctx->family;
+	struct ending ending = {.socket = socket, .family = ctx->family};
 	bpf_spin_lock(&socket->lock);
 	socket->is_released = 1;
 	bpf_spin_unlock(&socket->lock);
-	for (__u32 place = 0; place < FLOWS; place++)
-		end_flow(socket, &socket->flows[place & (FLOWS - 1)], family, false);
-	end_flow(socket, &socket->rest, family, true);
-	end_flow(socket, &socket->bound, family, false);
+	bpf_loop(FLOWS + 2, end_one, &ending, 0);
 	return 1;
 }

@@ -55,4 +55,12 @@ static __always_inline void fill_ids(struct probity_ids *ids, struct task_struct
 	ids->padding = 0;
 }
 
+/* Of the current task; global for the reason of fill_current. */
+__noinline int fill_current_ids(struct probity_ids *ids)
+{
+	if (ids)
+		fill_ids(ids, bpf_get_current_task_btf());
+	return 0;
+}
+
 #endif

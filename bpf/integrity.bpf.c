@@ -180,7 +180,7 @@ static __always_inline int on_dirty(bool typed, __u64 *ctx)
 		return 0;
 	}
 	struct probity_integrity record = {};
-	fill_header(true, &record.header, PROBITY_INODE_DIRTY, task);
+	fill_current(&record.header, PROBITY_INODE_DIRTY);
 	record.inode = key.inode;
 	record.device = key.device;
 	record.generation = READ(typed, inode->i_generation, inode, i_generation);

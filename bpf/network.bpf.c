@@ -56,7 +56,7 @@ static __always_inline void note_owner(bool typed, struct sock *sock, __u8 kind)
 {
 	struct owner owner = {};
 
-	fill_header(true, &owner.header, kind, bpf_get_current_task_btf());
+	fill_current(&owner.header, kind);
 	fill_executable(&owner.exe, bpf_get_current_task_btf());
 	owner.role = kind;
 	if (typed) {

@@ -305,9 +305,12 @@ static long step_environment(__u64 index, void *context)
 /* The chosen variables; also some that begin as they do, which the reader passes over. */
 static __always_inline __u32 append_environment(struct probity_exec *record, __u32 offset, struct task_struct *task)
 {
-	struct mm_struct *mm = task->mm;
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	__u32 zero = 0;
-	struct environment_walk walk = { .at = mm->env_start, .end = mm->env_end };
+	struct environment_walk walk = {
+		.at = BPF_CORE_READ(mm, env_start),
+		.end = BPF_CORE_READ(mm, env_end),
+	};
 
 	record->env_bytes = walk.end - walk.at;
 	walk.bits = bpf_map_lookup_elem(&environment, &zero);
@@ -322,7 +325,7 @@ static __always_inline __u32 append_environment(struct probity_exec *record, __u
 
 static __always_inline void fill_tty(struct probity_exec *record, struct task_struct *task)
 {
-	struct tty_struct *tty = task->signal->tty;
+	struct tty_struct *tty = BPF_CORE_READ(task, signal, tty);
 
 	__builtin_memset(record->tty, 0, sizeof(record->tty));
 	if (tty)
@@ -333,8 +336,8 @@ static __always_inline void fill_tty(struct probity_exec *record, struct task_st
 static __always_inline __u32 fill_exec(struct probity_exec *record, struct scratch *scratch, struct task_struct *task,
 				       struct linux_binprm *bprm)
 {
-	fill_header(true, &record->header, PROBITY_EXEC, task);
-	fill_ids(&record->ids, task);
+	fill_current(&record->header, PROBITY_EXEC);
+	fill_current_ids(&record->ids);
 	record->marks = 0;
 	record->padding = 0;
 	record->caps_gained = 0;
@@ -376,10 +379,10 @@ static __always_inline void tell_change(struct task_struct *task, struct note *n
 		return;
 	struct probity_credentials *change = (void *)scratch->record;
 	__builtin_memset(change, 0, sizeof(*change));
-	fill_header(true, &change->header, PROBITY_CREDENTIALS, task);
+	fill_current(&change->header, PROBITY_CREDENTIALS);
 	change->call = -1;
 	change->before = note->before;
-	fill_ids(&change->after, task);
+	fill_current_ids(&change->after);
 	emit_admitted(counts, &change->header, sizeof(*change), weight);
 	give_back(scratch);
 }
@@ -483,12 +486,15 @@ static __always_inline int on_exec(bool typed, __u64 *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct note *note = bpf_task_storage_get(&notes, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
+	/* Read once, before the ways part. */
+	const struct cred *cred = task->cred;
+
 	/* What it executed before is not its executable any more, also when this exec is not told. */
 	if (note)
 		note->version = 0;
 	tell_exec(task, (void *)ctx[2], note);
 	if (note && note->is_before_known) {
-		if (is_privilege_changed(&note->before, task->cred))
+		if (is_privilege_changed(&note->before, cred))
 			tell_change(task, note);
 		note->is_before_known = 0;
 	}
@@ -503,7 +509,7 @@ static __always_inline int on_prepare(bool typed, __u64 *ctx)
 
 	if (!note)
 		return 0;
-	fill_ids(&note->before, task);
+	fill_current_ids(&note->before);
 	note->is_before_known = 1;
 	return 0;
 }
@@ -569,7 +575,7 @@ static __always_inline int on_exit(bool typed, __u64 *ctx)
 	__u32 weight = admit(counts, PROBITY_EXIT);
 	if (!weight)
 		return 0;
-	fill_header(true, &record.header, PROBITY_EXIT, task);
+	fill_current(&record.header, PROBITY_EXIT);
 	record.status = task->signal->flags & SIGNAL_GROUP_EXIT ? task->signal->group_exit_code :
 								   task->group_leader->exit_code;
 	return emit_admitted(counts, &record.header, sizeof(record), weight);

@@ -90,11 +90,12 @@ export function createMapWriter(libbpf: Libbpf): MapWriter {
   };
   return {
     update(fd, key, value) {
+      if (gates.has(fd)) return through(fd, "update", { key, value });
       const status = libbpf.bpf_map_update_elem(fd, key, value);
       return status === -EPERM ? through(fd, "update", { key, value }) : status;
     },
     remove(fd, { key, valueBytes }) {
-      const status = libbpf.bpf_map_delete_elem(fd, key);
+      const status = gates.has(fd) ? -EPERM : libbpf.bpf_map_delete_elem(fd, key);
       if (status !== -EPERM) return status;
       return through(fd, "remove", { key, value: new Uint8Array(valueBytes) });
     },

@@ -15,7 +15,7 @@ import {
   renameKernelPath,
 } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
-import { createMapWriter, type MapWriter } from "./map-gate.ts";
+import { createMapWriter, loadGate, type MapWriter } from "./map-gate.ts";
 import { keyBytes, keysOf, writeRules, writeValue } from "./map-values.ts";
 import { FAMILY_MAPS, type LoadOptions, loadProgramObject } from "./program-object.ts";
 import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
@@ -32,7 +32,7 @@ import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
 import type { EncodedRules } from "./rules.ts";
 
 const MAP_INFO_BYTES = 88;
-const MAP_INFO = { id: 4, valueSize: 12, entries: 16 } as const;
+const MAP_INFO = { id: 4, keySize: 8, valueSize: 12, entries: 16 } as const;
 const PROGRAM_INFO_BYTES = 224;
 const PROGRAM_INFO_RECURSION = 208;
 
@@ -103,17 +103,31 @@ export function pinPrograms(
 }
 
 /**
- * Leaves maps to programs: all but the ring, which could not be mapped then, and those that the agent writes for each
- * file that it watches.
+ * Leaves maps to programs: all but the ring, which could not be mapped then, and those of a family that the agent could
+ * not write then.
  */
 function freeze(libbpf: Libbpf, folder: string): void {
-  const open: readonly string[] = ["events", ...FAMILY_MAPS].map((name) => `map_${name}`);
   const names = listKernelFolder(folder) ?? [];
-  for (const name of names.filter((each) => each.startsWith("map_") && !open.includes(each))) {
+  for (const name of names.filter((each) => each.startsWith("map_") && each !== "map_events")) {
     const fd = openPin(libbpf, `${folder}/${name}`);
-    const result = libbpf.bpf_map_freeze(fd);
+    const isLeft = FAMILY_MAPS.some((each) => name === `map_${each}`) && !hasGate(libbpf, fd);
+    const result = isLeft ? 0 : libbpf.bpf_map_freeze(fd);
     libbpf.close(fd);
     if (result < 0) throw new Error(`Cannot freeze map "${name}": errno ${-result}`);
+  }
+}
+
+/** Whether a map has a gate: before Linux 6.1, a gate takes no map whose entries are made as they come. */
+function hasGate(libbpf: Libbpf, fd: number): boolean {
+  const info = new DataView(mapInfo(libbpf, fd).buffer);
+  const keyBytes = info.getUint32(MAP_INFO.keySize, true);
+  const valueBytes = info.getUint32(MAP_INFO.valueSize, true);
+  try {
+    const gate = loadGate(libbpf, fd, { keyBytes, valueBytes });
+    for (const each of [gate.scratch, gate.update, gate.remove]) libbpf.close(each);
+    return true;
+  } catch {
+    return false; // The kernel refuses it, and says no more.
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -7,7 +7,17 @@ import { describe, expect, it } from "vitest";
 import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
 import { openPinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
 import type { SourceLoss } from "../../src/edge-agent/source.ts";
-import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
+import { kernelDevice } from "../../src/edge-agent/program-settings.ts";
+import { openInodeHook } from "../../src/edge-agent/sources/file-integrity/pinned-inode-hook.ts";
+import {
+  hasBpf,
+  openPinFolder,
+  openTestSource,
+  runAttached,
+  testContext,
+  testLog,
+} from "../support/ring-sources.ts";
+import { openTemporaryFolder } from "../support/temporary-folder.ts";
 
 const run = promisify(execFile);
 /** A ring that is mapped cannot be frozen. */
@@ -47,19 +57,7 @@ describe.runIf(hasBpf)("the maps of pinned programs", () => {
     const source = openTestSource({ family: "process", pins });
     const running = await runAttached(source, pins);
     const [name = ""] = readdirSync(pins.path);
-    const maps = readdirSync(join(pins.path, name)).filter((each) => each.startsWith("map_"));
-    expect(maps.length).toBeGreaterThan(5);
-    for (const map of maps.filter((each) => !OPEN_MAPS.includes(each))) {
-      const path = join(pins.path, name, map);
-      const { stdout } = await run("bpftool", ["--json", "map", "show", "pinned", path]);
-      const { bytes_key: keyBytes, bytes_value: valueBytes } = JSON.parse(stdout);
-      const zeros = (count: number) => Array.from({ length: count }, () => "0");
-      const entry = ["key", ...zeros(keyBytes), "value", ...zeros(valueBytes)];
-      const edit = run("bpftool", ["map", "update", "pinned", path, ...entry]);
-      await expect(edit, map).rejects.toThrow(/Operation not permitted/);
-      const remove = run("bpftool", ["map", "delete", "pinned", path, "key", ...zeros(keyBytes)]);
-      await expect(remove, map).rejects.toThrow(/not permitted|Invalid argument/);
-    }
+    await expectFrozen(join(pins.path, name));
     await running.stop();
     await source[Symbol.asyncDispose]();
 
@@ -87,6 +85,61 @@ describe.runIf(hasBpf)("the maps of pinned programs", () => {
     expect(programs.settings().generation).toBe(before.generation + 4);
   });
 });
+
+describe.runIf(hasBpf)("the map of watched inodes", () => {
+  it("is written by nobody but the agent", async () => {
+    using pins = openPinFolder();
+    await using folder = await openTemporaryFolder("watched");
+    const path = join(folder.path, "file");
+    writeFileSync(path, "");
+    const { dev, ino } = statSync(path, { bigint: true });
+    const device = kernelDevice(dev);
+    const file = {
+      device: `${device >>> 20}:${device & 0xfffff}`,
+      inode: Number(ino),
+      type: "regular",
+      generation: undefined,
+    } as const;
+    using hook = openInodeHook({
+      context: testContext(),
+      pinFolder: pins.path,
+      variant: "tp_btf",
+      ownership: undefined,
+      log: testLog,
+    });
+    const [name = ""] = readdirSync(pins.path);
+    await expectFrozen(join(pins.path, name));
+    const hits = (): number => hook.read().filter(({ inode }) => inode === file.inode).length;
+    hook.watch(file);
+    writeFileSync(path, "stored");
+    expect(hits()).toBeGreaterThan(0);
+    hook.unwatch(file);
+    // Of one process and way there is one record a second.
+    await run("sh", ["-c", `echo stored >> ${path}`]);
+    expect(hits()).toBe(0);
+    hook.watch(file);
+    await run("sh", ["-c", `echo stored >> ${path}`]);
+    expect(hits()).toBe(1);
+    expect(hook.losses()).toEqual([]);
+  });
+});
+
+/** No tool may write the maps of pinned programs. */
+async function expectFrozen(folder: string): Promise<void> {
+  const maps = readdirSync(folder).filter((each) => each.startsWith("map_"));
+  expect(maps.length).toBeGreaterThan(5);
+  for (const map of maps.filter((each) => !OPEN_MAPS.includes(each))) {
+    const path = join(folder, map);
+    const { stdout } = await run("bpftool", ["--json", "map", "show", "pinned", path]);
+    const { bytes_key: keyBytes, bytes_value: valueBytes } = JSON.parse(stdout);
+    const zeros = (count: number) => Array.from({ length: count }, () => "0");
+    const entry = ["key", ...zeros(keyBytes), "value", ...zeros(valueBytes)];
+    const edit = run("bpftool", ["map", "update", "pinned", path, ...entry]);
+    await expect(edit, map).rejects.toThrow(/Operation not permitted/);
+    const remove = run("bpftool", ["map", "delete", "pinned", path, "key", ...zeros(keyBytes)]);
+    await expect(remove, map).rejects.toThrow(/not permitted|Invalid argument/);
+  }
+}
 
 async function valueBytesOf(path: string): Promise<number> {
   const { stdout } = await run("bpftool", ["--json", "map", "show", "pinned", path]);

@@ -7,6 +7,7 @@
  */
 import type { Log } from "../../../runtime/log.ts";
 import { deviceNumberOf } from "../../created-files.ts";
+import { createMapWriter } from "../../map-gate.ts";
 import type { KernelContext } from "../../kernel-context.ts";
 import type { ProgramVariant } from "../../program-object.ts";
 import type { Ownership } from "../../program-settings.ts";
@@ -19,6 +20,8 @@ import type { HookedFile, InodeHit, InodeHook } from "./inode-hook.ts";
 
 /** A record a second of each process and file: far more than a host writes. */
 export const HOOK_RING_BYTES = 1024 * 1024;
+/** Of an entry of the map of watched files: the generation. */
+const VALUE_BYTES = 4;
 /** Hits read in one go, at most. */
 const READS_MAX = 16;
 
@@ -49,6 +52,8 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
   });
   const newest = chain.programs.at(-1);
   const watched = newest === undefined ? -1 : libbpf.bpf_obj_get(`${newest.folder}/map_watched`);
+  // Frozen: no tool takes a file from the map unseen.
+  const writer = createMapWriter(libbpf);
   const reader = openRingReader({
     context,
     chain,
@@ -62,9 +67,9 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
     watch(file) {
       if (file.type !== "regular") return;
       const value = watchedValue(file.generation ?? 0);
-      if (libbpf.bpf_map_update_elem(watched, keyOf(file), value) < 0) refused += 1;
+      if (writer.update(watched, keyOf(file), value) < 0) refused += 1;
     },
-    unwatch: (file) => void libbpf.bpf_map_delete_elem(watched, keyOf(file)),
+    unwatch: (file) => void writer.remove(watched, { key: keyOf(file), valueBytes: VALUE_BYTES }),
     read() {
       for (let round = 0; round < READS_MAX; round += 1) {
         const chunk = reader.read();
@@ -88,6 +93,7 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
     },
     [Symbol.dispose]() {
       reader[Symbol.dispose]();
+      writer[Symbol.dispose]();
       if (watched >= 0) libbpf.close(watched);
     },
   };

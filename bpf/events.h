@@ -21,7 +21,7 @@
 #define PROBITY_ARGV_MAX 131072
 /* Most bytes of chosen environment variables in a record. */
 #define PROBITY_ENV_MAX 8192
-/* Most bytes of a script's name as it was given to execve. */
+/* Most bytes, with a NUL, of a script's name as it was given to execve; a longer one keeps its end. */
 #define PROBITY_SCRIPT_MAX 1024
 /* Longest path of a data folder that is noted with the programs, with its NUL. */
 #define PROBITY_OWNER_MAX 512

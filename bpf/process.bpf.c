@@ -117,14 +117,24 @@ static __always_inline __u32 append_cwd(struct probity_exec *record, __u32 offse
 }
 
 /* The script's name as given to execve, when the image is its interpreter; the kernel's own copy of the text. */
-static __always_inline __u32 append_script(struct probity_exec *record, __u32 offset, struct linux_binprm *bprm)
+static __always_inline __u32 append_script(struct probity_exec *record, __u32 offset, struct scratch *scratch,
+					   struct linux_binprm *bprm)
 {
 	const char *filename = BPF_CORE_READ(bprm, filename);
 
 	if (offset > SCRIPT_AT_MAX || filename == BPF_CORE_READ(bprm, interp))
 		return 0;
-	long length = bpf_probe_read_kernel_str(record->tail + offset, PROBITY_SCRIPT_MAX, filename);
-	return length > 1 ? length - 1 : 0;
+	long length = bpf_probe_read_kernel_str(scratch->path, PROBITY_PATH_MAX, filename) - 1;
+	long from = 0;
+	if (length <= 0)
+		return 0;
+	if (length > PROBITY_SCRIPT_MAX - 1) {
+		record->header.flags |= PROBITY_TRUNCATED;
+		from = length - (PROBITY_SCRIPT_MAX - 1);
+		length = PROBITY_SCRIPT_MAX - 1;
+	}
+	bpf_probe_read_kernel(record->tail + offset, length & (PROBITY_SCRIPT_MAX - 1), &scratch->path[from & PATH_MASK]);
+	return length & (PROBITY_SCRIPT_MAX - 1);
 }
 
 /* Keeps the executable with the process, for what its children execute. `exe` is at least as long as a note's text. */
@@ -349,7 +359,7 @@ static __always_inline __u32 fill_exec(struct probity_exec *record, struct scrat
 	length = append_cwd(record, offset, scratch, task);
 	record->cwd_length = length;
 	offset += length;
-	length = append_script(record, offset, bprm);
+	length = append_script(record, offset, scratch, bprm);
 	record->script_length = length;
 	offset += length;
 	offset += append_ancestor_names(record, offset, scratch, task);

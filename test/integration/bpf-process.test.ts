@@ -233,6 +233,15 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the process source as %s", (varia
     expect(exec["message"]).toBe(`root ran ${script}`);
   });
 
+  it("keeps the end of a script's long name, and says so", async () => {
+    const deep = join(folder, ...Array.from({ length: 10 }, (_, depth) => `${depth}`.repeat(200)));
+    mkdirSync(deep, { recursive: true });
+    const script = join(deep, "long");
+    writeFileSync(script, "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+    const { exec } = await execOf(script, {});
+    expect(exec.detail).toMatchObject({ script: script.slice(-1023), truncated: true });
+  });
+
   it("knows an image that lives in memory only", async () => {
     using memfd = openMemfd("probity-image", realpathSync("/bin/true"));
     const { exec } = await execOf(memfd.path, {});

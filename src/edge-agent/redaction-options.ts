@@ -164,6 +164,8 @@ const OPTION_NAME = /^--?([A-Za-z][A-Za-z0-9_.-]*)([=:]?)/;
 const ASSIGNED_NAME = /^([A-Za-z_][A-Za-z0-9_.-]*)=/;
 /** A key that `git config`, `npm config set` and `aws configure set` are given as a word. */
 const SETTING_NAME = /^[A-Za-z0-9_.:/@-]*[._:][A-Za-z_-]+$/;
+/** Length of such a key, at most: of a long word the expression tries every place. */
+const SETTING_CHARACTERS_MAX = 256;
 
 function ofName(word: string, isSetting: boolean): Span | "secret" | undefined {
   const [option = "", name = "", separator = ""] = OPTION_NAME.exec(word) ?? [];
@@ -174,7 +176,8 @@ function ofName(word: string, isSetting: boolean): Span | "secret" | undefined {
   }
   const [assigned = "", variable = ""] = ASSIGNED_NAME.exec(word) ?? [];
   if (variable !== "") return isSecretName(variable) ? rest(word, assigned.length) : undefined;
-  return isSetting && SETTING_NAME.test(word) && isSecretName(word) ? "secret" : undefined;
+  const isKey = isSetting && word.length <= SETTING_CHARACTERS_MAX && SETTING_NAME.test(word);
+  return isKey && isSecretName(word) ? "secret" : undefined;
 }
 
 function rest(word: string, start: number): Span | undefined {

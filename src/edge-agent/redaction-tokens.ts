@@ -101,14 +101,13 @@ export function tokensIn(text: string, isSecretText: (text: string) => boolean):
 /** What stands between the first and the last line of a private key in PEM; to the end of the text without a last. */
 function privateKeysIn(text: string): readonly Span[] {
   const spans: Span[] = [];
-  for (let begin = text.indexOf(PEM_BEGIN); begin >= 0;) {
-    const start = text.indexOf(PEM_MARK, begin) + PEM_MARK.length;
-    if (start < PEM_MARK.length) break;
-    const last = text.indexOf("-----END", start);
+  for (let mark = text.indexOf(PEM_MARK); mark >= 0;) {
+    const start = mark + PEM_MARK.length;
+    const before = text.slice(Math.max(0, start - PEM_CHARACTERS_MAX), mark);
+    const last = before.includes(PEM_BEGIN) ? text.indexOf("-----END", start) : start;
     const end = last < 0 ? text.length : last;
-    const isNear = start - begin <= PEM_CHARACTERS_MAX;
-    if (isNear && text.slice(start, end).trim() !== "") spans.push({ start, end });
-    begin = text.indexOf(PEM_BEGIN, isNear ? end : begin + PEM_BEGIN.length);
+    if (text.slice(start, end).trim() !== "") spans.push({ start, end });
+    mark = text.indexOf(PEM_MARK, end);
   }
   return spans;
 }

@@ -24,7 +24,10 @@ export function valuesIn(text: string): readonly Span[] {
     mentions.lastIndex = Math.max(nameEnd, found.index + 1);
     if (!isSecretName(text.slice(nameStart, nameEnd))) continue;
     const span = valueAfter(text, { start: nameStart, end: nameEnd });
-    if (span !== undefined) spans.push(span);
+    if (span === undefined) continue;
+    spans.push(span);
+    // Names in the value are part of it. Looked at again they would each be followed to the value's end.
+    mentions.lastIndex = Math.max(mentions.lastIndex, span.end);
   }
   for (const { 0: phrase, index } of text.matchAll(IDENTIFIED)) {
     const quoteAt = index + phrase.length;
@@ -139,10 +142,10 @@ function isStart(text: string, at: number): boolean {
 /** A header's value has blanks in it and ends with its line, or with the quote before its name. */
 function endOfHeader(text: string, nameAt: number, from: number): number {
   const quote = text[nameAt - 1];
-  const end = isQuote(quote) ? text.indexOf(quote ?? "", from) : -1;
-  const line = text.indexOf("\n", from);
-  const ends = [end, line, text.length].filter((place) => place >= from);
-  return Math.min(...ends);
+  const close = isQuote(quote) ? text.indexOf(quote ?? "", from) : -1;
+  const end = close < 0 ? text.length : close;
+  const line = text.slice(from, end).indexOf("\n");
+  return line < 0 ? end : from + line;
 }
 
 const WORD_END = /[\s"'&;|<>]|,(?=[A-Za-z_][A-Za-z0-9_-]{0,40}=)/g;

@@ -290,6 +290,14 @@ describe("what holds for all arguments", () => {
     ["random text", "kJ8sQ2mZx7LpT4vWn9RbYc3D ".repeat(5_000)],
     ["slashes", "a/".repeat(65_000)],
     ["dots", "eyJ.".repeat(32_000)],
+    ["one long setting", "\0pw\0set\0" + "_".repeat(130_000) + "1"],
+    ["one long setting in a command", "pw set " + "_".repeat(130_000) + "1"],
+    ["many names in one word", "pw=".repeat(43_000)],
+    ["many names and quotes", 'pw="'.repeat(32_000)],
+    ["many headers on one line", '"pw: '.repeat(26_000)],
+    ["many key beginnings and one mark", "-----BEGIN ".repeat(11_000) + "PRIVATE KEY-----"],
+    ["many commands with quotes", `sshpass -p "a -p 'a `.repeat(6_500)],
+    ["many users", "curl -u " + "a:".repeat(65_000)],
   ])("128 KiB of %s take no long time", (_name, text) => {
     const startedMs = performance.now();
     redactor.argv(`x\0${text}`);

@@ -163,5 +163,10 @@ function spansOfVariable(entry: string): readonly Span[] {
   if (separator > 0 && isSecretName(entry.slice(0, separator))) {
     return start < entry.length ? [{ start, end: entry.length }] : [];
   }
-  return [...valuesIn(entry), ...tokensIn(entry, isSecretText)];
+  // What holds a command, as SUDO_COMMAND does, has its words behind one another.
+  const byPlace = commandsIn(entry.slice(start)).map((span) => ({
+    start: start + span.start,
+    end: start + span.end,
+  }));
+  return [...valuesIn(entry), ...byPlace, ...tokensIn(entry, isSecretText)];
 }

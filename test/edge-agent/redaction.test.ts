@@ -199,6 +199,22 @@ describe("what holds for all arguments", () => {
     );
   });
 
+  it("no secret comes out of a variable that holds a command", () => {
+    const variable = fc.constantFrom("SUDO_COMMAND", "SSH_ORIGINAL_COMMAND", "PROMPT_COMMAND");
+    fc.assert(
+      fc.property(variable, secret, wrap, (name, text, put) => {
+        const command = ["/usr/bin/x", ...put(text), "after"].join(" ");
+        const { parts } = redactor.environment(`HOME=/\0${name}=${command}`);
+        const shown = text.replace(/[/?#]/g, "x");
+        expect(parts[1]).not.toContain(text);
+        expect(parts[1]).not.toContain(shown);
+        expect(parts[1]).toMatch(new RegExp(`^${name}=/usr/bin/x `));
+        expect(redactor.environment(parts.join("\0")).parts).toEqual(parts);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   it("equal secrets come out equal, whatever named them", () => {
     fc.assert(
       fc.property(secret, (text) => {

@@ -25,6 +25,7 @@ import { type OpenRing, openRing, positionOf } from "./open-ring.ts";
 import type { RingChain } from "./ring-chain.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingCursor } from "./ring-buffer.ts";
+import { type Learned, learnedFrom, learnFrom, learningEndMs } from "./ring-learning.ts";
 import type { SourceChunk, SourceCounters, SourceLoss, Throttling } from "./source.ts";
 import type { ExecDigests } from "./sources/process/digest/exec-digests.ts";
 import { describeThrottling } from "./throttling.ts";
@@ -85,7 +86,7 @@ const NOTHING: Pick<SourceChunk, "fields" | "timesUs"> = { fields: [], timesUs: 
 
 class Reader implements RingReader {
   readonly #context: KernelContext;
-  readonly #name: string;
+  readonly #name: RingFamily["name"];
   /** What other families need for their lines, learned before they make any: of processes, or names. */
   readonly #learned: Learned | undefined;
   readonly #decoder: LineDecoder;
@@ -339,17 +340,20 @@ class Reader implements RingReader {
     return areIntact;
   }
 
-  /** Learns from every record written until now. */
+  /** Learns from every record written until now, of names for a moment at most. */
   #learn(): void {
+    const untilMs = learningEndMs(this.#name);
     while (true) {
       const ring = this.#rings[this.#learningAt];
       if (ring === undefined) return;
       const { learning, programs: { ring: { memory } } } = ring;
       const limit = ring.programs.ring.producerPosition();
-      for (let offset = learning.next(limit); offset >= 0; offset = learning.next(limit)) {
-        this.#decoder.learn({ memory, offset, length: learning.length, timeUs: 0 });
-      }
-      if (!this.#isOver(ring, learning)) return;
+      learnFrom(learning, {
+        limit,
+        untilMs,
+        learn: (offset, length) => this.#decoder.learn({ memory, offset, length, timeUs: 0 }),
+      });
+      if (performance.now() >= untilMs || !this.#isOver(ring, learning)) return;
       this.#learningAt += 1;
     }
   }
@@ -380,18 +384,5 @@ class Reader implements RingReader {
     }
     this.#at = Math.max(0, this.#at - place);
     this.#learningAt = Math.max(0, this.#learningAt - place);
-  }
-}
-
-type Learned = Pick<KernelContext["processes"], "follow">;
-
-function learnedFrom(family: RingFamily["name"], context: KernelContext): Learned | undefined {
-  switch (family) {
-    case "process":
-      return context.processes;
-    case "flow":
-      return context.peerNames;
-    default:
-      return undefined;
   }
 }

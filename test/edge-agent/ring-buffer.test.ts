@@ -1,5 +1,10 @@
 import { expect, it } from "vitest";
 import { recordMemory, RingCursor } from "../../src/edge-agent/ring-buffer.ts";
+import { learnFrom, learningEndMs } from "../../src/edge-agent/ring-learning.ts";
+import { createFlowDecoder } from "../../src/edge-agent/sources/network/flow-lines.ts";
+import { createTestContext } from "../support/decoders.ts";
+import { costlyAnswer } from "../support/dns.ts";
+import { dnsRecord } from "../support/records.ts";
 
 const BUSY = 0x8000_0000;
 const DISCARDED = 0x4000_0000;
@@ -92,4 +97,44 @@ it("refuses to read beyond what was written", () => {
   const ring = createRing();
   ring.write(0, 64);
   expect(() => ring.cursorAt(0).next(16)).toThrow(/Cannot read the ring at 0/);
+});
+
+it("learns from records until its time is over, from one at least, and later from the rest", () => {
+  const ring = createRing();
+  for (const position of [0, 16, 32]) ring.write(position, 8);
+  const cursor = ring.cursorAt(0);
+  const learned: number[] = [];
+  const learn = (offset: number): void => void learned.push(offset);
+  learnFrom(cursor, { limit: 48, untilMs: performance.now(), learn });
+  expect([learned, cursor.position]).toEqual([[8], 16]);
+  learnFrom(cursor, { limit: 48, untilMs: Infinity, learn });
+  expect([learned, cursor.position]).toEqual([[8, 24, 40], 48]);
+});
+
+it("keeps a reader no longer than a moment with names, however many answers there are", () => {
+  expect(learningEndMs("process")).toBe(Infinity);
+  const records = 2_000;
+  const answer = dnsRecord({ payload: costlyAnswer() });
+  const step = (answer.length + 15) & ~7;
+  const sizeBytes = 2 ** Math.ceil(Math.log2(records * step));
+  const buffer = new ArrayBuffer(2 * sizeBytes);
+  const memory = recordMemory(buffer, 0);
+  for (let at = 0; at < records; at += 1) {
+    memory.words[(at * step) >> 2] = answer.length;
+    memory.bytes.set(answer, at * step + 8);
+  }
+  const decoder = createFlowDecoder(createTestContext(), () => undefined);
+  const cursor = new RingCursor(memory, { sizeBytes, position: 0 });
+  const limit = records * step;
+  let rounds = 0;
+  for (; cursor.position < limit; rounds += 1) {
+    const beganMs = performance.now();
+    learnFrom(cursor, {
+      limit,
+      untilMs: learningEndMs("flow"),
+      learn: (offset, length) => decoder.learn({ memory, offset, length, timeUs: 0 }),
+    });
+    expect(performance.now() - beganMs).toBeLessThan(100);
+  }
+  expect(rounds).toBeGreaterThan(1);
 });

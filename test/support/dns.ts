@@ -51,6 +51,17 @@ export function dnsAnswer(
   ]);
 }
 
+/** Records of {@link costlyAnswer}. */
+export const COSTLY_RECORDS = 63;
+
+/** An answer whose records all point to a name as long as one may be, of bytes that are written escaped. */
+export function costlyAnswer(): Uint8Array {
+  const label = [61, ...Array<number>(61).fill(0xff)];
+  const question = [...label, ...label, ...label, ...label, 0];
+  const record = { owner: [0xc0, 12], type: 1, ttlSeconds: 60, data: [10, 0, 0, 1] };
+  return dnsAnswer("", Array<typeof record>(COSTLY_RECORDS).fill(record), { question });
+}
+
 function u16(value: number): number[] {
   return [value >> 8, value & 0xff];
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readDnsAnswer } from "../../../src/edge-agent/sources/network/dns-answer.ts";
-import { dnsAnswer, dnsName } from "../../support/dns.ts";
+import { COSTLY_RECORDS, costlyAnswer, dnsAnswer, dnsName } from "../../support/dns.ts";
 
 const address = { type: 1, ttlSeconds: 300, data: [192, 0, 2, 7] };
 const pointer = (to: number): number[] => [0xc0 | (to >> 8), to & 0xff];
@@ -92,6 +92,38 @@ describe("an answer of the DNS", () => {
       { ...address, owner: pointer(39) },
     ]);
     expect(() => readDnsAnswer(answer)).not.toThrow();
+  });
+
+  it("costs no more than its bytes, however often its records point to the longest of names", () => {
+    const long = costlyAnswer();
+    const short = dnsAnswer(
+      "a.test",
+      Array.from({ length: COSTLY_RECORDS }, () => ({ ...address, owner: QUESTION })),
+    );
+    // The quickest of many, so that others' work does not count.
+    const costMs = (bytes: Uint8Array): number =>
+      Math.min(...Array.from({ length: 200 }, () => {
+        const beganMs = performance.now();
+        readDnsAnswer(bytes);
+        return performance.now() - beganMs;
+      }));
+    expect(costMs(long)).toBeLessThan(10 * costMs(short));
+    expect(readDnsAnswer(long)?.addresses).toHaveLength(COSTLY_RECORDS);
+  });
+
+  it("follows names for so many bytes, and keeps what came before", () => {
+    // Each record has a label of its own before the longest name: nothing of it is known from before.
+    const name = "a".repeat(61) + `.${"b".repeat(63)}`.repeat(2) + "." + "c".repeat(57);
+    const records = Array.from(
+      { length: 60 },
+      () => ({ ...address, owner: [1, 0x78, ...QUESTION] }),
+    );
+    const answer = dnsAnswer(name, [
+      { ...address, owner: QUESTION },
+      ...records,
+      { ...address, owner: QUESTION, data: [192, 0, 2, 8] },
+    ]);
+    expect(readDnsAnswer(answer)?.addresses).toEqual([{ address: "192.0.2.7", ttlSeconds: 300 }]);
   });
 
   it("is none or one whose names are plain text, whatever the bytes are", () => {

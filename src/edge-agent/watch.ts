@@ -1,7 +1,8 @@
 /**
  * The agent at work: runs its sources, tells losses, says that it is here, and reads out what is left when it stops.
  *
- * Invariant: what presence says was told is durable: it is written after a flush, for a moment before it.
+ * Invariants: what presence says was told is durable: it is written after a flush, for a moment before it. A position
+ * that says that a loss was told never becomes durable before the event that tells it.
  */
 import type { Producer } from "../producer/producer.ts";
 import type { Clock } from "../runtime/clock.ts";
@@ -169,10 +170,14 @@ function createLossTelling(
       }
       askedUs = nowUs;
       isFirst = false;
-      for (const event of ledger.take(nowUs)) {
+      const events = ledger.take(nowUs);
+      for (const event of events) {
         producer.emit(event);
         onGapEvent(String(event.detail?.["class"]));
       }
+      // From here on positions say that these losses were told, those in the bulk lane too, and its batches may become
+      // durable before the open critical one. What is closed now comes before all that is appended from now on.
+      if (events.length > 0) void Promise.allSettled([producer.flush()]);
     },
   };
 }

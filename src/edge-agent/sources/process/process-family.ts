@@ -45,7 +45,7 @@ export function createProcessFamily(environment: readonly string[]): RingFamily 
     },
     prepare: () => Promise.resolve(),
     createDecoder: (context) => createProcessDecoder(context, { environment: names }),
-    prove: () => proveByExec(environment.find((name) => HARMLESS.includes(name))),
+    prove: () => proveByExec([...names].find((name) => HARMLESS.includes(name))),
   };
 }
 

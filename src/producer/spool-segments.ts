@@ -131,6 +131,8 @@ class SegmentFiles implements Segments {
   #isRotationDue = false;
   /** The file read last, besides the newest. */
   #reading: { readonly segment: number; readonly file: FileHandle } | undefined;
+  /** Settles when those before have done with the files they read. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: SegmentFilesOptions) {
     this.#directory = options.directory;
@@ -183,7 +185,31 @@ class SegmentFiles implements Segments {
     return places;
   }
 
-  async read(place: RecordPlace): Promise<Uint8Array> {
+  read(place: RecordPlace): Promise<Uint8Array> {
+    return this.#inTurn(() => this.#readWhole(place));
+  }
+
+  remove(segment: number): Promise<void> {
+    return this.#inTurn(() => this.#removeFile(segment));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inTurn(async () => {
+      const files = [this.#file, this.#reading?.file];
+      this.#file = undefined;
+      this.#reading = undefined;
+      for (const file of files) await file?.close();
+    });
+  }
+
+  /** Readers are several (who publishes, who makes room), and each may close the file that another has just opened. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = Promise.allSettled([done]);
+    return done;
+  }
+
+  async #readWhole(place: RecordPlace): Promise<Uint8Array> {
     const file = await this.#fileOf(place.segment);
     const bytes = new Uint8Array(place.sizeBytes);
     let have = 0;
@@ -195,7 +221,7 @@ class SegmentFiles implements Segments {
     return bytes.subarray(0, have);
   }
 
-  async remove(segment: number): Promise<void> {
+  async #removeFile(segment: number): Promise<void> {
     if (segment === this.#newest || !this.#sizes.has(segment)) return;
     if (this.#reading?.segment === segment) {
       const { file } = this.#reading;
@@ -204,13 +230,6 @@ class SegmentFiles implements Segments {
     }
     await rm(pathOf(this.#directory, segment), { force: true });
     this.#sizes.delete(segment);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const files = [this.#file, this.#reading?.file];
-    this.#file = undefined;
-    this.#reading = undefined;
-    for (const file of files) await file?.close();
   }
 
   async #startFile(start: StartRecord): Promise<void> {
@@ -232,7 +251,7 @@ class SegmentFiles implements Segments {
     this.#newest = segment;
     this.#file = file;
     this.#isRotationDue = false;
-    await before?.close();
+    if (before !== undefined) await this.#inTurn(() => before.close());
   }
 
   async #writeWhole(

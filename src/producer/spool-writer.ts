@@ -4,7 +4,8 @@
  *
  * Invariants: ordinals are given in the order of appending and written in that order, each exactly once; what was
  * refused by the disk stays at the front of the queue. Where room is needed, bulk goes before critical, and of each the
- * oldest first: critical batches of a file that goes are written again before it does.
+ * oldest first, file by file: critical batches of a file that goes are written again before it does. Critical ones go
+ * when no file has bulk that is worth more than what must be written for it.
  */
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -36,9 +37,10 @@ const GROUP_BYTES_MAX = 8 * 1024 * 1024;
 const RETRY_MS = 1_000;
 /** At most this many batches are kept, whatever their size. */
 const BATCHES_MAX = 500_000;
-/** A file of which less than this part would come free is not worth removing. */
-const GAIN_LEAST = 0.5;
-/** What a void's record takes, in bytes; an estimate. */
+/** A file of which this part comes free is removed when it is the oldest; of which less than the other, never. */
+const GAIN_GOOD = 0.5;
+const GAIN_LEAST = 1 / 16;
+/** What a void's record takes besides the host's name, in bytes; at least as much as it is. */
 const VOID_BYTES = 400;
 const REASON_LENGTH_MAX = 100;
 
@@ -180,7 +182,7 @@ class QueueWriter implements SpoolWriter {
     if (index.size > BATCHES_MAX) throw new Error(full);
     while (segments.sizeBytes + sizeBytes > bytesMax) {
       if (segments.numbers.length === 0) return;
-      const victim = this.#victim(isBulk) ?? this.#victim(() => true);
+      const victim = this.#bulkVictim() ?? this.#oldestVictim();
       if (victim === undefined) throw new Error(full);
       const { segment, kept, given } = victim;
       if (segment === segments.newest) segments.rotate();
@@ -190,18 +192,34 @@ class QueueWriter implements SpoolWriter {
     }
   }
 
-  /** The oldest file that is worth removing when the batches that `mayGo` takes are given up. */
-  #victim(mayGo: (entry: SpoolEntry) => boolean): Victim | undefined {
+  /**
+   * The file with the oldest bulk, of those of which half comes free without their bulk; when none is left, that of which
+   * most comes free. Bytes of released batches count, too: they cost nothing.
+   */
+  #bulkVictim(): Victim | undefined {
+    const victims = this.#victims(isBulk);
+    return leastOf(victims.filter(({ gain }) => gain >= GAIN_GOOD), firstGiven) ??
+      leastOf(victims.filter(({ gain }) => gain >= GAIN_LEAST), ({ freedBytes }) => -freedBytes);
+  }
+
+  /** By what is in them, since batches that were written again are in newer files than they are themselves. */
+  #oldestVictim(): Victim | undefined {
+    return leastOf(this.#victims(() => true).filter(({ gain }) => gain >= GAIN_LEAST), firstGiven);
+  }
+
+  /** What comes of each file when the batches that `mayGo` takes are given up. */
+  #victims(mayGo: (entry: SpoolEntry) => boolean): readonly Victim[] {
     const { segments, index } = this.#options;
-    for (const segment of segments.numbers) {
+    return segments.numbers.map((segment) => {
+      const isGiven = (entry: SpoolEntry): boolean => entry.void !== undefined || mayGo(entry);
       const entries = index.inSegment(segment);
-      const given = entries.filter((entry) => entry.void !== undefined || mayGo(entry));
-      const kept = entries.filter((entry) => entry.void === undefined && !mayGo(entry));
-      const leftBytes = kept.reduce((sum, { place }) => sum + place.sizeBytes, 0) +
-        given.length * VOID_BYTES;
-      if (leftBytes <= segments.sizeOf(segment) * (1 - GAIN_LEAST)) return { segment, kept, given };
-    }
-    return undefined;
+      const given = entries.filter(isGiven);
+      const kept = entries.filter((entry) => !isGiven(entry));
+      const sizeBytes = segments.sizeOf(segment);
+      const freedBytes = sizeBytes - kept.reduce((sum, { place }) => sum + place.sizeBytes, 0) -
+        given.reduce((sum, { facts }) => sum + voidBytes(facts), 0);
+      return { segment, kept, given, freedBytes, gain: freedBytes / sizeBytes };
+    });
   }
 
   /** Batches as they are to be written once more; one that the disk does not give back becomes a void. */
@@ -253,6 +271,27 @@ interface Victim {
   readonly segment: number;
   readonly kept: readonly SpoolEntry[];
   readonly given: readonly SpoolEntry[];
+  /** What comes free, in bytes, and as a part of the file. */
+  readonly freedBytes: number;
+  readonly gain: number;
+}
+
+/** Ordinal of the oldest batch whose payload would be given up; 0 when none would. */
+function firstGiven({ given }: Victim): number {
+  return given.find((entry) => entry.void === undefined)?.facts.ordinal ?? 0;
+}
+
+/** The first of those for which the key is least. */
+function leastOf(
+  victims: readonly Victim[],
+  keyOf: (victim: Victim) => number,
+): Victim | undefined {
+  return victims.toSorted((left, right) => keyOf(left) - keyOf(right))[0];
+}
+
+/** At least what a void's record takes: with less, a file of voids could seem worth writing again for ever. */
+function voidBytes({ host }: BatchFacts): number {
+  return VOID_BYTES + host.length;
 }
 
 function isBulk({ facts }: SpoolEntry): boolean {

@@ -43,6 +43,7 @@ const GAIN_LEAST = 1 / 16;
 /** What a void's record takes besides the host's name, in bytes; at least as much as it is. */
 const VOID_BYTES = 400;
 const REASON_LENGTH_MAX = 100;
+const UNREADABLE = "unreadable in the spool";
 
 interface Job {
   readonly records: readonly RecordToWrite[];
@@ -186,9 +187,11 @@ class QueueWriter implements SpoolWriter {
       if (victim === undefined) throw new Error(full);
       const { segment, kept, given } = victim;
       if (segment === segments.newest) segments.rotate();
-      await this.#write([...await this.#copiesOf(kept), ...voidsOf(given, "the spool was full")]);
+      const { copies, unreadable } = await this.#copiesOf(kept);
+      await this.#write([...copies, ...voidsOf(given, "the spool was full")]);
       await segments.remove(segment);
-      this.#countVoided(given.filter((entry) => entry.void === undefined));
+      this.#countVoided(given, "spool is full: payloads of old batches were dropped");
+      this.#countVoided(unreadable, "the disk did not give batches of the spool back");
     }
   }
 
@@ -223,25 +226,36 @@ class QueueWriter implements SpoolWriter {
   }
 
   /** Batches as they are to be written once more; one that the disk does not give back becomes a void. */
-  async #copiesOf(entries: readonly SpoolEntry[]): Promise<readonly RecordToWrite[]> {
-    const records: RecordToWrite[] = [];
-    for (const { facts, place } of entries) {
-      const payload = payloadOf(await this.#options.segments.read(place), facts.ordinal);
-      records.push(
-        payload === undefined
-          ? { record: { kind: "void", ...facts, reason: "unreadable in the spool" } }
-          : { record: { kind: "batch", ...facts, positions: undefined }, payload },
-      );
+  async #copiesOf(entries: readonly SpoolEntry[]): Promise<{
+    readonly copies: readonly RecordToWrite[];
+    readonly unreadable: readonly SpoolEntry[];
+  }> {
+    const { segments, index } = this.#options;
+    const copies: RecordToWrite[] = [];
+    const unreadable: SpoolEntry[] = [];
+    for (const entry of entries) {
+      const { facts, place } = entry;
+      const [read] = await Promise.allSettled([segments.read(place)]);
+      // Released meanwhile, and its file may have gone with it.
+      if (facts.ordinal <= index.released) continue;
+      const payload = read.status === "fulfilled"
+        ? payloadOf(read.value, facts.ordinal)
+        : undefined;
+      if (payload === undefined) {
+        copies.push(...voidsOf([entry], UNREADABLE));
+        unreadable.push(entry);
+      } else copies.push({ record: { kind: "batch", ...facts, positions: undefined }, payload });
     }
-    return records;
+    return { copies, unreadable };
   }
 
-  #countVoided(entries: readonly SpoolEntry[]): void {
-    if (entries.length === 0) return;
-    const events = entries.reduce((sum, { facts }) => sum + facts.count, 0);
+  /** Counts batches whose payloads are gone from now on. */
+  #countVoided(entries: readonly SpoolEntry[], what: string): void {
+    const lost = entries.filter((entry) => entry.void === undefined);
+    if (lost.length === 0) return;
+    const events = lost.reduce((sum, { facts }) => sum + facts.count, 0);
     this.eventsVoided += events;
-    const figures = { batches: entries.length, events };
-    this.#options.log.error("spool is full: payloads of old batches were dropped", figures);
+    this.#options.log.error(what, { batches: lost.length, events });
   }
 
   /** Waits after a failure; false when the spool is closed instead. */

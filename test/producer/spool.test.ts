@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { readdirSync, readlinkSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { digestOf } from "../../src/event/wire.ts";
 import type { EncodedBatch } from "../../src/producer/encode.ts";
@@ -17,6 +19,27 @@ import {
 import { openTemporaryFolder } from "../support/temporary-folder.ts";
 
 describe("a spool", () => {
+  it("gives all files back to those who read at once, and keeps no descriptor of them", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+    const given = Array.from({ length: 20 }, () => batch(randomBytes(300_000)));
+    for (const each of given) await spool.append([each], undefined);
+    expect((await segmentFiles(folder.path)).length).toBeGreaterThan(3);
+    // Each in another file than the one before.
+    const order = Array.from({ length: 12 }, (_, place) => (place * 7) % given.length);
+    const read = await Promise.all(order.map((place) => spool.read(place + 1)));
+    order.forEach((place, at) => expect(read[at]?.header.digest).toBe(given[place]?.digest));
+    expect(read.filter(({ header }) => header.void !== undefined)).toEqual([]);
+    const isOurs = (name: string): boolean => {
+      try {
+        return readlinkSync(`/proc/self/fd/${name}`).startsWith(`${folder.path}/segments/`);
+      } catch {
+        return false; // The listing's own.
+      }
+    };
+    expect(readdirSync("/proc/self/fd").filter(isOurs).length).toBeLessThanOrEqual(2);
+  });
+
   it("gives back what was appended, numbered and chained, before and after opening again", async () => {
     await using folder = await openTemporaryFolder("spool");
     const given = ["one", "two", "three"].map((text) => batch(text));
@@ -275,51 +298,82 @@ describe("a full spool", () => {
     expect((await spool.read(81)).header.previous).toBe(given.at(-1)?.digest);
   });
 
-  it("gives up bulk before critical, however old that is, and critical when nothing else is left", async () => {
-    await using folder = await openTemporaryFolder("spool");
-    const bytesMax = 16 * MIB;
-    const given: EncodedBatch[] = [];
-    const voids = async (spool: Spool): Promise<number[]> => {
-      const found: number[] = [];
-      for (const [place, { digest, payload }] of given.entries()) {
-        const read = await spool.read(place + 1);
-        expect(read.header).toMatchObject({ digest, previous: given[place - 1]?.digest });
-        if (read.header.void === undefined) {
-          expect(Buffer.from(payload)).toEqual(Buffer.from(read.payload));
-        } else found.push(place);
-      }
-      return found;
-    };
-    const isBulk = (place: number): boolean => given[place]?.lane === "bulk";
-    {
-      await using spool = await open(folder.path, { bytesMax });
-      const fill = async (count: number, laneOf: (number: number) => "critical" | "bulk") => {
-        for (let number = 0; number < count; number++) {
-          given.push(batch(randomBytes(250_000), 5, laneOf(number)));
-          await spool.append(given.slice(-1), positions(given.length));
+  it.each([
+    { part: 1, count: 120, least: 50 },
+    { part: 5, count: 90, least: 20 },
+  ])(
+    "gives up bulk before critical, however old, where $part/8 is critical",
+    async ({ part, count, least }) => {
+      await using folder = await openTemporaryFolder("spool");
+      const bytesMax = 16 * MIB;
+      const given: EncodedBatch[] = [];
+      const voids = async (spool: Spool): Promise<number[]> => {
+        const found: number[] = [];
+        for (const [place, { digest, payload }] of given.entries()) {
+          const read = await spool.read(place + 1);
+          expect(read.header).toMatchObject({ digest, previous: given[place - 1]?.digest });
+          if (read.header.void === undefined) {
+            expect(Buffer.from(payload)).toEqual(Buffer.from(read.payload));
+          } else found.push(place);
         }
+        return found;
       };
-      await fill(120, (number) => number % 8 === 0 ? "critical" : "bulk");
-      const gone = await voids(spool);
-      expect(gone.length).toBeGreaterThan(50);
-      expect(gone.every(isBulk)).toBe(true);
-      expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
-      // A released batch that was written again is not brought back.
-      await spool.release(9);
-      await fill(100, () => "critical");
-      expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+      const isBulk = (place: number): boolean => given[place]?.lane === "bulk";
+      {
+        await using spool = await open(folder.path, { bytesMax });
+        const fill = async (count: number, laneOf: (number: number) => "critical" | "bulk") => {
+          for (let number = 0; number < count; number++) {
+            given.push(batch(randomBytes(250_000), 5, laneOf(number)));
+            await spool.append(given.slice(-1), positions(given.length));
+          }
+        };
+        await fill(count, (number) => number % 8 < part ? "critical" : "bulk");
+        const gone = await voids(spool);
+        expect(gone.length).toBeGreaterThan(least);
+        expect(gone.every(isBulk)).toBe(true);
+        expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+        // A released batch that was written again is not brought back.
+        await spool.release(9);
+        await fill(100, () => "critical");
+        expect(spool.sizeBytes).toBeLessThanOrEqual(bytesMax);
+      }
+      await using spool = await open(folder.path, { bytesMax });
+      expect(spool.positions).toEqual(positions(count + 100));
+      expect(numbers(spool)).toEqual(Array.from({ length: count + 91 }, (_, place) => place + 10));
+      const kept: number[] = [];
+      for (const number of numbers(spool)) {
+        const { header, payload } = await spool.read(number);
+        if (header.void !== undefined) continue;
+        kept.push(number - 1);
+        expect(Buffer.from(payload)).toEqual(Buffer.from(given[number - 1]?.payload ?? []));
+      }
+      expect(kept.length).toBeGreaterThan(50);
+      expect(kept.some(isBulk)).toBe(false);
+    },
+  );
+
+  it("goes on when the disk does not give a file back that is to be written again", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+    const fill = async (count: number): Promise<void> => {
+      for (let number = 0; number < count; number++) {
+        const lane = number % 2 === 0 ? "critical" : "bulk";
+        await spool.append([batch(randomBytes(250_000), 5, lane)], undefined);
+      }
+    };
+    await fill(60);
+    expect(spool.eventsVoided).toBe(0);
+    for (const file of (await segmentFiles(folder.path)).slice(0, 2)) {
+      await rm(join(folder.path, "segments", file));
     }
-    await using spool = await open(folder.path, { bytesMax });
-    expect(spool.positions).toEqual(positions(220));
-    expect(numbers(spool)).toEqual(Array.from({ length: 211 }, (_, place) => place + 10));
-    const kept: number[] = [];
+    await Promise.race([fill(20), delay(10_000, undefined, { ref: false })]);
+    expect(spool.fault).toBeUndefined();
+    const voids = [];
     for (const number of numbers(spool)) {
-      const { header, payload } = await spool.read(number);
-      if (header.void !== undefined) continue;
-      kept.push(number - 1);
-      expect(Buffer.from(payload)).toEqual(Buffer.from(given[number - 1]?.payload ?? []));
+      const { header } = await spool.read(number);
+      if (header.void !== undefined) voids.push(header);
     }
-    expect(kept.length).toBeGreaterThan(50);
-    expect(kept.some(isBulk)).toBe(false);
-  });
+    expect(voids.some((header) => header.void === "unreadable in the spool")).toBe(true);
+    expect(spool.eventsVoided).toBe(5 * voids.length);
+  }, 30_000);
 });

@@ -75,8 +75,10 @@ static __always_inline int on_credentials_enter(struct call_enter *call)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct intent *intent = intent_of(task, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!intent)
+	if (!intent) {
+		lose(PROBITY_CALL_CREDENTIALS);
 		return 0;
+	}
 	__builtin_memset(&intent->groups, 0, sizeof(intent->groups));
 	fill_current_ids(&intent->before);
 	intent->groups.count = fill_groups(intent->groups.ids, task);
@@ -158,8 +160,10 @@ static __always_inline int note_request(__u32 request, __u64 asked_pid)
 {
 	struct intent *intent = intent_of(bpf_get_current_task_btf(), BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!intent)
+	if (!intent) {
+		lose(PROBITY_PTRACE);
 		return 0;
+	}
 	intent->is_noted = 1;
 	intent->request = request;
 	intent->asked_pid = asked_pid;

@@ -202,6 +202,15 @@ static __always_inline struct probity_counters *meet(enum probity_kind kind)
 	return counts;
 }
 
+/* Counts an event, by the kind of record that it would have given, for which the kernel gives no memory now. */
+static __always_inline void lose(enum probity_kind kind)
+{
+	struct probity_counters *counts = meet(kind);
+
+	if (counts)
+		COUNT(counts, recursion);
+}
+
 static __always_inline __u64 next_sequence(void)
 {
 	__u32 zero = 0;

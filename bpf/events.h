@@ -368,7 +368,10 @@ struct probity_counters {
 	__u64 read_fault;
 	/* Part of submitted. */
 	__u64 truncated;
-	/* No working memory was free: programs that interrupted each other on this CPU had it. */
+	/*
+	 * No working memory was free: programs that interrupted each other on this CPU had it, or the kernel gave none to
+	 * keep with a task or a socket.
+	 */
 	__u64 recursion;
 	/* Boot time of the first and the last loss of the latest run; PROBITY_QUIET_NS without a loss end a run. */
 	__u64 lost_from_ns;

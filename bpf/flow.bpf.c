@@ -123,9 +123,7 @@ static __always_inline struct draft *take_draft(enum probity_kind kind)
 		__builtin_memset(&draft->record, 0, sizeof(draft->record));
 		return draft;
 	}
-	struct probity_counters *counts = meet(kind);
-	if (counts)
-		COUNT(counts, recursion);
+	lose(kind);
 	return NULL;
 }
 
@@ -425,8 +423,11 @@ __noinline int on_dns(struct __sk_buff *skb, const struct packet *packet, __u32 
 	if (is_answer != packet->is_in)
 		return 0;
 	struct query_log *log = bpf_sk_storage_get(&query_logs, sk, 0, is_answer ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
-	if (!log)
+	if (!log) {
+		if (!is_answer)
+			lose(PROBITY_DNS);
 		return 0;
+	}
 	if (!is_answer) {
 		log->queries[__sync_fetch_and_add(&log->next, 1) & (QUERIES - 1)] = key;
 		return 0;
@@ -472,7 +473,7 @@ static __always_inline void on_datagram(struct __sk_buff *skb, struct bpf_sock *
 		/* Older than the programs, or the kernel's. */
 		socket = bpf_sk_storage_get(&datagram_sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!socket)
-			return;
+			return lose(is_in ? PROBITY_ACCEPT : PROBITY_CONNECT);
 		socket->owner.flags = PROBITY_NO_PROCESS;
 		socket->net_cookie = net_cookie_of(sk);
 	}
@@ -550,8 +551,10 @@ static __always_inline int on_bind(struct bpf_sock *ctx, const __u64 *address)
 	struct probity_network record = {};
 	struct datagram_socket *socket = note_socket(ctx);
 
-	if (!socket)
+	if (!socket) {
+		lose(PROBITY_LISTEN);
 		return 1;
+	}
 	struct flow *bound = &socket->bound;
 	bound->local[0] = address[0];
 	bound->local[1] = address[1];

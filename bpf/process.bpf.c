@@ -517,8 +517,11 @@ static __always_inline int on_prepare(bool typed, __u64 *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct note *note = bpf_task_storage_get(&notes, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!note)
+	if (!note) {
+		/* What the exec changes cannot be told. */
+		lose(PROBITY_CREDENTIALS);
 		return 0;
+	}
 	fill_current_ids(&note->before);
 	note->is_before_known = 1;
 	return 0;

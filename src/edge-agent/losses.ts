@@ -25,7 +25,7 @@ const REASONS: Readonly<Record<LossClass, string>> = {
   ring_full: "the ring buffer was full",
   throttled: "a limit was reached, and they were no samples",
   read_fault: "the kernel's objects could not be read",
-  recursion: "a program interrupted itself or another one",
+  recursion: "a program interrupted itself or another one, or the kernel had no memory for it",
   unreadable: "the record made no sense to its reader",
 };
 

@@ -9,6 +9,7 @@ import { DEFAULT_RULES, type RuleSettings } from "../edge-agent/rules.ts";
 import { ENVIRONMENT_NAMES } from "../edge-agent/sources/process/environment.ts";
 import { onHangup } from "../runtime/lifecycle.ts";
 import type { Configuration } from "./command.ts";
+import type { FileRule } from "./config-structures.ts";
 import { AGENT_OPTIONS, GRAPHITE_OPTIONS, LIMIT_OPTIONS, NATS_OPTIONS } from "./options.ts";
 
 export const AGENT_OPTION_GROUPS = {
@@ -37,10 +38,14 @@ export interface Reloadable extends AgentConfiguration {
   readAgain(): Promise<AgentConfiguration>;
 }
 
-/** Reads the file anew for each SIGHUP until it is disposed. */
+/**
+ * Reads the file anew for each SIGHUP until it is disposed. `isRestartNeeded` says of the files that are watched from
+ * then on whether some cannot be read before the next start.
+ */
 export function reloadOnHangup(
   configuration: Reloadable,
   agent: Pick<Agent, "reconfigure" | "refuse">,
+  isRestartNeeded: (files: readonly FileRule[]) => Promise<boolean> = () => Promise.resolve(false),
 ): Disposable {
   let held: AgentConfiguration = configuration;
   let [isReading, isAskedAgain] = [false, false];
@@ -49,7 +54,13 @@ export function reloadOnHangup(
       const next = await configuration.readAgain();
       const { files, environment = ENVIRONMENT_NAMES } = next.structures;
       const settings = { rules: rulesOf(next), files, environment };
-      await agent.reconfigure({ ...settings, ...changesBetween(held, next) });
+      const { changed, needsRestart } = changesBetween(held, next);
+      const isPartly = changed.includes("files") && await isRestartNeeded(files);
+      await agent.reconfigure({
+        ...settings,
+        changed,
+        needsRestart: isPartly ? [...needsRestart, "files"] : needsRestart,
+      });
       held = next;
     } catch (error) {
       agent.refuse(error instanceof Error ? error.message : String(error));

@@ -4,8 +4,8 @@
  * Invariants: what cannot be divided runs as it was started, and says so when that is as root; the agent ends when the
  * process with the rights does, since it cannot start another: whoever started the agent starts it anew.
  */
-import { readFileSync } from "node:fs";
 import type { PrivilegedConnection } from "../edge-agent/privilege/connection.ts";
+import type { ReadableFiles } from "../edge-agent/privilege/readable.ts";
 import type { Log } from "../runtime/log.ts";
 import type { FileRule } from "./config-structures.ts";
 import { findStepDown } from "./up/account.ts";
@@ -24,7 +24,7 @@ export interface DivideOptions {
   /** Files that this program reads again once it has become that user. */
   readonly readable: readonly string[];
   /** See `contentsOf`. */
-  readonly contents: () => Promise<readonly string[]>;
+  readonly contents: () => Promise<ReadableFiles>;
   readonly log: Log;
 }
 
@@ -88,17 +88,22 @@ async function prepareKernelFolders(
   giveKernelFolder(pinDirectory, account);
 }
 
-/** Folders that hold every file of the rules, or of those that hold without any; one character for each byte. */
-export async function contentsOf(
-  rules: readonly FileRule[],
-  passwd: () => string = () => readFileSync("/etc/passwd", "utf8"),
-): Promise<readonly string[]> {
+/**
+ * Folders that hold every file of the rules, or of those that hold without any, and what they name below homes: its
+ * size does not depend on how many users there are, nor does it on who comes later.
+ */
+export async function contentsOf(rules: readonly FileRule[]): Promise<ReadableFiles> {
   const { configuredPolicies, DEFAULT_FILE_RULES } = await import(
     "../edge-agent/sources/file-integrity/configured-policies.ts"
   );
-  const homes = passwd().split("\n").map((line) => line.split(":")[5] ?? "");
-  const { roots } = configuredPolicies(rules.length === 0 ? DEFAULT_FILE_RULES : rules, { homes });
-  return [...new Set(roots)].filter((path) => path.startsWith("/"));
+  const held = rules.length === 0 ? DEFAULT_FILE_RULES : rules;
+  const { roots } = configuredPolicies(held, { homes: [] });
+  const belowHomes = held.flatMap(({ paths }) => paths).filter((path) => path.startsWith("~/"))
+    .map((path) => Buffer.from(path.slice(1), "utf8").toString("latin1"));
+  return {
+    contents: [...new Set(roots)].filter((path) => path.startsWith("/")),
+    belowHomes: [...new Set(belowHomes)],
+  };
 }
 
 export interface Guard extends Disposable {

@@ -1,6 +1,7 @@
 /** `agent`: records what happens on this host until it is told to stop. Runs without rights too, and says what is off. */
 import { createHash } from "node:crypto";
 import process from "node:process";
+import { covers } from "../edge-agent/privilege/readable.ts";
 import type { SourceStatus } from "../edge-agent/source.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { AGENT_OPTION_GROUPS, reloadOnHangup, rulesOf } from "./agent-reload.ts";
@@ -68,7 +69,10 @@ export const agentCommand = defineCommand({
       version: versionOfPackage(),
       log,
     });
-    using _reloading = reloadOnHangup(invocation, agent);
+    const isRestartNeeded = async (files: typeof structures.files): Promise<boolean> =>
+      privileged !== undefined &&
+      !covers(await contentsOf(structures.files), await contentsOf(files));
+    using _reloading = reloadOnHangup(invocation, agent, isRestartNeeded);
     using guard = guardPrivileged(privileged, log);
     const stop = AbortSignal.any([signal, guard.signal]);
     const watching = agent.run(stop);

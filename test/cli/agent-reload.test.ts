@@ -74,4 +74,30 @@ describe("the configuration of an agent", () => {
       "changed filters",
     ]);
   });
+
+  it("names files that are watched and can be read after a restart alone", async () => {
+    const texts = ["/etc/a", "/root/a"].map((path) => `[[files]]\npaths = ["${path}"]\n`);
+    const told: (readonly string[])[] = [];
+    const last = Promise.withResolvers<void>();
+    using _reloading = reloadOnHangup(
+      {
+        ...configurationOf(""),
+        readAgain: () => Promise.resolve().then(() => configurationOf(texts.shift() ?? "")),
+      },
+      {
+        async reconfigure({ changed, needsRestart }) {
+          expect(changed).toEqual(["files"]);
+          told.push(needsRestart);
+          await Promise.resolve();
+          if (told.length === 2) last.resolve();
+          else process.emit("SIGHUP");
+        },
+        refuse: (reason) => last.reject(new Error(reason)),
+      },
+      (files) => Promise.resolve(files.some(({ paths }) => paths.includes("/root/a"))),
+    );
+    process.emit("SIGHUP");
+    await last.promise;
+    expect(told).toEqual([[], ["files"]]);
+  });
 });

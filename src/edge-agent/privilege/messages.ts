@@ -23,8 +23,8 @@ interface RequestShape {
 
 /** Every request there is. */
 export const REQUESTS = {
-  /** The first of all, and only once: folders of which files may be read. */
-  policy: { fields: { contents: "paths" }, descriptors: 0 },
+  /** The first of all, and only once: what may be read; see `ReadableFiles`. */
+  policy: { fields: { contents: "paths", belowHomes: "paths" }, descriptors: 0 },
   open: { fields: { path: "path", flags: "number" }, descriptors: 0 },
   /** Descriptor: the folder that the path begins in; an empty one: what it is on, opened anew. */
   open_at: { fields: { path: "relative", flags: "number" }, descriptors: 1 },

@@ -60,13 +60,6 @@ export function isPlain(path: string): boolean {
     );
 }
 
-/** Whether the file at a path, which is that of an open descriptor, may be read. */
-export function isReadable(path: string, folders: readonly string[]): boolean {
-  return folders.some((folder) =>
-    path === folder || path.startsWith(folder.endsWith("/") ? folder : `${folder}/`)
-  );
-}
-
 export function areGroupFlags(flags: number, eventFlags: number): boolean {
   return (flags & FAN_CLASS_BITS) === 0 && (flags & ~FAN_KNOWN_BITS) === 0 &&
     areOpenFlags(eventFlags & ~O_LARGEFILE) && (eventFlags & O_PATH) === 0;

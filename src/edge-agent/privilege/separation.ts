@@ -14,6 +14,7 @@ import { chooseGateLoader } from "../map-gate.ts";
 import { chooseObjectLoader } from "../program-object.ts";
 import { createConnection, type PrivilegedConnection } from "./connection.ts";
 import { encodeRequest, parseReply } from "./messages.ts";
+import type { ReadableFiles } from "./readable.ts";
 import { createRemoteLibc } from "./remote-libc.ts";
 import { createRemoteLibbpf, loadRemoteGate, loadRemoteObject } from "./remote-objects.ts";
 import { SOCKET_VARIABLE } from "./socket-variable.ts";
@@ -44,8 +45,7 @@ const DENO_OPTIONS = ["run", "-q", "--no-prompt", "--allow-ffi", "--allow-read",
 export interface SeparationOptions {
   /** Who to become; undefined: whoever this is. */
   readonly account: { readonly uid: number; readonly gid: number } | undefined;
-  /** Files, and folders of which files may be read, whoever owns them; one character for each byte. */
-  readonly contents: readonly string[];
+  readonly contents: ReadableFiles;
   /** Folder for caches of the process without rights. */
   readonly cache: string;
   /** Called when everything has been started, before this program is taken up anew. */
@@ -139,8 +139,15 @@ function startPrivileged(calls: ProcessCalls, socketFd: number): void {
 }
 
 /** Says what may be read. The answer is the privileged process's first word, and waited for by whoever is connected. */
-function introduce(calls: ProcessCalls, socketFd: number, contents: readonly string[]): void {
-  const status = calls.messages(socketFd).send(encodeRequest("policy", { contents }), []);
+function introduce(
+  calls: ProcessCalls,
+  socketFd: number,
+  { contents, belowHomes }: ReadableFiles,
+): void {
+  const status = calls.messages(socketFd).send(
+    encodeRequest("policy", { contents, belowHomes }),
+    [],
+  );
   if (status < 0) throw failure("start the privileged process", status);
 }
 

@@ -40,8 +40,8 @@ import {
   isPinOrAbove,
   isPlain,
   isProcessFile,
-  isReadable,
 } from "./permitted.ts";
+import { createReadable, type IsReadable } from "./readable.ts";
 
 /** Objects that are loaded at the same time. */
 const OBJECTS_MAX = 32;
@@ -110,7 +110,7 @@ export async function serve(
 export function createService(options: ServeOptions): Service {
   const { libc } = options;
   const objects = createObjects(options);
-  let contents: readonly string[] | undefined;
+  let isReadable: IsReadable | undefined;
   const linkBuffer = Buffer.alloc(LINK_BYTES);
 
   /** Opens anew what a path descriptor is on, when it may be read. */
@@ -126,7 +126,7 @@ export function createService(options: ServeOptions): Service {
     if (looked < 0 || length < 0) return refused(ERRNO.EACCES);
     const kind = statx.getUint16(28, true) & S_IFMT;
     const path = linkBuffer.toString("latin1", 0, length);
-    const isAllowed = kind === S_IFDIR || (kind === S_IFREG && isReadable(path, contents ?? []));
+    const isAllowed = kind === S_IFDIR || (kind === S_IFREG && isReadable?.(path) === true);
     if (!isAllowed) return refused(ERRNO.EPERM);
     // It is no link, and its own name is one.
     return handedOver(libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
@@ -163,9 +163,13 @@ export function createService(options: ServeOptions): Service {
     const [first = -1, second = -1] = descriptors;
     switch (request.operation) {
       case "policy":
-        if (contents !== undefined) return refused(ERRNO.EPERM);
-        contents = request.fields.contents;
-        return done(0);
+        if (isReadable !== undefined) return refused(ERRNO.EPERM);
+        try {
+          isReadable = createReadable(request.fields);
+          return done(0);
+        } catch (error) {
+          return { ...refused(ERRNO.EINVAL), text: String(error) };
+        }
       case "open": {
         const { path, flags } = request.fields;
         if (!areOpenFlags(flags) || !isPlain(path)) return refused(ERRNO.EPERM);

@@ -10,7 +10,6 @@ import {
   isPinOrAbove,
   isPlain,
   isProcessFile,
-  isReadable,
 } from "../../../src/edge-agent/privilege/permitted.ts";
 
 describe("what the privileged process permits", () => {
@@ -81,15 +80,6 @@ describe("what the privileged process permits", () => {
     expect(["/", "/a", "/a/b.c", "/..a", "/a..", "/..."].map(isPlain)).not.toContain(false);
     expect(["", "a", "//a", "/a/", "/a//b", "/./a", "/a/..", "/../a", "/a/./b"].map(isPlain))
       .not.toContain(true);
-  });
-
-  it("files below the watched folders, not those beside them", () => {
-    expect(isReadable("/etc/ssh/sshd_config", ["/etc/ssh"])).toBe(true);
-    expect(isReadable("/etc/ssh", ["/etc/ssh"])).toBe(true);
-    expect(isReadable("/etc/sshd", ["/etc/ssh"])).toBe(false);
-    expect(isReadable("/etc/shadow", ["/etc/ssh", "/home"])).toBe(false);
-    expect(isReadable("/anything", ["/"])).toBe(true);
-    expect(isReadable("/anything", [])).toBe(false);
   });
 
   it("reading, never writing, creating or waiting", () => {

@@ -40,6 +40,7 @@ const hasBpfFolder = requireCapability(
   "there is no BPF filesystem that root may write to",
 );
 const EPERM = -1;
+const EINVAL = -22;
 const libc = loadLibc();
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "probity-privilege-")));
 const watched = join(folder, "watched");
@@ -60,7 +61,7 @@ function newService(): Service {
       throw new Error("nothing is loaded here");
     },
   });
-  say(service, "policy", { contents: [watched] });
+  say(service, "policy", { contents: [watched], belowHomes: ["/.ssh/authorized_file"] });
   return service;
 }
 
@@ -111,6 +112,28 @@ describe("the privileged process", () => {
     expect(openAt(other.fd, "")).toMatchObject({ status: EPERM });
     expect(openAt(inside.fd, "link")).toMatchObject({ status: EPERM });
     expect(openAt(inside.fd, "../outside", O_PATH)).toMatchObject({ status: EPERM });
+  });
+
+  it("opens what is watched below homes in one that was made later, and nothing beside it", () => {
+    const service = newService();
+    const keys = join(folder, "home", "new", ".ssh");
+    mkdirSync(keys, { recursive: true, mode: 0o700 });
+    writeFileSync(join(keys, "authorized_file"), "ssh-ed25519", { mode: 0o600 });
+    writeFileSync(join(keys, "id_ed25519"), "a key", { mode: 0o600 });
+    expect(say(service, "open", { path: join(keys, "authorized_file"), flags: 0 }))
+      .toMatchObject({ status: 0, text: "ssh-ed25519" });
+    expect(say(service, "open", { path: join(keys, "id_ed25519"), flags: 0 }).status).toBe(EPERM);
+  });
+
+  it("takes no policy that it cannot read", () => {
+    const service = createService({
+      libc,
+      libbpf: undefined,
+      loadObject: () => {
+        throw new Error("nothing is loaded here");
+      },
+    });
+    expect(say(service, "policy", { contents: [], belowHomes: ["/[z"] }).status).toBe(EINVAL);
   });
 
   it("opens a folder that must be no link", () => {
@@ -169,7 +192,7 @@ describe("the privileged process", () => {
   });
 
   it("takes the policy once", () => {
-    expect(say(newService(), "policy", { contents: ["/"] }).status).toBe(EPERM);
+    expect(say(newService(), "policy", { contents: ["/"], belowHomes: [] }).status).toBe(EPERM);
   });
 
   it("opens nothing's content before it has a policy", () => {

@@ -113,20 +113,30 @@ export function createService(options: ServeOptions): Service {
   let isReadable: IsReadable | undefined;
   const linkBuffer = Buffer.alloc(LINK_BYTES);
 
+  const lookAt = (pathFd: number): DataView | undefined => {
+    const statx = new DataView(new ArrayBuffer(STATX_BYTES));
+    const buffer = new Uint8Array(statx.buffer);
+    const asked = { flags: AT_EMPTY_PATH, mask: STATX_BASIC_STATS, buffer };
+    return libc.statx(pathFd, "", asked) < 0 ? undefined : statx;
+  };
+  /** Whether a file is what its path leads to here: with mounts of its own another process gives it any path. */
+  const isHere = (path: string, statx: DataView): boolean => {
+    const fd = libc.open(bytesOf(path), O_PATH | O_NOFOLLOW);
+    if (fd < 0) return false;
+    const found = lookAt(fd);
+    libc.close(fd);
+    return found !== undefined && identityOf(found) === identityOf(statx);
+  };
   /** Opens anew what a path descriptor is on, when it may be read. */
   const reopen = (pathFd: number, flags: number): Answer => {
     const own = `/proc/self/fd/${pathFd}`;
-    const statx = new DataView(new ArrayBuffer(STATX_BYTES));
-    const looked = libc.statx(pathFd, "", {
-      flags: AT_EMPTY_PATH,
-      mask: STATX_BASIC_STATS,
-      buffer: new Uint8Array(statx.buffer),
-    });
+    const statx = lookAt(pathFd);
     const length = libc.readlink(own, linkBuffer);
-    if (looked < 0 || length < 0) return refused(ERRNO.EACCES);
+    if (statx === undefined || length < 0) return refused(ERRNO.EACCES);
     const kind = statx.getUint16(28, true) & S_IFMT;
     const path = linkBuffer.toString("latin1", 0, length);
-    const isAllowed = kind === S_IFDIR || (kind === S_IFREG && isReadable?.(path) === true);
+    const isAllowed = kind === S_IFDIR ||
+      (kind === S_IFREG && isReadable?.(path) === true && isHere(path, statx));
     if (!isAllowed) return refused(ERRNO.EPERM);
     // It is no link, and its own name is one.
     return handedOver(libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
@@ -327,6 +337,11 @@ function gateOf(libbpf: Libbpf | undefined, mapFd: number, sizes: MapSizes): Ans
   } catch (error) {
     return { status: -ERRNO.EINVAL, text: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** Inode and device (`struct statx`, include/uapi/linux/stat.h). */
+function identityOf(statx: DataView): string {
+  return `${statx.getBigUint64(32, true)} ${statx.getBigUint64(136, true)}`;
 }
 
 function onPin(path: string, act: (path: string) => number): Answer {

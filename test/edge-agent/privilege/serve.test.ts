@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   closeSync,
   mkdirSync,
@@ -189,6 +191,24 @@ describe("the privileged process", () => {
     using handles = init(FAN_NONBLOCK | FAN_REPORT_FID);
     expect(mark(handles.fd, FAN_OPEN)).toBe(0);
     expect(mark(marked.fd, FAN_OPEN_EXEC)).toBe(EPERM);
+  });
+
+  it.runIf(isRoot)("opens no file that has a watched path in other mounts alone", async () => {
+    const path = join(watched, "file");
+    const script = `mount --bind ${outside} ${path} && echo mounted && exec cat`;
+    const other = spawn("unshare", ["-m", "sh", "-c", script], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    try {
+      expect(String((await once(other.stdout, "data"))[0])).toBe("mounted\n");
+      using foreign = descriptorOf(`/proc/${other.pid}/root${path}`);
+      expect(readlinkSync(`/proc/self/fd/${foreign.fd}`)).toBe(path);
+      const fields = { path: "", flags: 0 };
+      expect(say(newService(), "open_at", fields, [foreign.fd]).status).toBe(EPERM);
+    } finally {
+      other.stdin.end();
+      await once(other, "close");
+    }
   });
 
   it("takes the policy once", () => {

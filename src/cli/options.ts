@@ -323,7 +323,7 @@ export const LIMIT_OPTIONS = {
     default: "5s",
     text: "for how long an executable may save up what it did not use of its limits",
   }),
-  sampleEvery: option("limits.sample", integerBetween(1, 1_000_000), {
+  sampleEvery: option("limits.sample", integerBetween(2, 1_000_000), {
     default: "100",
     text: "of the events beyond a limit, each n-th is told as a sample",
   }),

@@ -130,6 +130,11 @@ describe("a configuration file", () => {
       "[rollup]\nshards = 65",
       "line 2: [rollup] shards cannot be 65; accepted: a whole number from 1",
     ],
+    // Each would be told: no limit at all.
+    [
+      "[limits]\nsample = 1",
+      "line 2: [limits] sample cannot be 1; accepted: a whole number from 2",
+    ],
     ["[store]\npath_style = 1", "line 2: [store] path_style cannot be 1; accepted: true or false"],
     ["[[files]]", "line 1: [[files]] paths is missing; accepted: a list of at least one path"],
     [
@@ -164,8 +169,8 @@ describe("a configuration file", () => {
       "file/create and file/write together",
     ],
     [
-      "[limits]\nsample = 0",
-      "line 2: [limits] sample cannot be 0; accepted: a whole number from 1",
+      "[limits]\nsample = 1",
+      "line 2: [limits] sample cannot be 1; accepted: a whole number from 2",
     ],
     ["[limits]\nfile = 1", "line 2: [limits] file is unknown; accepted: burst, sample, "],
     ["[[filters]]", "line 1: [[filters]] cannot be {}; accepted: a table of at least one of"],

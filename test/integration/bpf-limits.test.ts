@@ -6,6 +6,7 @@ import process from "node:process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { cgroupMounts } from "../../src/edge-agent/cgroup-root.ts";
 import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
+import { RULES_GRACE_MS } from "../../src/edge-agent/pinned-programs.ts";
 import { KIND } from "../../src/edge-agent/record-layout.ts";
 import { openRingChain } from "../../src/edge-agent/ring-chain.ts";
 import { DEFAULT_RULES, type RuleSettings } from "../../src/edge-agent/rules.ts";
@@ -164,6 +165,18 @@ describe.runIf(hasBpf)("rules of the kernel's programs", () => {
     const raised = run.lines.filter(({ path }) => String(path).startsWith(at("raised-")));
     expect(raised.map(({ path }) => path)).toEqual([1, 2, 3, 4, 5].map((n) => at(`raised-${n}`)));
     for (const { detail } of raised) expect(detail).not.toHaveProperty("sample");
+  });
+
+  it("are filled only long after they were left, however often they change", async () => {
+    const rules = [1, 2, 3].map((uid): RuleSettings => ({
+      ...UNLIMITED,
+      filters: [{ topics: ["file"], uid }],
+    }));
+    const beganMs = performance.now();
+    await Promise.all(rules.map(use));
+    // Before the second and before the third; what a timer takes less is not counted.
+    expect(performance.now() - beganMs).toBeGreaterThan(2 * (RULES_GRACE_MS - 2));
+    await use(UNLIMITED);
   });
 
   it("go on in the programs when the reader is gone, with what they count", async () => {

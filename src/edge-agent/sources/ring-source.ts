@@ -116,6 +116,8 @@ class RingSource implements Source {
   /** Those in use, as text, and when they came into use. */
   #rulesText = "";
   #rulesMs = 0;
+  /** When the set of rules that is not in use was left. */
+  #leftMs = -Infinity;
 
   constructor(options: RingSourceOptions) {
     this.name = options.family;
@@ -193,7 +195,9 @@ class RingSource implements Source {
   async reconfigure(settings: SourceReconfiguration): Promise<void> {
     const { rules } = settings;
     const encoded = this.#encode(rules);
-    await pause(this.#options.clock ?? systemClock, RULES_GRACE_MS, NEVER_ABORTED);
+    for (let restMs = this.#graceMs(); restMs > 0; restMs = this.#graceMs()) {
+      await pause(this.#options.clock ?? systemClock, Math.ceil(restMs), NEVER_ABORTED);
+    }
     this.#rules = rules;
     const values = this.#family.reconfigure?.(settings) ?? {};
     if (this.#reader === undefined) return;
@@ -212,7 +216,7 @@ class RingSource implements Source {
     const rules = this.#rules;
     const nowMs = performance.now();
     if (rules === undefined || rules.filters.length === 0) return;
-    if (nowMs - this.#rulesMs < RULES_CHECK_MS) return;
+    if (nowMs - this.#rulesMs < RULES_CHECK_MS || this.#graceMs() > 0) return;
     this.#rulesMs = nowMs;
     this.#use(reader, this.#encode(rules));
   }
@@ -221,8 +225,14 @@ class RingSource implements Source {
     const text = textOf(encoded);
     if (text === this.#rulesText) return;
     reader.setRules(encoded);
+    this.#leftMs = performance.now();
     this.#rulesText = text;
     this.#rulesMs = performance.now();
+  }
+
+  /** How long a program may still be judging by the set that was left, ms. */
+  #graceMs(): number {
+    return this.#leftMs + RULES_GRACE_MS - performance.now();
   }
 
   #encode(rules: RuleSettings): EncodedRules {
@@ -288,6 +298,8 @@ class RingSource implements Source {
       ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
       rules,
     });
+    // Programs that were there may have got theirs just now.
+    this.#leftMs = performance.now();
     this.#reader = openRingReader({
       context,
       chain,

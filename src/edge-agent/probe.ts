@@ -7,7 +7,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { makePinFolder } from "./bpf-filesystem.ts";
-import { createDecoderContext } from "./line-decoder.ts";
+import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./line-decoder.ts";
 import type { Libbpf } from "./libbpf.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { isKernelPath } from "./kernel-files.ts";
@@ -21,8 +21,13 @@ import {
 import { trialSettings } from "./program-settings.ts";
 import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
 import type { HookStatus, SourceStatus } from "./source.ts";
-import type { LineDecoder } from "./line-decoder.ts";
-import type { ProofAction, ProofCheck, ProofResult, RingFamily } from "./sources/ring-family.ts";
+import type {
+  ParsedLine,
+  ProofAction,
+  ProofCheck,
+  ProofResult,
+  RingFamily,
+} from "./sources/ring-family.ts";
 
 /** Ring of a trial, in bytes. */
 const TRIAL_RING_BYTES = 1024 * 1024;
@@ -167,10 +172,8 @@ async function findProofs(
     const limit = ring.producerPosition();
     for (let offset = cursor.next(limit); offset >= 0; offset = cursor.next(limit)) {
       const record = { memory: ring.memory, offset, length: cursor.length, timeUs: 0 };
-      decoder.learn(record);
-      const line = decoder.line(record);
-      if (line === undefined || line === "") continue;
-      const parsed = JSON.parse(`{${line}`);
+      const parsed = lineOf(decoder, record);
+      if (parsed === undefined) continue;
       for (const [hook, check] of open()) results.set(hook, check(parsed));
     }
     ring.release(cursor.position);
@@ -178,6 +181,17 @@ async function findProofs(
       endMs = Math.min(endMs, performance.now() + FURTHER_TIMEOUT_MS);
     }
     await delay(POLL_MS);
+  }
+}
+
+/** The line of a record; undefined when there is none, also when somebody else's makes no sense: it proves nothing. */
+function lineOf(decoder: LineDecoder, record: LocatedRecord): ParsedLine | undefined {
+  try {
+    decoder.learn(record);
+    const line = decoder.line(record);
+    return line === undefined || line === "" ? undefined : JSON.parse(`{${line}`);
+  } catch {
+    return undefined;
   }
 }
 

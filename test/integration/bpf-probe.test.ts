@@ -4,8 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { probeRingFamily } from "../../src/edge-agent/probe.ts";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import type { SourceStatus } from "../../src/edge-agent/source.ts";
+import { controlFamily } from "../../src/edge-agent/sources/control/control-family.ts";
+import type { RingFamily } from "../../src/edge-agent/sources/ring-family.ts";
 import { openRingSource } from "../../src/edge-agent/sources/ring-source.ts";
 import {
   hasBpf,
@@ -47,6 +50,28 @@ describe.runIf(hasBpf)("a probe", () => {
       expect(heldObjects()).toBe(before);
     },
   );
+
+  it("is not put off by a record that makes no sense", async () => {
+    using pins = openPinFolder();
+    let records = 0;
+    const family: RingFamily = {
+      ...controlFamily,
+      createDecoder(context) {
+        const decoder = controlFamily.createDecoder(context);
+        return {
+          ...decoder,
+          line(record) {
+            records += 1;
+            if (records === 1) throw new RangeError("Cannot read a record");
+            return records === 2 ? '"topic":' : decoder.line(record);
+          },
+        };
+      },
+    };
+    const { status } = await probeRingFamily(testContext(), { family, pinFolder: pins.path });
+    expect(status).toMatchObject({ state: "on" });
+    expect(records).toBeGreaterThan(2);
+  });
 
   it("says who may load programs, when this process may not", () => {
     using pins = openPinFolder();

@@ -48,7 +48,11 @@ struct {
 	__type(value, struct told);
 } told SEC(".maps");
 
-/* What a system call does to a file, when it makes it dirty: 0 for what is no store. Numbers of x86-64. */
+/*
+ * What a system call does to a file, when it makes it dirty: 0 for what is no store. Numbers of x86-64. Of sendfile,
+ * splice, copy_file_range and io_uring, the file that is read is taken for stored into when its time of access changes: a
+ * store into a page that is dirty already looks the same, and the look at the file that follows tells them apart.
+ */
 static __always_inline __u32 how_of_x86(long call, bool has_pages)
 {
 	switch (call & ~X32_SYSCALL_BIT) {

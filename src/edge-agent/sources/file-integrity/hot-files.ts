@@ -12,11 +12,12 @@ const QUIET_LIMIT_MS = 10 * 60_000;
 export const HOT_FILES_MAX = 1024;
 
 export interface HotFiles {
-  /** It was written to, or looked at and is still open. */
+  /** There is news of it: it was written to, or a look found a change, and it is still open. */
   note(path: string, nowMs: number): void;
   closed(path: string): void;
-  /** Paths whose next look is due; their next wait is longer. */
+  /** Paths whose next look is due; their next wait is longer. Those that were quiet for too long come a last time. */
   due(nowMs: number): readonly string[];
+  has(path: string): boolean;
   readonly size: number;
 }
 
@@ -31,7 +32,10 @@ export function createHotFiles(): HotFiles {
   return {
     note(path, nowMs) {
       const known = files.get(path);
-      if (known !== undefined) return;
+      if (known !== undefined) {
+        known.sinceMs = nowMs;
+        return;
+      }
       if (files.size >= HOT_FILES_MAX) {
         const [oldest] = files.keys();
         if (oldest !== undefined) files.delete(oldest);
@@ -50,6 +54,7 @@ export function createHotFiles(): HotFiles {
       }
       return due;
     },
+    has: (path) => files.has(path),
     get size() {
       return files.size;
     },

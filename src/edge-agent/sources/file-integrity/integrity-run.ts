@@ -167,8 +167,10 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       pending.retry(look, nowMs + RETRY_MS);
       return;
     }
-    if (look.isOpen) hot.note(look.path, nowMs);
-    else if (look.hows.includes("write")) hot.closed(look.path);
+    // A look by the clock that finds nothing is no news: a file that is never closed would be read for ever.
+    const isNews = look.hows.length > 0 || (change?.lines.length ?? 0) > 0;
+    if (look.isOpen && isNews) hot.note(look.path, nowMs);
+    else if (!look.isOpen && look.hows.includes("write")) hot.closed(look.path);
     if (change === undefined) {
       counts.filtered += 1;
       return;
@@ -212,6 +214,12 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     });
     doubt();
   };
+  /** Before the closes: what is stored before a file is closed must not open it again. */
+  const readHook = (): void => {
+    for (const hit of hook?.read() ?? []) {
+      if (!intake.hit(hit)) counts.filtered += 1;
+    }
+  };
   const readContents = (): void => {
     const untilMs = performance.now() + READ_MS;
     for (;;) {
@@ -253,12 +261,11 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     round() {
       if (failure !== undefined) throw failure.error;
       followMounts();
+      readHook();
       readContents();
-      for (const hit of hook?.read() ?? []) {
-        if (!intake.hit(hit)) counts.filtered += 1;
-      }
       for (const path of hot.due(clock.elapsedMs())) {
-        pending.add(path, { how: undefined, writer: undefined, isOpen: true }, clock.elapsedMs());
+        const word = { how: undefined, writer: undefined };
+        pending.add(path, hot.has(path) ? { ...word, isOpen: true } : word, clock.elapsedMs());
       }
       work ??= workOn()
         .catch((error) => {
@@ -272,8 +279,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     doubt,
     async finish() {
       await work;
+      readHook();
       readContents();
-      for (const hit of hook?.read() ?? []) intake.hit(hit);
       for (const look of pending.rest()) await lookAt(look);
       await folding.finish();
       hook?.settle();

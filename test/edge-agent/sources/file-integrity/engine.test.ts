@@ -22,23 +22,10 @@ import {
 } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
 import { parseEntries } from "../../../../src/edge-agent/sources/file-integrity/tree-walk.ts";
 import { createWatchedPlaces } from "../../../../src/edge-agent/sources/file-integrity/watch-policies.ts";
+import { reportOf } from "./samples.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "probity-engine-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-/** A fanotify report of a group of contents: metadata, one information record with fsid and handle. */
-function reportOf(mask: number, pid: number, handle: string): Buffer {
-  const bytes = Buffer.alloc(28 + handle.length);
-  bytes.writeUInt32LE(bytes.length, 0);
-  bytes[4] = 3;
-  bytes.writeUInt16LE(24, 6);
-  bytes.writeUInt32LE(mask, 8);
-  bytes.writeInt32LE(pid, 20);
-  bytes[24] = 1;
-  bytes.writeUInt16LE(4 + handle.length, 26);
-  bytes.write(handle, 28, "latin1");
-  return bytes;
-}
 
 function handleOf(inode: number): string {
   const handle = Buffer.alloc(24, 7);

@@ -94,3 +94,17 @@ export const hostileText: fc.Arbitrary<string> = fc.array(
   ),
   { maxLength: 60 },
 ).map((parts) => parts.join(""));
+
+/** A fanotify report of a group of contents: metadata, one information record with fsid and handle. */
+export function reportOf(mask: number, pid: number, handle: string): Buffer {
+  const bytes = Buffer.alloc(28 + handle.length);
+  bytes.writeUInt32LE(bytes.length, 0);
+  bytes[4] = 3;
+  bytes.writeUInt16LE(24, 6);
+  bytes.writeUInt32LE(mask, 8);
+  bytes.writeInt32LE(pid, 20);
+  bytes[24] = 1;
+  bytes.writeUInt16LE(4 + handle.length, 26);
+  bytes.write(handle, 28, "latin1");
+  return bytes;
+}

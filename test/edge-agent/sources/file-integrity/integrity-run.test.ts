@@ -1,0 +1,180 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { loadLibc } from "../../../../src/edge-agent/libc.ts";
+import { contentKinds } from "../../../../src/edge-agent/sources/file-integrity/content-kinds.ts";
+import type { FileRecord } from "../../../../src/edge-agent/sources/file-integrity/file-record.ts";
+import { openFileState } from "../../../../src/edge-agent/sources/file-integrity/file-state.ts";
+import type {
+  HookedFile,
+  InodeHit,
+} from "../../../../src/edge-agent/sources/file-integrity/inode-hook.ts";
+import { openIntegrityRun } from "../../../../src/edge-agent/sources/file-integrity/integrity-run.ts";
+import { createNameFeed } from "../../../../src/edge-agent/sources/filesystem/name-feed.ts";
+import type { Clock } from "../../../../src/runtime/clock.ts";
+import { systemClock } from "../../../../src/runtime/clock.ts";
+import { createLog } from "../../../../src/runtime/log.ts";
+import { plainPolicies, plainProcesses } from "../../../support/integrity-rig.ts";
+import { KEY, reportOf } from "./samples.ts";
+
+const FAN_CLOSE_WRITE = 0x8;
+const folder = mkdtempSync(join(tmpdir(), "probity-run-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let rigs = 0;
+
+interface RigOptions {
+  /** Called with every content that is reduced. */
+  readonly onReduce?: (text: string) => void;
+}
+
+/** A run over a real folder whose kernel says what the test says, and whose time passes when the test says. */
+async function openRig({ onReduce }: RigOptions = {}) {
+  const place = join(folder, String(rigs += 1));
+  const [watched, dataDirectory] = [join(place, "watched"), join(place, "data")];
+  mkdirSync(watched, { recursive: true });
+  mkdirSync(dataDirectory);
+  const path = join(watched, "file");
+  writeFileSync(path, "1\n");
+  const state = openFileState(join(dataDirectory, "agent.db"));
+  const told = { closes: [] as Buffer[], hits: [] as InodeHit[] };
+  const seen = { watched: [] as number[], unwatched: [] as number[], reduced: [] as string[] };
+  let skewMs = 0;
+  const clock: Clock = {
+    nowUs: () => systemClock.nowUs() + skewMs * 1000,
+    elapsedMs: () => systemClock.elapsedMs() + skewMs,
+    sleep: systemClock.sleep,
+  };
+  const kinds = contentKinds(KEY);
+  const run = openIntegrityRun({
+    libc: loadLibc(),
+    group: {
+      read: () => [],
+      readBytes: () => told.closes.shift() ?? Buffer.alloc(0),
+      refresh: () => undefined,
+      filesystemOf: () => undefined,
+      watched: [],
+      unwatched: [],
+      [Symbol.dispose]: () => undefined,
+    },
+    state,
+    hook: {
+      watch: ({ inode }: HookedFile) => void seen.watched.push(inode),
+      unwatch: ({ inode }: HookedFile) => void seen.unwatched.push(inode),
+      read: () => told.hits.splice(0),
+      settle: () => undefined,
+      losses: () => [],
+      [Symbol.dispose]: () => undefined,
+    },
+    names: createNameFeed(),
+    policies: plainPolicies([`${watched}/**`], "content-diff"),
+    parsePolicies: () => undefined,
+    kinds: {
+      ...kinds,
+      reduce: (bytes, of) => {
+        const text = Buffer.from(bytes).toString();
+        seen.reduced.push(text);
+        onReduce?.(text);
+        return kinds.reduce(bytes, of);
+      },
+    },
+    processes: plainProcesses,
+    dataDirectory,
+    canaryPath: join(dataDirectory, "canary"),
+    counts: { submitted: 0, filtered: 0, ringFull: 0 },
+    lost: () => undefined,
+    clock,
+    log: createLog({ level: "error" }),
+  });
+  const record = (): FileRecord => {
+    const found = state.byPath(path);
+    if (found === undefined) throw new Error(`Cannot find ${path}`);
+    return found;
+  };
+  /** Lets time pass, and waits until nothing is left to do. */
+  const pass = async (ms: number): Promise<void> => {
+    skewMs += ms;
+    const untilMs = performance.now() + 10_000;
+    do {
+      if (performance.now() > untilMs) throw new Error("Cannot settle");
+      run.round();
+      // Looks wait for quiet.
+      skewMs += 50;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    } while (!isQuiet());
+  };
+  let quiet = 0;
+  const lines: Record<string, unknown>[] = [];
+  const isQuiet = (): boolean => {
+    lines.push(...run.take().map(({ fields }) => JSON.parse(`{${fields}`)));
+    quiet = run.isSettled ? quiet + 1 : 0;
+    if (quiet < 3) return false;
+    quiet = 0;
+    return true;
+  };
+  const hit = (): void => {
+    const { device, inode } = record();
+    const writer = {
+      pid: 7,
+      actor: plainProcesses.actorOf(7),
+      ancestors: [],
+      how: "write",
+      atUs: clock.nowUs(),
+      isSeenWriting: true,
+    } as const;
+    told.hits.push({ device, inode, writer });
+  };
+  const closed = (): void => void told.closes.push(reportOf(FAN_CLOSE_WRITE, 7, record().handle));
+  await pass(0);
+  return {
+    path,
+    seen,
+    state,
+    run,
+    lines,
+    record,
+    pass,
+    hit,
+    closed,
+    [Symbol.dispose]() {
+      run[Symbol.dispose]();
+      state[Symbol.dispose]();
+    },
+  };
+}
+
+describe("a file that was written to", () => {
+  it("is not open any more when its close comes with the store", async () => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    rig.hit();
+    rig.closed();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path }]);
+    expect(rig.record().isHot).toBe(false);
+    const looks = rig.seen.reduced.length;
+    await rig.pass(5000);
+    expect(rig.seen.reduced).toHaveLength(looks);
+  });
+
+  it("and stays open is looked at for ten minutes without news, and no longer", async () => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    rig.hit();
+    await rig.pass(0);
+    expect(rig.record().isHot).toBe(true);
+    for (let minute = 0; minute < 8; minute += 1) await rig.pass(60_000);
+    writeFileSync(rig.path, "3\n");
+    // The change is news: another ten minutes.
+    for (let minute = 0; minute < 8; minute += 1) await rig.pass(60_000);
+    expect(rig.record().isHot).toBe(true);
+    writeFileSync(rig.path, "4\n");
+    for (let minute = 0; minute < 14; minute += 1) await rig.pass(60_000);
+    expect(rig.lines).toHaveLength(3);
+    expect(rig.record().isHot).toBe(false);
+    const looks = rig.seen.reduced.length;
+    for (let minute = 0; minute < 5; minute += 1) await rig.pass(60_000);
+    expect(rig.seen.reduced).toHaveLength(looks);
+  });
+});

@@ -22,7 +22,7 @@ import { createHotFiles } from "./hot-files.ts";
 import type { InodeHook } from "./inode-hook.ts";
 import { createPackageFolding } from "./package-folding.ts";
 import { createPendingLooks, type PendingLook } from "./pending-looks.ts";
-import { BASELINE, createReconciliation } from "./reconciliation.ts";
+import { BASELINE, createReconciliation, isUnchanged } from "./reconciliation.ts";
 import { createWatchedPlaces, type WatchPolicies } from "./watch-policies.ts";
 import { createWordIntake } from "./word-intake.ts";
 
@@ -108,30 +108,45 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   let failure: { readonly error: unknown } | undefined;
   let emptyAtUs = clock.nowUs();
 
-  const removedBy = (change: StateChange): readonly FileRecord[] =>
-    change.remove.flatMap((path) => state.byPath(path) ?? []);
-  const write = (change: StateChange): void => {
-    const removed = removedBy(change);
-    ready.push(...state.write(change));
-    follow(change, removed);
+  /** What was known of all paths of a change, before it is written. */
+  const knownOf = ({ put, remove }: StateChange): ReadonlyMap<string, FileRecord> =>
+    new Map(
+      [...remove, ...put.map(({ path }) => path)].flatMap((path) => {
+        const known = state.byPath(path);
+        return known === undefined ? [] : [[path, known]];
+      }),
+    );
+  /** What the kernel is to look out for from now on; of inodes without a name left, not any more. */
+  const follow = ({ put }: StateChange, known: ReadonlyMap<string, FileRecord>): void => {
+    for (const record of known.values()) {
+      if (state.pathsOfInode(record.device, record.inode).length === 0) hook?.unwatch(record);
+    }
+    for (const record of put) listenTo(record);
+    for (const record of put) {
+      if (known.get(record.path)?.handle !== record.handle) lookAgain(record);
+    }
   };
-  /** What the kernel is to look out for from now on. */
-  const follow = (change: StateChange, removed: readonly FileRecord[]): void => {
-    for (const record of removed) {
-      if (state.pathsOf(record.handle).length === 0) hook?.unwatch(record);
-    }
-    for (const record of change.put) {
-      if (record.handle !== "") handles.add(record.handle);
-      hook?.watch(record);
-    }
+  /** Nobody listened to an inode before it was written down: what came since its look was told to nobody. */
+  const lookAgain = (record: FileRecord): void => {
+    // One that is open is looked at by the clock.
+    if (record.isHot || isUnchanged(record, looker.facts(record.path))) return;
+    pending.add(record.path, { how: undefined, writer: undefined }, clock.elapsedMs());
   };
   /** Adopted together: a transaction each would cost as much as the looks. */
   const adopted: FileRecord[] = [];
   const adopt = async (path: string): Promise<void> => {
     adopted.push(...(await examiner.adopt(path))?.put ?? []);
   };
+  /** The run that adopts compares them later, so nothing is looked at again here. */
   function writeAdopted(): void {
-    if (adopted.length > 0) write({ put: adopted.splice(0), remove: [], lines: [] });
+    if (adopted.length === 0) return;
+    const put = adopted.splice(0);
+    state.write({ put, remove: [], lines: [] });
+    for (const record of put) listenTo(record);
+  }
+  function listenTo(record: FileRecord): void {
+    if (record.handle !== "") handles.add(record.handle);
+    hook?.watch(record);
   }
   const reconciliation = createReconciliation({
     state,
@@ -142,12 +157,15 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     clock,
     adopt,
     writeAdopted,
+    forget: (path) => {
+      const change = { put: [], remove: [path], lines: [] };
+      const known = knownOf(change);
+      state.write(change);
+      follow(change, known);
+    },
     wasWatched: (path) =>
       former?.kindOf(path) !== undefined || former?.rulesText === policies.rulesText,
-    onRecord: (record) => {
-      if (record.handle !== "") handles.add(record.handle);
-      hook?.watch(record);
-    },
+    onRecord: listenTo,
   });
   const intake = createWordIntake({ state, places, pending, reconciliation, processes, clock });
 
@@ -176,9 +194,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       return;
     }
     try {
-      const removed = removedBy(change);
+      const known = knownOf(change);
       if (!folding.hold(change, look)) ready.push(...state.write(change));
-      follow(change, removed);
+      follow(change, known);
       counts.submitted += change.lines.length;
       if (change.lines.length === 0) counts.filtered += 1;
     } catch (error) {

@@ -9,7 +9,7 @@
 import type { Clock } from "../../../runtime/clock.ts";
 import type { Libc } from "../../libc.ts";
 import type { FileFacts, FileLooker } from "./file-look.ts";
-import type { PlacedRecord } from "./file-record.ts";
+import type { FileRecord, PlacedRecord } from "./file-record.ts";
 import type { FileState } from "./file-state.ts";
 import { type Origin, type PendingLooks, WAIT_MAX_MS, type Word } from "./pending-looks.ts";
 import { walkTree } from "./tree-walk.ts";
@@ -39,6 +39,8 @@ export interface ReconciliationOptions {
   readonly adopt: (path: string) => Promise<void>;
   /** Writes what was adopted; called before anything is said to be done. */
   readonly writeAdopted: () => void;
+  /** Forgets a file that is not watched any more. */
+  readonly forget: (path: string) => void;
   /** Whether a path without a record was watched before, so that it is new. */
   readonly wasWatched: (path: string) => boolean;
   /** Tells of a record as it is met, before what it says is compared. */
@@ -174,13 +176,13 @@ async function* findNew(
 
 async function* compareRecords(
   word: Word,
-  { state, looker, places, pending, clock }: ReconciliationOptions,
+  { state, looker, places, pending, clock, forget }: ReconciliationOptions,
 ): AsyncGenerator<Pause> {
   for (const record of recordsOf(state)) {
     const { path } = record;
     if (places.kindOf(path) === undefined) {
       // No policy names it any more.
-      state.write({ put: [], remove: [path], lines: [] });
+      forget(path);
     } else if (!isUnchanged(record, looker.facts(path)) || places.kindOf(path) !== record.kind) {
       pending.add(path, word, clock.elapsedMs());
     }
@@ -203,7 +205,7 @@ function isThere(facts: ReturnType<FileLooker["facts"]>): facts is FileFacts {
 }
 
 /** Whether nothing can have changed since a file was looked at. */
-function isUnchanged(record: PlacedRecord, facts: ReturnType<FileLooker["facts"]>): boolean {
+export function isUnchanged(record: FileRecord, facts: ReturnType<FileLooker["facts"]>): boolean {
   if (!isThere(facts)) return false;
   const isRacy = record.lookedAtUs - record.changedAtUs < RACY_US;
   return !record.isHot && !isRacy && facts.handle === record.handle &&

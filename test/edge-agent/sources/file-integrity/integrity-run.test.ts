@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -176,5 +176,41 @@ describe("a file that was written to", () => {
     const looks = rig.seen.reduced.length;
     for (let minute = 0; minute < 5; minute += 1) await rig.pass(60_000);
     expect(rig.seen.reduced).toHaveLength(looks);
+  });
+});
+
+describe("a file that takes another's place", () => {
+  const replace = (path: string, text: string): void => {
+    writeFileSync(`${path}.new`, text);
+    renameSync(`${path}.new`, path);
+  };
+
+  it("is looked at again when it changed before anybody listened to it", async () => {
+    let path = "";
+    using rig = await openRig({
+      onReduce: (text) => {
+        if (text === "22\n") writeFileSync(path, "333\n");
+      },
+    });
+    path = rig.path;
+    replace(path, "22\n");
+    rig.run.doubt();
+    await rig.pass(0);
+    expect(rig.lines.map(({ detail }) => (detail as { diff: string }).diff)).toEqual([
+      expect.stringContaining("-1\n+22\n"),
+      expect.stringContaining("-22\n+333\n"),
+    ]);
+  });
+
+  it("is watched by the kernel in its stead", async () => {
+    using rig = await openRig();
+    const { inode: former } = rig.record();
+    replace(rig.path, "22\n");
+    rig.run.doubt();
+    await rig.pass(0);
+    const { inode } = rig.record();
+    expect(rig.seen.watched).toContain(former);
+    expect(rig.seen.watched.at(-1)).toBe(inode);
+    expect(rig.seen.unwatched).toEqual([former]);
   });
 });

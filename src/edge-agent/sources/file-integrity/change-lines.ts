@@ -8,6 +8,7 @@
 import { type AuditEvent, formatTime, lineFields, type Severity } from "../../../event/event.ts";
 import { withColumns } from "../../actor-columns.ts";
 import { textOfBinary } from "../../byte-text.ts";
+import type { FileType } from "./file-look.ts";
 import type { FileRecord } from "./file-record.ts";
 import type { Line } from "./file-state.ts";
 import type { AccountEvent, ChangeDescription, FileKind } from "./kinds/file-kind.ts";
@@ -23,6 +24,8 @@ export interface FileTransition {
   readonly before: FileRecord | undefined;
   /** Undefined when there is nothing (any more). */
   readonly after: FileRecord | undefined;
+  /** What has the name, when it is nothing that is watched. */
+  readonly typeNow?: FileType;
   readonly oldPath: string | undefined;
   readonly newPath: string | undefined;
   readonly origin: Origin;
@@ -136,7 +139,7 @@ function factsOf(change: FileTransition): Readonly<Record<string, unknown>> {
   if (facts === undefined) return {};
   const isReplaced = before !== undefined && after !== undefined && before.handle !== after.handle;
   return {
-    type: facts.type,
+    type: change.typeNow ?? facts.type,
     device: facts.device,
     inode: facts.inode,
     ...(facts.generation === undefined ? {} : { generation: facts.generation }),
@@ -144,6 +147,7 @@ function factsOf(change: FileTransition): Readonly<Record<string, unknown>> {
     owner: `${facts.uid}:${facts.gid}`,
     size: facts.sizeBytes,
     links: facts.links,
+    ...(change.typeNow === undefined ? {} : { type_before: facts.type }),
     ...(isReplaced ? { inode_before: before.inode } : {}),
     ...(before === undefined || after === undefined ? {} : changedOf(before, after)),
     ...(topic === "file/attribute" ? { changed: changedNames(change) } : {}),

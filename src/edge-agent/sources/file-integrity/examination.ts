@@ -3,7 +3,7 @@
  * called. The state of the file and the lines that tell its change come out together, to be written together.
  *
  * Invariants: a name is compared with what was known under that name; only a name that was not known takes what was
- * known of the inode that was moved to it. Nothing is told twice: what comes out makes the next look find no change.
+ * known of the inode that was moved to it, and of kinds with a meaning no more than its digests. Nothing is told twice: what comes out makes the next look find no change.
  */
 import type { Clock } from "../../../runtime/clock.ts";
 import { compressFrame, decompressFrame } from "../../../runtime/zstd.ts";
@@ -23,6 +23,8 @@ export const CONTENTS_BYTES_MAX = 512 * 1024 * 1024;
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
 /** Account files that one change is seen together with: passwd, shadow and keys of every home. */
 const ACCOUNT_FILES_MAX = 1000;
+/** Kinds whose files mean what they mean by their names: a move gives to one name, and takes from another. */
+const MEANT: ReadonlySet<FileKind> = new Set(["accounts", "access", "sudoers", "units", "cron"]);
 /** A file that cannot be read is looked at again this often before it is told without content. */
 const ATTEMPTS_MAX = 3;
 
@@ -51,7 +53,11 @@ export interface ExaminerOptions {
 }
 
 /** A change, and what the content is now by digests; no digests when the file is gone. */
-export type Examined = StateChange & { readonly digests?: FileDigests };
+export type Examined = StateChange & {
+  readonly digests?: FileDigests;
+  /** A name that is gone and is to be looked at, too: what it had was moved to the one that was looked at. */
+  readonly missed?: string;
+};
 
 export interface Examiner {
   /** What is to be written; `retry` when the file cannot be read now; undefined when nothing changed. */
@@ -136,7 +142,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
   ): Promise<StateChange> => {
     const { path } = look;
     const how: How = look.newPath === undefined ? "delete" : "rename";
-    const isDescribed = !isDirectory && how === "delete";
+    const isDescribed = MEANT.has(before.kind) || (!isDirectory && how === "delete");
     const lines = linesOf({
       ...look,
       kind: before.kind,
@@ -144,6 +150,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       how,
       before,
       after: undefined,
+      ...(isDirectory ? { typeNow: "directory" } : {}),
       oldPath: undefined,
       description: isDescribed
         ? await describe(before.kind, { path, before, after: undefined })
@@ -162,14 +169,15 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     look: PendingLook,
     known: FileRecord | undefined,
     after: FileRecord,
-  ): Promise<StateChange | undefined> => {
+  ): Promise<Examined | undefined> => {
     const { path } = look;
     const moved = known === undefined ? movedFrom(look, after) : undefined;
     const before = known ?? moved;
     const isNew = known === undefined;
-    const remove = moved !== undefined && looker.facts(moved.path) === "missing"
-      ? [moved.path]
-      : [];
+    const left = moved !== undefined && looker.facts(moved.path) === "missing" ? moved : undefined;
+    // What has a meaning is missed under its old name, too, in a look of its own.
+    const missed = left !== undefined && MEANT.has(left.kind) ? left.path : undefined;
+    const remove = left !== undefined && missed === undefined ? [left.path] : [];
     const isSameContent = before !== undefined && before.type === after.type &&
       before.sha256 === after.sha256 &&
       (after.sha256 !== undefined || after.type !== "regular" ||
@@ -194,6 +202,8 @@ export function createExaminer(options: ExaminerOptions): Examiner {
         ? { put: [after], remove: [], lines }
         : undefined;
     }
+    const isMeant = moved !== undefined && MEANT.has(after.kind);
+    const isDescribed = isMeant || !isSameContent;
     const lines = linesOf({
       ...look,
       kind: after.kind,
@@ -202,11 +212,13 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       before,
       after,
       oldPath: moved?.path ?? look.oldPath,
-      description: isSameContent ? undefined : await describe(after.kind, { path, before, after }),
-      diffMissing: isSameContent ? "the content is the same" : undefined,
+      description: isDescribed
+        ? await describe(after.kind, { path, before: isMeant ? undefined : before, after })
+        : undefined,
+      diffMissing: isDescribed ? undefined : "the content is the same",
       nowUs: clock.nowUs(),
     });
-    return { put: [after], remove, lines };
+    return { put: [after], remove, lines, ...(missed === undefined ? {} : { missed }) };
   };
 
   return {

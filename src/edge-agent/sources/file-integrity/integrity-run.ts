@@ -163,7 +163,9 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       state.write(change);
       follow(change, known);
     },
+    // Once everything was compared by these policies, what comes to be is news.
     wasWatched: (path) =>
+      state.setting(BASELINE) === policies.text ||
       former?.kindOf(path) !== undefined || former?.rulesText === policies.rulesText,
     onRecord: listenTo,
   });
@@ -195,6 +197,11 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     }
     try {
       const known = knownOf(change);
+      const { missed } = change;
+      if (missed !== undefined) {
+        const word = { how: "rename", newPath: look.path, origin: look.origin } as const;
+        pending.add(missed, { ...word, writer: look.writers.at(-1) }, nowMs);
+      }
       if (!folding.hold(change, look)) ready.push(...state.write(change));
       follow(change, known);
       counts.submitted += change.lines.length;

@@ -11,12 +11,15 @@ import {
 import type {
   FileFacts,
   FileLooker,
+  FileType,
 } from "../../../../src/edge-agent/sources/file-integrity/file-look.ts";
 import { openFileState } from "../../../../src/edge-agent/sources/file-integrity/file-state.ts";
 import type { PendingLook } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
+import { bpfinkLine } from "../../../../src/cli/bpfink-line.ts";
+import { recordedEvent } from "../../../../src/client/record.ts";
 import { systemClock } from "../../../../src/runtime/clock.ts";
 import { compressFrame } from "../../../../src/runtime/zstd.ts";
-import { KEY } from "./samples.ts";
+import { blobOf, fingerprint, KEY } from "./samples.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "probity-examination-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -24,16 +27,17 @@ afterAll(() => rmSync(folder, { recursive: true }));
 interface File {
   readonly inode: number;
   readonly text: string;
+  readonly type?: FileType;
 }
 
 /** A disk of the files in a map. */
 function lookerOf(files: ReadonlyMap<string, File>): FileLooker {
-  const factsOf = ({ inode, text }: File): FileFacts => ({
+  const factsOf = ({ inode, text, type = "regular" }: File): FileFacts => ({
     handle: `handle ${inode}`,
     device: "8:1",
     inode,
     generation: 1,
-    type: "regular",
+    type,
     mode: 0o100644,
     uid: 0,
     gid: 0,
@@ -135,5 +139,81 @@ describe("kept content", () => {
     expect(await disk.told("/etc/passwd")).toMatchObject([
       { detail: { diff_missing: "what was kept cannot be read" } },
     ]);
+  });
+});
+
+describe("an account file that is moved", () => {
+  const passwd = "root:x:0:0::/root:/bin/sh\nbob:x:9:9::/home/bob:/bin/sh\n";
+  const [from, to] = ["/home/bob/.ssh/authorized_keys", "/root/.ssh/authorized_keys"];
+  const blob = blobOf("ssh-ed25519", 32);
+  const key = `ssh-ed25519 ${fingerprint(blob)}`;
+  const bpfinkOf = (event: object) =>
+    bpfinkLine(recordedEvent({ ...event, id: "0123abcd-1-0" }), { version: "1" });
+
+  it("adds its keys where it comes to, and takes them from where it was", async () => {
+    using disk = openExamination();
+    disk.files.set("/etc/passwd", { inode: 1, text: passwd });
+    disk.files.set(from, { inode: 2, text: `ssh-ed25519 ${blob}\n` });
+    await disk.told("/etc/passwd");
+    await disk.told(from);
+    disk.files.set(to, { inode: 2, text: `ssh-ed25519 ${blob}\n` });
+    disk.files.delete(from);
+    const come = await disk.told(to, { hows: ["rename"], oldPath: from });
+    expect(come).toMatchObject([
+      {
+        topic: "file/change",
+        severity: "high",
+        path: to,
+        old_path: from,
+        detail: { how: "rename", semantic: [{ what: "key/add", who: "root", after: key }] },
+      },
+      { topic: "account/key/add", severity: "high", detail: { target: "root", after: key } },
+    ]);
+    expect(come[0]?.detail.sha256_before).toBe(come[0]?.detail.sha256_after);
+    const rootState = { user: "root", passwd: "", keys: [fingerprint(blob)] };
+    expect(bpfinkOf(come[0])).toMatchObject({ message: "Users Modified", add: [rootState] });
+    const gone = await disk.told(from, { hows: ["rename"], newPath: to });
+    expect(gone).toMatchObject([
+      {
+        topic: "file/change",
+        severity: "high",
+        path: from,
+        detail: {
+          how: "rename",
+          new_path: to,
+          semantic: [{ what: "key/remove", who: "bob", before: key }],
+        },
+      },
+      { topic: "account/key/remove", detail: { target: "bob", before: key } },
+    ]);
+    expect(bpfinkOf(gone[0])).toMatchObject({
+      users: [rootState],
+      add: [],
+      del: [{ user: "bob", keys: [fingerprint(blob)] }],
+    });
+    expect(disk.state.files).toBe(2);
+  });
+
+  it("takes its keys along to where no policy reaches, and when a directory has its name", async () => {
+    for (const isDirectory of [false, true]) {
+      using disk = openExamination();
+      disk.files.set("/etc/passwd", { inode: 1, text: passwd });
+      disk.files.set(from, { inode: 2, text: `ssh-ed25519 ${blob}\n` });
+      await disk.told("/etc/passwd");
+      await disk.told(from);
+      if (isDirectory) disk.files.set(from, { inode: 3, text: "", type: "directory" });
+      else disk.files.delete(from);
+      const gone = await disk.told(from, { hows: ["rename"], newPath: "/tmp/x" });
+      expect(gone).toMatchObject([
+        {
+          topic: "file/change",
+          detail: {
+            type: isDirectory ? "directory" : "regular",
+            semantic: [{ what: "key/remove", who: "bob", before: key }],
+          },
+        },
+        { topic: "account/key/remove", detail: { target: "bob", before: key } },
+      ]);
+    }
   });
 });

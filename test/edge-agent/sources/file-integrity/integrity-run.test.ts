@@ -10,6 +10,7 @@ import type {
   HookedFile,
   InodeHit,
 } from "../../../../src/edge-agent/sources/file-integrity/inode-hook.ts";
+import type { FileKind } from "../../../../src/edge-agent/sources/file-integrity/kinds/file-kind.ts";
 import { openIntegrityRun } from "../../../../src/edge-agent/sources/file-integrity/integrity-run.ts";
 import { createNameFeed } from "../../../../src/edge-agent/sources/filesystem/name-feed.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
@@ -25,12 +26,13 @@ afterAll(() => rmSync(folder, { recursive: true }));
 let rigs = 0;
 
 interface RigOptions {
+  readonly kind?: FileKind;
   /** Called with every content that is reduced. */
   readonly onReduce?: (text: string) => void;
 }
 
 /** A run over a real folder whose kernel says what the test says, and whose time passes when the test says. */
-async function openRig({ onReduce }: RigOptions = {}) {
+async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
   const place = join(folder, String(rigs += 1));
   const [watched, dataDirectory] = [join(place, "watched"), join(place, "data")];
   mkdirSync(watched, { recursive: true });
@@ -68,7 +70,7 @@ async function openRig({ onReduce }: RigOptions = {}) {
       [Symbol.dispose]: () => undefined,
     },
     names: createNameFeed(),
-    policies: plainPolicies([`${watched}/**`], "content-diff"),
+    policies: plainPolicies([`${watched}/**`], kind),
     parsePolicies: () => undefined,
     kinds: {
       ...kinds,
@@ -212,5 +214,31 @@ describe("a file that takes another's place", () => {
     expect(rig.seen.watched).toContain(former);
     expect(rig.seen.watched.at(-1)).toBe(inode);
     expect(rig.seen.unwatched).toEqual([former]);
+  });
+});
+
+describe("a file that is moved while nobody tells it", () => {
+  it.each([["accounts", 2], ["content-diff", 1]] as const)(
+    "is told by %s under %i names",
+    async (kind, count) => {
+      using rig = await openRig({ kind });
+      renameSync(rig.path, `${rig.path}.moved`);
+      rig.run.doubt();
+      await rig.pass(0);
+      expect(rig.lines.map(({ path }) => path)).toEqual(
+        [`${rig.path}.moved`, rig.path].slice(0, count),
+      );
+      expect(rig.state.files).toBe(1);
+    },
+  );
+});
+
+describe("a file that is made while nobody tells it", () => {
+  it("is news once everything was compared, also in the first run of all", async () => {
+    using rig = await openRig();
+    writeFileSync(`${rig.path}.new`, "new\n");
+    rig.run.doubt();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: `${rig.path}.new`, detail: { how: "create" } }]);
   });
 });

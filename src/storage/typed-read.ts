@@ -2,7 +2,7 @@
  * The one typed read: how lines of payloads become rows, for the archive, the hot table and the live tail alike.
  * Derived from {@link COLUMNS}; what it cannot take whole is refused, never turned into nulls.
  *
- * Payloads lie unopened in files named by their sequence; what a message says of all its rows lies in a table of
+ * Payloads lie unopened in files named by a number, their sequence or another one; what a message says of all its rows lies in a table of
  * messages that is joined to them. Gap rows, which acceptance makes, are further files of the same read.
  *
  * Invariant: the columns `incarnation`, `seq`, `logged_at`, `host`, `agent`, `epoch` and `batch` come from the message
@@ -27,16 +27,18 @@ export interface PlacedMessage {
   readonly lastUs: number;
   /** How many rows it must have, lines and gap rows together, with `idx` from 0 on without a hole. */
   readonly rows: number;
+  /** Number that its files are named by, of those read together; its sequence when it is left out. */
+  readonly file?: number;
 }
 
 /** Name of the file that holds a payload, in the folder of those read together. */
-export function payloadFileName(sequence: number): string {
-  return `${sequence}.ndjson.zst`;
+export function payloadFileName(file: number): string {
+  return `${file}.ndjson.zst`;
 }
 
 /** Name of the file that holds a message's gap rows, as text of `gapLines`. */
-export function gapFileName(sequence: number): string {
-  return `${sequence}${GAP_SUFFIX}`;
+export function gapFileName(file: number): string {
+  return `${file}${GAP_SUFFIX}`;
 }
 
 const GAP_SUFFIX = ".gap.ndjson";
@@ -64,7 +66,7 @@ export function sqlTypeOf({ type }: Pick<Column, "type">): string {
 export function createMessageTable(table: string): string {
   return `CREATE OR REPLACE TEMP TABLE ${identifierOf(table)} (
     incarnation VARCHAR, seq BIGINT, logged_at TIMESTAMPTZ, host VARCHAR, agent VARCHAR, epoch VARCHAR, batch BIGINT,
-    earliest TIMESTAMPTZ, latest TIMESTAMPTZ, row_count BIGINT)`;
+    earliest TIMESTAMPTZ, latest TIMESTAMPTZ, row_count BIGINT, file BIGINT)`;
 }
 
 /** A message as a row of the table of messages, for `Connection.append`. */
@@ -82,6 +84,7 @@ export function messageRow(message: PlacedMessage): readonly SqlValue[] {
     earliestUs,
     lastUs,
     rows,
+    message.file ?? sequence,
   ];
 }
 
@@ -111,7 +114,7 @@ export function typedRead({ files, messages }: TypedReadOptions): string {
     FROM read_json(${listOf(files)}, format = 'newline_delimited', filename = true,
       maximum_object_size = ${PAYLOAD_JSON_BYTES_MAX}, columns = {${LINE_TYPES}}) AS line
     JOIN ${identifierOf(messages)} AS message
-      ON message.seq = CAST(split_part(parse_filename(line.filename), '.', 1) AS BIGINT))`;
+      ON message.file = CAST(split_part(parse_filename(line.filename), '.', 1) AS BIGINT))`;
 }
 
 export interface RowFaultsOptions {

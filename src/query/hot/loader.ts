@@ -4,7 +4,7 @@
  *
  * Invariant: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
  */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolders } from "../../runtime/folders.ts";
 import type { Acceptance } from "../../event/acceptance.ts";
@@ -17,7 +17,6 @@ import { checkPayload } from "../../storage/payload.ts";
 import {
   type DecidedMessage,
   ownRowsOf,
-  type PlacedRows,
   placeReadable,
   placeUnreadable,
 } from "../../storage/placed-message.ts";
@@ -32,6 +31,7 @@ import {
   typedRead,
 } from "../../storage/typed-read.ts";
 import { findUnreadable } from "../../storage/unreadable.ts";
+import { type KeptFiles, openKeptFiles } from "../kept-files.ts";
 
 export interface LoadOptions {
   /** Table that the rows are added to, made by {@link createHotTable}. */
@@ -78,13 +78,15 @@ export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoade
   const { connection, shard, payloadDirectory, scratchDirectory, clock } = options;
   makeFolders(payloadDirectory, 0o700);
   const folder = await mkdtemp(join(payloadDirectory, `hot-${shard}-`));
+  const payloads = openKeptFiles(folder, payloadFileName);
+  const gapTexts = openKeptFiles(folder, gapFileName);
   return {
     async load(messages, { into, acceptance, signal }) {
       const decided = messages.map((message) => decide(message, { shard, acceptance }));
-      const written: string[] = [];
+      const files = decided.map(() => payloads.take());
       try {
-        const group = await checkAll(decided, { folder, written });
-        const place = { folder, written, into, tempDirectory: scratchDirectory, clock, signal };
+        const group = await checkAll(decided, { files, payloads });
+        const place = { gapTexts, into, tempDirectory: scratchDirectory, clock, signal };
         const { rows, unreadable } = await read(connection, group, place);
         return {
           rows,
@@ -93,11 +95,16 @@ export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoade
           digests: new Map(decided.map(({ sequence, digest }) => [sequence, digest])),
         };
       } finally {
-        await Promise.all(written.map((path) => rm(path, { force: true })));
+        for (const file of files) {
+          await gapTexts.empty(file);
+          await payloads.giveBack(file);
+        }
       }
     },
     async [Symbol.asyncDispose]() {
       await connection[Symbol.asyncDispose]();
+      await payloads[Symbol.asyncDispose]();
+      await gapTexts[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -116,15 +123,11 @@ export function createHotTable(name: string): string {
 /** A message with the file of its payload, or with the reason why there is nothing to read. */
 interface Checked {
   readonly message: Decided;
+  /** Number of its files. */
+  readonly file: number;
   readonly path: string | undefined;
   readonly jsonBytes: number;
   reason: string | undefined;
-}
-
-interface Folder {
-  readonly folder: string;
-  /** Every file made here, to be removed in the end. */
-  readonly written: string[];
 }
 
 function decide(
@@ -139,7 +142,8 @@ function decide(
   return { incarnation, sequence, loggedAtUs, agent, header, verdict, gaps, digest, payload };
 }
 
-interface Place extends Folder {
+interface Place {
+  readonly gapTexts: KeptFiles;
   readonly into: string;
   readonly tempDirectory: string;
   readonly clock: Clock;
@@ -147,16 +151,18 @@ interface Place extends Folder {
 }
 
 /** Writes the payloads that may be read to files. */
-function checkAll(decided: readonly Decided[], { folder, written }: Folder): Promise<Checked[]> {
-  return Promise.all(decided.map(async (message) => {
-    const nothing = { message, path: undefined, jsonBytes: 0 };
+function checkAll(
+  decided: readonly Decided[],
+  { files, payloads }: { readonly files: readonly number[]; readonly payloads: KeptFiles },
+): Promise<Checked[]> {
+  return Promise.all(decided.map(async (message, place) => {
+    const file = files[place] ?? 0;
+    const nothing = { message, file, path: undefined, jsonBytes: 0 };
     if (message.verdict !== "accepted") return { ...nothing, reason: undefined };
     const checked = await checkPayload(message.payload);
     if (!checked.ok) return { ...nothing, reason: checked.reason };
-    const path = join(folder, payloadFileName(message.sequence));
-    written.push(path);
-    await writeFile(path, checked.frame);
-    return { message, path, jsonBytes: checked.contentBytes, reason: undefined };
+    const path = await payloads.write(file, checked.frame);
+    return { message, file, path, jsonBytes: checked.contentBytes, reason: undefined };
   }));
 }
 
@@ -199,7 +205,7 @@ async function read(
 async function readOnce(
   connection: Connection,
   group: readonly Checked[],
-  { folder, written, into, signal }: Place,
+  { gapTexts, into, signal }: Place,
 ): Promise<number | undefined> {
   const placed = group.map(placeOf);
   const files = group.flatMap(({ path, reason }) =>
@@ -207,10 +213,7 @@ async function readOnce(
   );
   for (const { message, gapText } of placed) {
     if (gapText === "") continue;
-    const path = join(folder, gapFileName(message.sequence));
-    written.push(path);
-    files.push(path);
-    await writeFile(path, gapText);
+    files.push(await gapTexts.write(message.file, Buffer.from(gapText)));
   }
   const messages = placed.map(({ message }) => message);
   const isSmall = group.reduce((sum, { jsonBytes }) => sum + jsonBytes, 0) <= SMALL_GROUP_BYTES;
@@ -274,8 +277,11 @@ async function rollBack(connection: Connection): Promise<void> {
   }
 }
 
-function placeOf({ message, reason }: Checked): PlacedRows {
-  return reason === undefined ? placeReadable(message) : placeUnreadable(message, reason);
+function placeOf({ message, file, reason }: Checked) {
+  const { message: placed, ...rows } = reason === undefined
+    ? placeReadable(message)
+    : placeUnreadable(message, reason);
+  return { ...rows, message: { ...placed, file } };
 }
 
 function countUnreadable(group: readonly Checked[]): number {

@@ -2,9 +2,8 @@
  * The rings of a family, oldest first: usually one. After a change of the programs or of the ring's size there are two
  * for a moment: the new programs take over from the old ones at one instant, and the old ring is read to its end.
  *
- * Invariants: at any moment one set of programs takes events. The instant is written into the new programs before the
- * old ones, so that a process killed in between leaves an overlap, never a hole; the reader passes over what the old
- * ring holds from that instant on.
+ * Invariant: at any moment one set of programs takes events; the reader passes over what the old ring holds from the
+ * instant of a change on, and what the new one holds from before it (take-over.ts).
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -20,16 +19,8 @@ import {
 } from "./pinned-programs.ts";
 import { type EncodedRules, NO_RULES } from "./rules.ts";
 import { objectPath, type ProgramVariant } from "./program-object.ts";
-import {
-  encodeOwner,
-  NEVER_NS,
-  type Ownership,
-  type ProgramSettings,
-  settingsFor,
-} from "./program-settings.ts";
-
-/** From writing the instant of a change until it comes: programs must know of it before, on a busy host too. */
-const HANDOVER_NS = 50_000_000n;
+import { encodeOwner, NEVER_NS, type Ownership, settingsFor } from "./program-settings.ts";
+import { takeOver } from "./take-over.ts";
 
 export interface RingChainOptions {
   readonly libbpf: Libbpf;
@@ -68,7 +59,7 @@ export function openRingChain(options: RingChainOptions): RingChain {
   // Programs that were replaced do not come back, also when what replaced them is taken back.
   if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
     for (const [map, value] of Object.entries(options.values ?? {})) newest.setValue(map, value);
-    takeOver(known, settings, options);
+    takeOver(known, settings, options.bootClock);
     newest.setRules(rules);
     return { programs: known, damaged };
   }
@@ -77,7 +68,7 @@ export function openRingChain(options: RingChainOptions): RingChain {
   const owner = encodeOwner(ownership);
   pinPrograms(libbpf, folder, { ...options, rules, owner, settings: { ...settings, fromNs } });
   const programs = [...known, openPinnedPrograms(libbpf, folder)];
-  takeOver(programs, settings, options);
+  takeOver(programs, settings, options.bootClock);
   return { programs, damaged };
 }
 
@@ -109,28 +100,6 @@ function tryOpen(libbpf: Libbpf, folder: string): PinnedPrograms | undefined {
     return openPinnedPrograms(libbpf, folder);
   } catch {
     return undefined;
-  }
-}
-
-/** Writes the settings into all programs, each bounded by the start of the next. */
-function takeOver(
-  chain: readonly PinnedPrograms[],
-  settings: ProgramSettings,
-  { bootClock }: RingChainOptions,
-): void {
-  let untilNs = 0n;
-  for (const programs of chain.toReversed()) {
-    const known = programs.settings();
-    // The first write of a frozen map makes its gate: that must not fall between telling the time and writing it.
-    programs.setSettings(known);
-    const fromNs = known.fromNs === NEVER_NS ? bootClock.nowNs() + HANDOVER_NS : known.fromNs;
-    programs.setSettings({
-      ...settings,
-      generation: known.generation,
-      fromNs,
-      untilNs: known.untilNs === 0n ? untilNs : known.untilNs,
-    });
-    untilNs = fromNs;
   }
 }
 

@@ -36,8 +36,11 @@ const CHUNK_LINES_MAX = 1024;
 const CHUNK_CHARACTERS_MAX = 128 * 1024;
 /** How often it is checked that the programs are still there. */
 const PIN_CHECK_MS = 1000;
-/** Programs that met an event just before their end may still be writing it. */
-const LINGER_NS = 50_000_000;
+/**
+ * Programs that met an event just before their end may still be writing it: a virtual processor that is not run stands
+ * still in the middle of one.
+ */
+const LINGER_NS = 500_000_000;
 
 export interface RingReaderOptions {
   readonly context: KernelContext;
@@ -246,7 +249,7 @@ class Reader implements RingReader {
   }
 
   #decode(ring: OpenRing, limit: number): SourceChunk {
-    const { cursor, untilNs, programs: { ring: { memory } } } = ring;
+    const { cursor, fromNs, untilNs, programs: { ring: { memory } } } = ring;
     const { bootClock } = this.#context;
     const fields: string[] = [];
     const timesUs: number[] = [];
@@ -256,7 +259,7 @@ class Reader implements RingReader {
       const offset = cursor.next(limit);
       if (offset < 0) break;
       const timeNs = timeNsOf(memory.words, offset);
-      if (timeNs >= untilNs) {
+      if (timeNs < fromNs || timeNs >= untilNs) {
         this.#decodedNs = timeNs;
         continue;
       }

@@ -303,12 +303,14 @@ describe.runIf(hasBpf)("a ring", () => {
     let paths: readonly string[] = [];
     let position: RingPosition | undefined;
     let isStorming = true;
+    const losses: SourceLoss[] = [];
     void storm.done.then(() => isStorming = false);
     for (const ringBytes of [16, 32, 16, 32].map((size) => size * 1024 * 1024)) {
       await using source = openTestSource({ family: "file", pins, ringBytes, position });
       const read = await readFor(source, 400);
       paths = paths.concat(read.paths);
       position = read.position ?? position;
+      losses.push(...source.losses());
     }
     expect(isStorming).toBe(true);
     await storm.done;
@@ -323,7 +325,8 @@ describe.runIf(hasBpf)("a ring", () => {
     const isAll = (read: readonly string[]): boolean => read.includes(last);
     if (!isAll(paths)) paths = paths.concat((await readFor(source, 60_000, isAll)).paths);
     const made = paths.filter((path) => path.startsWith(`${storm.path}/`));
-    expect(made.length).toBe(count);
+    losses.push(...source.losses());
+    expect(made.length, `with ${JSON.stringify(losses)}`).toBe(count);
     expect(new Set(made).size).toBe(count);
     expect(readdirSync(pins.path)).toHaveLength(1);
   });

@@ -90,7 +90,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   });
   observer.release();
   const looker = createFileLooker(libc, filesystemOf);
-  const pending = createPendingLooks();
+  const pending = createPendingLooks(() => crowded());
   const handles = createWatchedHandles();
   const hot = createHotFiles();
   const formerText = state.setting(BASELINE);
@@ -230,6 +230,15 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   };
   const doubt = (): void =>
     reconciliation.request({ kind: "reconciled", fromUs: emptyAtUs, toUs: clock.nowUs() });
+  /** What is dropped is found by comparison, without who did it. */
+  const crowded = (): void => {
+    lost({
+      class: "overflow",
+      count: null,
+      reason: "too many watched files changed at once: who wrote to some of them may be missing",
+    });
+    doubt();
+  };
   const overflowed = (): void => {
     counts.ringFull += 1;
     lost({

@@ -16,6 +16,8 @@ const DUTY = 1 / 20;
 const COSTLY_MS = 10;
 /** Writers that are told of one look. */
 const WRITERS_MAX = 16;
+/** Paths that wait at once: some hundred bytes each. */
+export const PENDING_MAX = 50_000;
 /** Files whose costs are remembered. */
 const COSTS_MAX = 1024;
 
@@ -86,6 +88,7 @@ export interface PendingLook {
 }
 
 export interface PendingLooks {
+  /** Drops the word, and says so, when {@link PENDING_MAX} other paths wait. */
   add(path: string, word: Word, nowMs: number): void;
   /** Takes the paths whose time has come: names that something was moved to first. */
   due(nowMs: number): readonly PendingLook[];
@@ -115,7 +118,8 @@ interface Waiting {
 
 const LIVE: Origin = { kind: "live" };
 
-export function createPendingLooks(): PendingLooks {
+/** `onFull` is told of every word that was dropped: everything is to be compared. */
+export function createPendingLooks(onFull: () => void): PendingLooks {
   const waiting = new Map<string, Waiting>();
   /** When the next look at a costly file may be. */
   const costs = new Map<string, number>();
@@ -151,6 +155,10 @@ export function createPendingLooks(): PendingLooks {
   };
   return {
     add(path, word, nowMs) {
+      if (waiting.size >= PENDING_MAX && !waiting.has(path)) {
+        onFull();
+        return;
+      }
       const look = waitingOf(path, nowMs);
       look.lastMs = nowMs;
       if (word.how !== undefined) look.hows.add(word.how);

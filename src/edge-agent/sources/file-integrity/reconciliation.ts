@@ -21,6 +21,8 @@ export const STEP_MS = 8;
 export const BYTES_PER_SECOND = 64 * 1024 * 1024;
 /** A run waits while this many looks do. */
 const LOOKS_MAX = 256;
+/** Directories whose new files are asked for at once; with more, everything is compared. */
+const ASKED_MAX = 256;
 const RECORDS_PER_QUERY = 64;
 /**
  * What was looked at within this time after it changed may have changed once more with the same times: clocks of
@@ -91,14 +93,22 @@ export function createReconciliation(options: ReconciliationOptions): Reconcilia
     if (run.isWhole) asked.length = 0;
     asked.push(run);
   };
+  const request = (origin: Origin): void =>
+    ask({
+      word: { how: undefined, writer: undefined, origin },
+      roots: places.roots,
+      isWhole: true,
+    });
   return {
-    request: (origin) =>
-      ask({
-        word: { how: undefined, writer: undefined, origin },
-        roots: places.roots,
-        isWhole: true,
-      }),
-    requestBelow: (directory, word) => ask({ word, roots: [directory], isWhole: false }),
+    request,
+    requestBelow(directory, word) {
+      if (asked.length < ASKED_MAX) {
+        ask({ word, roots: [directory], isWhole: false });
+        return;
+      }
+      const nowUs = clock.nowUs();
+      request({ kind: "reconciled", fromUs: nowUs, toUs: nowUs });
+    },
     async step() {
       refill();
       if (work === undefined) {

@@ -16,10 +16,17 @@ import {
 } from "../../../../src/edge-agent/sources/file-integrity/package-lines.ts";
 import {
   createPendingLooks,
+  PENDING_MAX,
   QUIET_MS,
   WAIT_MAX_MS,
   type Word,
 } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
+import {
+  BASELINE,
+  createReconciliation,
+} from "../../../../src/edge-agent/sources/file-integrity/reconciliation.ts";
+import { loadLibc } from "../../../../src/edge-agent/libc.ts";
+import { systemClock } from "../../../../src/runtime/clock.ts";
 import { parseEntries } from "../../../../src/edge-agent/sources/file-integrity/tree-walk.ts";
 import { createWatchedPlaces } from "../../../../src/edge-agent/sources/file-integrity/watch-policies.ts";
 import { reportOf } from "./samples.ts";
@@ -103,7 +110,7 @@ const word: Word = { how: "write", writer: undefined };
 
 describe("looks that wait", () => {
   it("wait for quiet, but not for ever", () => {
-    const pending = createPendingLooks();
+    const pending = createPendingLooks(() => undefined);
     pending.add("/a", word, 0);
     expect(pending.due(QUIET_MS - 1)).toEqual([]);
     expect(pending.due(QUIET_MS)).toMatchObject([{ path: "/a", hows: ["write"] }]);
@@ -113,7 +120,7 @@ describe("looks that wait", () => {
   });
 
   it("take names that something was moved to first, and keep what was said until it is looked at", () => {
-    const pending = createPendingLooks();
+    const pending = createPendingLooks(() => undefined);
     pending.add("/old", { ...word, how: "rename", newPath: "/new" }, 0);
     pending.add("/new", { ...word, how: "rename", oldPath: "/old" }, 0);
     pending.add("/new", { how: "mmap", writer: undefined, isOpen: true }, 0);
@@ -128,7 +135,7 @@ describe("looks that wait", () => {
   });
 
   it("at costly files come seldom", () => {
-    const pending = createPendingLooks();
+    const pending = createPendingLooks(() => undefined);
     pending.spent("/big", 500, 0);
     pending.add("/big", word, 1000);
     expect(pending.due(9_999)).toEqual([]);
@@ -136,7 +143,7 @@ describe("looks that wait", () => {
   });
 
   it("of one path remember 16 writers, and who was seen writing before who closed", () => {
-    const pending = createPendingLooks();
+    const pending = createPendingLooks(() => undefined);
     const actor = { columns: "", name: "", escaped: [] };
     const by = (pid: number, isSeenWriting: boolean): Word => ({
       how: "write",
@@ -147,6 +154,54 @@ describe("looks that wait", () => {
     const [look] = pending.rest();
     expect(look?.writers).toHaveLength(16);
     expect(look?.writers.find(({ pid }) => pid === 1)?.isSeenWriting).toBe(true);
+  });
+});
+
+describe("limits", () => {
+  it("of paths that wait: another is dropped and told, what is said of one that waits is kept", () => {
+    let dropped = 0;
+    const pending = createPendingLooks(() => void (dropped += 1));
+    for (let number = 0; number < PENDING_MAX; number += 1) pending.add(`/${number}`, word, 0);
+    expect(dropped).toBe(0);
+    pending.add("/another", word, 0);
+    pending.add("/0", { ...word, how: "mmap" }, 0);
+    expect([dropped, pending.length, pending.has("/another")]).toEqual([1, PENDING_MAX, false]);
+    expect(pending.rest()[0]?.hows).toEqual(["mmap", "write"]);
+    pending.add("/another", word, 0);
+    expect(pending.has("/another")).toBe(true);
+  });
+
+  it("of directories that were asked for: beyond them everything is compared", () => {
+    using state = openFileState(join(folder, "asked.db"));
+    state.setSetting(BASELINE, "text");
+    const reconciliation = createReconciliation({
+      state,
+      looker: { facts: () => "missing", look: () => Promise.resolve({ state: "missing" }) },
+      places: createWatchedPlaces({
+        policies: {
+          kindOf: () => undefined,
+          mayContain: () => false,
+          roots: ["/a"],
+          text: "text",
+          rulesText: "",
+        },
+        pathOf: (path) => path,
+        dataDirectory: "/data",
+        canaryPath: "/data/canary",
+      }),
+      pending: createPendingLooks(() => undefined),
+      libc: loadLibc(),
+      clock: systemClock,
+      adopt: () => Promise.resolve(),
+      writeAdopted: () => undefined,
+      forget: () => undefined,
+      wasWatched: () => true,
+      onRecord: () => undefined,
+    });
+    for (let number = 0; number < 256; number += 1) reconciliation.requestBelow(`/${number}`, word);
+    expect(reconciliation.isDone).toBe(true);
+    reconciliation.requestBelow("/another", word);
+    expect(reconciliation.isDone).toBe(false);
   });
 });
 

@@ -280,3 +280,30 @@ describe("whatever stands in an account file", () => {
     );
   });
 });
+
+describe("events of account files", () => {
+  const dummies = (count: number): string =>
+    Array.from({ length: count }, (_each, id) => `a${id}:x:${id}:1::/:/bin/false\n`).join("");
+  const evil = "evil:x:0:0::/root:/bin/sh\n";
+
+  it("are told of every change, also of those that the list omits", () => {
+    const { semantic, semanticOmitted, accounts } = change(
+      "/etc/passwd",
+      ROOT,
+      ROOT + dummies(100) + evil,
+    );
+    expect([semantic.length, semanticOmitted, accounts.length]).toEqual([100, 1, 101]);
+    expect(accounts.at(-1)).toMatchObject({ topic: "account/user/add", target: "evil" });
+  });
+
+  it("say how many there are not, beyond 10,000", () => {
+    const { accounts } = change("/etc/passwd", ROOT, ROOT + dummies(10_000) + evil + ALICE);
+    expect(accounts).toHaveLength(10_001);
+    expect(accounts.at(-1)).toMatchObject({
+      topic: "account/user/change",
+      severity: "high",
+      what: "user/omitted",
+      message: "2 more changes of users, groups or keys have no event of their own",
+    });
+  });
+});

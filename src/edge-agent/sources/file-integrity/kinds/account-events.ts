@@ -1,22 +1,41 @@
 /** Which `account/*` events follow from the semantic changes of an account file. */
 import type { AccountEvent, SemanticChange } from "./file-kind.ts";
 
+export interface AccountEventOptions {
+  /** Most events; one more then tells of how many changes there are none. */
+  readonly countMax: number;
+  /** Cuts the texts of a change. */
+  readonly clip: (change: SemanticChange) => SemanticChange;
+}
+
 /** One event per change of a user, group or key; malformed lines have none. */
-export function accountEvents(changes: readonly SemanticChange[]): AccountEvent[] {
-  return changes.flatMap((change): AccountEvent[] => {
-    const topic = topicOf(change.what);
-    if (topic === undefined) return [];
+export function accountEvents(
+  changes: readonly SemanticChange[],
+  { countMax, clip }: AccountEventOptions,
+): AccountEvent[] {
+  const told = changes.filter(({ what }) => topicOf(what) !== undefined);
+  const events = told.slice(0, countMax).flatMap((each): AccountEvent[] => {
+    const topic = topicOf(each.what);
+    const change = clip(each);
     const { what, who, before, after } = change;
-    return [{
-      topic,
-      severity: "high",
-      target: who,
-      what,
-      before,
-      after,
-      message: messageOf(change),
-    }];
+    const message = messageOf(change);
+    return topic === undefined
+      ? []
+      : [{ topic, severity: "high", target: who, what, before, after, message }];
   });
+  const omitted = told[countMax];
+  if (omitted === undefined) return events;
+  const [entity = ""] = omitted.what.split("/");
+  const count = told.length - countMax;
+  return [...events, {
+    topic: topicOf(`${entity}/omitted`) ?? "account/user/change",
+    severity: "high",
+    target: null,
+    what: `${entity}/omitted`,
+    before: null,
+    after: null,
+    message: `${count} more changes of users, groups or keys have no event of their own`,
+  }];
 }
 
 function topicOf(what: string): AccountEvent["topic"] | undefined {

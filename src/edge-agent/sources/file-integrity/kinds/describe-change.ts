@@ -50,6 +50,13 @@ export function describeChange(
   const texts = textsOf(before, after);
   const all = missing === undefined ? semanticChanges(texts, { ...options, path: path.text }) : [];
   const semantic = all.slice(0, limits.semanticCount).map((each) => clipped(each, limits));
+  // Of all changes: who changes an account file must not choose which of them have no event.
+  const accounts = kind === "accounts" && !isCopy(path.text)
+    ? accountEvents(all, {
+      countMax: limits.eventCount,
+      clip: (each) => clipped(each, limits),
+    })
+    : [];
   const state = kind === "access" && missing === undefined
     ? accessState(texts.before, texts.after)
     : undefined;
@@ -57,7 +64,7 @@ export function describeChange(
     ...(state === undefined ? {} : { state }),
     semantic,
     semanticOmitted: all.length - semantic.length,
-    accounts: isCopy(path.text) ? [] : accountEvents(semantic),
+    accounts,
     severity: severityOf(texts, { ...options, semantic, isUnknown: missing !== undefined }),
     isDiffEscaped: texts.isEscaped || path.isEscaped,
   };

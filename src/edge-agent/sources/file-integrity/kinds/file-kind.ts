@@ -77,6 +77,8 @@ export interface DescriptionLimits {
   readonly diffBytes: number;
   /** Most semantic changes in the list. */
   readonly semanticCount: number;
+  /** Most `account/*` events; one more then tells of how many there are none. */
+  readonly eventCount: number;
   /** Longest text in a semantic change, in characters; a longer one is cut and ends in `…`. */
   readonly textLength: number;
 }
@@ -84,5 +86,6 @@ export interface DescriptionLimits {
 export const DESCRIPTION_LIMITS: DescriptionLimits = {
   diffBytes: 65_536,
   semanticCount: 100,
+  eventCount: 10_000,
   textLength: 1_000,
 };

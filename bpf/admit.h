@@ -64,11 +64,11 @@ struct judgement {
 static __always_inline void fill_executable(struct executable *executable, struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
-	struct file *file = BPF_CORE_READ(mm, exe_file);
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct file *file = KERNEL_READ(mm, exe_file);
+	struct inode *inode = KERNEL_READ(file, f_inode);
 
-	executable->inode = BPF_CORE_READ(inode, i_ino);
-	executable->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	executable->inode = KERNEL_READ(inode, i_ino);
+	executable->device = KERNEL_READ(inode, i_sb, s_dev);
 }
 
 static __always_inline void fill_subject(struct subject *subject, struct task_struct *task)
@@ -245,22 +245,22 @@ static long ask_folder(__u64 depth, void *context)
 {
 	struct folder_walk *walk = context;
 	struct dentry *dentry = walk->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct dentry *parent = KERNEL_READ(dentry, d_parent);
+	struct inode *inode = KERNEL_READ(dentry, d_inode);
 	struct mount *mount = walk->mount;
 	struct probity_folder key = {};
 
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	key.inode = KERNEL_READ(inode, i_ino);
+	key.device = KERNEL_READ(inode, i_sb, s_dev);
 	key.slot = walk->slot;
 	__u32 *filters = bpf_map_lookup_elem(&folders, &key);
 	if (filters)
 		walk->found |= *filters;
-	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+	if (dentry == KERNEL_READ(mount, mnt.mnt_root)) {
+		struct mount *above = KERNEL_READ(mount, mnt_parent);
 		if (above == mount)
 			return 1;
-		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->dentry = KERNEL_READ(mount, mnt_mountpoint);
 		walk->mount = above;
 		return 0;
 	}
@@ -284,8 +284,8 @@ static __always_inline __u32 admit_file(struct probity_counters *counts, enum pr
 	if (judgement.rules->filtered_by_folder & 1 << judgement.class) {
 		struct folder_walk walk = {};
 		walk.slot = slot;
-		walk.dentry = BPF_CORE_READ(file, f_path.dentry);
-		walk.mount = (void *)BPF_CORE_READ(file, f_path.mnt) - bpf_core_field_offset(struct mount, mnt);
+		walk.dentry = KERNEL_READ(file, f_path.dentry);
+		walk.mount = (void *)KERNEL_READ(file, f_path.mnt) - bpf_core_field_offset(struct mount, mnt);
 		bpf_loop(FOLDER_DEPTH_MAX, ask_folder, &walk, 0);
 		judgement.subject.folders = walk.found;
 	}

@@ -140,12 +140,12 @@ static __always_inline int on_credentials_exit(struct call_exit *call)
 
 static __always_inline bool is_own(struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
-	struct task_struct *parent = BPF_CORE_READ(leader, real_parent, group_leader);
+	struct task_struct *leader = KERNEL_READ(task, group_leader);
+	struct task_struct *parent = KERNEL_READ(leader, real_parent, group_leader);
 	struct probity_settings *now = settings_now();
 
-	return now && (is_own_pid(now, BPF_CORE_READ(leader, pid), BPF_CORE_READ(leader, start_boottime)) ||
-		       is_own_pid(now, BPF_CORE_READ(parent, pid), BPF_CORE_READ(parent, start_boottime)));
+	return now && (is_own_pid(now, KERNEL_READ(leader, pid), KERNEL_READ(leader, start_boottime)) ||
+		       is_own_pid(now, KERNEL_READ(parent, pid), KERNEL_READ(parent, start_boottime)));
 }
 
 /* Whether a number that a process of the initial pid namespace gave is that of one of Probity's own. */
@@ -245,8 +245,8 @@ static __always_inline int on_ptrace_exit(struct call_exit *call)
 	record.error = error;
 	struct task_struct *target = error ? NULL : target_of(task, record.request);
 	if (target) {
-		record.target_pid = BPF_CORE_READ(target, tgid);
-		record.target_start_ns = BPF_CORE_READ(target, group_leader, start_boottime);
+		record.target_pid = KERNEL_READ(target, tgid);
+		record.target_start_ns = KERNEL_READ(target, group_leader, start_boottime);
 		record.is_own = is_own(target);
 	} else if (record.is_initial) {
 		record.is_own = is_own_number(record.asked_pid);
@@ -265,7 +265,7 @@ static __always_inline int on_signal(bool typed, __u64 *ctx)
 	if (signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || !is_own(target))
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 target_pid = BPF_CORE_READ(target, tgid);
+	__u32 target_pid = KERNEL_READ(target, tgid);
 	/* Programs do as they like with themselves: timers, threads, abort. */
 	if (task->tgid == target_pid && signal != 9)
 		return 0;
@@ -277,9 +277,9 @@ static __always_inline int on_signal(bool typed, __u64 *ctx)
 	if ((__u64)info == INFO_KERNEL)
 		record.code = CODE_KERNEL;
 	else if ((__u64)info != INFO_NONE)
-		record.code = BPF_CORE_READ(info, si_code);
+		record.code = KERNEL_READ(info, si_code);
 	record.target_pid = target_pid;
-	record.target_start_ns = BPF_CORE_READ(target, group_leader, start_boottime);
+	record.target_start_ns = KERNEL_READ(target, group_leader, start_boottime);
 	record.result = ctx[4];
 	return emit(counts, &record.header, sizeof(record), NULL);
 }
@@ -345,14 +345,14 @@ static __always_inline int on_compat_enter(struct pt_regs *regs, long number)
 	if (number != I386_PTRACE && number != I386_VM_WRITEV)
 		return native_of(number) < 0 ? 0 : on_credentials_enter(&call);
 	/* Registers of 32 bits; a pid is an int. */
-	call.arguments[0] = (__u32)BPF_CORE_READ(regs, bx);
-	call.arguments[1] = (__u32)BPF_CORE_READ(regs, cx);
+	call.arguments[0] = (__u32)KERNEL_READ(regs, bx);
+	call.arguments[1] = (__u32)KERNEL_READ(regs, cx);
 	return number == I386_PTRACE ? on_ptrace_enter(&call) : on_writev_enter(&call);
 }
 
 static __always_inline int on_compat_exit(struct pt_regs *regs, long result)
 {
-	long number = BPF_CORE_READ(regs, orig_ax);
+	long number = KERNEL_READ(regs, orig_ax);
 	struct call_exit call = { .number = native_of(number), .result = result };
 
 	if (number == I386_PTRACE || number == I386_VM_WRITEV)

@@ -80,10 +80,25 @@ struct call_enter {
 	}
 
 /*
- * A member of a kernel object: by a plain load where the verifier knows the pointer's type (`is_typed`, a constant),
- * else by a call that costs ten times as much.
+ * Kernels since 6.2 let a program say which type a pointer has; null on older ones. What it gives may be loaded from
+ * plainly: a load from nowhere gives 0.
  */
-#define READ(is_typed, direct, ...) ((is_typed) ? (direct) : BPF_CORE_READ(__VA_ARGS__))
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/*
+ * A member of a kernel object, whatever is known of the pointer: KERNEL_READ(inode, i_sb, s_dev). By plain loads where
+ * the kernel has bpf_rdonly_cast, else by calls, of which each costs ten times as much. Parts of an exec's program keep
+ * to the calls (BPF_CORE_READ): with plain loads all over it, the verifier's ways through it multiply beyond its limit.
+ */
+#define CAST(object) \
+	((typeof(object))bpf_rdonly_cast((object), bpf_core_type_id_kernel(typeof(*(object)))))
+#define KERNEL_READ(object, ...)                                                                                     \
+	(bpf_rdonly_cast ? ___arrow(CAST(object), __VA_ARGS__) : BPF_CORE_READ(object, __VA_ARGS__))
+
+/*
+ * The same where the verifier may know the pointer's type (`is_typed`, a constant): then without a cast.
+ */
+#define READ(is_typed, direct, ...) ((is_typed) ? (direct) : KERNEL_READ(__VA_ARGS__))
 
 #define UNSET 4294967295U
 #define CLOCK_TICK_NS 10000000ULL

@@ -97,18 +97,18 @@ static __always_inline bool is_face_of_kernel(unsigned long magic)
 /* Whether a write to the file says nothing: only regular files, block devices and devices with memory do. */
 static __always_inline bool is_quiet(struct inode *inode)
 {
-	switch (BPF_CORE_READ(inode, i_mode) & S_IFMT) {
+	switch (KERNEL_READ(inode, i_mode) & S_IFMT) {
 	case S_IFREG:
 	case S_IFBLK:
 		break;
 	case S_IFCHR:
-		if (is_quiet_device(BPF_CORE_READ(inode, i_rdev)))
+		if (is_quiet_device(KERNEL_READ(inode, i_rdev)))
 			return true;
 		break;
 	default:
 		return true;
 	}
-	return is_face_of_kernel(BPF_CORE_READ(inode, i_sb, s_magic));
+	return is_face_of_kernel(KERNEL_READ(inode, i_sb, s_magic));
 }
 
 static __always_inline bool is_own(struct task_struct *task, struct probity_settings *now)
@@ -121,13 +121,13 @@ static __always_inline bool is_own(struct task_struct *task, struct probity_sett
 
 static __always_inline void fill_file(struct probity_file *record, struct file *file, struct inode *inode)
 {
-	record->inode = BPF_CORE_READ(inode, i_ino);
-	record->size = BPF_CORE_READ(inode, i_size);
-	record->device = BPF_CORE_READ(inode, i_sb, s_dev);
-	record->generation = BPF_CORE_READ(inode, i_generation);
-	record->mode = BPF_CORE_READ(inode, i_mode);
-	record->links = BPF_CORE_READ(inode, i_nlink);
-	record->open_flags = BPF_CORE_READ(file, f_flags);
+	record->inode = KERNEL_READ(inode, i_ino);
+	record->size = KERNEL_READ(inode, i_size);
+	record->device = KERNEL_READ(inode, i_sb, s_dev);
+	record->generation = KERNEL_READ(inode, i_generation);
+	record->mode = KERNEL_READ(inode, i_mode);
+	record->links = KERNEL_READ(inode, i_nlink);
+	record->open_flags = KERNEL_READ(file, f_flags);
 	record->padding = 0;
 }
 
@@ -136,15 +136,15 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 {
 	struct probity_file *record = (void *)scratch->record;
 	struct probity_settings *now = settings_now();
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct inode *inode = KERNEL_READ(file, f_inode);
+	struct dentry *dentry = KERNEL_READ(file, f_path.dentry);
 	struct path_walk walk = {};
 
 	if (now && now->data_inode && is_own(task, now)) {
 		walk.folder_inode = now->data_inode;
 		walk.folder_device = now->data_device;
 	}
-	walk_path(&walk, scratch->path, BPF_CORE_READ(file, f_path.mnt), dentry);
+	walk_path(&walk, scratch->path, KERNEL_READ(file, f_path.mnt), dentry);
 	if (walk.is_inside) {
 		COUNT(counts, filtered);
 		return 0;
@@ -155,7 +155,7 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 		record->header.flags |= PROBITY_TRUNCATED;
 	if (is_unhashed(dentry))
 		record->header.flags |= PROBITY_DELETED;
-	if (BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
+	if (KERNEL_READ(file, f_mode) & FMODE_CREATED)
 		record->header.flags |= PROBITY_CREATED;
 	__u32 length = copy_path(record->path, &walk);
 	record->path_length = length;
@@ -165,7 +165,7 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 /* A file just opened; NULL: it could not be found any more. */
 static __always_inline int on_opened(struct task_struct *task, struct file *file)
 {
-	if (file && !(BPF_CORE_READ(file, f_mode) & FMODE_WRITE))
+	if (file && !(KERNEL_READ(file, f_mode) & FMODE_WRITE))
 		return 0;
 	struct probity_counters *counts = meet(PROBITY_FILE_OPEN);
 	if (!counts)
@@ -174,7 +174,7 @@ static __always_inline int on_opened(struct task_struct *task, struct file *file
 		COUNT(counts, read_fault);
 		return 0;
 	}
-	if (is_quiet(BPF_CORE_READ(file, f_inode)) || task->flags & PF_KTHREAD) {
+	if (is_quiet(KERNEL_READ(file, f_inode)) || task->flags & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}
@@ -206,7 +206,7 @@ PROBITY_CALL_EXIT(open, "open,creat,openat,openat2,open_by_handle_at", on_open_e
 
 static __always_inline int on_compat_exit(struct pt_regs *regs, long result)
 {
-	switch (BPF_CORE_READ(regs, orig_ax)) {
+	switch (KERNEL_READ(regs, orig_ax)) {
 	case I386_OPEN:
 	case I386_CREAT:
 	case I386_OPENAT:
@@ -224,30 +224,30 @@ static __always_inline struct file *file_of_slot(struct io_kiocb *request, __u32
 {
 	struct io_rsrc_node **nodes, *node = NULL;
 
-	if (slot >= BPF_CORE_READ(request, ctx, file_table.data.nr))
+	if (slot >= KERNEL_READ(request, ctx, file_table.data.nr))
 		return NULL;
-	nodes = BPF_CORE_READ(request, ctx, file_table.data.nodes);
+	nodes = KERNEL_READ(request, ctx, file_table.data.nodes);
 	bpf_probe_read_kernel(&node, sizeof(node), &nodes[slot]);
-	return node ? (struct file *)(BPF_CORE_READ(node, file_ptr) & SLOT_MASK) : NULL;
+	return node ? (struct file *)(KERNEL_READ(node, file_ptr) & SLOT_MASK) : NULL;
 }
 
 static __always_inline int on_io_uring_complete(bool typed, __u64 *ctx)
 {
 	struct io_kiocb *request = (void *)ctx[1];
-	__u8 opcode = BPF_CORE_READ(request, opcode);
+	__u8 opcode = KERNEL_READ(request, opcode);
 
 	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
 		return 0;
 	/* The request keeps its result and what it was asked for until it is done with. */
 	if (!bpf_core_field_exists(request->cqe) || !bpf_core_type_exists(struct io_open))
 		return 0;
-	int result = BPF_CORE_READ(request, cqe.res);
+	int result = KERNEL_READ(request, cqe.res);
 	struct io_open *asked = (void *)request;
-	if (result < 0 || !(BPF_CORE_READ(asked, how.flags) & O_ACCMODE))
+	if (result < 0 || !(KERNEL_READ(asked, how.flags) & O_ACCMODE))
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = NULL;
-	__u32 slot = BPF_CORE_READ(asked, file_slot);
+	__u32 slot = KERNEL_READ(asked, file_slot);
 	if (slot == 0)
 		file = file_of(task, result);
 	else if (bpf_core_field_exists(((struct io_rsrc_node *)0)->file_ptr))

@@ -398,7 +398,7 @@ static __always_inline __u64 net_cookie_of(struct bpf_sock *sk)
 	struct sock *sock = NULL;
 
 	bpf_probe_read_kernel(&sock, sizeof(sock), (void *)&held);
-	return BPF_CORE_READ(sock, __sk_common.skc_net.net, net_cookie);
+	return KERNEL_READ(sock, __sk_common.skc_net.net, net_cookie);
 }
 
 static __always_inline __u64 query_key(const struct flow *flow, __u16 id)

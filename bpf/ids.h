@@ -24,7 +24,7 @@ static __always_inline __u32 pid_namespace_of(struct task_struct *task)
 	struct pid *pid = task->thread_pid;
 	struct upid *own = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 			   pid->level * bpf_core_type_size(struct upid);
-	return BPF_CORE_READ(own, ns, ns.inum);
+	return KERNEL_READ(own, ns, ns.inum);
 }
 
 /* `task`: one whose type the verifier knows. */

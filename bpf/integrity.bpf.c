@@ -102,10 +102,10 @@ static __always_inline __u32 how_of(struct task_struct *task, bool has_pages)
 		return PROBITY_BY_IO_URING;
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	if (bpf_core_field_exists(((struct pt_regs___arm64 *)0)->syscallno)) {
-		int call = BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+		int call = KERNEL_READ((struct pt_regs___arm64 *)regs, syscallno);
 		return call < 0 ? PROBITY_BY_MMAP : how_of_arm64(call, has_pages);
 	}
-	long call = BPF_CORE_READ(regs, orig_ax);
+	long call = KERNEL_READ(regs, orig_ax);
 	/* A fault: no call was made. */
 	if (call < 0)
 		return PROBITY_BY_MMAP;
@@ -120,12 +120,12 @@ static __always_inline void fill_ancestors(struct probity_integrity *record, str
 	__u32 count = 0;
 
 	for (int place = 0; place < PROBITY_ANCESTORS; place++) {
-		struct task_struct *parent = BPF_CORE_READ(each, real_parent);
-		struct task_struct *leader = BPF_CORE_READ(parent, group_leader);
-		__u32 pid = BPF_CORE_READ(leader, pid);
+		struct task_struct *parent = KERNEL_READ(each, real_parent);
+		struct task_struct *leader = KERNEL_READ(parent, group_leader);
+		__u32 pid = KERNEL_READ(leader, pid);
 		record->ancestors[place].pid = pid;
 		record->ancestors[place].padding = 0;
-		record->ancestors[place].start_ns = BPF_CORE_READ(leader, start_boottime);
+		record->ancestors[place].start_ns = KERNEL_READ(leader, start_boottime);
 		if (pid == 0)
 			break;
 		count = place + 1;

@@ -49,7 +49,7 @@ struct {
 
 static __always_inline __u64 listener_key(struct sock *sock)
 {
-	return (__u64)BPF_CORE_READ(sock, __sk_common.skc_family) << 16 | BPF_CORE_READ(sock, __sk_common.skc_num);
+	return (__u64)KERNEL_READ(sock, __sk_common.skc_family) << 16 | KERNEL_READ(sock, __sk_common.skc_num);
 }
 
 static __always_inline void note_owner(bool typed, struct sock *sock, __u8 kind)
@@ -104,14 +104,14 @@ static __always_inline void forget(bool typed, struct sock *sock, struct owner *
 
 static __always_inline void fill_addresses(struct probity_network *record, struct sock *sock)
 {
-	record->family = BPF_CORE_READ(sock, __sk_common.skc_family);
+	record->family = KERNEL_READ(sock, __sk_common.skc_family);
 	record->protocol = IPPROTO_TCP;
-	record->net_cookie = BPF_CORE_READ(sock, __sk_common.skc_net.net, net_cookie);
-	record->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
+	record->net_cookie = KERNEL_READ(sock, __sk_common.skc_net.net, net_cookie);
+	record->local_port = KERNEL_READ(sock, __sk_common.skc_num);
 	/* The number is given back before the state changes; its copy for packets stays. */
 	if (!record->local_port)
-		record->local_port = __builtin_bswap16(BPF_CORE_READ((struct inet_sock *)sock, inet_sport));
-	record->remote_port = __builtin_bswap16(BPF_CORE_READ(sock, __sk_common.skc_dport));
+		record->local_port = __builtin_bswap16(KERNEL_READ((struct inet_sock *)sock, inet_sport));
+	record->remote_port = __builtin_bswap16(KERNEL_READ(sock, __sk_common.skc_dport));
 	if (record->family == AF_INET) {
 		BPF_CORE_READ_INTO((__u32 *)record->local_address, sock, __sk_common.skc_rcv_saddr);
 		BPF_CORE_READ_INTO((__u32 *)record->remote_address, sock, __sk_common.skc_daddr);
@@ -140,11 +140,11 @@ static __always_inline __u8 kind_of(int before, int after)
 static __always_inline void fill_sums(struct probity_close *record, struct sock *sock)
 {
 	struct tcp_sock *tcp = (void *)sock;
-	__u64 is_done = BPF_CORE_READ(sock, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
-	__u64 received = BPF_CORE_READ(tcp, bytes_received);
+	__u64 is_done = KERNEL_READ(sock, __sk_common.skc_flags) >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+	__u64 received = KERNEL_READ(tcp, bytes_received);
 
 	record->bytes_in = received - (received ? is_done : 0);
-	record->bytes_out = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
+	record->bytes_out = KERNEL_READ(tcp, bytes_sent) - KERNEL_READ(tcp, bytes_retrans);
 }
 
 /* TP_PROTO(const struct sock *sk, const int oldstate, const int newstate) */
@@ -157,7 +157,7 @@ static __always_inline int on_set_state(bool typed, __u64 *ctx)
 	struct probity_header *header = &network->header;
 	__u8 kind = kind_of(before, after);
 
-	if (BPF_CORE_READ(sock, sk_protocol) != IPPROTO_TCP)
+	if (KERNEL_READ(sock, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	if (after == TCP_SYN_SENT)
 		note_owner(typed, sock, PROBITY_CONNECT);
@@ -174,7 +174,7 @@ static __always_inline int on_set_state(bool typed, __u64 *ctx)
 	header->flags = flags;
 	fill_addresses(network, sock);
 	if (after == TCP_CLOSE) {
-		network->error = BPF_CORE_READ(sock, sk_err);
+		network->error = KERNEL_READ(sock, sk_err);
 		network->is_failure = kind == PROBITY_CONNECT || network->error;
 	}
 	if (kind == PROBITY_CLOSE) {

@@ -37,15 +37,15 @@ struct path_walk {
 
 static __always_inline bool is_inode(struct dentry *dentry, __u64 number, __u32 device)
 {
-	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
-	return BPF_CORE_READ(inode, i_ino) == number && BPF_CORE_READ(inode, i_sb, s_dev) == device;
+	struct inode *inode = KERNEL_READ(dentry, d_inode);
+	return KERNEL_READ(inode, i_ino) == number && KERNEL_READ(inode, i_sb, s_dev) == device;
 }
 
 /* Puts `/` and a name in front of the text; false when it does not fit. */
 static __always_inline bool prepend_name(struct path_walk *walk, struct dentry *dentry)
 {
-	__u32 length = BPF_CORE_READ(dentry, d_name.len) & NAME_LENGTH_MAX;
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	__u32 length = KERNEL_READ(dentry, d_name.len) & NAME_LENGTH_MAX;
+	const unsigned char *name = KERNEL_READ(dentry, d_name.name);
 
 	if (length + 1 > walk->start)
 		return false;
@@ -61,20 +61,20 @@ static long step_up(__u64 depth, void *context)
 {
 	struct path_walk *walk = context;
 	struct dentry *dentry = walk->dentry;
-	struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+	struct dentry *parent = KERNEL_READ(dentry, d_parent);
 	struct mount *mount = walk->mount;
 
 	if (walk->folder_inode && is_inode(dentry, walk->folder_inode, walk->folder_device))
 		walk->is_inside = 1;
 	if (dentry == walk->root) {
-		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+		struct mount *above = KERNEL_READ(mount, mnt_parent);
 		if (above == mount) {
 			walk->is_whole = 1;
 			return 1;
 		}
-		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->dentry = KERNEL_READ(mount, mnt_mountpoint);
 		walk->mount = above;
-		walk->root = BPF_CORE_READ(above, mnt.mnt_root);
+		walk->root = KERNEL_READ(above, mnt.mnt_root);
 		return 0;
 	}
 	if (dentry == parent) {
@@ -97,7 +97,7 @@ static __always_inline void walk_path(struct path_walk *walk, char *buffer, stru
 	walk->buffer = buffer;
 	walk->dentry = dentry;
 	walk->mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-	walk->root = BPF_CORE_READ(vfsmount, mnt_root);
+	walk->root = KERNEL_READ(vfsmount, mnt_root);
 	walk->start = PATH_END;
 	walk->is_inside = 0;
 	walk->is_whole = 0;
@@ -122,8 +122,8 @@ static __always_inline __u32 copy_path(char *target, struct path_walk *walk)
 /* Name of a file that has no path: a memfd, or one of a mount that is in no namespace. */
 static __always_inline __u32 copy_name(char *target, struct dentry *dentry)
 {
-	__u32 length = BPF_CORE_READ(dentry, d_name.len) & NAME_LENGTH_MAX;
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	__u32 length = KERNEL_READ(dentry, d_name.len) & NAME_LENGTH_MAX;
+	const unsigned char *name = KERNEL_READ(dentry, d_name.name);
 
 	bpf_probe_read_kernel(target, length, name);
 	return length;
@@ -131,7 +131,7 @@ static __always_inline __u32 copy_name(char *target, struct dentry *dentry)
 
 static __always_inline bool is_unhashed(struct dentry *dentry)
 {
-	return BPF_CORE_READ(dentry, d_hash.pprev) == NULL;
+	return KERNEL_READ(dentry, d_hash.pprev) == NULL;
 }
 
 #endif

@@ -66,28 +66,28 @@ struct {
 static __always_inline bool is_memfd(struct dentry *dentry)
 {
 	__u64 prefix = 0;
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	const unsigned char *name = KERNEL_READ(dentry, d_name.name);
 
 	bpf_probe_read_kernel(&prefix, MEMFD_PREFIX_LENGTH, name);
-	return prefix == MEMFD_PREFIX && BPF_CORE_READ(dentry, d_parent) == dentry;
+	return prefix == MEMFD_PREFIX && KERNEL_READ(dentry, d_parent) == dentry;
 }
 
 static __always_inline __u32 append_exe(struct probity_exec *record, __u32 offset, struct scratch *scratch,
 					struct file *file)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct dentry *dentry = KERNEL_READ(file, f_path.dentry);
+	struct inode *inode = KERNEL_READ(file, f_inode);
 	struct path_walk walk = {};
 	__u32 length;
 
 	if (offset > EXE_AT_MAX)
 		return 0;
-	record->inode = BPF_CORE_READ(inode, i_ino);
-	record->device = BPF_CORE_READ(inode, i_sb, s_dev);
-	record->generation = BPF_CORE_READ(inode, i_generation);
-	record->mode = BPF_CORE_READ(inode, i_mode);
-	record->links = BPF_CORE_READ(inode, i_nlink);
-	walk_path(&walk, scratch->path, BPF_CORE_READ(file, f_path.mnt), dentry);
+	record->inode = KERNEL_READ(inode, i_ino);
+	record->device = KERNEL_READ(inode, i_sb, s_dev);
+	record->generation = KERNEL_READ(inode, i_generation);
+	record->mode = KERNEL_READ(inode, i_mode);
+	record->links = KERNEL_READ(inode, i_nlink);
+	walk_path(&walk, scratch->path, KERNEL_READ(file, f_path.mnt), dentry);
 	if (walk.start == PATH_END) {
 		length = copy_name(record->tail + offset, dentry);
 		if (is_memfd(dentry))
@@ -110,7 +110,7 @@ static __always_inline __u32 append_cwd(struct probity_exec *record, __u32 offse
 
 	if (offset > CWD_AT_MAX)
 		return 0;
-	walk_path(&walk, scratch->path, BPF_CORE_READ(fs, pwd.mnt), BPF_CORE_READ(fs, pwd.dentry));
+	walk_path(&walk, scratch->path, KERNEL_READ(fs, pwd.mnt), KERNEL_READ(fs, pwd.dentry));
 	if (!walk.is_whole)
 		record->header.flags |= PROBITY_TRUNCATED;
 	return copy_path(record->tail + offset, &walk);
@@ -533,12 +533,12 @@ static __always_inline int on_fork(bool typed, __u64 *ctx)
 	struct task_struct *child = (void *)ctx[1];
 	struct probity_fork record = {};
 
-	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
+	if (KERNEL_READ(child, pid) != KERNEL_READ(child, tgid))
 		return 0;
 	struct probity_counters *counts = meet(PROBITY_FORK);
 	if (!counts)
 		return 0;
-	if (BPF_CORE_READ(child, flags) & PF_KTHREAD) {
+	if (KERNEL_READ(child, flags) & PF_KTHREAD) {
 		COUNT(counts, filtered);
 		return 0;
 	}

@@ -31,8 +31,8 @@ static __always_inline __u32 fill_exe(struct probity_snapshot *record, struct ro
 
 	if (!file)
 		return 0;
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
-	walk_path(&walk, room->path, BPF_CORE_READ(file, f_path.mnt), dentry);
+	struct dentry *dentry = KERNEL_READ(file, f_path.dentry);
+	walk_path(&walk, room->path, KERNEL_READ(file, f_path.mnt), dentry);
 	if (walk.start == PATH_END)
 		return copy_name(record->exe, dentry);
 	return copy_path(record->exe, &walk);

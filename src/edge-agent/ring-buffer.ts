@@ -13,6 +13,8 @@ const HEADER_BYTES = 8;
 const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 const LENGTH_MASK = 0x3fff_ffff;
+/** Values of a 32-bit word. */
+const WORD = 2 ** 32;
 
 /** Smallest and largest ring, in bytes; sizes are powers of two. */
 export const RING_BYTES_MIN = PAGE_BYTES;
@@ -31,6 +33,8 @@ export interface RingBuffer extends Disposable {
   consumerPosition(): number;
   /** Up to where the kernel has reserved. */
   producerPosition(): number;
+  /** Whether both positions still are what they were; cheap. */
+  isAt(consumer: number, producer: number): boolean;
   /** Gives everything before `position` back to the kernel. */
   release(position: number): void;
   /** Puts the consumer position where it has to be, wherever it is. */
@@ -68,6 +72,9 @@ class MappedRing implements RingBuffer {
   #memory: RecordMemory;
   #consumer: BigInt64Array;
   #producer: BigInt64Array;
+  /** The same positions without their upper halves: to read one makes no object. */
+  #consumerWord: Uint32Array;
+  #producerWord: Uint32Array;
   #close: (() => void) | undefined;
 
   constructor(
@@ -78,6 +85,8 @@ class MappedRing implements RingBuffer {
     this.sizeBytes = sizeBytes;
     this.#consumer = new BigInt64Array(consumer.view, 0, 1);
     this.#producer = new BigInt64Array(producer.view, 0, 1);
+    this.#consumerWord = new Uint32Array(consumer.view, 0, 1);
+    this.#producerWord = new Uint32Array(producer.view, 0, 1);
     this.#memory = recordMemory(producer.view, PAGE_BYTES);
     this.#close = () => {
       libbpf.munmap(consumer);
@@ -95,6 +104,11 @@ class MappedRing implements RingBuffer {
 
   producerPosition(): number {
     return Number(Atomics.load(this.#producer, 0));
+  }
+
+  isAt(consumer: number, producer: number): boolean {
+    return Atomics.load(this.#consumerWord, 0) === consumer % WORD &&
+      Atomics.load(this.#producerWord, 0) === producer % WORD;
   }
 
   release(position: number): void {
@@ -115,6 +129,8 @@ class MappedRing implements RingBuffer {
     this.#memory = recordMemory(new ArrayBuffer(0), 0);
     this.#consumer = new BigInt64Array(1);
     this.#producer = new BigInt64Array(1);
+    this.#consumerWord = new Uint32Array(1);
+    this.#producerWord = new Uint32Array(1);
     this.#close?.();
     this.#close = undefined;
   }

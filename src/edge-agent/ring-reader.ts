@@ -23,6 +23,7 @@ import { HEADER } from "./record-layout.ts";
 import { addCounted, type Counted, countedOf } from "./ring-counters.ts";
 import { type OpenRing, openRing, positionOf } from "./open-ring.ts";
 import type { RingChain } from "./ring-chain.ts";
+import { MOVED, OVERWRITTEN } from "./ring-watch.ts";
 import type { EncodedRules } from "./rules.ts";
 import type { RingCursor } from "./ring-buffer.ts";
 import { type Learned, learnedFrom, learnFrom, learningEndMs } from "./ring-learning.ts";
@@ -34,7 +35,7 @@ import type { RingFamily } from "./sources/ring-family.ts";
 /** Lines and characters in one chunk, at most (the last line may go beyond). */
 const CHUNK_LINES_MAX = 1024;
 const CHUNK_CHARACTERS_MAX = 128 * 1024;
-/** How often it is checked that the programs are still there. */
+/** How often programs are looked for. */
 const PIN_CHECK_MS = 1000;
 /**
  * Programs that met an event just before their end may still be writing it: a virtual processor that is not run stands
@@ -57,6 +58,8 @@ export interface RingReaderOptions {
 export interface RingReader extends Disposable {
   /** The next lines; undefined when everything written before the call was read, or is being written still. */
   read(): SourceChunk | undefined;
+  /** Whether nothing was written since the last read, and that left nothing to do; cheap. */
+  isQuiet(): boolean;
   /** The last lines, when nothing will be read after them. */
   finish(): SourceChunk | undefined;
   release(position: RingPosition): void;
@@ -74,17 +77,6 @@ export function openRingReader(options: RingReaderOptions): RingReader {
   return new Reader(options);
 }
 
-const MOVED: SourceLoss = {
-  class: "tampered",
-  count: 0,
-  reason:
-    "another process moved the position of the ring; nothing that was not read was overwritten",
-};
-const OVERWRITTEN: SourceLoss = {
-  class: "tampered",
-  count: null,
-  reason: "another process moved the position of the ring, and what was not read was overwritten",
-};
 const NOTHING: Pick<SourceChunk, "fields" | "timesUs"> = { fields: [], timesUs: [] };
 
 class Reader implements RingReader {
@@ -168,6 +160,12 @@ class Reader implements RingReader {
     }
     this.#isReportDue = false;
     return chunk;
+  }
+
+  isQuiet(): boolean {
+    const [ring] = this.#rings;
+    if (ring === undefined || this.#rings.length > 1 || this.#isReportDue) return false;
+    return ring.programs.ring.isAt(ring.watch.position, ring.cursor.position);
   }
 
   finish(): SourceChunk | undefined {
@@ -363,6 +361,7 @@ class Reader implements RingReader {
 
   /** Whether nothing can come in a ring after what a cursor has reached. */
   #isOver(ring: OpenRing, cursor: RingCursor): boolean {
+    if (ring.untilNs === Infinity) return false;
     return Number(this.#context.bootClock.nowNs()) > ring.untilNs + LINGER_NS &&
       cursor.position === ring.programs.ring.producerPosition();
   }

@@ -7,6 +7,20 @@
  * the kernel has written, not by where the position is found.
  */
 import type { RingBuffer } from "./ring-buffer.ts";
+import type { SourceLoss } from "./source.ts";
+
+/** What is told of it, by whether records were lost. */
+export const MOVED: SourceLoss = {
+  class: "tampered",
+  count: 0,
+  reason:
+    "another process moved the position of the ring; nothing that was not read was overwritten",
+};
+export const OVERWRITTEN: SourceLoss = {
+  class: "tampered",
+  count: null,
+  reason: "another process moved the position of the ring, and what was not read was overwritten",
+};
 
 export interface Tampering {
   /** Where the position should have been, and where it was. */
@@ -17,6 +31,8 @@ export interface Tampering {
 }
 
 export interface RingWatch {
+  /** Where the position should be. */
+  readonly position: number;
   /** Gives everything before `position` back to the kernel. */
   release(position: number): void;
   /** What another process did since the last look, made good; undefined when none did. */
@@ -32,6 +48,9 @@ type WatchedRing = Pick<
 export function createRingWatch(ring: WatchedRing): RingWatch {
   let own = ring.consumerPosition();
   return {
+    get position() {
+      return own;
+    },
     release(position) {
       if (position <= own || position > ring.producerPosition()) return;
       // A position that another process moved is found by the next look, and is not hidden by ours.

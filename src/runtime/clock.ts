@@ -1,6 +1,4 @@
 /** Time as an argument: code that waits or stamps takes a clock, so that tests and simulations can move it. */
-import { setTimeout as delay } from "node:timers/promises";
-
 export interface Clock {
   /** Microseconds since the Unix epoch, UTC. */
   nowUs(): number;
@@ -20,13 +18,43 @@ export const systemClock: Clock = {
     return Math.abs(fineUs - wallUs) < 1000 ? fineUs : wallUs;
   },
   elapsedMs: () => performance.now(),
-  sleep: async (ms, signal) => {
-    try {
-      await delay(ms, undefined, signal === undefined ? {} : { signal });
-    } catch (error) {
-      // Node rejects with an AbortError of its own.
-      signal?.throwIfAborted();
-      throw error;
-    }
+  sleep: (ms, signal) => {
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const sleepers = signal === undefined ? undefined : sleepersOf(signal);
+      const wake = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        sleepers?.delete(wake);
+        resolve();
+      }, ms);
+      sleepers?.add(wake);
+    });
   },
 };
+
+/** Those who sleep until a signal. It has one listener for all: adding and removing one costs more than a sleep. */
+const sleepersBySignal = new WeakMap<AbortSignal, Set<() => void>>();
+
+function sleepersOf(signal: AbortSignal): Set<() => void> {
+  const known = sleepersBySignal.get(signal);
+  if (known !== undefined) return known;
+  const sleepers = new Set<() => void>();
+  sleepersBySignal.set(signal, sleepers);
+  signal.addEventListener("abort", () => {
+    for (const wake of sleepers) wake();
+    sleepers.clear();
+  }, { once: true });
+  return sleepers;
+}
+
+/**
+ * Milliseconds until the clock next shows a multiple of a step. Those who look again and again wait so: then they wake
+ * together, and what waking costs a process, which is more than an idle look, it pays once.
+ */
+export function untilStepMs(clock: Pick<Clock, "elapsedMs">, stepMs: number): number {
+  // Timers count whole milliseconds: one more, or they would end just before it.
+  return Math.floor(stepMs - clock.elapsedMs() % stepMs) + 1;
+}

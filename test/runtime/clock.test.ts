@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { systemClock } from "../../src/runtime/clock.ts";
+import { systemClock, untilStepMs } from "../../src/runtime/clock.ts";
 
 describe("the system's clock", () => {
   test("tells microseconds since the Unix epoch and goes on", async () => {
@@ -17,4 +17,30 @@ describe("the system's clock", () => {
     controller.abort(reason);
     await expect(sleeping).rejects.toBe(reason);
   });
+
+  test("ends every sleep that waits for one signal, and listens to it once", async () => {
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    let listeners = 0;
+    const { signal } = controller;
+    const add = signal.addEventListener.bind(signal);
+    Object.defineProperty(signal, "addEventListener", {
+      value: (...args: Parameters<typeof add>) => {
+        listeners += 1;
+        add(...args);
+      },
+    });
+    for (let sleep = 0; sleep < 20; sleep += 1) await systemClock.sleep(1, signal);
+    const sleeping = [1, 2, 3].map(() => systemClock.sleep(10_000, signal));
+    controller.abort(reason);
+    for (const each of sleeping) await expect(each).rejects.toBe(reason);
+    expect(listeners).toBe(1);
+  });
+
+  test.each([[0, 21], [0.5, 20], [19.2, 1], [40, 21], [59.99, 1]])(
+    "waits at %d ms for the next multiple of 20 and no further",
+    (nowMs, waitMs) => {
+      expect(untilStepMs({ elapsedMs: () => nowMs }, 20)).toBe(waitMs);
+    },
+  );
 });

@@ -13,6 +13,7 @@ import { removeAbandoned } from "../abandoned-programs.ts";
 import type { CreatedFiles } from "../created-files.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import { loadLibc } from "../libc.ts";
+import { waitUntilDue } from "../look-out.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
 import type { ProgramVariant } from "../program-object.ts";
 import type { Ownership } from "../program-settings.ts";
@@ -46,9 +47,6 @@ export const RING_BYTES = 16 * 1024 * 1024;
 const SMALL_RING_BYTES = 1024 * 1024;
 /** Where programs are pinned when no folder is given. */
 export const PIN_FOLDER = "/sys/fs/bpf/probity";
-/** Pause after a read that found nothing: it doubles from the first to the second. */
-const PAUSE_MIN_MS = 20;
-const PAUSE_MAX_MS = 40;
 /** How often it is looked whether what filters name is still the same file, folder or cgroup. */
 const RULES_CHECK_MS = 5_000;
 
@@ -140,7 +138,13 @@ class RingSource implements Source {
     const reader = this.#reader ?? await this.#open();
     await context.seed(this.#pinFolder);
     await this.#family.prepare(context);
-    let pauseMs = PAUSE_MIN_MS;
+    /** Whether a ring was written to. What makes files by name, and not by a ring, waits for the rings' silence. */
+    const isDue = (): boolean => {
+      const askedMs = clock.elapsedMs();
+      if (!reader.isQuiet()) return true;
+      if (this.name === "file") createdFiles?.settle(askedMs);
+      return false;
+    };
     try {
       while (!signal.aborted && !this.#isClosed) {
         context.refresh();
@@ -148,14 +152,12 @@ class RingSource implements Source {
         const askedMs = clock.elapsedMs();
         const chunk = reader.read();
         if (chunk !== undefined) {
-          pauseMs = PAUSE_MIN_MS;
           this.#reached = chunk.position;
           yield chunk;
           await nextTurn();
         } else {
           if (this.name === "file") createdFiles?.settle(askedMs);
-          await pause(clock, pauseMs, signal);
-          pauseMs = Math.min(2 * pauseMs, PAUSE_MAX_MS);
+          await waitUntilDue(clock, { isDue }, signal);
         }
       }
       const last = this.#isClosed ? undefined : reader.finish();

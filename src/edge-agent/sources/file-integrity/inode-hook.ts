@@ -19,6 +19,8 @@ export type HookedFile = Pick<FileRecord, "device" | "inode" | "generation" | "t
 export interface InodeHook extends Disposable {
   watch(file: HookedFile): void;
   unwatch(file: HookedFile): void;
+  /** Whether nothing was hit since the last call of `read`; cheap. */
+  isQuiet(): boolean;
   /** What was hit since the last call. */
   read(): readonly InodeHit[];
   /** What was read before the last call is told of by now, or found by comparison; what was read since, next time. */

@@ -65,6 +65,8 @@ export interface IntegrityRunOptions {
 export interface IntegrityRun extends Disposable {
   /** Reads, and sets looks going; throws what a look threw. */
   round(): void;
+  /** Whether a round would find nothing to do; cheap. */
+  isQuiet(): boolean;
   /** Lines written since the last call. */
   take(): readonly NumberedLine[];
   /** Reports were lost: everything is to be compared. */
@@ -308,6 +310,15 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
         .finally(() => {
           work = undefined;
         });
+    },
+    isQuiet() {
+      const isIdle = failure === undefined && work === undefined && !reconciliation.isAsked &&
+        pending.length === 0 && ready.length === 0;
+      if (!isIdle || hook?.isQuiet() === false) return false;
+      const askedUs = clock.nowUs();
+      if (!group.isQuiet()) return false;
+      emptyAtUs = askedUs;
+      return true;
     },
     take: () => ready.splice(0),
     doubt,

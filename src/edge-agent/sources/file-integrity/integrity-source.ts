@@ -15,6 +15,7 @@ import type { RingPosition } from "../../../producer/producer.ts";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { loadLibc } from "../../libc.ts";
+import { LOOK_STEP_MS, waitUntilDue } from "../../look-out.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
 import type {
   Source,
@@ -34,7 +35,7 @@ import type { FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
-export const TICK_MS = 40;
+export const TICK_MS = 2 * LOOK_STEP_MS;
 /** How often it is looked whether the host's users changed. */
 const USERS_INTERVAL_MS = 1000;
 /** Text of one chunk, at most (the last line may go beyond). */
@@ -158,7 +159,8 @@ class IntegrityReader implements IntegritySource {
           this.#followUsers();
           run.round();
           yield* this.#chunks(run.take());
-          await sleepUntil(clock, signal);
+          const isDue = (): boolean => !run.isQuiet();
+          await waitUntilDue(clock, { isDue, stepMs: TICK_MS }, signal);
         }
         await run.finish();
         yield* this.#chunks(run.take());
@@ -277,14 +279,5 @@ function makeCanary(path: string): void {
     writeFileSync(path, "", { flag: "a", mode: 0o600 });
   } catch (error) {
     if (!(error instanceof Error && "code" in error)) throw error;
-  }
-}
-
-/** Sleeps one tick; an abort only ends the sleep. */
-async function sleepUntil(clock: Clock, signal: AbortSignal): Promise<void> {
-  try {
-    await clock.sleep(TICK_MS, signal);
-  } catch (error) {
-    if (!signal.aborted) throw error;
   }
 }

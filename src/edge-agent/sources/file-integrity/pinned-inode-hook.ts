@@ -70,6 +70,7 @@ export function openInodeHook(options: InodeHookOptions): InodeHook {
       if (writer.update(watched, keyOf(file), value) < 0) refused += 1;
     },
     unwatch: (file) => void writer.remove(watched, { key: keyOf(file), valueBytes: VALUE_BYTES }),
+    isQuiet: () => reader.isQuiet(),
     read() {
       for (let round = 0; round < READS_MAX; round += 1) {
         const chunk = reader.read();

@@ -58,6 +58,8 @@ export interface Reconciliation {
   step(): Promise<boolean>;
   /** Told of every byte that a look reads. */
   spent(bytes: number): void;
+  /** Whether a run is under way or was asked for. */
+  readonly isAsked: boolean;
   /** Whether a run over everything has ended since the last one was asked for. */
   readonly isDone: boolean;
 }
@@ -131,6 +133,9 @@ export function createReconciliation(options: ReconciliationOptions): Reconcilia
     },
     spent(bytes) {
       bytesLeft -= bytes;
+    },
+    get isAsked() {
+      return work !== undefined || asked.length > 0;
     },
     get isDone() {
       return current?.isWhole !== true && !asked.some(({ isWhole }) => isWhole) &&

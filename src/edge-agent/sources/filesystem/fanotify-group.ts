@@ -12,6 +12,7 @@ import {
   O_RDONLY,
   POLLERR,
   POLLFD_BYTES,
+  POLLIN,
   POLLPRI,
 } from "../../libc.ts";
 import {
@@ -46,6 +47,8 @@ export interface FanotifyGroup extends Disposable {
   read(): readonly FanotifyEvent[];
   /** The same as bytes, valid until the next read; empty when nothing waits. */
   readBytes(): Buffer;
+  /** Whether nothing waits to be read, and nothing was mounted; cheap. */
+  isQuiet(): boolean;
   /** Marks what was mounted since the last call; undefined when nothing was mounted, moved or unmounted. */
   refresh(): MountChange | undefined;
   /** Where a filesystem id is mounted. */
@@ -101,6 +104,15 @@ export function openFanotifyGroup(
   const pollfds = new DataView(new ArrayBuffer(POLLFD_BYTES));
   pollfds.setInt32(0, mountinfoFd, true);
   pollfds.setInt16(4, POLLPRI, true);
+  const mountsAsked = new Uint8Array(pollfds.buffer);
+  const both = new DataView(new ArrayBuffer(2 * POLLFD_BYTES));
+  both.setInt32(0, mountinfoFd, true);
+  both.setInt16(4, POLLPRI, true);
+  both.setInt32(POLLFD_BYTES, fd, true);
+  both.setInt16(POLLFD_BYTES + 4, POLLIN, true);
+  const bothAsked = new Uint8Array(both.buffer);
+  /** To look at mounts takes the kernel's word of them: what a question found is still to be answered by refresh. */
+  let areMountsChanged = false;
   const buffer = Buffer.alloc(READ_BYTES);
   let watched: readonly Filesystem[] = [];
   let unwatched: readonly Unwatched[] = [];
@@ -157,10 +169,16 @@ export function openFanotifyGroup(
       return parseFanotifyEvents(bytes, bytes.byteLength);
     },
     readBytes,
+    isQuiet() {
+      if (libc.poll(bothAsked, 0) === 0) return !areMountsChanged;
+      areMountsChanged ||= (both.getInt16(6, true) & (POLLPRI | POLLERR)) !== 0;
+      return false;
+    },
     refresh() {
-      const isChanged = libc.poll(new Uint8Array(pollfds.buffer), 0) > 0 &&
+      const isChanged = libc.poll(mountsAsked, 0) > 0 &&
         (pollfds.getInt16(6, true) & (POLLPRI | POLLERR)) !== 0;
-      if (!isChanged) return undefined;
+      if (!isChanged && !areMountsChanged) return undefined;
+      areMountsChanged = false;
       const before = new Set(unwatched.map(({ point }) => point));
       markAll();
       return {

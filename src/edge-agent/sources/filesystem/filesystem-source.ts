@@ -11,6 +11,7 @@ import type { Clock } from "../../../runtime/clock.ts";
 import { withColumns } from "../../actor-columns.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
+import { LOOK_STEP_MS, waitUntilDue } from "../../look-out.ts";
 import { isFilteredBy } from "../../event-filter.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
 import type { FilterRule } from "../../rules.ts";
@@ -26,7 +27,7 @@ import { probeFanotify, proveByFolder } from "./probe.ts";
 import { WAITING_EVENTS_MAX } from "./waiting-events.ts";
 
 /** How long an idle source sleeps between two looks at the queue. */
-export const TICK_MS = 20;
+export const TICK_MS = LOOK_STEP_MS;
 /** A new mount is watched from its first moments on if it is noticed so soon. */
 export const MOUNT_NOTICE_MS = 1000;
 /** At most this many different losses between two askings. */
@@ -84,7 +85,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
           const chunk = reading.round();
           if (chunk.fields.length > 0) yield chunk;
           if (reading.isBehind) await turn();
-          else await sleepUntil(clock, signal);
+          else await waitUntilDue(clock, { isDue: () => !reading.isQuiet() }, signal);
         }
         yield reading.rest();
       } finally {
@@ -242,6 +243,15 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     get isBehind() {
       return observer.waiting > 0;
     },
+    /** Whether a round would find nothing to do: then this was one. */
+    isQuiet(): boolean {
+      if (observer.waiting > 0 || held.length > 0) return false;
+      const askedAtUs = clock.nowUs();
+      if (!group.isQuiet()) return false;
+      emptyAtUs = askedAtUs;
+      lookedAtMs = clock.elapsedMs();
+      return true;
+    },
     release: () => observer.release(),
   };
 }
@@ -249,13 +259,4 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
 /** A merged report counts as what it merges. */
 function reportsIn(mask: number): number {
   return (mask & FAN_CREATE) !== 0 && (mask & FAN_DELETE) !== 0 ? 2 : 1;
-}
-
-/** Sleeps one tick; an abort only ends the sleep. */
-async function sleepUntil(clock: Clock, signal: AbortSignal): Promise<void> {
-  try {
-    await clock.sleep(TICK_MS, signal);
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  }
 }

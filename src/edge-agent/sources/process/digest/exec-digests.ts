@@ -7,7 +7,7 @@
  */
 import { ERRNO, type Libc, O_NONBLOCK, O_RDONLY } from "../../../libc.ts";
 import type { Log } from "../../../../runtime/log.ts";
-import type { Clock } from "../../../../runtime/clock.ts";
+import { type Clock, untilStepMs } from "../../../../runtime/clock.ts";
 import type { SourceLoss } from "../../../source.ts";
 import { isRemoteType, parseMountinfo } from "../../filesystem/mounts.ts";
 import { createDigestQueue, type MissingReason } from "./digest-queue.ts";
@@ -299,7 +299,7 @@ function refusalOf(
 
 async function pause(clock: Clock, signal: AbortSignal): Promise<void> {
   try {
-    await clock.sleep(PAUSE_MS, signal);
+    await clock.sleep(untilStepMs(clock, PAUSE_MS), signal);
   } catch (error) {
     if (!signal.aborted) throw error;
   }

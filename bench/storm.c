@@ -1,10 +1,12 @@
 /*
  * Does one thing again and again and says what each time took, so that a bench can tell what watching it adds.
  *
- *   storm KIND COUNT FILE [PER_SECOND]
+ *   storm KIND COUNT FILE [PER_SECOND [FOLDER FILES]]
  *
  * KIND: `open` opens FILE for writing and closes it, `exec` starts /bin/true and waits for it, `connect` connects to a
  * listener of its own on loopback and closes, `write` writes 64 bytes to FILE, `getppid` enters the kernel and leaves.
+ * `mixed` does all but the last two in rounds of 250: five execs, fifteen connects, one file of FOLDER written anew, and
+ * opens; FOLDER holds FILES files, `<number / 1000>/file-<number>`.
  * With PER_SECOND it paces itself, in slices of a millisecond. Prints the nanoseconds of all and the count done.
  */
 #define _GNU_SOURCE
@@ -75,6 +77,36 @@ static void connect_once(void)
 	close(peer);
 }
 
+static const char *folder;
+static long files, rewritten;
+
+static void rewrite_once(void)
+{
+	/* A prime, so that the files come in no order and each in its turn. */
+	long number = (++rewritten * 7919) % files;
+	char name[4096], text[64];
+	snprintf(name, sizeof(name), "%s/%ld/file-%ld", folder, number / 1000, number);
+	int length = snprintf(text, sizeof(text), "line of change %ld by %d\n", rewritten, getpid());
+	int fd = open(name, O_WRONLY | O_TRUNC);
+	if (fd < 0 || write(fd, text, length) != length)
+		fail("rewrite");
+	close(fd);
+}
+
+static void mixed_once(void)
+{
+	static long done;
+	long place = done++ % 250;
+	if (place == 4)
+		rewrite_once();
+	else if (place % 50 == 0)
+		exec_once();
+	else if (place % 50 <= 3)
+		connect_once();
+	else
+		open_once();
+}
+
 static void getppid_once(void)
 {
 	syscall(SYS_getppid);
@@ -109,6 +141,12 @@ int main(int argc, char **argv)
 	if (strcmp(kind, "connect") == 0) {
 		listen_on_loopback();
 		once = connect_once;
+	}
+	if (strcmp(kind, "mixed") == 0 && argc > 6) {
+		listen_on_loopback();
+		folder = argv[5];
+		files = atol(argv[6]);
+		once = mixed_once;
 	}
 	if (strcmp(kind, "write") == 0) {
 		written = open(path, O_WRONLY | O_CREAT, 0600);

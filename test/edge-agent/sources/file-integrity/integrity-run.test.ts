@@ -52,6 +52,7 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
   const run = openIntegrityRun({
     libc: loadLibc(),
     group: {
+      isQuiet: () => told.closes.length === 0,
       read: () => [],
       readBytes: () => told.closes.shift() ?? Buffer.alloc(0),
       refresh: () => undefined,
@@ -64,6 +65,7 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     hook: {
       watch: ({ inode }: HookedFile) => void seen.watched.push(inode),
       unwatch: ({ inode }: HookedFile) => void seen.unwatched.push(inode),
+      isQuiet: () => told.hits.length === 0,
       read: () => told.hits.splice(0),
       settle: () => undefined,
       losses: () => [],

@@ -19,6 +19,7 @@ import {
   type DataFolder,
   dataFolderAt,
   ensureAdminToken,
+  giveAgentFolder,
   prepareDataFolder,
 } from "../../src/cli/up/data-folder.ts";
 import { requireCapability } from "../support/require.ts";
@@ -106,5 +107,22 @@ describe.runIf(isRoot)("a data folder in which the account of the services may m
     expect(standing(folder.path).mode).toBe(0o1770);
     lchownSync(alias, ACCOUNT.uid, ACCOUNT.gid);
     expect(() => prepareDataFolder(dataFolderAt(alias), ACCOUNT)).toThrow("is a link that user");
+  });
+
+  it("is given to an agent's account with all that an agent keeps there, and not with other files", () => {
+    const own = dataFolderAt(join(outer.path, "own"));
+    const names = ["agent.db", "agent.db-wal", "agent.json", "integrity.canary", "redaction.key"];
+    mkdirSync(own.spool("agent"), { recursive: true });
+    mkdirSync(own.agentCache);
+    for (const name of names) writeFileSync(join(own.path, name), "");
+    expect(giveAgentFolder(own, ACCOUNT)).toBe(true);
+    for (const path of [own.path, own.agentCache, ...names.map((name) => join(own.path, name))]) {
+      expect(lstatSync(path).uid, path).toBe(ACCOUNT.uid);
+    }
+    const foreign = dataFolderAt(join(outer.path, "foreign"));
+    mkdirSync(foreign.path);
+    writeFileSync(join(foreign.path, "report.txt"), "");
+    expect(giveAgentFolder(foreign, ACCOUNT)).toBe(false);
+    expect(lstatSync(foreign.path).uid).toBe(0);
   });
 });

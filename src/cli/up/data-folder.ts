@@ -138,7 +138,7 @@ export function giveAgentFolder(folder: DataFolder, account: Account): boolean {
 
 /** Files that the agent keeps beside its spool. */
 function isAgentFile(name: string): boolean {
-  return /^(agent([.-]|$)|redaction\.key)/.test(name);
+  return /^(agent([.-]|$)|redaction\.key|integrity\.canary$)/.test(name);
 }
 
 function unusable(path: string, cause: unknown): CommandError {

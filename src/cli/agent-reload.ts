@@ -38,18 +38,24 @@ export interface Reloadable extends AgentConfiguration {
   readAgain(): Promise<AgentConfiguration>;
 }
 
+export interface Reloading extends Disposable {
+  /** Gives the agent what is read, also for a signal that came before, until the result is disposed. */
+  serve(agent: Pick<Agent, "reconfigure" | "refuse">): Disposable;
+}
+
 /**
- * Reads the file anew for each SIGHUP until it is disposed. `isRestartNeeded` says of the files that are watched from
- * then on whether some cannot be read before the next start.
+ * Takes SIGHUP until it is disposed: to be opened before the agent and closed after it, since the signal ends a process
+ * that does not listen. The file is read anew as long as there is an agent to serve. `isRestartNeeded` says of the files
+ * that are watched from then on whether some cannot be read before the next start.
  */
 export function reloadOnHangup(
   configuration: Reloadable,
-  agent: Pick<Agent, "reconfigure" | "refuse">,
   isRestartNeeded: (files: readonly FileRule[]) => Promise<boolean> = () => Promise.resolve(false),
-): Disposable {
+): Reloading {
   let held: AgentConfiguration = configuration;
+  let served: Pick<Agent, "reconfigure" | "refuse"> | undefined;
   let [isReading, isAskedAgain] = [false, false];
-  const reload = async (): Promise<void> => {
+  const reload = async (agent: Pick<Agent, "reconfigure" | "refuse">): Promise<void> => {
     try {
       const next = await configuration.readAgain();
       const { files, environment = ENVIRONMENT_NAMES } = next.structures;
@@ -66,18 +72,27 @@ export function reloadOnHangup(
       agent.refuse(error instanceof Error ? error.message : String(error));
     }
   };
-  return onHangup(() => {
-    isAskedAgain = true;
+  const takeAll = async (): Promise<void> => {
     if (isReading) return;
     isReading = true;
-    void (async () => {
-      while (isAskedAgain) {
-        isAskedAgain = false;
-        await reload();
-      }
-      isReading = false;
-    })();
+    while (isAskedAgain && served !== undefined) {
+      isAskedAgain = false;
+      await reload(served);
+    }
+    isReading = false;
+  };
+  const listening = onHangup(() => {
+    isAskedAgain = true;
+    void takeAll();
   });
+  return {
+    serve(agent) {
+      served = agent;
+      void takeAll();
+      return { [Symbol.dispose]: () => served = undefined };
+    },
+    [Symbol.dispose]: () => listening[Symbol.dispose](),
+  };
 }
 
 /** Keys whose values differ: those that hold at once, and those that the next start takes. */

@@ -33,6 +33,10 @@ export const agentCommand = defineCommand({
     if (structures.sinks.length > 0 && !isSupervised) {
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
+    const isRestartNeeded = async (files: typeof structures.files): Promise<boolean> =>
+      privileged !== undefined &&
+      !covers(await contentsOf(structures.files), await contentsOf(files));
+    using reloading = reloadOnHangup(invocation, isRestartNeeded);
     const folder = dataFolderAt(global.data);
     const { host, flushMs, shard, listen, spoolBytes, canaryMs, compat, digestBytesPerSecond } =
       settings.agent;
@@ -69,10 +73,7 @@ export const agentCommand = defineCommand({
       version: versionOfPackage(),
       log,
     });
-    const isRestartNeeded = async (files: typeof structures.files): Promise<boolean> =>
-      privileged !== undefined &&
-      !covers(await contentsOf(structures.files), await contentsOf(files));
-    using _reloading = reloadOnHangup(invocation, agent, isRestartNeeded);
+    using _serving = reloading.serve(agent);
     using guard = guardPrivileged(privileged, log);
     const stop = AbortSignal.any([signal, guard.signal]);
     const watching = agent.run(stop);

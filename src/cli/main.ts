@@ -6,8 +6,15 @@
  * Invariant: little is loaded before compiled code may come from the cache.
  */
 import process from "node:process";
+import { outliveHangup } from "../runtime/lifecycle.ts";
 import { useCompileCache } from "./compile-cache.ts";
 
+/** Commands that SIGHUP tells to read their file anew: it must not end them before they can. */
+const RELOADING: readonly (string | undefined)[] = ["agent", "up"];
+
+if (RELOADING.includes(process.argv.slice(2).find((word) => !word.startsWith("-")))) {
+  outliveHangup();
+}
 useCompileCache();
 const { isSupervised, main } = await import("./command-line.ts");
 process.exitCode = await main(process.argv.slice(2));

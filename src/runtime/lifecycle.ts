@@ -48,3 +48,11 @@ export function onHangup(listener: () => void): Disposable {
   process.on("SIGHUP", onSignal);
   return { [Symbol.dispose]: () => void process.off("SIGHUP", onSignal) };
 }
+
+/**
+ * Keeps SIGHUP from ending this process from now on, also where nobody listens: while it starts, since what it reads
+ * then is as new as it can be, and while it drains. Those who listen hear of it as before.
+ */
+export function outliveHangup(): void {
+  onHangup(() => undefined);
+}

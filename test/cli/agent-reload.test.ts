@@ -50,10 +50,11 @@ describe("the configuration of an agent", () => {
     const told: string[] = [];
     const texts = ["[[filters]]\nuid = 1\n", "[[filters]]\nuid = -1\n"];
     const next = Promise.withResolvers<void>();
-    using _reloading = reloadOnHangup({
+    using reloading = reloadOnHangup({
       ...configurationOf(""),
       readAgain: () => Promise.resolve().then(() => configurationOf(texts.shift() ?? "")),
-    }, {
+    });
+    using _serving = reloading.serve({
       async reconfigure({ changed }) {
         told.push(`changed ${changed}`);
         // More signals while one is being taken are one.
@@ -79,25 +80,55 @@ describe("the configuration of an agent", () => {
     const texts = ["/etc/a", "/root/a"].map((path) => `[[files]]\npaths = ["${path}"]\n`);
     const told: (readonly string[])[] = [];
     const last = Promise.withResolvers<void>();
-    using _reloading = reloadOnHangup(
+    using reloading = reloadOnHangup(
       {
         ...configurationOf(""),
         readAgain: () => Promise.resolve().then(() => configurationOf(texts.shift() ?? "")),
       },
-      {
-        async reconfigure({ changed, needsRestart }) {
-          expect(changed).toEqual(["files"]);
-          told.push(needsRestart);
-          await Promise.resolve();
-          if (told.length === 2) last.resolve();
-          else process.emit("SIGHUP");
-        },
-        refuse: (reason) => last.reject(new Error(reason)),
-      },
       (files) => Promise.resolve(files.some(({ paths }) => paths.includes("/root/a"))),
     );
+    using _serving = reloading.serve({
+      async reconfigure({ changed, needsRestart }) {
+        expect(changed).toEqual(["files"]);
+        told.push(needsRestart);
+        await Promise.resolve();
+        if (told.length === 2) last.resolve();
+        else process.emit("SIGHUP");
+      },
+      refuse: (reason) => last.reject(new Error(reason)),
+    });
     process.emit("SIGHUP");
     await last.promise;
     expect(told).toEqual([[], ["files"]]);
+  });
+
+  it("is read once for signals that came before there was an agent, and not after it", async () => {
+    const told: (readonly string[])[] = [];
+    const first = Promise.withResolvers<void>();
+    let reads = 0;
+    using reloading = reloadOnHangup({
+      ...configurationOf(""),
+      readAgain() {
+        reads += 1;
+        return Promise.resolve(configurationOf("[[filters]]\nuid = 1\n"));
+      },
+    });
+    for (let each = 0; each < 3; each += 1) process.emit("SIGHUP");
+    expect(reads).toBe(0);
+    {
+      using _serving = reloading.serve({
+        reconfigure({ changed }) {
+          told.push(changed);
+          first.resolve();
+          return Promise.resolve();
+        },
+        refuse: (reason) => first.reject(new Error(reason)),
+      });
+      await first.promise;
+    }
+    // Somebody listens still: the signal ends nothing while the agent drains.
+    expect(process.emit("SIGHUP")).toBe(true);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([reads, told]).toEqual([1, [["filters"]]]);
   });
 });

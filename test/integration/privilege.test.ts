@@ -15,6 +15,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
+import { SOCKET_VARIABLE } from "../../src/edge-agent/privilege/socket-variable.ts";
 import { type LogStream, openLogStream } from "../support/log-stream.ts";
 import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
 import {
@@ -27,6 +28,7 @@ import { hasBpf } from "../support/ring-sources.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 const run = promisify(execFile);
+const HANG_UP_LIMIT_MS = 60_000;
 const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
 
 describe.runIf(hasBpf)("an agent that root starts", () => {
@@ -192,7 +194,13 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     symlinkSync(kept, join(pinsOf("data"), "link"));
     // Started again it goes on: nothing was lost of what its rings hold.
     await run("/bin/true", ["while-no-agent-runs"]);
-    agent = await startDividedAgent({ data: data(), natsUrl: nats.url });
+    let hangups: Promise<number> | undefined;
+    agent = await startDividedAgent({
+      data: data(),
+      natsUrl: nats.url,
+      onStarted: (pid) => hangups = hangUpWhileItStarts(pid),
+    });
+    expect(await hangups).toBe(2);
     expect(statSync(kept).uid).toBe(0);
     await log.waitFor((line) => line["cmdline"] === "/bin/true while-no-agent-runs", { count: 1 });
     expect(await agent.stop()).toBe(0);
@@ -206,4 +214,23 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/**
+ * Sends SIGHUP to each of the two programs that an agent is while it starts, with rights and without, once it listens:
+ * how many were sent.
+ */
+async function hangUpWhileItStarts(pid: number): Promise<number> {
+  const deadlineMs = performance.now() + HANG_UP_LIMIT_MS;
+  let sent = 0;
+  while (sent < 2 && performance.now() < deadlineMs) {
+    const listens = (BigInt(`0x${statusOf(pid, "SigCgt")}`) & 1n) !== 0n;
+    const isSecond = readFileSync(`/proc/${pid}/environ`, "utf8").includes(SOCKET_VARIABLE);
+    if (listens && isSecond === (sent === 1)) {
+      process.kill(pid, "SIGHUP");
+      sent += 1;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return sent;
 }

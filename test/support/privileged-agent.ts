@@ -28,6 +28,8 @@ export interface DividedAgentOptions {
   /** Words before the program's own; Node's by default. */
   readonly runtime?: readonly [string, ...string[]];
   readonly words?: readonly string[];
+  /** Called with the pid as soon as the program runs. */
+  readonly onStarted?: (pid: number) => void;
 }
 
 export async function startDividedAgent(options: DividedAgentOptions): Promise<DividedAgent> {
@@ -43,6 +45,7 @@ export async function startDividedAgent(options: DividedAgentOptions): Promise<D
     "--agent-flush=100ms",
     ...words,
   ], { stdio: ["ignore", "pipe", "pipe"] });
+  options.onStarted?.(child.pid ?? 0);
   const errors: string[] = [];
   child.stderr.setEncoding("utf8").on("data", (text: string) => errors.push(text));
   const ended = once(child, "exit").then(([code]: (number | null)[]) => code ?? null);

@@ -98,7 +98,7 @@ describe("the privileged process", () => {
     expect(open(`/proc/${process.pid}/fd`)).toMatchObject({ status: 0 });
     expect(open("/dev/null")).toMatchObject({ status: EPERM });
     expect(open(join(watched, "file"), O_WRONLY)).toMatchObject({ status: EPERM });
-    // A path only: it gives no content, whatever is done with it.
+    // A path only: what is opened by it is up to the file's own mode, though not to the folders above.
     expect(open(outside, O_PATH)).toMatchObject({ status: 0, target: outside });
   });
 

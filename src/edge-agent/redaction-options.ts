@@ -17,12 +17,39 @@ interface ProgramOptions {
   readonly after?: string;
   /** A word that is a user, a slash and the secret. */
   readonly hasSlash?: boolean;
+  /** Short options without a value, which may stand in one word before one that has one: `-sSfuann:SECRET`. */
+  readonly flags?: string;
+  /** A word that is no option, and the secret by its place among these. */
+  readonly word?: WordPlace;
 }
 
-const SQL: ProgramOptions = { attached: ["-p"] };
+interface WordPlace {
+  /** Of the words behind the program, or behind `after` when there is one; the first is 1. */
+  readonly place: number;
+  readonly after?: string;
+  /** Only when a word of short options has this one. */
+  readonly only?: string;
+  /** A short option with which it is one place less. */
+  readonly less?: string;
+  /** Options that are followed by a word of their own. */
+  readonly valued: readonly string[];
+}
+
+const SQL: ProgramOptions = { attached: ["-p"], flags: "AabBcCdEfFGHIijKlLnNoqQRsTtUvVWXxYy" };
+const ARCHIVE: ProgramOptions = { attached: ["-p"] };
 const NEXT_P: ProgramOptions = { next: ["-p"] };
-const LOGIN: ProgramOptions = { next: ["-p"], after: "login" };
-const LDAP: ProgramOptions = { attached: ["-w"], next: ["-w"] };
+const LOGIN: ProgramOptions = { attached: ["-p"], next: ["-p"], after: "login" };
+const LDAP: ProgramOptions = { attached: ["-w"], next: ["-w"], flags: "AcCILMnNQtuvxZ" };
+const HTPASSWD: ProgramOptions = {
+  word: { place: 3, only: "b", less: "n", valued: ["-C", "-r"] },
+};
+const OPENSSL: ProgramOptions = {
+  next: ["-k", "-K", "-hmac"],
+  word: { place: 1, after: "passwd", valued: ["-salt", "-in"] },
+};
+const VAULT: ProgramOptions = {
+  word: { place: 1, after: "login", valued: ["-method", "-path", "-address", "-namespace"] },
+};
 const SAMBA: ProgramOptions = { user: ["-U"] };
 const SNMP: ProgramOptions = { attached: ["-A", "-X", "-c"], next: ["-A", "-X", "-c"] };
 const PUTTY: ProgramOptions = { next: ["-pw"] };
@@ -38,7 +65,13 @@ const PROGRAMS: ReadonlyMap<string, ProgramOptions> = new Map<string, ProgramOpt
   ["sshpass", { attached: ["-p"], next: ["-p"] }],
   ...["mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport", "cqlsh"]
     .map((name) => [name, NEXT_P] as const),
-  ["curl", { user: ["-u", "-U", "--user", "--proxy-user"] }],
+  [
+    "curl",
+    { user: ["-u", "-U", "--user", "--proxy-user"], flags: "aBfgGiIjJkKlLMnNOpqRsSvVZ012346#" },
+  ],
+  ["htpasswd", HTPASSWD],
+  ["openssl", OPENSSL],
+  ["vault", VAULT],
   ["http", { user: ["-a", "--auth"] }],
   ["https", { user: ["-a", "--auth"] }],
   ["wget", { user: ["--user"] }],
@@ -52,13 +85,13 @@ const PROGRAMS: ReadonlyMap<string, ProgramOptions> = new Map<string, ProgramOpt
   ["bcp", { attached: ["-P"], next: ["-P"] }],
   ["tsql", { attached: ["-P"], next: ["-P"] }],
   ["sqlplus", { hasSlash: true }],
-  ["7z", SQL],
-  ["7za", SQL],
-  ["7zr", SQL],
+  ["7z", ARCHIVE],
+  ["7za", ARCHIVE],
+  ["7zr", ARCHIVE],
   ["rar", { attached: ["-p", "-hp"] }],
   ["unrar", { attached: ["-p"] }],
-  ["zip", { attached: ["-P"], next: ["-P"] }],
-  ["unzip", { attached: ["-P"], next: ["-P"] }],
+  ["zip", { attached: ["-P"], next: ["-P"], flags: "0123456789rjqmuXyveTDcfl" }],
+  ["unzip", { attached: ["-P"], next: ["-P"], flags: "abCcfjKlLnopqtTuUvVXz:" }],
   ["useradd", NEXT_P],
   ["usermod", NEXT_P],
   ["groupadd", NEXT_P],
@@ -94,6 +127,7 @@ export function createCommandWalk(): CommandWalk {
   let isAfter = false;
   let expected: "secret" | "user" | undefined;
   let isSetting = false;
+  let places: ((word: string) => boolean) | undefined;
   return {
     step(word) {
       const wanted = expected;
@@ -106,9 +140,11 @@ export function createCommandWalk(): CommandWalk {
       if (program !== undefined) {
         options = program;
         isAfter = program.after === undefined;
+        places = program.word === undefined ? undefined : createPlaces(program.word);
         return undefined;
       }
       if (options?.after === word) isAfter = true;
+      if (places?.(word) === true) return rest(word, 0);
       if (options !== undefined && isAfter) {
         const found = ofProgram(word, options);
         if (found === "secret" || found === "user") expected = found;
@@ -132,22 +168,61 @@ function isOption(word: string): boolean {
 }
 
 function ofProgram(word: string, options: ProgramOptions): Span | "secret" | "user" | undefined {
-  if (options.next?.includes(word)) return "secret";
-  if (options.user?.some((option) => option === word || isCluster(word, option))) return "user";
+  const endOf = (option: string): number => endOfOption(word, option, options.flags);
+  if (options.next?.some((option) => endOf(option) === word.length)) return "secret";
+  if (options.user?.some((option) => endOf(option) === word.length || isCluster(word, option))) {
+    return "user";
+  }
   for (const option of options.attached ?? []) {
-    if (word.length > option.length && word.startsWith(option)) return rest(word, option.length);
+    if (endOf(option) > 0) return rest(word, endOf(option));
   }
   for (const option of options.user ?? []) {
-    const separator = option.startsWith("--") ? "=" : "";
-    if (word.startsWith(option + separator)) {
-      return afterUser(word, option.length + separator.length);
-    }
+    const end = option.startsWith("--") && word[option.length] !== "=" ? 0 : endOf(option);
+    if (end > 0) return afterUser(word, option.startsWith("--") ? end + 1 : end);
   }
   if (options.hasSlash === true) {
     const [, user = ""] = /^([^/@-][^/@]*\/)[^/@]/.exec(word) ?? [];
     if (user !== "") return { start: user.length, end: atOrEnd(word, user.length) };
   }
   return undefined;
+}
+
+/** Where an option ends that a word begins with, be it behind short ones without a value; 0 when it does not. */
+function endOfOption(word: string, option: string, flags = ""): number {
+  if (word.startsWith(option)) return option.length;
+  if (flags === "" || option.length !== 2 || word[0] !== "-") return 0;
+  let at = 1;
+  while (at < word.length && flags.includes(word[at] ?? "")) at += 1;
+  return at > 1 && word[at] === option[1] ? at + 1 : 0;
+}
+
+/** Counts the words that are no options; true for the one that is the secret. */
+function createPlaces({ place, after, only, less, valued }: WordPlace): (word: string) => boolean {
+  let isCounting = after === undefined;
+  let isOnly = only === undefined;
+  let isValue = false;
+  let left = place;
+  return (word) => {
+    if (isValue) {
+      isValue = false;
+      return false;
+    }
+    if (word.startsWith("-")) {
+      isValue = valued.includes(word);
+      const isShort = /^-[A-Za-z0-9]{1,16}$/.test(word);
+      if (isShort && only !== undefined && word.includes(only)) isOnly = true;
+      if (isShort && less !== undefined && word.includes(less)) left = place - 1;
+      return false;
+    }
+    if (!isCounting) {
+      isCounting = word === after;
+      return false;
+    }
+    // `name=value` is told by its name.
+    if (left > 0) left -= 1;
+    else return false;
+    return left === 0 && isOnly && !/^[A-Za-z_]+=/.test(word);
+  };
 }
 
 /** Whether a word is short options in one, of which the last is the given one: `-sSu`. */

@@ -15,6 +15,12 @@ const BEARER = /\bBearer {1,8}([A-Za-z0-9._~+/=-]{8,})/gi;
 const IDENTIFIED =
   /\bidentified {1,8}(?:by|with {1,8}[a-z0-9_]{1,40} {1,8}(?:by|as))(?: {1,8}password)? {0,8}(?=["'])/gi;
 
+/** SQL: `SET PASSWORD FOR 'ann'@'%' = PASSWORD('x')`, and a function's only argument. */
+const SET_PASSWORD =
+  /\bset {1,8}password(?: {1,8}for {1,8}[^=\0]{1,128}?)? {0,8}(?::?=|\bto\b) {0,8}(?:[a-z_]{1,32} {0,8}\( {0,8})?(?=\\?["'])/gi;
+/** A function's call where a value is expected. */
+const CALL = /^[A-Za-z_]{1,32} {0,8}\( {0,8}(?=["'])/;
+
 export function valuesIn(text: string): readonly Span[] {
   const spans: Span[] = [];
   const mentions = secretMentions();
@@ -32,6 +38,10 @@ export function valuesIn(text: string): readonly Span[] {
   for (const { 0: phrase, index } of text.matchAll(IDENTIFIED)) {
     const quoteAt = index + phrase.length;
     spans.push(quoted(text, quoteAt));
+  }
+  for (const { 0: phrase, index } of text.matchAll(SET_PASSWORD)) {
+    const at = index + phrase.length;
+    spans.push(quoted(text, text[at] === "\\" ? at + 1 : at));
   }
   for (const { 0: phrase, 1: value = "", index } of text.matchAll(BEARER)) {
     const end = index + phrase.length;
@@ -103,6 +113,8 @@ function valueAfter(text: string, name: Span): Span | undefined {
   const valueAt = isTight ? skipBlanks(text, from) : from;
   const escapes = text[valueAt] === "\\" && isQuote(text[valueAt + 1]) ? 1 : 0;
   if (isQuote(text[valueAt + escapes])) return quoted(text, valueAt + escapes);
+  const call = CALL.exec(text.slice(valueAt, valueAt + 64))?.[0];
+  if (call !== undefined) return quoted(text, valueAt + call.length);
   const start = valueAt + (SCHEME.exec(text.slice(valueAt, valueAt + 40))?.[0].length ?? 0);
   const isHeader = separator === ":" && blanks === name.end && text[from] === " " &&
     isStart(text, name.start);

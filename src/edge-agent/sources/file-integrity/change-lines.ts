@@ -29,6 +29,7 @@ export interface FileTransition {
   readonly oldPath: string | undefined;
   readonly newPath: string | undefined;
   readonly origin: Origin;
+  readonly isCanary: boolean;
   readonly writers: readonly Writer[];
   readonly description: ChangeDescription | undefined;
   /** Why there is no diff, when there is no description. */
@@ -76,6 +77,7 @@ function changeEvent(change: FileTransition, writer: Writer | undefined): AuditE
     message: `${subjectOf(writer)} ${verbOf(change)} ${path.text}`,
     detail: {
       how: change.how,
+      ...(change.isCanary ? { canary: true } : {}),
       kind: change.kind,
       ...factsOf(change),
       ...(next === undefined ? {} : { new_path: next.text }),

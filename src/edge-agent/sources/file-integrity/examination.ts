@@ -7,10 +7,10 @@
  */
 import type { Clock } from "../../../runtime/clock.ts";
 import { compressFrame, decompressFrame } from "../../../runtime/zstd.ts";
-import { linesOf } from "./change-lines.ts";
+import { type FileTransition, linesOf } from "./change-lines.ts";
 import type { FileContent, FileFacts, FileLooker, Look } from "./file-look.ts";
 import type { FileRecord } from "./file-record.ts";
-import type { FileState, StateChange } from "./file-state.ts";
+import type { FileState, Line, StateChange } from "./file-state.ts";
 import type { ChangeDescription, FileKind, KeptContent } from "./kinds/file-kind.ts";
 import type { AccountFile, AccountFiles } from "./kinds/login-state.ts";
 import type { FileDigests } from "./packages/manifest-entry.ts";
@@ -47,6 +47,8 @@ export interface ExaminerOptions {
   readonly kinds: ContentKinds;
   /** Kind by which a path is watched; undefined when it is not. */
   readonly kindOf: (path: string) => FileKind | undefined;
+  /** Whether it is the file by which the agent proves that it sees. */
+  readonly isCanary: (path: string) => boolean;
   readonly clock: Clock;
   /** Told how many bytes were read. */
   readonly onBytes: (count: number) => void;
@@ -67,7 +69,9 @@ export interface Examiner {
 }
 
 export function createExaminer(options: ExaminerOptions): Examiner {
-  const { state, looker, kinds, kindOf, clock, onBytes } = options;
+  const { state, looker, kinds, kindOf, isCanary, clock, onBytes } = options;
+  const toldOf = (change: Omit<FileTransition, "isCanary">): readonly Line[] =>
+    linesOf({ ...change, isCanary: isCanary(change.path) });
 
   const keep = async (
     found: { readonly path: string; readonly kind: FileKind; readonly facts: FileFacts },
@@ -143,7 +147,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     const { path } = look;
     const how: How = look.newPath === undefined ? "delete" : "rename";
     const isDescribed = MEANT.has(before.kind) || (!isDirectory && how === "delete");
-    const lines = linesOf({
+    const lines = toldOf({
       ...look,
       kind: before.kind,
       topic: "file/change",
@@ -186,7 +190,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     if (!isNew && isSameContent && !isReplaced) {
       const isTold = isAttributeChange(look, before, after);
       const lines = isTold
-        ? linesOf({
+        ? toldOf({
           ...look,
           kind: after.kind,
           topic: "file/attribute",
@@ -204,7 +208,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
     }
     const isMeant = moved !== undefined && MEANT.has(after.kind);
     const isDescribed = isMeant || !isSameContent;
-    const lines = linesOf({
+    const lines = toldOf({
       ...look,
       kind: after.kind,
       topic: "file/change",
@@ -280,7 +284,7 @@ export function createExaminer(options: ExaminerOptions): Examiner {
       lookedAtUs: clock.nowUs(),
       isHot: true,
     };
-    const lines = linesOf({
+    const lines = toldOf({
       ...look,
       kind,
       topic: "file/change",

@@ -84,11 +84,12 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     options;
   const filesystemOf = (fsid: string) => group.filesystemOf(fsid);
   const observer = createObserver({ libc, filesystemOf, pump: () => undefined });
+  const canaryPath = binaryOfPath(options.canaryPath);
   const places = createWatchedPlaces({
     policies,
     pathOf: (directory) => observer.pathOf(directory),
     dataDirectory: binaryOfPath(options.dataDirectory),
-    canaryPath: binaryOfPath(options.canaryPath),
+    canaryPath,
   });
   observer.release();
   const looker = createFileLooker(libc, filesystemOf);
@@ -102,6 +103,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     looker,
     kinds: options.kinds,
     kindOf: places.kindOf,
+    isCanary: (path) => path === canaryPath,
     clock,
     onBytes: (count) => reconciliation.spent(count),
   });

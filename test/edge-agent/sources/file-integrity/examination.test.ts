@@ -14,6 +14,7 @@ import type {
   FileType,
 } from "../../../../src/edge-agent/sources/file-integrity/file-look.ts";
 import { openFileState } from "../../../../src/edge-agent/sources/file-integrity/file-state.ts";
+import type { FileKind } from "../../../../src/edge-agent/sources/file-integrity/kinds/file-kind.ts";
 import type { PendingLook } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
 import { bpfinkLine } from "../../../../src/cli/bpfink-line.ts";
 import { recordedEvent } from "../../../../src/client/record.ts";
@@ -79,14 +80,15 @@ function lookOf(path: string, more: Partial<PendingLook> = {}): PendingLook {
 }
 
 /** An examiner over a disk, whose findings are written as the engine writes them. */
-function openExamination(kinds: ContentKinds = contentKinds(KEY)) {
+function openExamination(kinds: ContentKinds = contentKinds(KEY), kind: FileKind = "accounts") {
   const files = new Map<string, File>();
   const state = openFileState(join(folder, `${randomBytes(6).toString("hex")}.db`));
   const examiner = createExaminer({
     state,
     looker: lookerOf(files),
     kinds,
-    kindOf: () => "accounts",
+    kindOf: () => kind,
+    isCanary: (path) => path === "/data/integrity.canary",
     clock: systemClock,
     onBytes: () => undefined,
   });
@@ -215,5 +217,24 @@ describe("an account file that is moved", () => {
         { topic: "account/key/remove", detail: { target: "bob", before: key } },
       ]);
     }
+  });
+});
+
+describe("the agent's own canary", () => {
+  it("is marked and has no line of bpfink's, and another file of its name has one", async () => {
+    using disk = openExamination(contentKinds(KEY), "digest");
+    const lineOf = async (path: string) => {
+      disk.files.set(path, { inode: 1, text: "text" });
+      const [event] = await disk.told(path);
+      return {
+        mark: event.detail.canary,
+        line: bpfinkLine(recordedEvent({ ...event, id: "0123abcd-1-0" }), { version: "1" }),
+      };
+    };
+    const own = await lineOf("/data/integrity.canary");
+    expect(own).toEqual({ mark: true, line: undefined });
+    const other = await lineOf("/etc/integrity.canary");
+    expect(other.mark).toBeUndefined();
+    expect(other.line).toMatchObject({ file: "/etc/integrity.canary" });
   });
 });

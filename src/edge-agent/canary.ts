@@ -12,6 +12,7 @@ import type { Producer } from "../producer/producer.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { AgentGap } from "./gaps.ts";
+import { proofWithin } from "./proof-limit.ts";
 import type { Source, SourceCounters } from "./source.ts";
 import type { ProofAction, ProofCheck, ProofResult } from "./sources/ring-family.ts";
 
@@ -81,7 +82,7 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   await using actions = new AsyncDisposableStack();
   for (const source of options.sources) {
     const before = source.counters();
-    const action = await proofOf(source, options.log);
+    const action = await proofOf(source, options);
     if (action === undefined) continue;
     actions.use(action);
     const off = options.hooksOff(source.name);
@@ -102,10 +103,14 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   return flights.map((flight) => birdOf(flight, { fault: reading.fault, isFiltering }));
 }
 
-/** What cannot be done (a full disk, no processes left) says nothing of the source; the others get theirs. */
-async function proofOf(source: Source, log: Log): Promise<ProofAction | undefined> {
+/** What cannot be done (a full disk, no processes left, a firewall on loopback) says nothing of the source; the others get theirs. */
+async function proofOf(
+  source: Source,
+  { clock, log }: Pick<CanaryOptions, "clock" | "log">,
+): Promise<ProofAction | undefined> {
   try {
-    return await source.prove?.();
+    if (source.prove === undefined) return undefined;
+    return await proofWithin(source.prove(), clock);
   } catch (error) {
     log.warn("canary not sent", { source: source.name, error: String(error) });
     return undefined;

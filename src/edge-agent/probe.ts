@@ -6,6 +6,7 @@
  * a ring of its own, and leaves nothing behind.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { systemClock } from "../runtime/clock.ts";
 import { makePinFolder } from "./bpf-filesystem.ts";
 import { createDecoderContext, type LineDecoder, type LocatedRecord } from "./line-decoder.ts";
 import type { Libbpf } from "./libbpf.ts";
@@ -18,6 +19,7 @@ import {
   PROGRAM_VARIANTS,
   type ProgramVariant,
 } from "./program-object.ts";
+import { proofWithin } from "./proof-limit.ts";
 import { trialSettings } from "./program-settings.ts";
 import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
 import type { HookStatus, SourceStatus } from "./source.ts";
@@ -124,7 +126,7 @@ async function tryVariant(
   object.attach();
   const results = new Map<string, ProofResult>();
   for (let attempt = 0; attempt < PROOF_ATTEMPTS; attempt += 1) {
-    await using action = await family.prove(libbpf, object);
+    await using action = await proofWithin(family.prove(libbpf, object), systemClock);
     await findProofs(context, { family, ring, action, results });
     const needed = results.get(action.hook) ?? "other";
     if (typeof needed === "object") return `the event came back wrong: ${needed.wrong}`;

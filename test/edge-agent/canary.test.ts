@@ -123,4 +123,48 @@ describe("canaries", () => {
     const others = [OPEN, RING].map((line) => ({ ...line, pid: process.pid + 1 }));
     expect((await fly([{ lines: others }])).outcomes).toEqual(["missed"]);
   });
+
+  it("are sent through all sources also when the action of one is never done", async () => {
+    const stop = new AbortController();
+    const outcomes: string[] = [];
+    const warnings: string[] = [];
+    let listener: ((lines: readonly string[]) => void) | undefined;
+    const stuck = { name: "flow", counters: () => NO_COUNTERS, prove: () => new Promise(() => {}) };
+    const good: Pick<Source, "name" | "counters" | "prove"> = {
+      name: "file",
+      counters: () => NO_COUNTERS,
+      prove() {
+        setTimeout(() => listener?.([JSON.stringify(OPEN)]));
+        return Promise.resolve({
+          hook: "open",
+          check: (line) => line["topic"] === "file/create" ? "proven" : "other",
+          [Symbol.asyncDispose]: () => Promise.resolve(),
+        });
+      },
+    };
+    await runCanaries({
+      producer: {
+        readBack(each) {
+          listener = each;
+          return { isCaughtUp: () => true, fault: undefined, [Symbol.dispose]: () => undefined };
+        },
+        flush: () => Promise.resolve(),
+      },
+      // as: the rest of a source plays no part
+      sources: [stuck, good] as unknown as Source[],
+      hooksOff: () => [],
+      isFiltering: () => false,
+      intervalMs: 100,
+      onGap: () => undefined,
+      onOutcome(name, outcome) {
+        outcomes.push(`${name} ${outcome}`);
+        stop.abort();
+      },
+      // A thousand times as fast.
+      clock: { ...systemClock, sleep: (ms, signal) => systemClock.sleep(ms / 1000, signal) },
+      log: createLog({ level: "warn", write: (text) => warnings.push(text) }),
+    }, stop.signal);
+    expect(outcomes).toEqual(["file seen"]);
+    expect(warnings.join()).toContain("its action was not done in 10000 ms");
+  });
 });

@@ -34,15 +34,25 @@ export function createFlowFamily(): RingFamily {
   };
 }
 
+/** A datagram over loopback takes microseconds, unless a firewall takes it. */
+const RECEIVE_LIMIT_MS = 2_000;
+
 async function proveByDatagram(): Promise<ProofAction> {
-  const server = await openSocket();
+  await using sockets = new AsyncDisposableStack();
+  const server = sockets.adopt(await openSocket(), closeSocket);
   const client = await openSocket();
   const [from, to] = [client.address().port, server.address().port];
-  const received = once(server, "message");
-  client.send("probity", to, LOOPBACK);
-  await received;
-  client.close();
-  await once(client, "close");
+  try {
+    const received = once(server, "message", { signal: AbortSignal.timeout(RECEIVE_LIMIT_MS) });
+    await Promise.all([received, sendTo(client, to)]);
+  } catch (error) {
+    throw new Error(`Cannot send a datagram to ${LOOPBACK}: is there a firewall?`, {
+      cause: error,
+    });
+  } finally {
+    await closeSocket(client);
+  }
+  const kept = sockets.move();
   const own = { pid: process.pid, protocol: "udp" };
   const ends = { ...own, src_ip: LOOPBACK, dst_ip: LOOPBACK, src_port: from };
   const finds = (
@@ -64,11 +74,24 @@ async function proveByDatagram(): Promise<ProofAction> {
       }),
       close: finds("network/close", { at: { dst_port: to, src_port: from }, expected: ends }),
     },
-    [Symbol.asyncDispose]: async () => {
-      server.close();
-      await once(server, "close");
-    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+async function closeSocket(socket: Socket): Promise<void> {
+  const closed = once(socket, "close");
+  socket.close();
+  await closed;
+}
+
+/** Resolves when the kernel has taken it. */
+function sendTo(client: Socket, port: number): Promise<void> {
+  const sent = Promise.withResolvers<void>();
+  client.send("probity", port, LOOPBACK, (error) => {
+    if (error === null) sent.resolve();
+    else sent.reject(error);
+  });
+  return sent.promise;
 }
 
 async function openSocket(): Promise<Socket> {

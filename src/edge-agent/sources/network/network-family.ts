@@ -1,6 +1,6 @@
 /** Connections, proven by one over loopback. */
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { connect, createServer, type Server } from "node:net";
 import { createProcessLookup } from "../../process-lookup.ts";
 import {
   compareFields,
@@ -33,14 +33,23 @@ export function createNetworkFamily(): RingFamily {
   };
 }
 
+/** A connection over loopback takes microseconds, unless a firewall takes it. */
+const CONNECT_LIMIT_MS = 2_000;
+
 async function proveByConnect(): Promise<ProofAction> {
-  const server = createServer((socket) => socket.destroy());
+  await using sockets = new AsyncDisposableStack();
+  const server = sockets.adopt(createServer((socket) => socket.destroy()), closeServer);
   server.listen(0, LOOPBACK);
   await once(server, "listening");
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
-  const socket = connect(port, LOOPBACK);
-  await once(socket, "connect");
+  const socket = sockets.adopt(connect(port, LOOPBACK), (opened) => void opened.destroy());
+  try {
+    await once(socket, "connect", { signal: AbortSignal.timeout(CONNECT_LIMIT_MS) });
+  } catch (error) {
+    throw new Error(`Cannot connect to ${LOOPBACK}: is there a firewall?`, { cause: error });
+  }
+  const kept = sockets.move();
   const { localPort } = socket; // Gone when the server ends the connection.
   const expected = { src_ip: LOOPBACK, dst_ip: LOOPBACK, pid: process.pid, outcome: "success" };
   const own = { pid: process.pid, outcome: "success" };
@@ -60,10 +69,13 @@ async function proveByConnect(): Promise<ProofAction> {
           ? compareFields(line, { ...own, src_ip: LOOPBACK, src_port: localPort ?? 0 })
           : "other",
     },
-    [Symbol.asyncDispose]: async () => {
-      socket.destroy();
-      server.close();
-      await once(server, "close");
-    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, "close");
+  server.close();
+  await closed;
 }

@@ -175,6 +175,17 @@ describe("the line of an exec", () => {
     for (const name of ["exe", "comm", "cwd", "cmdline"]) expect(line?.[name]).toBe("a\\xffb");
   });
 
+  it("tells the first of variables that are there twice, as getenv does, and the others beside it", () => {
+    const env = 'LD_PRELOAD=/tmp/evil.so\0PATH=/bin\0LD_PRELOAD=\0LD_PRELOAD="/b\0';
+    const line = lineOf(execRecord({ ...child, env }));
+    expect(line?.detail).toMatchObject({
+      env: { LD_PRELOAD: "/tmp/evil.so", PATH: "/bin" },
+      env_repeated: ["LD_PRELOAD=", 'LD_PRELOAD="/b'],
+    });
+    expect(lineOf(execRecord({ ...child, env: "PATH=/bin\0" }))?.detail["env_repeated"])
+      .toBeUndefined();
+  });
+
   it("tells that the environment was cut, and bytes of it that are no text", () => {
     const env = Buffer.concat([Buffer.from("PATH=a"), Buffer.of(0xff, 0)]);
     const line = lineOf(execRecord({ ...child, env, marks: EXEC_MARK.envCut }));

@@ -56,6 +56,7 @@ export function execLine(
   const tty = read(ttyFrom, endOfText(bytes, ttyFrom, ttyFrom + TTY_BYTES), "tty");
   const { cmdline, list } = joinArguments(texts.argv);
   const env = environmentText(texts.env);
+  const repeated = texts.envRepeated.map(jsonInner);
   const isEnvCut = (u32(words, offset + EXEC.marks) & EXEC_MARK.envCut) !== 0;
   return `"time":"${context.timeText(timeUs)}","topic":"process/exec","outcome":"success",` +
     `"severity":"info",${actor.columns}"cmdline":"${cmdline}",` +
@@ -64,6 +65,7 @@ export function execLine(
     `"detail":{"argv":[${list}],"argv_bytes":${u32(words, offset + EXEC.argv_bytes)},` +
     `"truncated":${(flags & FLAG.truncated) !== 0}` +
     (env === "" ? "" : `,"env":{${env}}`) +
+    (repeated.length === 0 ? "" : `,"env_repeated":["${repeated.join('","')}"]`) +
     (isEnvCut ? ',"env_truncated":true' : "") +
     `,"ancestors":[${ancestorsText(context, record, parts)}]` +
     (tty === "" ? "" : `,"tty":"${tty}"`) +
@@ -96,7 +98,7 @@ function joinArguments(argv: readonly string[]): { cmdline: string; list: string
   return { cmdline: inners === argv ? joined : inners.join(" "), list: `"${inners.join('","')}"` };
 }
 
-function environmentText(env: readonly (readonly [string, string])[]): string {
+function environmentText(env: ReadonlyMap<string, string>): string {
   let members = "";
   for (const [name, value] of env) {
     members += `${members === "" ? "" : ","}"${name}":"${jsonInner(value)}"`;

@@ -14,8 +14,10 @@ import type { ExecParts } from "./exec-parts.ts";
 
 export interface ExecTexts {
   readonly argv: readonly string[];
-  /** Names and values, in the order of the environment. */
-  readonly env: readonly (readonly [string, string])[];
+  /** Names and values, in the order of the environment; of a name that is there again the first, as `getenv` has it. */
+  readonly env: ReadonlyMap<string, string>;
+  /** Those whose name was there before, `NAME=value`: some programs take the last. */
+  readonly envRepeated: readonly string[];
   /** Bytes that are no UTF-8 were written as `\xNN`. */
   readonly isArgvEscaped: boolean;
   readonly isEnvEscaped: boolean;
@@ -45,10 +47,7 @@ export function readExecTexts(
   const envTexts = decoded(env.parts);
   return {
     argv: argvTexts.texts,
-    env: envTexts.texts.map((entry): [string, string] => {
-      const name = nameOf(entry);
-      return [name, entry.slice(name.length + 1)];
-    }),
+    ...variablesIn(envTexts.texts),
     isArgvEscaped: argvTexts.isEscaped,
     isEnvEscaped: envTexts.isEscaped,
     redacted: [
@@ -56,6 +55,17 @@ export function readExecTexts(
       ...env.places.map((place) => `env.${nameOf(env.parts[place] ?? "")}`),
     ],
   };
+}
+
+function variablesIn(entries: readonly string[]): Pick<ExecTexts, "env" | "envRepeated"> {
+  const env = new Map<string, string>();
+  const envRepeated: string[] = [];
+  for (const entry of entries) {
+    const name = nameOf(entry);
+    if (env.has(name)) envRepeated.push(entry);
+    else env.set(name, entry.slice(name.length + 1));
+  }
+  return { env, envRepeated };
 }
 
 const NOTHING = { parts: [], places: [] };

@@ -1,4 +1,5 @@
 import { readdirSync } from "node:fs";
+import { constants } from "node:os";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VM_WRITEV } from "../../../src/edge-agent/record-layout.ts";
@@ -117,6 +118,30 @@ describe("the line of a signal", () => {
     expect(line).toMatchObject({ severity: "info", detail: { signal: 15, result: "ignored" } });
     expect(line?.detail).not.toHaveProperty("from_kernel");
   });
+
+  it.each([
+    [0, "info"],
+    [constants.signals.SIGHUP, "info"],
+    [constants.signals.SIGINT, "info"],
+    [constants.signals.SIGTERM, "info"],
+    [constants.signals.SIGCONT, "info"],
+    [constants.signals.SIGCHLD, "info"],
+    [constants.signals.SIGPIPE, "info"],
+    [constants.signals.SIGKILL, "high"],
+    [constants.signals.SIGSTOP, "high"],
+    [constants.signals.SIGTSTP, "high"],
+    [constants.signals.SIGSEGV, "high"],
+    [constants.signals.SIGQUIT, "high"],
+    [constants.signals.SIGABRT, "high"],
+    [constants.signals.SIGALRM, "high"],
+    [constants.signals.SIGUSR1, "high"],
+    [40, "high"],
+  ])(
+    "is of high severity where it kills or stops otherwise than in order: signal %d",
+    (signal, severity) => {
+      expect(lineOf(signalRecord({ ...actor, signal, target }))).toMatchObject({ severity });
+    },
+  );
 
   it("does not blame the process that ran when the kernel sent it", () => {
     expect(lineOf(signalRecord({ ...actor, signal: 9, code: 0x80, target }))).toMatchObject({

@@ -1,7 +1,8 @@
 /**
  * Lines of what processes do to themselves and to others: `process/setuid`, `process/ptrace` and `process/signal`.
  *
- * Invariant: severity is high where Probity's own processes are taken hold of, killed or stopped, else info.
+ * Invariant: severity is high where Probity's own processes are taken hold of, killed or stopped otherwise than
+ * in order, else info.
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
@@ -115,8 +116,12 @@ function tracedAt(context: DecoderContext, record: LocatedRecord): Target {
   };
 }
 
-/** What ends or stops a process whatever it wants. */
-const IRRESISTIBLE: readonly number[] = [constants.signals.SIGKILL, constants.signals.SIGSTOP];
+const { signals } = constants;
+/** What Probity's processes pass over, or end by in order: all else kills, stops or opens them. */
+const HARMLESS: ReadonlySet<number> = new Set([
+  ...[0, signals.SIGCONT, signals.SIGCHLD, signals.SIGWINCH, signals.SIGURG, signals.SIGPIPE],
+  ...[signals.SIGHUP, signals.SIGTERM, signals.SIGINT],
+]);
 const RESULTS = ["delivered", "ignored", "pending", "lost", "lost"] as const;
 
 function signalLine(context: DecoderContext, record: LocatedRecord): string {
@@ -131,7 +136,7 @@ function signalLine(context: DecoderContext, record: LocatedRecord): string {
     ? `The kernel sent ${name} to ${target.name} while ${actor.name} ran`
     : `${actor.name} sent ${name} to ${target.name}`;
   return `"time":"${context.timeText(timeUs)}","topic":"process/signal","outcome":"success",` +
-    `"severity":"${IRRESISTIBLE.includes(signal) ? "high" : "info"}",${actor.columns}` +
+    `"severity":"${HARMLESS.has(signal) ? "info" : "high"}",${actor.columns}` +
     `"message":"${said}","detail":{"signal":${signal},"result":"${result}",` +
     (code > 0 ? '"from_kernel":true,' : "") + `${target.members}${escapedMember(actor.escaped)}}}`;
 }

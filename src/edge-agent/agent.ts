@@ -242,9 +242,10 @@ const NOT_PROVEN: SourceStatus = {
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files } = options;
   const { spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment } = options;
+  const { canaryMs } = options;
   const settings = {
     ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files },
-    ...{ spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment },
+    ...{ spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment, canaryMs },
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

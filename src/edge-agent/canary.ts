@@ -27,7 +27,7 @@ const POLL_MS = 100;
 export type CanaryOutcome = "seen" | "missed" | "undecided";
 
 export interface CanaryOptions {
-  readonly producer: Pick<Producer, "readBack" | "flush">;
+  readonly producer: Pick<Producer, "readBack" | "flush" | "counters">;
   /** Those that are on. */
   readonly sources: readonly Source[];
   /** Hooks of a source that were not proven at the start: nothing is expected of them. */
@@ -78,6 +78,7 @@ interface Flight {
 async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<readonly Bird[]> {
   const { producer, clock } = options;
   const flights: Flight[] = [];
+  const lostBefore = producer.counters().eventsLost;
   using reading = producer.readBack((lines) => look(lines, flights));
   await using actions = new AsyncDisposableStack();
   for (const source of options.sources) {
@@ -98,9 +99,13 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   const settledMs = clock.elapsedMs() + Math.min(SETTLE_MS, 5 * options.intervalMs);
   while (!signal.aborted && !isDone() && clock.elapsedMs() < settledMs) await rest(clock, signal);
   if (!isDone()) await producer.flush();
-  while (!signal.aborted && !isDone() && !reading.isCaughtUp()) await rest(clock, signal);
+  // Once a batch could not be read back, none of what is missing is decided.
+  const isWaiting = (): boolean => reading.fault === undefined && !reading.isCaughtUp();
+  while (!signal.aborted && !isDone() && isWaiting()) await rest(clock, signal);
   const isFiltering = options.isFiltering();
-  return flights.map((flight) => birdOf(flight, { fault: reading.fault, isFiltering }));
+  const hasLost = producer.counters().eventsLost > lostBefore;
+  const fault = reading.fault ?? (hasLost ? "the producer lost events, and tells them" : undefined);
+  return flights.map((flight) => birdOf(flight, { fault, isFiltering }));
 }
 
 /** What cannot be done (a full disk, no processes left, a firewall on loopback) says nothing of the source; the others get theirs. */
@@ -138,19 +143,54 @@ function birdOf(
   { source, checks, results, before }: Flight,
   { fault, isFiltering }: { readonly fault: string | undefined; readonly isFiltering: boolean },
 ): Bird {
-  const reasons = checks.flatMap(([hook]): string[] => {
+  const missing = checks.filter(([hook]) => results.get(hook) !== "proven");
+  const reason = missing.map(([hook]) => {
     const result = results.get(hook);
-    if (result === "proven") return [];
-    return [typeof result === "object" ? `${hook}: ${result.wrong}` : `${hook} did not come back`];
-  });
-  const reason = reasons.join("; ");
-  if (reasons.length === 0) return { source: source.name, outcome: "seen", reason };
+    return typeof result === "object" ? `${hook}: ${result.wrong}` : `${hook} did not come back`;
+  }).join("; ");
+  if (missing.length === 0) return { source: source.name, outcome: "seen", reason };
   if (fault !== undefined) return { source: source.name, outcome: "undecided", reason: fault };
-  const now = source.counters();
+  const counted = { before, now: source.counters(), isFiltering };
+  const isTold = missing.every(([hook]) => isToldOf(HOOK_KINDS[`${source.name} ${hook}`], counted));
+  return { source: source.name, outcome: isTold ? "undecided" : "missed", reason };
+}
+
+/** Class of the records (`CounterPart.kind`) that a hook gives, by source and hook. */
+const HOOK_KINDS: Readonly<Record<string, string>> = {
+  "process exec": "exec",
+  "process fork": "fork",
+  "process exit": "exit",
+  "network connect": "connect",
+  "network listen": "listen",
+  "network accept": "accept",
+  "flow send": "connect",
+  "flow receive": "accept",
+  "flow bind": "listen",
+  "flow close": "close",
+  "file open": "file_open",
+  "file io_uring": "file_open",
+  "control credentials": "call_credentials",
+  "control ptrace": "ptrace",
+  "control signal": "signal",
+};
+
+/** Whether events that a hook gives were lost, or kept back, since a canary was sent; of no known class, any at all. */
+function isToldOf(
+  kind: string | undefined,
+  { before, now, isFiltering }: {
+    readonly before: SourceCounters;
+    readonly now: SourceCounters;
+    readonly isFiltering: boolean;
+  },
+): boolean {
   const told = ["ringFull", "throttled", "readFault"] as const;
   const keys = isFiltering ? [...told, "filtered"] as const : told;
-  const isTold = keys.some((key) => now[key] > before[key]);
-  return { source: source.name, outcome: isTold ? "undecided" : "missed", reason };
+  const sumOf = (counters: SourceCounters): number => {
+    const parts = kind === undefined ? undefined : counters.parts;
+    return (parts?.filter((part) => part.kind === kind) ?? [counters])
+      .reduce((sum, part) => sum + keys.reduce((all, key) => all + part[key], 0), 0);
+  };
+  return sumOf(now) > sumOf(before);
 }
 
 /** Turns outcomes into gaps: at the beginning and at the end of each blindness. */

@@ -4,6 +4,7 @@ import type { AgentGap } from "../../src/edge-agent/gaps.ts";
 import type { Source, SourceCounters } from "../../src/edge-agent/source.ts";
 import { compareFields } from "../../src/edge-agent/sources/ring-family.ts";
 import { NO_COUNTERS } from "../../src/edge-agent/sources/ring-source.ts";
+import type { ProducerCounters } from "../../src/producer/producer.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
 
@@ -12,7 +13,21 @@ interface Round {
   readonly lines: readonly object[];
   readonly fault?: string;
   readonly counters?: Partial<SourceCounters>;
+  /** That the producer counts from then on. */
+  readonly eventsLost?: number;
 }
+
+const NOTHING_PRODUCED: ProducerCounters = {
+  eventsAppended: 0,
+  eventsLost: 0,
+  batchesClosed: 0,
+  batchesPublished: 0,
+  batchesResent: 0,
+  batchesReleased: 0,
+  eventsVoided: 0,
+  spoolBytes: 0,
+  spoolBatches: 0,
+};
 
 /** Runs a source with one needed and one further hook through some rounds. */
 async function fly(
@@ -57,6 +72,7 @@ async function fly(
         };
       },
       flush: () => Promise.resolve(),
+      counters: () => ({ ...NOTHING_PRODUCED, eventsLost: rounds[round]?.eventsLost ?? 0 }),
     },
     // as: the rest of a source plays no part
     sources: [source as Source],
@@ -119,6 +135,21 @@ describe("canaries", () => {
     expect((await fly([{ lines: [OPEN] }], { isFiltering: true })).outcomes).toEqual(["missed"]);
   });
 
+  it("are decided although events of another class were filtered or lost meanwhile", async () => {
+    const { parts: _parts, ...none } = NO_COUNTERS;
+    const part = (kind: string) => [{ ...none, kind, cpu: 0, filtered: 1, ringFull: 1 }];
+    const outcomeOf = async (kind: string) => {
+      const counters = { filtered: 1, ringFull: 1, parts: part(kind) };
+      return (await fly([{ lines: [RING], counters }], { isFiltering: true })).outcomes;
+    };
+    expect(await outcomeOf("file_remove")).toEqual(["missed"]);
+    expect(await outcomeOf("file_open")).toEqual(["undecided"]);
+  });
+
+  it("are not decided when the producer lost events on their way", async () => {
+    expect((await fly([{ lines: [], eventsLost: 3 }])).outcomes).toEqual(["undecided"]);
+  });
+
   it("are not found in what another process did", async () => {
     const others = [OPEN, RING].map((line) => ({ ...line, pid: process.pid + 1 }));
     expect((await fly([{ lines: others }])).outcomes).toEqual(["missed"]);
@@ -149,6 +180,7 @@ describe("canaries", () => {
           return { isCaughtUp: () => true, fault: undefined, [Symbol.dispose]: () => undefined };
         },
         flush: () => Promise.resolve(),
+        counters: () => NOTHING_PRODUCED,
       },
       // as: the rest of a source plays no part
       sources: [stuck, good] as unknown as Source[],

@@ -14,12 +14,7 @@ import { lineFields } from "../../src/event/event.ts";
 import type { Producer, RingPosition, RingPositions } from "../../src/producer/producer.ts";
 import type { Clock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
-import { PAYLOAD_JSON_BYTES_MAX } from "../../src/event/wire.ts";
-import { openProducer } from "../../src/producer/open-producer.ts";
-import { decompressFrame } from "../../src/runtime/zstd.ts";
-import { numbers, openSmallSpool } from "../support/small-spool.ts";
 import { type Line, parseLine } from "../support/source-run.ts";
-import { openTemporaryFolder } from "../support/temporary-folder.ts";
 
 const COUNTERS = {
   attempted: 0,
@@ -392,66 +387,5 @@ describe("a watching agent", () => {
     expect(touched).toHaveLength(length);
     await stop();
     expect(touched).toHaveLength(length);
-  });
-
-  it("has a loss on disk before any position that counts it as told, in whichever lane", async () => {
-    await using folder = await openTemporaryFolder("watch");
-    const log = createLog({ level: "error", write: () => undefined });
-    const position = { ring: "r", position: 8, lost: { ring_full: 3 } };
-    let isAsked = false;
-    const source: Source = {
-      ...createScriptedSource({ starts: [] }).source,
-      async *start(signal) {
-        while (!isAsked) await delay(1);
-        yield { ...chunk("write"), position };
-        while (!signal.aborted) await delay(1);
-      },
-      losses() {
-        if (isAsked) return [];
-        isAsked = true;
-        return [{ class: "ring_full", count: 3, reason: "full" }];
-      },
-    };
-    {
-      // Only what is asked for closes a batch.
-      await using producer = await openProducer({
-        directory: folder.path,
-        host: "h",
-        shard: "0",
-        flushMs: 600_000,
-        log,
-      });
-      const abort = new AbortController();
-      const running = watch({
-        producer,
-        sources: [source],
-        presence: { lastUs: undefined, touch: () => undefined },
-        report: () => ({
-          version: "1",
-          pid: 2,
-          configSha256: "c",
-          sources: [],
-          producer: producer.counters(),
-        }),
-        onGapEvent: () => undefined,
-        onState: () => undefined,
-        clock: createFastClock(1),
-        log,
-      }, abort.signal);
-      await expect.poll(() => producer.counters().eventsAppended).toBeGreaterThanOrEqual(2);
-      abort.abort();
-      await running;
-    }
-    await using spool = await openSmallSpool(folder.path, { host: "h" });
-    expect(spool.positions).toEqual({ file: position });
-    const texts = await Promise.all(
-      numbers(spool).map(async (number) => {
-        const { payload } = await spool.read(number);
-        return Buffer.from(await decompressFrame(payload, PAYLOAD_JSON_BYTES_MAX)).toString();
-      }),
-    );
-    const batchOf = (topic: string): number => texts.findIndex((text) => text.includes(topic));
-    expect(batchOf("agent/gap")).toBeGreaterThanOrEqual(0);
-    expect(batchOf("agent/gap")).toBeLessThan(batchOf("file/write"));
   });
 });

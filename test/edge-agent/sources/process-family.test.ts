@@ -6,11 +6,9 @@ import type { ProofAction } from "../../../src/edge-agent/sources/ring-family.ts
 // as: the proof asks nothing of it
 const NO_LIBBPF = {} as Libbpf;
 
-/** Takes any word for one of its own: the proof's marker is not known beforehand. */
-class AnyWords extends Array<string> {
-  override includes(): boolean {
-    return true;
-  }
+/** Words that any word is taken for one of: the proof's marker is not known beforehand. */
+function anyWords(words: readonly string[]): readonly string[] {
+  return Object.assign([...words], { includes: () => true });
 }
 
 /** What a proof complains about when it gets a line without environment, all else being as it wants it. */
@@ -18,7 +16,7 @@ function lastComplaint(action: ProofAction): string {
   let fields: Readonly<Record<string, unknown>> = {};
   for (let round = 0; round < 20; round += 1) {
     const { argv, parent, ...rest } = fields;
-    const words = AnyWords.from(typeof argv === "string" ? JSON.parse(argv) : []);
+    const words = anyWords(typeof argv === "string" ? JSON.parse(argv) : []);
     const detail = { ...rest, argv: words, ancestors: [{ pid: parent }] };
     const result = action.check({ topic: "process/exec", ...rest, detail });
     if (typeof result !== "object") return result;

@@ -175,30 +175,6 @@ describe("the line of an exec", () => {
     for (const name of ["exe", "comm", "cwd", "cmdline"]) expect(line?.[name]).toBe("a\\xffb");
   });
 
-  it("tells the first of variables that are there twice, as getenv does, and the others beside it", () => {
-    const env = 'LD_PRELOAD=/tmp/evil.so\0PATH=/bin\0LD_PRELOAD=\0LD_PRELOAD="/b\0';
-    const line = lineOf(execRecord({ ...child, env }));
-    expect(line?.detail).toMatchObject({
-      env: { LD_PRELOAD: "/tmp/evil.so", PATH: "/bin" },
-      env_repeated: ["LD_PRELOAD=", 'LD_PRELOAD="/b'],
-    });
-    expect(lineOf(execRecord({ ...child, env: "PATH=/bin\0" }))?.detail["env_repeated"])
-      .toBeUndefined();
-  });
-
-  it("tells that the environment was cut, and bytes of it that are no text", () => {
-    const env = Buffer.concat([Buffer.from("PATH=a"), Buffer.of(0xff, 0)]);
-    const line = lineOf(execRecord({ ...child, env, marks: EXEC_MARK.envCut }));
-    expect(line?.detail).toMatchObject({
-      env: { PATH: "a\\xff" },
-      env_truncated: true,
-      escaped: ["env"],
-    });
-    // No name is no variable, and a variable need not have a value.
-    const odd = lineOf(execRecord({ ...child, env: "PATH\0=x\0\0LD_PRELOAD=\0" }));
-    expect(odd?.detail["env"]).toEqual({ PATH: "", LD_PRELOAD: "" });
-  });
-
   it("leaves out the initial namespaces", () => {
     const ids = { network_namespace: 40, mount_namespace: 41, pid_namespace: 0xeffffffc };
     expect(lineOf(execRecord({ ...child, ids }))?.detail).not.toHaveProperty("namespaces");

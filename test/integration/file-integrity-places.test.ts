@@ -81,6 +81,9 @@ describe.runIf(hasFanotify)("a watched path", () => {
     paths.push(keys);
     const [line] = await rig.waitFor(isChangeOf(keys), { count: 1 });
     expect(line?.detail["diff"]).toContain("+one\n");
+    // The agent was there: it says since when it may have been.
+    expect(line?.detail["offline"]).toBeUndefined();
+    expect(line?.detail["reconciled"]).toMatchObject({ from: expect.any(String) });
     appendFileSync(keys, "two\n");
     await rig.waitFor(isChangeOf(keys), { count: 2 });
   });

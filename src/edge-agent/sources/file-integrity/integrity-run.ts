@@ -56,6 +56,8 @@ export interface IntegrityRunOptions {
   readonly canaryPath: string;
   /** Folder that stands for `/` where manifests of packages are read. */
   readonly packageRoot?: string;
+  /** Since when policies were others while the agent ran, µs since the Unix epoch; undefined when none ran before. */
+  readonly followedUs: number | undefined;
   readonly counts: IntegrityCounts;
   readonly lost: (loss: SourceLoss) => void;
   readonly clock: Clock;
@@ -173,7 +175,16 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       former?.kindOf(path) !== undefined || former?.rulesText === policies.rulesText,
     onRecord: listenTo,
   });
-  const intake = createWordIntake({ state, places, pending, reconciliation, processes, clock });
+  const startedUs = options.followedUs === undefined ? clock.nowUs() : 0;
+  const intake = createWordIntake({
+    state,
+    places,
+    pending,
+    reconciliation,
+    processes,
+    startedUs,
+    clock,
+  });
 
   const folding = createPackageFolding({
     state,
@@ -293,7 +304,12 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     told: (report) => intake.name(report),
     lost: (fromUs, toUs) => reconciliation.request({ kind: "reconciled", fromUs, toUs }),
   });
-  reconciliation.request({ kind: "offline" });
+  const { followedUs } = options;
+  reconciliation.request(
+    followedUs === undefined
+      ? { kind: "offline" }
+      : { kind: "reconciled", fromUs: followedUs, toUs: clock.nowUs() },
+  );
 
   return {
     round() {

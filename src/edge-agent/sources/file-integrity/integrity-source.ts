@@ -140,6 +140,7 @@ class IntegrityReader implements IntegritySource {
     yield* this.#chunks(left);
     this.#hook = await this.#options.openHook();
     makeCanary(this.#canaryPath);
+    let followedUs: number | undefined;
     try {
       while (!signal.aborted && !this.#isClosed) {
         using run = openIntegrityRun({
@@ -150,13 +151,16 @@ class IntegrityReader implements IntegritySource {
           group: opened,
           state,
           hook: this.#hook,
+          followedUs,
           counts: this.#counts,
           lost: (loss) => this.#lost(loss),
         });
         this.#run = run;
         const policies = this.#policies;
+        followedUs = clock.nowUs();
         while (!signal.aborted && !this.#isClosed && policies === this.#policies) {
-          this.#followUsers();
+          // Users that come between two askings had files that nobody watched.
+          if (this.#followUsers() === "the same") followedUs = clock.nowUs();
           run.round();
           yield* this.#chunks(run.take());
           const isDue = (): boolean => !run.isQuiet();
@@ -254,17 +258,20 @@ class IntegrityReader implements IntegritySource {
     if (fields.length > 0) yield { fields, timesUs, position: { ring, position: this.#handedOut } };
   }
 
-  #followUsers(): void {
+  #followUsers(): "not asked" | "the same" | "changed" {
     const { clock, compile, stampOfUsers } = this.#options;
     const nowMs = clock.elapsedMs();
-    if (stampOfUsers === undefined || nowMs - this.#usersAskedMs < USERS_INTERVAL_MS) return;
+    if (stampOfUsers === undefined || nowMs - this.#usersAskedMs < USERS_INTERVAL_MS) {
+      return "not asked";
+    }
     this.#usersAskedMs = nowMs;
     const stamp = stampOfUsers();
     const isChanged = this.#usersStamp !== undefined && this.#usersStamp !== stamp;
     this.#usersStamp = stamp;
-    if (!isChanged) return;
+    if (!isChanged) return "the same";
     const policies = compile(this.#rules ?? JSON.parse(this.#policies.rulesText));
     if (policies.text !== this.#policies.text) this.#policies = policies;
+    return "changed";
   }
 
   #lost(loss: SourceLoss): void {

@@ -27,6 +27,8 @@ export interface WordIntakeOptions {
   readonly pending: PendingLooks;
   readonly reconciliation: Pick<Reconciliation, "request" | "requestBelow">;
   readonly processes: ProcessLookup;
+  /** Before it no agent ran, µs since the Unix epoch. */
+  readonly startedUs: number;
   readonly clock: Clock;
 }
 
@@ -38,9 +40,8 @@ export interface WordIntake {
 }
 
 export function createWordIntake(options: WordIntakeOptions): WordIntake {
-  const { state, places, pending, reconciliation, processes, clock } = options;
+  const { state, places, pending, reconciliation, processes, startedUs, clock } = options;
 
-  const startedUs = clock.nowUs();
   const add = (path: string, word: Word): void => pending.add(path, word, clock.elapsedMs());
   const writerOf = (
     pid: number,

@@ -86,6 +86,7 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     processes: plainProcesses,
     dataDirectory,
     canaryPath: join(dataDirectory, "canary"),
+    followedUs: undefined,
     counts: { submitted: 0, filtered: 0, ringFull: 0 },
     lost: () => undefined,
     clock,

@@ -7,6 +7,8 @@ import { FILE_OPTIONS, flagOf, GLOBAL_OPTIONS, type OptionGroup } from "../src/c
 import { COLUMNS } from "../src/event/columns.ts";
 import { HEADER } from "../src/event/wire.ts";
 import { RULES } from "../src/producer/resend-rules.ts";
+import { classOf } from "../src/query/ocsf/classes.ts";
+import { TOPIC_MAPPINGS } from "../src/query/ocsf/topics.ts";
 import { MAY_IMPORT } from "./architecture/layer-rules.ts";
 import { readRepository } from "./architecture/repository.ts";
 
@@ -75,6 +77,17 @@ describe("derived tables", () => {
     const named = tableOf("docs/http.md", "routes").map(([route = ""]) => route);
     expect(named.toSorted()).toEqual(routes.toSorted());
     expect(routes.length).toBeGreaterThan(8);
+  });
+
+  it("of topics in OCSF: docs/ocsf.md", () => {
+    const expected = TOPIC_MAPPINGS.map(({ topic, eventClass, activities, other }) => {
+      const { uid, name, activities: captions } = classOf(eventClass);
+      const told = activities.map((id) =>
+        `${id} ${captions[id]}${id === 99 && other !== undefined ? `: ${other}` : ""}`
+      );
+      return [`\`${topic}\``, `${uid} ${name}`, told.join(", ")];
+    });
+    expect(tableOf("docs/ocsf.md", "ocsf")).toEqual(expected);
   });
 
   it("of commands: README.md", () => {

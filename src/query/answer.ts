@@ -26,7 +26,7 @@ export function readHeaders({ scan, prunedFiles, missing }: ReadFacts): Record<s
 }
 
 export function jsonResponse(text: string, headers: Readonly<Record<string, string>>): Response {
-  return new Response(`${text}\n`, { headers: { ...headers, "Content-Type": JSON_TYPE } });
+  return new Response(`${text}\n`, { headers: { "Content-Type": JSON_TYPE, ...headers } });
 }
 
 /** What is no read of the record, but about it. */

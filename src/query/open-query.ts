@@ -195,6 +195,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       acquire,
       cursors: createCursorCodec(cursorKeyOf(admin.token)),
       activity: streams,
+      version: options.version,
     }),
     eventRoute({ executor: pages, acquire }),
     tailRoute({

@@ -16,14 +16,19 @@ export const EVENT_SCHEMA: Schema = {
   },
 };
 
-export const PAGE_SCHEMA: Schema = {
-  type: "object",
-  required: ["events", "next"],
-  properties: {
-    events: { type: "array", items: EVENT_SCHEMA },
-    next: { type: ["string", "null"], description: "cursor of the next page; null on the last" },
-  },
-};
+export const PAGE_SCHEMA = pageSchema(EVENT_SCHEMA);
+
+/** A page of such events. */
+export function pageSchema(event: Schema): Schema {
+  return {
+    type: "object",
+    required: ["events", "next"],
+    properties: {
+      events: { type: "array", items: event },
+      next: { type: ["string", "null"], description: "cursor of the next page; null on the last" },
+    },
+  };
+}
 
 export const PROBLEM_SCHEMA: Schema = {
   type: "object",

@@ -1,18 +1,18 @@
-/** `GET /v1/events`: search, as pages of JSON or as one stream; `HEAD` counts. */
+/** `GET /v1/events`: search, as pages of JSON or as one stream, of events as they are or as OCSF; `HEAD` counts. */
 import { createReadStream } from "node:fs";
 import { rm } from "node:fs/promises";
-import { negotiate, type Offer } from "../accept.ts";
+import { negotiate } from "../accept.ts";
 import type { Activity } from "../activity.ts";
-import {
-  CSV_TYPE,
-  JSON_TYPE,
-  jsonResponse,
-  NDJSON_TYPE,
-  PARQUET_TYPE,
-  readHeaders,
-  streamedBody,
-} from "../answer.ts";
+import { JSON_TYPE, jsonResponse, readHeaders, streamedBody } from "../answer.ts";
 import type { CursorCodec, RowPlace } from "../cursor.ts";
+import {
+  EVENT_ANSWERS,
+  EVENT_OFFERS,
+  type LinesForm,
+  linesOf,
+  type PageForm,
+  TYPES,
+} from "../event-forms.ts";
 import { type Executor, scanOf, withinTime } from "../executor.ts";
 import { parseEventId } from "../../event/event-id.ts";
 import type { Plan } from "../planner.ts";
@@ -21,7 +21,7 @@ import { CSV_HEADER } from "../planner/rows.ts";
 import type { ReadView, ViewLease } from "../read-view.ts";
 import { pageRows, type ParsedEventsRequest, parseEventsRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
-import { EVENT_SCHEMA, LIMIT_PARAMETERS, PAGE_SCHEMA, RANGE_PARAMETERS } from "../schemas.ts";
+import { LIMIT_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
 import { parseTime } from "../time-text.ts";
 
 export interface EventsParts {
@@ -31,16 +31,9 @@ export interface EventsParts {
   readonly acquire: () => ViewLease;
   readonly cursors: CursorCodec;
   readonly activity: Activity;
+  /** Of Probity, for events of OCSF. */
+  readonly version: string;
 }
-
-type Form = "json" | "ndjson" | "csv" | "parquet";
-
-const OFFERS: readonly Offer<Form>[] = [
-  { form: "json", types: [JSON_TYPE] },
-  { form: "ndjson", types: [NDJSON_TYPE, "application/ndjson", "application/jsonl"] },
-  { form: "csv", types: ["text/csv"] },
-  { form: "parquet", types: [PARQUET_TYPE] },
-];
 
 export function eventsRoute(parts: EventsParts): Route {
   return {
@@ -50,20 +43,17 @@ export function eventsRoute(parts: EventsParts): Route {
     action: "read",
     parameters: [...RANGE_PARAMETERS, ...LIMIT_PARAMETERS],
     takesFilters: true,
-    answers: {
-      [JSON_TYPE]: PAGE_SCHEMA,
-      [NDJSON_TYPE]: EVENT_SCHEMA,
-      "text/csv": { type: "string" },
-      [PARQUET_TYPE]: { type: "string", format: "binary" },
-    },
+    answers: EVENT_ANSWERS,
     async handle(call) {
-      const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
+      const form = negotiate(call.request.headers.get("accept") ?? undefined, EVENT_OFFERS);
       const request = parseEventsRequest(call.parameters, { ...call.time, cursors: parts.cursors });
       if (call.request.method === "HEAD") return await count(call, request, parts);
       switch (form) {
         case "json":
-          return await page(call, request, parts);
+        case "ocsf-json":
+          return await page(call, { request, form }, parts);
         case "ndjson":
+        case "ocsf-ndjson":
         case "csv":
           return await stream(call, { request, form }, parts);
         case "parquet":
@@ -100,8 +90,8 @@ async function count(
 
 async function page(
   call: Call,
-  request: ParsedEventsRequest,
-  { pages, acquire, cursors }: EventsParts,
+  { request, form }: { readonly request: ParsedEventsRequest; readonly form: PageForm },
+  { pages, acquire, cursors, version }: EventsParts,
 ): Promise<Response> {
   using lease = acquire();
   const limit = pageRows(request.limit);
@@ -110,17 +100,24 @@ async function page(
   const options = { view: lease.view, form: "json" } as const;
   const { steps, prunedFiles, missing } = planEvents(wanted, call.principal, options);
   const lines: string[] = [];
+  const written: string[] = [];
   const scan = await withinTime(call.signal, async (signal) => {
     const texts = pages.texts(steps, { signal, limit: limit + 1 });
-    for await (const chunk of texts) lines.push(...chunk);
+    for await (const chunk of texts) {
+      lines.push(...chunk);
+      written.push(...linesOf(chunk, { form, version }));
+    }
     return texts.scanned();
   });
   const hasMore = lines.length > limit;
-  if (hasMore) lines.pop();
-  const next = hasMore ? nextCursor(lines.at(-1), { request, view: lease.view, cursors }) : null;
-  const text = `{"events":[${lines.join(",")}],"next":${JSON.stringify(next)}}`;
-  call.report({ rows: lines.length, bytes: Buffer.byteLength(text) + 1 });
-  return jsonResponse(text, readHeaders({ scan, prunedFiles, missing }));
+  const rows = hasMore ? limit : lines.length;
+  const last = lines[rows - 1];
+  const next = hasMore ? nextCursor(last, { request, view: lease.view, cursors }) : null;
+  const events = written.slice(0, rows).join(",");
+  const text = `{"events":[${events}],"next":${JSON.stringify(next)}}`;
+  call.report({ rows, bytes: Buffer.byteLength(text) + 1 });
+  const headers = readHeaders({ scan, prunedFiles, missing });
+  return jsonResponse(text, { ...headers, "Content-Type": TYPES[form] });
 }
 
 function nextCursor(
@@ -152,8 +149,8 @@ function rowPlaceOf(line: string): RowPlace {
 
 async function stream(
   call: Call,
-  { request, form }: { readonly request: ParsedEventsRequest; readonly form: "ndjson" | "csv" },
-  { streams, acquire, activity }: EventsParts,
+  { request, form }: { readonly request: ParsedEventsRequest; readonly form: LinesForm },
+  { streams, acquire, activity, version }: EventsParts,
 ): Promise<Response> {
   const endActivity = activity.begin();
   const lease = acquire();
@@ -168,7 +165,7 @@ async function stream(
     if (form === "csv") yield `${CSV_HEADER}${end}`;
     for await (const lines of texts) {
       rows += lines.length;
-      yield `${lines.join(end)}${end}`;
+      yield `${linesOf(lines, { form, version }).join(end)}${end}`;
     }
   };
   call.report({});
@@ -180,7 +177,7 @@ async function stream(
       call.report({ rows, bytes, outcome: error === undefined ? "success" : "failure" });
     },
   });
-  return streamResponse(body, plan, form === "csv" ? CSV_TYPE : NDJSON_TYPE);
+  return streamResponse(body, plan, TYPES[form]);
 }
 
 async function parquet(
@@ -202,7 +199,7 @@ async function parquet(
       call.report({ rows, bytes, outcome: error === undefined ? "success" : "failure" });
     },
   });
-  return streamResponse(body, plan, PARQUET_TYPE);
+  return streamResponse(body, plan, TYPES.parquet);
 }
 
 /** What a stream will read is said before it is read. */

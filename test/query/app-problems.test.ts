@@ -246,6 +246,8 @@ describe("the other routes", () => {
       "/readyz",
       "/v1/events",
       "/v1/events/{id}",
+      "/v1/facets",
+      "/v1/hits",
       "/v1/holds",
       "/v1/holds/{name}",
       "/v1/hosts",

@@ -325,7 +325,7 @@ export const LIMIT_OPTIONS = {
   }),
   sampleEvery: option("limits.sample", integerBetween(2, 1_000_000), {
     default: "100",
-    text: "of the events beyond a limit, each n-th is told as a sample",
+    text: "of the events beyond a limit, each n-th (2 and more) is told as a sample",
   }),
   cgroupFactor: option("limits.cgroup_factor", integerBetween(1, 1_000_000), {
     default: "4",

@@ -96,7 +96,7 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
     await using sources = open(await dataIn(folder), { pinDirectory: pins.path, ringBytes: small });
     await using running = await runAll(sources);
     const at = (name: string): string => join(folder.path, name);
-    const script = `mkdir($ARGV[0]); select(undef, undef, undef, 0.1); exec("mkdir", $ARGV[1])`;
+    const script = `mkdir($ARGV[0]); select(undef, undef, undef, 0.5); exec("mkdir", $ARGV[1])`;
     await run("perl", ["-e", script, at("by-perl"), at("by-mkdir")]);
     const drop = `$) = "65534 65534"; $( = 65534; $< = $> = 65534; mkdir($ARGV[0])`;
     execFileSync("chmod", ["777", folder.path]);

@@ -21,6 +21,7 @@ import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
 import type { Source } from "../../src/edge-agent/source.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
+import { unmount } from "../support/mounts.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import type { Line, SourceRun } from "../support/source-run.ts";
 
@@ -148,7 +149,7 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the file source as %s", (variant)
       const inode = statSync(join(original, "file")).ino;
       expect(lines.map((line) => line.detail["inode"])).toEqual([inode, inode]);
     } finally {
-      execFileSync("umount", [alias]);
+      unmount(alias);
     }
   });
 

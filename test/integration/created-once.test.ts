@@ -7,7 +7,7 @@ import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
 import type { ProcessLookup } from "../../src/edge-agent/process-lookup.ts";
 import { createFilesystemSource } from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
-import { mountExt4, mountTmpfs } from "../support/mounts.ts";
+import { mountExt4, mountTmpfs, unmount } from "../support/mounts.ts";
 import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
 import { type Line, runSource } from "../support/source-run.ts";
 
@@ -102,7 +102,7 @@ describe.runIf(hasBpf)("file and filesystem source on an overlay", () => {
         ["file/create", at("upper/end"), "mkdir"],
       ]);
     } finally {
-      execFileSync("umount", [at("merged")]);
+      unmount(at("merged"));
     }
   });
 

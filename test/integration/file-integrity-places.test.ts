@@ -22,7 +22,7 @@ import { createIntegritySource } from "../../src/edge-agent/sources/file-integri
 import { systemClock } from "../../src/runtime/clock.ts";
 import { describeSource } from "../edge-agent/source-conformance.ts";
 import { openIntegrityRig, plainPolicies, plainProcesses } from "../support/integrity-rig.ts";
-import { mountTmpfs } from "../support/mounts.ts";
+import { mountTmpfs, unmount } from "../support/mounts.ts";
 import { requireCapability } from "../support/require.ts";
 import { testLog } from "../support/ring-sources.ts";
 import type { Line } from "../support/source-run.ts";
@@ -66,7 +66,7 @@ describe.runIf(hasFanotify)("a watched path", () => {
       appendFileSync(at("other/file"), "4\n");
       expect((await changed(at("link/file"), 3))?.detail["diff"]).toContain("+4\n");
     } finally {
-      execFileSync("umount", [at("bound")]);
+      unmount(at("bound"));
     }
   });
 
@@ -120,7 +120,7 @@ describe.runIf(hasFanotify)("a watched path", () => {
       );
       expect(found[0]?.["pid"]).toBe(process.pid);
     } finally {
-      execFileSync("umount", [at("merged")]);
+      unmount(at("merged"));
     }
   });
 

@@ -1,5 +1,5 @@
 /** Filesystems made for one test: a tmpfs, an overlay, ext4 or xfs on a loop device, mounted in a new temporary folder. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -75,8 +75,24 @@ function mountAt(mount: (point: string, folder: string) => void): MountedFilesys
   return {
     path: point,
     [Symbol.dispose]() {
-      execFileSync("umount", [point]);
+      unmount(point);
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+const UNMOUNT_LIMIT_MS = 5_000;
+const UNMOUNT_WAIT_MS = 50;
+
+/** Unmounts; whoever watches files may have one open for a moment, and an administrator would try again. */
+export function unmount(point: string): void {
+  const untilMs = performance.now() + UNMOUNT_LIMIT_MS;
+  for (;;) {
+    const { status, stderr } = spawnSync("umount", [point], { encoding: "utf8" });
+    if (status === 0) return;
+    if (!stderr.includes("busy") || performance.now() > untilMs) {
+      throw new Error(`Cannot unmount ${point}: ${stderr}`);
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, UNMOUNT_WAIT_MS);
+  }
 }

@@ -29,6 +29,8 @@ import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-
 
 const run = promisify(execFile);
 const HANG_UP_LIMIT_MS = 60_000;
+/** What both processes' C library is told, so that it keeps little. */
+const MEMORY_VARIABLES = ["MALLOC_ARENA_MAX=1", "MALLOC_TRIM_THRESHOLD_=131072"];
 const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
 
 describe.runIf(hasBpf)("an agent that root starts", () => {
@@ -81,6 +83,8 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
       expect(statusOf(path, "Gid").split("\t")).not.toContain("0");
       expect(statusOf(path, "Groups").trim()).toBe("");
     }
+    const environ = readFileSync(`/proc/${agent.pid}/environ`, "utf8").split("\0");
+    expect(environ).toEqual(expect.arrayContaining(MEMORY_VARIABLES));
   });
 
   it("keeps three capabilities in a process that shares nothing but a socket", () => {
@@ -90,7 +94,8 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     expect(statusOf(privilegedPid, "Uid").split("\t")).not.toContain("0");
     // No variable, and no argument but a number: nothing of who started the agent reaches it.
     const environ = readFileSync(`/proc/${privilegedPid}/environ`, "utf8").split("\0");
-    expect(environ.filter(Boolean)).toEqual(["LANG=C.UTF-8", "HOME=/nonexistent"]);
+    const own = ["LANG=C.UTF-8", "HOME=/nonexistent", ...MEMORY_VARIABLES];
+    expect(environ.filter(Boolean)).toEqual(own);
     expect(readFileSync(`/proc/${privilegedPid}/cmdline`, "utf8").split("\0").at(-2)).toMatch(
       /^\d+$/,
     );

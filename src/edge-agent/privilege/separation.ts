@@ -32,8 +32,17 @@ const START_LIMIT_MS = 20_000;
 const CAPABILITIES_MAX = 64;
 /** V8 listens for a debugger on SIGUSR1, which any process of the same user may send. */
 const NO_DEBUGGER = "--disable-sigusr1";
-/** Of the agent: young objects get 4 MiB, and old ones a third more than they need before they are collected. */
-const MEMORY_OPTIONS = ["--max-semi-space-size=4", "--heap-growing-percent=30"];
+/** Of the agent: young objects get 2 MiB, old ones a third more than they need before they are collected. */
+const MEMORY_OPTIONS = [
+  "--max-semi-space-size=2",
+  "--heap-growing-percent=30",
+  "--optimize-for-size",
+];
+/**
+ * For the C library (glibc) of both: one heap for all threads instead of one for each, of which every one keeps what it
+ * once needed; and what is large or free at the heap's end is given back.
+ */
+const MEMORY_VARIABLES = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
 /** Little memory: what strips the types off this program is most of it otherwise. */
 const NODE_OPTIONS = [
   NO_DEBUGGER,
@@ -79,6 +88,7 @@ export function separate(options: SeparationOptions): never {
   checked(calls.setInherited(own, "inherited"), "keep the socket");
   options.onLeave();
   const environment = {
+    ...MEMORY_VARIABLES,
     ...process.env,
     XDG_CACHE_HOME: options.cache,
     [SOCKET_VARIABLE]: String(own),
@@ -134,8 +144,9 @@ function startPrivileged(calls: ProcessCalls, socketFd: number): void {
   const options = process.versions["deno"] === undefined ? NODE_OPTIONS : DENO_OPTIONS;
   const words = [process.execPath, ...options, PROGRAM, String(socketFd)];
   checked(calls.setInherited(socketFd, "inherited"), "hand over a socket");
-  // An empty environment: no variable of whoever started the agent changes what this program does.
-  const pid = calls.posix_spawn(process.execPath, words, ["LANG=C.UTF-8", "HOME=/nonexistent"]);
+  // No variable of whoever started the agent changes what this program does.
+  const environment = { LANG: "C.UTF-8", HOME: "/nonexistent", ...MEMORY_VARIABLES };
+  const pid = calls.posix_spawn(process.execPath, words, entriesOf(environment));
   if (pid < 0) throw failure("start the privileged process", pid);
   loadLibc().close(socketFd);
 }

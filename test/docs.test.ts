@@ -9,6 +9,10 @@ import { HEADER } from "../src/event/wire.ts";
 import { RULES } from "../src/producer/resend-rules.ts";
 import { classOf } from "../src/query/ocsf/classes.ts";
 import { TOPIC_MAPPINGS } from "../src/query/ocsf/topics.ts";
+import { viewColumnsOf } from "../src/query/planner/topic-view.ts";
+import { COMMON_KEYS } from "../src/query/sql/detail-keys.ts";
+import { MACROS } from "../src/query/sql/macros.ts";
+import { TOPIC_VIEWS } from "../src/query/sql/views.ts";
 import { MAY_IMPORT } from "./architecture/layer-rules.ts";
 import { readRepository } from "./architecture/repository.ts";
 
@@ -88,6 +92,21 @@ describe("derived tables", () => {
       return [`\`${topic}\``, `${uid} ${name}`, told.join(", ")];
     });
     expect(tableOf("docs/ocsf.md", "ocsf")).toEqual(expected);
+  });
+
+  it("of views and functions: docs/sql.md", () => {
+    const expected = [...TOPIC_VIEWS].map(([view, topic]) => [
+      `\`${view}\``,
+      `\`${topic}\``,
+      viewColumnsOf(topic)
+        .filter(({ name }) => !COMMON_KEYS.some((each) => each.name === name))
+        .map(({ column, type }) => type === "text" ? `\`${column}\`` : `\`${column}\` ${type}`)
+        .join(", "),
+    ]);
+    expect(tableOf("docs/sql.md", "views")).toEqual(expected);
+    expect(tableOf("docs/sql.md", "macros")).toEqual(
+      MACROS.map(({ name, parameters, text }) => [`\`${name}(${parameters.join(", ")})\``, text]),
+    );
   });
 
   it("of commands: README.md", () => {

@@ -34,7 +34,8 @@ import { hitsRoute } from "./routes/hits.ts";
 import { hostsRoute, topicsRoute } from "./routes/figures.ts";
 import { holdRoutes } from "./routes/holds.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
-import { SQL_LIMITS, sqlRoute } from "./routes/sql.ts";
+import { SQL_LIMITS, type SqlLimits, sqlRoute } from "./routes/sql.ts";
+import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { tableRoutes } from "./routes/table.ts";
@@ -69,6 +70,8 @@ export interface QueryServiceOptions {
   };
   /** Bound of DuckDB's memory; the process takes up to about 1.8 times this. */
   readonly memoryLimitBytes?: number;
+  /** Bounds of people's SQL. */
+  readonly sqlLimits?: SqlLimits;
   readonly threads?: number;
   /** Name of this machine, in the events of the audit. */
   readonly host: string;
@@ -214,7 +217,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
-    sqlRoute({ executor: pages, acquire, limits: SQL_LIMITS }),
+    sqlRoute({ executor: pages, acquire, limits: options.sqlLimits ?? SQL_LIMITS }),
     topicsRoute({ executor: pages, acquire }),
     hostsRoute({ executor: pages, acquire }),
     hitsRoute({ executor: pages, acquire }),
@@ -258,14 +261,21 @@ async function prepareFolders(cacheDirectory: string): Promise<Folders> {
   return { scratch, spill };
 }
 
-function openQueryDatabase(options: QueryServiceOptions, { spill }: Folders): Promise<Database> {
-  return openDatabase({
+async function openQueryDatabase(
+  options: QueryServiceOptions,
+  { spill }: Folders,
+): Promise<Database> {
+  const database = await openDatabase({
     memoryLimitBytes: options.memoryLimitBytes ?? MEMORY_LIMIT_BYTES,
     threads: options.threads ?? THREADS,
     tempDirectory: spill,
     tempLimitBytes: SPILL_LIMIT_BYTES,
     settings: { enable_external_file_cache: "true" }, // data files never change under a name
   });
+  const connection = await database.connect();
+  await connection.run(MACRO_STATEMENTS);
+  await connection[Symbol.asyncDispose]();
+  return database;
 }
 
 interface Broker {

@@ -5,6 +5,7 @@ import { ADMIN_SCOPES } from "../../src/query/principal.ts";
 import { ProblemError } from "../../src/query/problem.ts";
 import { EXPRESSION_FUNCTIONS, TABLE_FUNCTIONS } from "../../src/query/sql/functions.ts";
 import { passGate, renameParameters } from "../../src/query/sql/gate.ts";
+import { MACRO_STATEMENTS } from "../../src/query/sql/macros.ts";
 import { TABLES, TOPIC_VIEWS } from "../../src/query/sql/views.ts";
 import {
   type Connection,
@@ -32,6 +33,7 @@ beforeAll(async () => {
   await connection.run("CREATE SCHEMA hot; CREATE TABLE hot.rows_0_1 AS SELECT 42 AS secret");
   await connection.run("CREATE TABLE secrets AS SELECT 42 AS secret");
   await connection.run("CREATE MACRO peek() AS TABLE SELECT * FROM secrets");
+  await connection.run(MACRO_STATEMENTS);
   await database.lock({ directories: [folder.path] });
 });
 

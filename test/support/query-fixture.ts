@@ -2,8 +2,10 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { AuditEvent } from "../../src/event/event.ts";
 import { digestOfToken } from "../../src/query/auth.ts";
 import { openQueryService, type QueryService } from "../../src/query/open-query.ts";
+import type { SqlLimits } from "../../src/query/routes/sql.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
@@ -43,19 +45,29 @@ export interface QueryFixture extends AsyncDisposable {
   sql(sql: string, more?: object, options?: AskOptions): Promise<Response>;
 }
 
+export interface QueryFixtureOptions {
+  /** Further events of db-1, in a third commit. */
+  readonly events?: readonly AuditEvent[];
+  readonly sqlLimits?: SqlLimits;
+  readonly memoryLimitBytes?: number;
+}
+
 /**
  * 200 process/exec of web-1 (half of root, half of www), 49 file/write of db-1 that belong to app/shop too, and one
  * network/connect of db-1; in four messages and two commits.
  */
-export async function openQueryFixture(): Promise<QueryFixture> {
+export async function openQueryFixture(
+  { events = [], ...options }: QueryFixtureOptions = {},
+): Promise<QueryFixture> {
   const folder = await openTemporaryFolder("query");
   await mkdir(join(folder.path, "bucket"));
   await writeFile(join(folder.path, "token"), `${TOKEN}\n`);
   const lines: string[] = [];
   const log = createLog({ level: "info", write: (line) => lines.push(line) });
   const store = await openStore({ url: pathToFileURL(join(folder.path, "bucket")).href, log });
-  await fill(store, folder.path);
+  await fill(store, folder.path, events);
   const service = await openQueryService({
+    ...options,
     store,
     nats: undefined,
     shards: ["0"],
@@ -106,7 +118,11 @@ export async function openQueryFixture(): Promise<QueryFixture> {
   };
 }
 
-async function fill(store: ObjectStore, folder: string): Promise<void> {
+async function fill(
+  store: ObjectStore,
+  folder: string,
+  events: readonly AuditEvent[],
+): Promise<void> {
   const web = createMessageMaker();
   const db = createMessageMaker({ agent: "a2", host: "db-1", firstSequence: 3 });
   const first = [
@@ -129,7 +145,9 @@ async function fill(store: ObjectStore, folder: string): Promise<void> {
       detail: { nested: { big: 12345678901, none: null }, text: 'q"uote' },
     }]),
   ];
-  for (const messages of [first, second]) {
+  const other = createMessageMaker({ agent: "a3", host: "db-1", firstSequence: 5 });
+  const third = events.length === 0 ? [] : [[await other.next(events)]];
+  for (const messages of [first, second, ...third]) {
     await commitMessages({ store, incarnation: INCARNATION, messages, folder });
   }
 }

@@ -2,16 +2,15 @@
  * The plan of people's SQL: their statement, as the gate passed it, over common table expressions that hold what the
  * principal may see. Those stand before anything else that a name could mean.
  */
-import { findColumn } from "../../event/columns.ts";
 import type { SqlValue } from "../../storage/duckdb.ts";
 import type { DataFile } from "../../storage/table.ts";
-import type { Condition } from "../filter.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import { EVENTS, TOPIC_VIEWS } from "../sql/views.ts";
 import { createBinder, type Statement } from "./binder.ts";
-import { predicatesOf, scopePredicates } from "./predicate.ts";
+import { scopePredicates } from "./predicate.ts";
 import { sourceOf } from "./rows.ts";
+import { topicView } from "./topic-view.ts";
 
 export interface SqlRequest {
   /** The statement, with its parameters numbered from `$1`. */
@@ -40,10 +39,8 @@ export function planSql(request: SqlRequest, principal: Principal, view: ReadVie
     detail: "json",
     predicates: scopePredicates(principal.scopes, binder),
   }, binder);
-  const views = [...tables].filter((name) => name !== EVENTS).map((name) => {
-    const predicates = predicatesOf(topicConditions(TOPIC_VIEWS.get(name)), binder);
-    return inlined(name, `SELECT * FROM ${EVENTS} WHERE ${predicates.join(" AND ")}`);
-  });
+  const views = [...tables].filter((name) => name !== EVENTS)
+    .map((name) => inlined(name, topicView(topicOf(name))));
   const prefix = tables.size === 0
     ? ""
     : `WITH ${[inlined(EVENTS, source), ...views].join(",\n")}\n`;
@@ -71,10 +68,8 @@ function inlined(name: string, query: string): string {
   return `${name} AS NOT MATERIALIZED (\n${query}\n)`;
 }
 
-function topicConditions(topic: string | undefined): Condition[] {
-  const column = findColumn("topic");
-  if (column === undefined || topic === undefined) {
-    throw new RangeError("Cannot plan an unknown view");
-  }
-  return [{ column, isNegated: false, matches: [{ kind: "equal", value: topic }] }];
+function topicOf(view: string): string {
+  const topic = TOPIC_VIEWS.get(view);
+  if (topic === undefined) throw new RangeError("Cannot plan an unknown view");
+  return topic;
 }

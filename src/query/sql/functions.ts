@@ -5,6 +5,7 @@
  * Left out on purpose: whatever reads files, settings, variables, sequences or catalogs; whatever runs text as SQL;
  * what waits; and what makes long text out of a short one (`repeat`, `lpad`, `format` …), which no memory limit bounds.
  */
+import { MACROS } from "./macros.ts";
 
 /** Operators, as the parser names the functions behind them. */
 const OPERATORS = "+ - * / // % ** ^ & | ~ << >> || && ->> @> <@ ^@ @ !__postfix " +
@@ -69,7 +70,9 @@ const AGGREGATES =
 
 /** Functions in expressions. */
 export const EXPRESSION_FUNCTIONS: ReadonlySet<string> = new Set(
-  [OPERATORS, NUMBERS, TEXT, TIMES, LISTS, JSON_TEXT, OTHERS, AGGREGATES].join(" ").split(" "),
+  [OPERATORS, NUMBERS, TEXT, TIMES, LISTS, JSON_TEXT, OTHERS, AGGREGATES]
+    .join(" ").split(" ")
+    .concat(MACROS.map(({ name }) => name)),
 );
 
 /** Functions that stand where a table does. */

@@ -5,10 +5,11 @@
  * Invariant: a file is held when it may hold a row that the hold speaks of. A bound that is unknown, and a file of which
  * only the day is known, count as held: a hold may keep too much, never too little.
  */
-import { type Deed, type RecordPlace, withRecord } from "./admin-record.ts";
+import type { RecordPlace } from "./admin-record.ts";
 import { compareText } from "./delta-statistics.ts";
 import { isRecord } from "./json-text.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { recordedChange } from "./recorded-change.ts";
 import { createRegistry, type Registry } from "./registry.ts";
 import type { DataFile } from "./table.ts";
 
@@ -52,9 +53,11 @@ export async function setHold(
   const holds = openHolds(place.store);
   if (await holds.get(name, signal === undefined ? {} : { signal }) !== undefined) return false;
   const deed = { kind: "hold", by, parameters: { name, ...hold } } as const;
-  return await recorded(place, deed, async () => {
-    if (await holds.create(name, hold) === undefined) throw new ChangedMeanwhile(name);
-  });
+  return await recordedChange(
+    place,
+    deed,
+    async () => await holds.create(name, hold) !== undefined,
+  );
 }
 
 /** Releases a hold, recorded before it goes; false when there is none of that name. The signal as in {@link setHold}. */
@@ -66,9 +69,7 @@ export async function releaseHold(
   const standing = await holds.get(name, signal === undefined ? {} : { signal });
   if (standing === undefined) return false;
   const deed = { kind: "release", by, parameters: { name, ...standing.value } } as const;
-  return await recorded(place, deed, async () => {
-    if (!await holds.remove(standing)) throw new ChangedMeanwhile(name);
-  });
+  return await recordedChange(place, deed, () => holds.remove(standing));
 }
 
 /** Whether one of the holds may speak of a row of the file. */
@@ -97,32 +98,6 @@ export function parseHold(value: unknown): Hold {
     throw new SyntaxError(`"hosts" is no list of at most ${HOLD_HOSTS_MAX} names`);
   }
   return { reason, hosts, fromMs: timeField(fromMs, "fromMs"), toMs: timeField(toMs, "toMs") };
-}
-
-/** Another was faster, between the look and the change. */
-class ChangedMeanwhile extends Error {
-  constructor(name: string) {
-    super(`another changed hold "${name}" at the same moment`);
-    this.name = "ChangedMeanwhile";
-  }
-}
-
-async function recorded(
-  place: RecordPlace,
-  deed: Deed,
-  change: () => Promise<void>,
-): Promise<boolean> {
-  try {
-    await withRecord(place, deed, async (begin) => {
-      await begin();
-      await change();
-      return {};
-    });
-    return true;
-  } catch (error) {
-    if (error instanceof ChangedMeanwhile) return false;
-    throw error;
-  }
 }
 
 function timeOf(bound: string | number | undefined, unknown: number): number {

@@ -9,8 +9,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Audit } from "./audit.ts";
-import type { Authenticator } from "./auth.ts";
-import type { Principal } from "./principal.ts";
+import type { Authenticator, Caller } from "./auth.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
 import { remoteOf } from "./remote.ts";
 import { FILTER_NAMES, readParameters } from "./request.ts";
@@ -97,7 +96,7 @@ function createHandler(
   const name = `${route.method} ${route.path}`;
   return async ({ request, environment, pathValue }) => {
     const remote = remoteOf(environment, request);
-    const principal = allow(request, { route, authenticator, audit, remote });
+    const { principal, ended } = allow(request, { route, authenticator, audit, remote });
     const url = new URL(request.url);
     const parameters = readParameters(url, known);
     const given = Object.fromEntries(
@@ -109,7 +108,7 @@ function createHandler(
       parameters,
       pathValue,
       time: { nowUs: clock.nowUs(), bootUs: bootUs() },
-      signal: AbortSignal.any([request.signal, signal]),
+      signal: AbortSignal.any([request.signal, signal, ...ended === undefined ? [] : [ended]]),
       report({ rows, bytes, parameters: said, outcome = "success" }) {
         audit.read({
           principal,
@@ -135,12 +134,12 @@ function createHandler(
   };
 }
 
-const NOBODY: Principal = {
-  name: "",
-  scopes: { actions: new Set(), topics: [], hosts: [] },
+const NOBODY: Caller = {
+  principal: { name: "", scopes: { actions: new Set(), topics: [], hosts: [] } },
+  ended: undefined,
 };
 
-/** Who asks, if they may. Throws {@link ProblemError} 401 or 403. */
+/** Who asks, if they may. Throws {@link ProblemError} 401, 403 or 503. */
 function allow(
   request: Request,
   { route, authenticator, audit, remote }: {
@@ -149,16 +148,17 @@ function allow(
     readonly audit: Audit;
     readonly remote: string | undefined;
   },
-): Principal {
+): Caller {
   if (route.action === undefined) return NOBODY;
-  let principal: Principal;
+  let caller: Caller;
   try {
-    principal = authenticator.authenticate(request.headers.get("authorization") ?? undefined);
+    caller = authenticator.authenticate(request.headers.get("authorization") ?? undefined);
   } catch (error) {
     if (error instanceof ProblemError) audit.refused({ remote, reason: reasonOf(error) });
     throw error;
   }
-  if (principal.scopes.actions.has(route.action)) return principal;
+  const { principal } = caller;
+  if (principal.scopes.actions.has(route.action)) return caller;
   audit.refused({ remote, reason: `"${principal.name}" may not ${route.action}` });
   throw new ProblemError(403, "The token does not allow this");
 }

@@ -1,11 +1,13 @@
 /**
- * Who asks: bearer tokens to principals. A token itself is never kept, only its SHA-256, and is compared in constant
- * time.
+ * Who asks: bearer tokens to principals. Tokens are the administrator's, from a file, and those of the registry. A token
+ * itself is never kept, only its SHA-256, and is compared in constant time.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { ADMIN_SCOPES, type Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
+import type { TokenTable } from "./token-table.ts";
+import { isTokenText } from "./token-text.ts";
 
 export interface KnownToken {
   /** SHA-256 of the token. */
@@ -13,20 +15,35 @@ export interface KnownToken {
   readonly principal: Principal;
 }
 
-/** Finds the principal of a request. Throws {@link ProblemError} 401. */
-export interface Authenticator {
-  authenticate(authorization: string | undefined): Principal;
+export interface Caller {
+  readonly principal: Principal;
+  /** Aborted when the token ends before the answer does; undefined for one that does not end. */
+  readonly ended: AbortSignal | undefined;
 }
 
+/** Finds the principal of a request. Throws {@link ProblemError} 401, and 503 when nobody can tell at present. */
+export interface Authenticator {
+  authenticate(authorization: string | undefined): Caller;
+}
+
+export interface AuthenticatorOptions {
+  /** Tokens that stand as long as the process does. */
+  readonly fixed: readonly KnownToken[];
+  readonly table: Pick<TokenTable, "find" | "fault">;
+}
+
+/** The principal of the administrator's token file; no token of the registry has this name. */
+export const ADMIN_NAME = "admin";
 /** Longest token, in characters; shortest, since shorter ones can be guessed. */
 const TOKEN_LENGTH_MAX = 512;
 const TOKEN_LENGTH_MIN = 16;
+const RETRY_AFTER_SECONDS = 5;
 
 export function digestOfToken(token: string): Uint8Array {
   return createHash("sha256").update(token).digest();
 }
 
-export function createAuthenticator(tokens: readonly KnownToken[]): Authenticator {
+export function createAuthenticator({ fixed, table }: AuthenticatorOptions): Authenticator {
   return {
     authenticate(authorization) {
       if (authorization === undefined) throw unauthorized("A token is required");
@@ -38,11 +55,22 @@ export function createAuthenticator(tokens: readonly KnownToken[]): Authenticato
       const digest = digestOfToken(token);
       let found: Principal | undefined;
       // Every token is compared, so that the time says nothing about which one was close.
-      for (const { sha256, principal } of tokens) {
+      for (const { sha256, principal } of fixed) {
         if (timingSafeEqual(sha256, digest)) found = principal;
       }
-      if (found === undefined) throw unauthorized("The token is not known", "invalid_token");
-      return found;
+      if (found !== undefined) return { principal: found, ended: undefined };
+      const held = table.find(token);
+      if (held !== undefined) {
+        if (held.isExpired) throw unauthorized("The token has expired", "invalid_token");
+        return held;
+      }
+      if (table.fault === undefined || !isTokenText(token)) {
+        throw unauthorized("The token is not known", "invalid_token");
+      }
+      // It may have been made while the registry was away: who holds it shall not throw it away.
+      throw new ProblemError(503, "Tokens cannot be looked up at present", {
+        headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
+      });
     },
   };
 }
@@ -68,7 +96,7 @@ export async function readAdminToken(path: string): Promise<TokenFile> {
       `Cannot use token file "${path}": expected one token of at least ${TOKEN_LENGTH_MIN} characters`,
     );
   }
-  const principal: Principal = { name: "admin", scopes: ADMIN_SCOPES };
+  const principal: Principal = { name: ADMIN_NAME, scopes: ADMIN_SCOPES };
   return { token, known: { sha256: digestOfToken(token), principal } };
 }
 

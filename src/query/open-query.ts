@@ -39,11 +39,13 @@ import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { tableRoutes } from "./routes/table.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
 import { observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
+import { openTokenTable, type TokenTable } from "./token-table.ts";
 
 export interface NatsOptions {
   readonly url: string;
@@ -189,7 +191,9 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
   );
 
-  const ready = (): Readiness => readinessOf({ broker, watch, hotTable });
+  const tokens = stack.use(openTokenTable({ store, clock, log }));
+
+  const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
   const routes: Route[] = [
     eventsRoute({
@@ -224,6 +228,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     facetsRoute({ executor: pages, acquire }),
     ...tableRoutes({ store, current: () => table.current() }),
     ...holdRoutes({ store, clock, log }),
+    ...tokenRoutes({ store, table: tokens, clock, log }),
     ...statusRoutes({ ready, metrics }),
   ];
   observeQuery(metrics, {
@@ -232,7 +237,10 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   });
   const app: App = createApp({
     routes: [...routes, openApiRoute(routes, options.version)],
-    authenticator: createAuthenticator([admin.known, ...options.tokens.others ?? []]),
+    authenticator: createAuthenticator({
+      fixed: [admin.known, ...options.tokens.others ?? []],
+      table: tokens,
+    }),
     audit,
     metrics,
     clock,
@@ -240,7 +248,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     bootUs: () => clock.nowUs() - Math.round(uptime() * 1_000_000),
     signal: end.signal,
   });
-  await Promise.race([watch.look(), clock.sleep(CONNECT_WAIT_MS)]);
+  await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(CONNECT_WAIT_MS)]);
   const owned = stack.move();
   return { fetch: app.fetch, ready, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
@@ -333,15 +341,19 @@ async function openBroker(
 }
 
 function readinessOf(
-  { broker, watch, hotTable }: {
+  { broker, watch, hotTable, tokens }: {
     readonly broker: Broker | undefined;
     readonly watch: TableWatch;
     readonly hotTable: HotTable;
+    readonly tokens: Pick<TokenTable, "fault">;
   },
 ): Readiness {
   const parts: { readonly name: string; readonly reason: string }[] = [];
   const fault = broker?.fault();
   if (watch.fault !== undefined) parts.push({ name: "bucket", reason: "it does not answer" });
+  if (tokens.fault !== undefined) {
+    parts.push({ name: "tokens", reason: "those made or revoked elsewhere are not known" });
+  }
   if (fault !== undefined) parts.push({ name: "broker", reason: fault });
   for (const reason of broker === undefined ? [] : hotTable.missing()) {
     parts.push({ name: "hot table", reason });

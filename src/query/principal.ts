@@ -4,15 +4,17 @@
  */
 
 /**
- * `read` events and what is derived from them, `sql` statements of one's own, `operate` figures of the process and the
- * table, `hold` to set and release legal holds.
+ * `read` events and what is derived from them, `sql` statements of one's own, `operate` to see figures of the process,
+ * the table, holds, and everybody's subscriptions, `hold` to set and release legal holds, `administer` to make and
+ * revoke tokens and change everybody's subscriptions.
  */
-export type Action = "read" | "sql" | "operate" | "hold";
+export type Action = "read" | "sql" | "operate" | "hold" | "administer";
 
 export interface Scopes {
   readonly actions: ReadonlySet<Action>;
   /** Topics that may be seen, each with all below it. */
   readonly topics: readonly string[] | "all";
+  /** Hosts whose events may be seen, `*` at the end for any that begin so. */
   readonly hosts: readonly string[] | "all";
 }
 
@@ -23,7 +25,7 @@ export interface Principal {
 }
 
 export const ADMIN_SCOPES: Scopes = {
-  actions: new Set<Action>(["read", "sql", "operate", "hold"]),
+  actions: new Set<Action>(["read", "sql", "operate", "hold", "administer"]),
   topics: "all",
   hosts: "all",
 };

@@ -42,7 +42,7 @@ export interface Call {
   /** Value of the parameter in the path; "" when the route has none. */
   readonly pathValue: string;
   readonly time: TimeContext;
-  /** Aborted when the client is gone or the service stops. */
+  /** Aborted when the client is gone, the token ends or the service stops. */
   readonly signal: AbortSignal;
   /** Tells the audit what was read. */
   report(report: CallReport): void;

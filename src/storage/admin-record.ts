@@ -1,5 +1,5 @@
 /**
- * What was done to the table or about it, on its way into the log: a small object in the bucket for each deed, from
+ * What was done to the table, holds and tokens, on its way into the log: a small object in the bucket for each deed, from
  * before it begins until a roll-up has told of it as an `audit/admin` event. Whoever does it needs no broker for that.
  *
  * Invariant: no deed without a record, written before it; a record goes only once its event is on the teller's disk. So a
@@ -20,7 +20,15 @@ export interface RecordPlace {
   readonly log: Log;
 }
 
-export type DeedKind = "compact" | "retain" | "vacuum" | "hold" | "release" | "adopt";
+export type DeedKind =
+  | "compact"
+  | "retain"
+  | "vacuum"
+  | "hold"
+  | "release"
+  | "adopt"
+  | "grant"
+  | "revoke";
 
 export interface Deed {
   readonly kind: DeedKind;
@@ -50,6 +58,14 @@ const VERBS: Readonly<Record<DeedKind, string>> = {
   hold: "set a hold",
   release: "released a hold",
   adopt: "took into the record what senders that are gone had left",
+  grant: "made a token",
+  revoke: "revoked a token",
+};
+/** What the command line calls it, where that is not `table …`. */
+const ACTIONS: Partial<Readonly<Record<DeedKind, string>>> = {
+  adopt: "rollup adopt",
+  grant: "token create",
+  revoke: "token revoke",
 };
 
 /**
@@ -161,7 +177,7 @@ function eventOf(
     message: `${by} ${how}${hasDamage ? ", and found damaged files" : ""}.`,
     detail: {
       principal: by,
-      action: kind === "adopt" ? "rollup adopt" : `table ${kind}`,
+      action: ACTIONS[kind] ?? `table ${kind}`,
       parameters,
       ...outcome,
       record: key.slice(registryKey(KIND, "").length),

@@ -32,7 +32,7 @@ import { requireCapability } from "../support/require.ts";
 import { quietLog, type RollupRig } from "../support/rollup-rig.ts";
 
 const BUCKET = "roles";
-/** A `watcher` is a reader over which no holds are set. */
+/** A `watcher` is a reader over which no holds are set and no tokens made. */
 const ROLES = ["writer", "reader", "watcher", "auditor"] as const;
 type Role = typeof ROLES[number];
 const DAY_MS = 86_400_000;
@@ -59,7 +59,9 @@ async function statementsOf(role: Role): Promise<readonly unknown[]> {
     readonly Statement: readonly Statement[];
   };
   const Principal = { AWS: [`arn:aws:iam:::user/${role}`] };
-  return Statement.filter(({ Sid }) => role !== "watcher" || Sid !== "KeepHolds")
+  return Statement.filter(({ Sid }) =>
+    role !== "watcher" || !["KeepHolds", "KeepTokens"].includes(Sid)
+  )
     .map((each) => ({ ...each, Sid: `${role}${each.Sid}`, Principal }));
 }
 
@@ -196,7 +198,7 @@ describe.runIf(canRun)("the policies of docs/bucket.md", () => {
     }
   });
 
-  test("let the query service keep subscriptions and holds as the reader", async () => {
+  test("let the query service keep subscriptions, holds and tokens as the reader", async () => {
     await using store = await openAs("reader");
     await using running = await queries.start({ store });
     await running.found(50);
@@ -217,9 +219,12 @@ describe.runIf(canRun)("the policies of docs/bucket.md", () => {
     expect((await ask("PUT", "/v1/holds/case-7?reason=case-7")).status).toBe(201);
     expect((await ask("DELETE", "/v1/holds/case-7")).status).toBe(204);
     expect((await ask("PUT", "/v1/holds/case-8?reason=case-8")).status).toBe(201);
+    expect((await ask("PUT", "/v1/tokens/ann?role=viewer")).status).toBe(201);
+    expect((await ask("DELETE", "/v1/tokens/ann")).status).toBe(204);
     await get("watcher", "registry/holds/case-8");
+    await get("watcher", "registry/tokens/ann");
     await put("watcher", "registry/subscriptions/other");
-    for (const key of ["registry/holds/case-8", "registry/admin/x"]) {
+    for (const key of ["registry/holds/case-8", "registry/tokens/ann", "registry/admin/x"]) {
       await expect(put("watcher", key), key).rejects.toMatchObject(DENIED);
       await expect(put("auditor", key), key).rejects.toMatchObject(DENIED);
     }

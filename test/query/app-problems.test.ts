@@ -259,6 +259,8 @@ describe("the other routes", () => {
       "/v1/table",
       "/v1/table/history",
       "/v1/tail",
+      "/v1/tokens",
+      "/v1/tokens/{name}",
       "/v1/topics",
     ]);
     const names = description.paths["/v1/events"].get.parameters

@@ -92,6 +92,7 @@ export async function openQueryFixture(
     host: "test",
     producerDirectory: join(folder.path, "spool"),
     version: "0.0.0",
+    heartbeatMs: 100,
     log,
     metrics: createMetrics(),
   });

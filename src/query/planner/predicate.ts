@@ -18,12 +18,17 @@ export function scopePredicates(scopes: Scopes, binder: Binder): string[] {
   const { topics, hosts } = scopes;
   const predicates: string[] = [];
   if (hosts !== "all") {
-    predicates.push(anyOf(hosts.map((host) => `host = ${binder.text(host)}`)));
+    predicates.push(anyOf(hosts.map((host) => hostIs(host, binder))));
   }
   if (topics !== "all") {
     predicates.push(anyOf(topics.map((topic) => topicIs("topic", topic, binder))));
   }
   return predicates;
+}
+
+function hostIs(host: string, binder: Binder): string {
+  if (!host.endsWith("*")) return `host = ${binder.text(host)}`;
+  return `starts_with(host, ${binder.text(host.slice(0, -1))})`;
 }
 
 /** What scopes of no row at all come to. */

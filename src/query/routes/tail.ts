@@ -5,6 +5,7 @@ import { readHeaders, streamedBody } from "../answer.ts";
 import { formatEventId } from "../../event/event-id.ts";
 import type { HotTable } from "../hot/table.ts";
 import { ProblemError } from "../problem.ts";
+import { TOKEN_ENDED } from "../token-table.ts";
 import { parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA } from "../schemas.ts";
@@ -69,7 +70,7 @@ export function tailRoute(parts: TailParts): Route {
           if (group.length > 0) yield head + group.map(formatItem).join("");
           head = "";
         }
-        yield ": the service is stopping\n\n";
+        yield `: ${reasonOf(call.signal)}\n\n`;
       };
       const body = await streamedBody({
         chunks: chunks(),
@@ -104,6 +105,12 @@ function openTail(call: Call, { source, heartbeatMs }: TailParts): ReturnType<ty
     signal: call.signal,
     quietMs: heartbeatMs,
   });
+}
+
+/** Why a stream ends that would not end by itself. */
+function reasonOf({ reason }: AbortSignal): string {
+  const isTold = reason instanceof DOMException && reason.message === TOKEN_ENDED;
+  return isTold ? "the token has ended" : "the service is stopping";
 }
 
 /** An empty id is what a client sends that has not seen any. */

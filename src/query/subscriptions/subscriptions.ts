@@ -2,7 +2,8 @@
  * Subscriptions by name: made, changed, listed, skipped forward, read and removed; and those that nobody reads any more
  * are removed by themselves.
  *
- * Invariant: one belongs to who made it; only they, and who operates the service, may touch it.
+ * Invariant: one belongs to who made it; only they, and who administers the service, may touch it. Who operates it may
+ * look at it.
  */
 import { randomBytes } from "node:crypto";
 import { formatEventId } from "../../event/event-id.ts";
@@ -12,7 +13,7 @@ import { isRegistryName, REGISTRY_NAME_LENGTH_MAX } from "../../storage/registry
 import type { Registry, RegistryEntry } from "../../storage/registry.ts";
 import type { Subscription } from "../../storage/subscription.ts";
 import { isExpired } from "../../storage/subscription-lag.ts";
-import type { Principal } from "../principal.ts";
+import type { Action, Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
 import type { Since } from "../request.ts";
 import type { TailSource } from "../tail/follow.ts";
@@ -97,13 +98,18 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
   const end = new AbortController();
   const figures = { readers: 0, delivered: 0 };
 
-  const find = async (name: string, { principal, signal }: AsPrincipal): Promise<Entry> => {
+  const finding = (action: Action) =>
+  async (
+    name: string,
+    { principal, signal }: AsPrincipal,
+  ): Promise<Entry> => {
     checkName(name);
     const entry = await registry.get(name, { signal });
     if (entry === undefined) throw absent(name);
-    refuseOthers(entry, principal);
+    refuseOthers(entry, principal, action);
     return entry;
   };
+  const find = finding("administer");
   const expire = async (): Promise<number> => {
     // A clock that jumps ahead shall not remove them all: what brokers say is the time counts as well.
     const nowUs = Math.min(clock.nowUs(), presentPlace(source).knownUs);
@@ -154,7 +160,7 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
   return {
     figures,
     expire,
-    get: find,
+    get: finding("operate"),
     async put(name, request, as) {
       checkName(name);
       const { signal } = as;
@@ -175,7 +181,7 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
     },
     async list({ principal, signal }) {
       const all = await registry.list({ signal });
-      return all.filter((each) => mayTouch(each, principal));
+      return all.filter((each) => isOpenTo(each, principal, "operate"));
     },
     async remove(name, as) {
       for (;;) {
@@ -317,12 +323,21 @@ async function changed(
   };
 }
 
-function mayTouch({ value }: Pick<Entry, "value">, { name, scopes }: Principal): boolean {
-  return value.owner === name || scopes.actions.has("operate");
+function isOpenTo(
+  { value }: Pick<Entry, "value">,
+  { name, scopes }: Principal,
+  action: Action,
+): boolean {
+  return value.owner === name || scopes.actions.has(action);
 }
 
-function refuseOthers(entry: Pick<Entry, "name" | "value">, principal: Principal): void {
-  if (mayTouch(entry, principal)) return;
+/** Lets its owner pass, and who may do this with everybody's. */
+function refuseOthers(
+  entry: Pick<Entry, "name" | "value">,
+  principal: Principal,
+  action: Action,
+): void {
+  if (isOpenTo(entry, principal, action)) return;
   throw new ProblemError(403, `Subscription "${entry.name}" belongs to somebody else`);
 }
 

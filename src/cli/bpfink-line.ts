@@ -7,6 +7,7 @@
  * Invariant: a change without a meaning for bpfink (a comment, the age of a password) has no line; one whose contents
  * are not known has a line of digests instead.
  */
+import "./schema-settings.ts";
 import { type } from "arktype";
 import type { RecordedEvent } from "../client/record.ts";
 import { FILE_CHANGE_TOPIC } from "../event/topic.ts";

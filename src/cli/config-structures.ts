@@ -2,6 +2,7 @@
  * Keys of the configuration file that are lists or tables, and therefore neither flags nor variables: their schemas
  * and types. Each schema says the accepted form in its description, which errors quote.
  */
+import "./schema-settings.ts";
 import { type Type, type } from "arktype";
 import { FILTERS_MAX } from "../edge-agent/record-layout.ts";
 import { faultOfTopics, FILTER_TOPICS, LIMIT_TOPICS } from "../edge-agent/rules.ts";

@@ -47,6 +47,7 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
   [/^prom-client$/, ["runtime/metrics.ts"]],
   [/^(commander|smol-toml)$/, ["cli/"]],
   [/^arktype$/, [""]],
+  [/^arktype\/config$/, ["cli/schema-settings.ts"]],
   [/^node:/, [""]],
 ];
 

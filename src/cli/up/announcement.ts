@@ -1,4 +1,5 @@
 /** What agent, roll-up and query service say on standard output once they are ready: one JSON object on a line. */
+import "../schema-settings.ts";
 import { type } from "arktype";
 
 const sourceReport = type({

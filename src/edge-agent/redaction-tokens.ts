@@ -39,6 +39,7 @@ const MARKED = new RegExp(
     "(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}",
     "whsec_[A-Za-z0-9+/=]{16,}",
     "npm_[A-Za-z0-9]{30,}",
+    "prb_[A-Za-z0-9]{40,}",
     "pypi-[A-Za-z0-9_-]{20,}",
     "AIza[A-Za-z0-9_-]{30,}",
     "ya29\\.[A-Za-z0-9_-]{20,}",

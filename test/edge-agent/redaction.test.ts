@@ -64,6 +64,7 @@ const SECRET_LINES: readonly (readonly string[])[] = [
   ["vault", "login", "-method=userpass", "username=ann", "password={hunter2}"],
   ["sh", "-c", "htpasswd -b file ann {hunter2} && vault login {hunter3}"],
   ["tool", "{ghp_abcdefghijklmnopqrstuvwxyz0123456789}"],
+  ["tool", "{prb_00000000000000000000000000000000000000000002CZclj}"],
   ["tool", "{AKIAIOSFODNN7EXAMPLE}"],
   ["tool", "at:{xoxb-1234567890-abcdef}"],
   ["tool", "{eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLWhlcmU}"],

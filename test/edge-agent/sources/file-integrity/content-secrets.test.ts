@@ -34,6 +34,7 @@ describe("a line", () => {
     [`admin:${HASHES["bcrypt"]}`, `admin:${R}`],
     ["admin:{SSHA}abcdefghijkl", `admin:${R}`],
     ["t ghp_abcdefghijklmnopqrstuvwx", `t ${R}`],
+    ["t prb_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp13sRzl1", "t prb_{key}"],
     ["t eyJhbGciOiJI.eyJzdWIiOiIx.sig-na_ture", `t ${R}`],
     ["t=x-eyJhbGciOiJI.eyJzdWIiOiIx.;", `t=x-${R};`],
     ["long.name.eyJhbGciOiJI.eyJzdWIiOiIx.sig.rest", `long.name.${R}.rest`],

@@ -16,6 +16,7 @@ import { SUBSCRIPTION_COMMANDS } from "./subscription.ts";
 import { TABLE_CHANGE_COMMANDS } from "./table.ts";
 import { TABLE_READ_COMMANDS } from "./table-read.ts";
 import { tailCommand } from "./tail.ts";
+import { TOKEN_COMMANDS } from "./token.ts";
 import { upCommand } from "./up.ts";
 
 export const COMMANDS: readonly Command[] = [
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   exportCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,
+  ...TOKEN_COMMANDS,
   ...TABLE_READ_COMMANDS,
   ...TABLE_CHANGE_COMMANDS,
   doctorCommand,

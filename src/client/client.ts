@@ -1,6 +1,6 @@
 /**
- * The typed client for other programs: search, one event, live tail, SQL, topics and subscriptions. It runs in Node, Deno and
- * browsers, and knows nothing of how the service works.
+ * The typed client for other programs: search, one event, live tail, SQL, topics, subscriptions and tokens. It runs in
+ * Node, Deno and browsers, and knows nothing of how the service works.
  */
 import { readLines } from "./lines.ts";
 import { ProblemError } from "./problem.ts";
@@ -18,6 +18,7 @@ import {
 import { createSubscriptions, type SubscriptionClient } from "./subscriptions.ts";
 import { type SqlResult, sqlResult } from "./sql-result.ts";
 import { tail, type TailItem, type TailOptions } from "./tail.ts";
+import { createTokens, type TokenClient } from "./tokens.ts";
 import { type TopicCount, topicCounts } from "./topic-count.ts";
 
 export interface ClientOptions {
@@ -69,6 +70,8 @@ export interface Client {
   topics(query?: RangeQuery, options?: RequestOptions): Promise<readonly TopicCount[]>;
   /** Durable places in the record, read on from time to time or live. */
   readonly subscriptions: SubscriptionClient;
+  /** Who may ask; for administrators. */
+  readonly tokens: TokenClient;
 }
 
 /** Throws TypeError when the URL is none. Nothing is sent before the first call. */
@@ -97,6 +100,7 @@ export function createClient(options: ClientOptions): Client {
       return topicCounts(await jsonOf(response));
     },
     subscriptions: createSubscriptions(connection),
+    tokens: createTokens(connection),
   };
 }
 

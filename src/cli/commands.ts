@@ -17,6 +17,7 @@ import { TABLE_CHANGE_COMMANDS } from "./table.ts";
 import { TABLE_READ_COMMANDS } from "./table-read.ts";
 import { tailCommand } from "./tail.ts";
 import { TOKEN_COMMANDS } from "./token.ts";
+import { treeCommand } from "./tree.ts";
 import { upCommand } from "./up.ts";
 
 export const COMMANDS: readonly Command[] = [
@@ -29,6 +30,7 @@ export const COMMANDS: readonly Command[] = [
   serveCommand,
   tailCommand,
   searchCommand,
+  treeCommand,
   exportCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,

@@ -4,6 +4,7 @@
  */
 import { readLines } from "./lines.ts";
 import { ProblemError } from "./problem.ts";
+import { type ProcessQuery, type ProcessTree, processTree } from "./process.ts";
 import { type EventQuery, type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
 import {
   type AnswerFacts,
@@ -68,6 +69,12 @@ export interface Client {
   sql(statement: string, options?: SqlOptions): Promise<SqlResult>;
   /** Topics and those above them, with their numbers of events. */
   topics(query?: RangeQuery, options?: RequestOptions): Promise<readonly TopicCount[]>;
+  /** A process with its ancestors and descendants, and what it did; throws `ProblemError` 404 for an unknown one. */
+  process(
+    id: string,
+    query?: ProcessQuery,
+    options?: RequestOptions,
+  ): Promise<ProcessTree & AnswerFacts>;
   /** Durable places in the record, read on from time to time or live. */
   readonly subscriptions: SubscriptionClient;
   /** Who may ask; for administrators. */
@@ -98,6 +105,11 @@ export function createClient(options: ClientOptions): Client {
         parameters: { ...query },
       });
       return topicCounts(await jsonOf(response));
+    },
+    process: async (id, query, each) => {
+      const path = `v1/processes/${encodeURIComponent(id)}`;
+      const response = await request(connection, path, { ...each, parameters: { ...query } });
+      return processTree(await jsonOf(response), factsOf(response));
     },
     subscriptions: createSubscriptions(connection),
     tokens: createTokens(connection),

@@ -23,15 +23,20 @@ export function figuresOf(executor: Executor, { steps }: Plan, call: Call): Prom
 /** The answer, told to the audit as so many rows. */
 export function figuresAnswer(
   call: Call,
-  { plan, value, rows }: {
+  { plan, value, rows, parameters }: {
     readonly plan: Plan;
     readonly value: unknown;
     readonly rows: number;
+    /** For the audit, beside those of the query. */
+    readonly parameters?: Readonly<Record<string, unknown>>;
   },
 ): Response {
   const { steps, prunedFiles, missing } = plan;
   const text = JSON.stringify(value);
-  call.report({ rows, bytes: Buffer.byteLength(text) + 1 });
+  const bytes = Buffer.byteLength(text) + 1;
+  const given = Object.fromEntries([...call.parameters].map(([name, [value]]) => [name, value]));
+  const said = parameters === undefined ? {} : { parameters: { ...given, ...parameters } };
+  call.report({ rows, bytes, ...said });
   const scan = scanOf(new Set(steps.flatMap(({ files }) => files)));
   return jsonResponse(text, readHeaders({ scan, prunedFiles, missing }));
 }

@@ -29,9 +29,7 @@ import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
-import { facetsRoute } from "./routes/facets.ts";
-import { hitsRoute } from "./routes/hits.ts";
-import { hostsRoute, topicsRoute } from "./routes/figures.ts";
+import { figureRoutes } from "./routes/figure-routes.ts";
 import { holdRoutes } from "./routes/holds.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, type SqlLimits, sqlRoute } from "./routes/sql.ts";
@@ -222,10 +220,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
     sqlRoute({ executor: pages, acquire, limits: options.sqlLimits ?? SQL_LIMITS }),
-    topicsRoute({ executor: pages, acquire }),
-    hostsRoute({ executor: pages, acquire }),
-    hitsRoute({ executor: pages, acquire }),
-    facetsRoute({ executor: pages, acquire }),
+    ...figureRoutes({ executor: pages, acquire }),
     ...tableRoutes({ store, current: () => table.current() }),
     ...holdRoutes({ store, clock, log }),
     ...tokenRoutes({ store, table: tokens, clock, log }),

@@ -251,6 +251,7 @@ describe("the other routes", () => {
       "/v1/holds",
       "/v1/holds/{name}",
       "/v1/hosts",
+      "/v1/processes/{process_id}",
       "/v1/sql",
       "/v1/subscriptions",
       "/v1/subscriptions/{name}",

@@ -48,6 +48,8 @@ export interface QueryFixture extends AsyncDisposable {
 export interface QueryFixtureOptions {
   /** Further events of db-1, in a third commit. */
   readonly events?: readonly AuditEvent[];
+  /** Commits events of its own instead. */
+  readonly write?: (store: ObjectStore, folder: string) => Promise<void>;
   readonly sqlLimits?: SqlLimits;
   readonly memoryLimitBytes?: number;
 }
@@ -57,7 +59,7 @@ export interface QueryFixtureOptions {
  * network/connect of db-1; in four messages and two commits.
  */
 export async function openQueryFixture(
-  { events = [], ...options }: QueryFixtureOptions = {},
+  { events = [], write, ...options }: QueryFixtureOptions = {},
 ): Promise<QueryFixture> {
   const folder = await openTemporaryFolder("query");
   await mkdir(join(folder.path, "bucket"));
@@ -65,7 +67,8 @@ export async function openQueryFixture(
   const lines: string[] = [];
   const log = createLog({ level: "info", write: (line) => lines.push(line) });
   const store = await openStore({ url: pathToFileURL(join(folder.path, "bucket")).href, log });
-  await fill(store, folder.path, events);
+  if (write === undefined) await fill(store, folder.path, events);
+  else await write(store, folder.path);
   const service = await openQueryService({
     ...options,
     store,

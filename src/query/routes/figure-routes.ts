@@ -1,0 +1,17 @@
+/** The routes that answer with what is known of many events, not with the events: counts, hosts, processes. */
+import type { FiguresParts } from "../figures-answer.ts";
+import type { Route } from "../route.ts";
+import { facetsRoute } from "./facets.ts";
+import { hostsRoute, topicsRoute } from "./figures.ts";
+import { hitsRoute } from "./hits.ts";
+import { processRoute } from "./processes.ts";
+
+export function figureRoutes(parts: FiguresParts): Route[] {
+  return [
+    topicsRoute(parts),
+    hostsRoute(parts),
+    hitsRoute(parts),
+    facetsRoute(parts),
+    processRoute(parts),
+  ];
+}

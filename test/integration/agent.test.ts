@@ -18,6 +18,8 @@ import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-
 
 const run = promisify(execFile);
 const NOBODY = 65534;
+/** Another run of this test on the same machine has numbers of its own. */
+const NUMBERED = `probity-${process.pid}-`;
 const DENO = fileURLToPath(new URL("../../node_modules/.bin/deno", import.meta.url));
 const RUNTIMES: readonly (readonly [string, readonly [string, ...string[]]])[] = [
   ["node", [process.execPath]],
@@ -174,26 +176,29 @@ describe.runIf(hasBpf)("an agent", () => {
   it("that was killed loses nothing that its rings hold, and doubles nothing", async () => {
     using _pins = pinsOf("killed");
     const name = "killed";
+    // What others do while nobody reads must not fill them.
+    const roomy = { process: 32 << 20, network: 32 << 20, flow: 32 << 20, file: 32 << 20 };
+    const more = { ringBytes: { ...ringBytes, ...roomy } };
     const numbered = startNumbering();
     const kills = 6;
     let agentName = "";
     for (let round = 0; round < kills; round += 1) {
-      const agent = await start(name);
+      const agent = await start(name, more);
       agentName = agent.status.agent;
       numbered.begin();
       await delay(150 + 120 * round);
       await agent.kill();
       await delay(200);
     }
-    await using last = await start(name);
+    await using last = await start(name, more);
     await delay(300);
     const count = await numbered.end();
     const isNumbered = (line: LoggedLine["line"]) =>
-      line.topic === "process/exec" && /^true probity-\d+$/.test(String(line["cmdline"]));
+      line.topic === "process/exec" && String(line["cmdline"]).startsWith(`true ${NUMBERED}`);
     await log.waitFor(isNumbered, { count, timeoutMs: 30_000 });
     await last.stop();
     const told = linesOf(agentName).filter(({ line }) => isNumbered(line));
-    const numbers = told.map(({ line }) => Number(String(line["cmdline"]).split("-")[1]));
+    const numbers = told.map(({ line }) => Number(String(line["cmdline"]).split("-")[2]));
     expect(count).toBeGreaterThan(50);
     expect(numbers.toSorted((a, b) => a - b)).toEqual(
       Array.from({ length: count }, (_each, number) => number),
@@ -306,7 +311,7 @@ describe.runIf(hasBpf)("an agent", () => {
   }
 });
 
-/** Runs `true probity-<number>` one after the other, from the first begin to the end. */
+/** Runs `true probity-<id>-<number>` one after the other, from the first begin to the end. */
 function startNumbering() {
   let number = 0;
   let isEnded = false;
@@ -315,7 +320,7 @@ function startNumbering() {
     begin() {
       running ??= (async () => {
         while (!isEnded) {
-          await run("bash", ["-c", `exec -a true true probity-${number}`]);
+          await run("bash", ["-c", `exec -a true true ${NUMBERED}${number}`]);
           number += 1;
         }
       })();

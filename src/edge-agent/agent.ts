@@ -106,7 +106,9 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     }),
   );
   const { positions } = producer;
-  const sources = resources.use(openSources({ ...options, positions, clock, log }));
+  const sources = resources.use(
+    openSources({ ...options, keepsProven: true, positions, clock, log }),
+  );
   let statuses: ReadonlyMap<string, SourceStatus> = new Map();
   let stage: "starting" | "watching" | "stopped" = "starting";
   const failed = new Set<string>();

@@ -17,8 +17,18 @@ import {
 import type { Libbpf } from "./libbpf.ts";
 import { createMapWriter, loadGate, type MapWriter } from "./map-gate.ts";
 import { keyBytes, keysOf, writeRules, writeValue } from "./map-values.ts";
-import { FAMILY_MAPS, type LoadOptions, loadProgramObject } from "./program-object.ts";
-import { decodeSettings, encodeSettings, type ProgramSettings } from "./program-settings.ts";
+import {
+  FAMILY_MAPS,
+  type LoadOptions,
+  loadProgramObject,
+  type ProgramObject,
+} from "./program-object.ts";
+import {
+  decodeSettings,
+  encodeSettings,
+  NEVER_NS,
+  type ProgramSettings,
+} from "./program-settings.ts";
 import { type Bucket, decodeBucket } from "./buckets.ts";
 import { type ClassCounters, decodeClassCounters } from "./class-counters.ts";
 import {
@@ -75,7 +85,10 @@ export interface PinnedPrograms extends Disposable {
   remove(): void;
 }
 
-/** Loads and attaches programs and pins them as `folder`. Throws KernelRefusal. */
+/**
+ * Loads and attaches programs and pins them as `folder`; or those that are `loaded` and attached already, which this
+ * process then lets go of, also when it throws. What these met before is neither told nor counted. Throws KernelRefusal.
+ */
 export function pinPrograms(
   libbpf: Libbpf,
   folder: string,
@@ -83,23 +96,44 @@ export function pinPrograms(
     readonly settings: ProgramSettings;
     readonly rules: EncodedRules;
     readonly owner: Uint8Array;
+    readonly loaded?: ProgramObject | undefined;
   },
 ): void {
   // No dots: the BPF filesystem reserves them.
   const draft = `${folder}-draft`;
   removePins(draft);
-  using object = loadProgramObject(libbpf, options);
+  const { loaded, ...toLoad } = options;
+  using object = loaded ?? loadProgramObject(libbpf, toLoad);
   using writer = createMapWriter(libbpf);
-  writeValue(writer, object.mapFd("settings"), { key: 0, value: encodeSettings(options.settings) });
+  const setSettings = (settings: ProgramSettings): void =>
+    writeValue(writer, object.mapFd("settings"), { key: 0, value: encodeSettings(settings) });
+  // Those that are attached already must not judge by half of the rules.
+  setSettings({ ...options.settings, fromNs: NEVER_NS });
   writeValue(writer, object.mapFd("owner"), { key: 0, value: options.owner });
   const maps = { rules: object.mapFd("rules"), folders: object.mapFd("folders") };
   const slot = options.settings.generation & 1;
   writeRules(libbpf, writer, { maps, rules: options.rules, slot });
-  object.attach();
+  if (loaded !== undefined) forgetEvents(libbpf, loaded, options.ringBytes);
+  setSettings(options.settings);
+  if (loaded === undefined) object.attach();
   makeKernelFolder(draft);
   object.pin(draft);
   freeze(libbpf, draft);
   renameKernelPath(draft, folder);
+}
+
+/** Empties the ring and the counters of programs that take no events now. */
+function forgetEvents(libbpf: Libbpf, object: ProgramObject, ringBytes: number): void {
+  using ring = openRingBuffer(libbpf, object.mapFd("events"), ringBytes);
+  ring.release(ring.producerPosition());
+  const counters = object.mapFd("counters");
+  const info = new DataView(mapInfo(libbpf, counters).buffer);
+  const sizeBytes = info.getUint32(MAP_INFO.valueSize, true);
+  const nothing = new Uint8Array(libbpf.libbpf_num_possible_cpus() * sizeBytes);
+  for (let place = 0; place < info.getUint32(MAP_INFO.entries, true); place += 1) {
+    const result = libbpf.bpf_map_update_elem(counters, keyBytes(place), nothing);
+    if (result < 0) throw new Error(`Cannot empty the counters: errno ${-result}`);
+  }
 }
 
 /**

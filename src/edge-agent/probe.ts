@@ -3,7 +3,7 @@
  * right fields. Configuration files and feature lists are not asked, because they are wrong too often.
  *
  * Invariant: never throws for what the machine lacks; the answer then says what would help. Each trial has programs and
- * a ring of its own, and leaves nothing behind.
+ * a ring of its own, and leaves nothing behind but the programs that it is asked to keep.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { systemClock } from "../runtime/clock.ts";
@@ -17,6 +17,7 @@ import {
   KernelRefusal,
   loadProgramObject,
   PROGRAM_VARIANTS,
+  type ProgramObject,
   type ProgramVariant,
 } from "./program-object.ts";
 import { proofWithin } from "./proof-limit.ts";
@@ -50,6 +51,8 @@ export interface ProbeResult {
   readonly status: SourceStatus;
   /** The variant that works; undefined when none does. */
   readonly variant: ProgramVariant | undefined;
+  /** The programs that were proven, attached, when they were to be kept; whoever asked disposes of them. */
+  readonly kept?: ProgramObject | undefined;
 }
 
 export interface ProbeOptions {
@@ -59,22 +62,38 @@ export interface ProbeOptions {
   readonly variants?: readonly ProgramVariant[];
   /** See `LoadOptions.compat`. The calls of this process cannot trigger these programs: they are loaded and attached. */
   readonly compat?: boolean;
+  /** Size of the ring of programs that are kept after their proof, in bytes; they are ended when it is left out. */
+  readonly keptRingBytes?: number;
 }
 
 export async function probeRingFamily(
   context: KernelContext,
   options: ProbeOptions,
 ): Promise<ProbeResult> {
-  const { family, pinFolder, compat = false } = options;
+  const { family, pinFolder, compat = false, keptRingBytes } = options;
   const variants = family.variants ?? options.variants ?? PROGRAM_VARIANTS;
   const { libbpf } = context;
   if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
+  const ringBytes = keptRingBytes ?? TRIAL_RING_BYTES;
   const reasons: string[] = [];
   let forbidden = 0;
   for (const variant of variants) {
     try {
-      const found = await tryVariant(context, { libbpf, family, variant, compat });
-      if (typeof found !== "string") return provenIn(variant, { pinFolder, hooks: found });
+      await using trial = new AsyncDisposableStack();
+      const object = trial.use(loadProgramObject(libbpf, {
+        family: family.name,
+        variant,
+        ringBytes,
+        compat,
+        ...(family.values === undefined ? {} : { values: family.values }),
+      }));
+      const found = await tryObject(context, { libbpf, family, object, ringBytes });
+      if (typeof found !== "string") {
+        const result = provenIn(variant, { pinFolder, hooks: found });
+        if (keptRingBytes === undefined || result.variant === undefined) return result;
+        trial.move();
+        return { ...result, kept: object };
+      }
       reasons.push(`${variant}: ${found}`);
     } catch (error) {
       if (isForbidden(error)) forbidden += 1;
@@ -104,24 +123,17 @@ function provenIn(
   return { status: { state: "on", how: variant, hooks }, variant };
 }
 
-/** What became of each hook, the needed one first; or why the variant does not work. */
-async function tryVariant(
+/** What became of each hook, the needed one first; or why the programs do not work. */
+async function tryObject(
   context: KernelContext,
-  { libbpf, family, variant, compat }: {
+  { libbpf, family, object, ringBytes }: {
     readonly libbpf: Libbpf;
     readonly family: RingFamily;
-    readonly variant: ProgramVariant;
-    readonly compat: boolean;
+    readonly object: ProgramObject;
+    readonly ringBytes: number;
   },
 ): Promise<readonly HookStatus[] | string> {
-  await using object = loadProgramObject(libbpf, {
-    family: family.name,
-    variant,
-    ringBytes: TRIAL_RING_BYTES,
-    compat,
-    ...(family.values === undefined ? {} : { values: family.values }),
-  });
-  using ring = openRingBuffer(libbpf, object.mapFd("events"), TRIAL_RING_BYTES);
+  using ring = openRingBuffer(libbpf, object.mapFd("events"), ringBytes);
   libbpf.bpf_map_update_elem(object.mapFd("settings"), new Uint8Array(4), trialSettings());
   object.attach();
   const results = new Map<string, ProofResult>();

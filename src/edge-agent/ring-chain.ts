@@ -11,6 +11,7 @@ import type { BootClock } from "./boot-clock.ts";
 import { makePinFolder } from "./bpf-filesystem.ts";
 import { listKernelFolder } from "./kernel-files.ts";
 import type { Libbpf } from "./libbpf.ts";
+import { createLossLedger } from "./losses.ts";
 import {
   openPinnedPrograms,
   type PinnedPrograms,
@@ -18,7 +19,7 @@ import {
   removePins,
 } from "./pinned-programs.ts";
 import { type EncodedRules, NO_RULES } from "./rules.ts";
-import { objectPath, type ProgramVariant } from "./program-object.ts";
+import { objectPath, type ProgramObject, type ProgramVariant } from "./program-object.ts";
 import { encodeOwner, NEVER_NS, type Ownership, settingsFor } from "./program-settings.ts";
 import { takeOver } from "./take-over.ts";
 
@@ -36,6 +37,11 @@ export interface RingChainOptions {
   readonly rules?: EncodedRules;
   /** Of the family's own maps; see `RingFamily.values`. */
   readonly values?: Readonly<Record<string, Uint8Array>>;
+  /**
+   * Programs of these options that are attached already, to be used instead of new ones where new ones are needed; then
+   * this process has let go of them.
+   */
+  readonly loaded?: ProgramObject | undefined;
 }
 
 export interface RingChain {
@@ -58,7 +64,7 @@ export function openRingChain(options: RingChainOptions): RingChain {
   const settings = settingsFor(ownership);
   // Programs that were replaced do not come back, also when what replaced them is taken back.
   if (newest?.folder.startsWith(prefix) && newest.settings().untilNs === 0n) {
-    for (const [map, value] of Object.entries(options.values ?? {})) newest.setValue(map, value);
+    setValues(newest, options);
     takeOver(known, settings, options.bootClock);
     newest.setRules(rules);
     return { programs: known, damaged };
@@ -67,9 +73,32 @@ export function openRingChain(options: RingChainOptions): RingChain {
   const fromNs = known.length === 0 ? 0n : NEVER_NS;
   const owner = encodeOwner(ownership);
   pinPrograms(libbpf, folder, { ...options, rules, owner, settings: { ...settings, fromNs } });
-  const programs = [...known, openPinnedPrograms(libbpf, folder)];
+  const pinned = openPinnedPrograms(libbpf, folder);
+  if (options.loaded !== undefined) {
+    // What was proven earlier may have values of then.
+    setValues(pinned, options);
+    forgetLosses(pinned, options);
+  }
+  const programs = [...known, pinned];
   takeOver(programs, settings, options.bootClock);
   return { programs, damaged };
+}
+
+function setValues(programs: PinnedPrograms, { values = {} }: RingChainOptions): void {
+  for (const [map, value] of Object.entries(values)) programs.setValue(map, value);
+}
+
+/** What the kernel counts of programs cannot be emptied: it counts as reported. */
+function forgetLosses(programs: PinnedPrograms, { family, bootClock }: RingChainOptions): void {
+  const ledger = createLossLedger({ programs, family, bootClock, known: undefined });
+  ledger.collect();
+  const reported = ledger.reported();
+  if (reported !== undefined) ledger.persist(reported);
+}
+
+/** Whether programs of a family are pinned, of whatever options. */
+export function hasPinnedPrograms(pinFolder: string, family: string): boolean {
+  return listKernelFolder(pinFolder)?.some((name) => isGeneration(name, family)) ?? false;
 }
 
 /** The sets of programs that are pinned, oldest first. One that cannot be opened whole is of no use and is removed. */

@@ -58,6 +58,8 @@ export interface SourceSettings {
 }
 
 export interface OpenSourcesOptions extends SourceSettings {
+  /** Whether what is proven stays in the kernel for the start, as an agent wants it; nothing does by default. */
+  readonly keepsProven?: boolean;
   /** Where rings are read on. */
   readonly positions: RingPositions;
   readonly clock: Clock;
@@ -132,6 +134,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
       ...(options.compat === undefined ? {} : { compat: options.compat }),
       ...(options.environment === undefined ? {} : { environment: options.environment }),
       rules,
+      ...(options.keepsProven === undefined ? {} : { keepsProven: options.keepsProven }),
       ...(options.pinDirectory === undefined ? {} : { pinFolder: options.pinDirectory }),
       ...(ringBytes === undefined ? {} : { ringBytes }),
     });
@@ -153,7 +156,10 @@ export function openSources(options: OpenSourcesOptions): Sources {
         const isDisabled = disabledSources.some((name) => name === source.name);
         const status = isDisabled ? DISABLED : await probeSource(source);
         const isRing = source !== filesystem && status.state === "on";
-        statuses.set(source.name, (isRing ? lockPins() : undefined) ?? status);
+        const taken = isRing ? lockPins() : undefined;
+        // It will not be started: what was proven must not stay for nobody.
+        if (taken !== undefined) await source[Symbol.asyncDispose]();
+        statuses.set(source.name, taken ?? status);
       }
       const isOn = (name: SourceName): boolean => statuses.get(name)?.state === "on";
       if (isOn("integrity") && !isOn("filesystem")) statuses.set("integrity", NAMELESS);

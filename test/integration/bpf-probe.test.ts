@@ -1,5 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readlinkSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,11 +16,15 @@ import {
   hasBpf,
   openPinFolder,
   openTestSource,
+  runAttached,
   testContext,
   testLog,
 } from "../support/ring-sources.ts";
+import type { Line } from "../support/source-run.ts";
 
 const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
+const BPF_PROG_TYPE_SYSCALL = 31;
+const EARLIER_CONNECTIONS = 400;
 const FAMILIES = ["process", "control", "network", "flow", "file"] as const;
 /** What each proof triggers. */
 const HOOKS = {
@@ -50,6 +56,61 @@ describe.runIf(hasBpf)("a probe", () => {
       expect(heldObjects()).toBe(before);
     },
   );
+
+  it("keeps what it proved when asked, and of what that met before nothing is told or counted", async () => {
+    using pins = openPinFolder();
+    const before = heldObjects();
+    const ringBytes = 65_536;
+    {
+      await using source = openTestSource({
+        family: "network",
+        pins,
+        ringBytes,
+        keepsProven: true,
+      });
+      expect(await source.probe()).toMatchObject({ state: "on" });
+      const proven = heldPrograms();
+      expect(proven.size).toBeGreaterThan(0);
+      // More than the ring holds: of each connection four events, of more than 100 bytes each.
+      const earlier = await connectOften(EARLIER_CONNECTIONS);
+      await using run = await runAttached(source, pins);
+      expect(heldPrograms()).toEqual(proven);
+      const later = await connectOften(1);
+      await run.waitFor((line) => line.topic === "network/connect" && isAt(later, line), {
+        count: 1,
+      });
+      expect(run.lines.filter((line) => isAt(earlier, line))).toEqual([]);
+      expect(source.losses()).toEqual([]);
+      const { attempted, submitted } = source.counters();
+      expect(submitted).toBeGreaterThan(0);
+      // Others connect, too.
+      expect(attempted).toBeLessThan(EARLIER_CONNECTIONS);
+    }
+    expect(heldObjects()).toBe(before);
+  });
+
+  it("keeps nothing where programs are pinned, where it was closed, nor what does not tell twice", async () => {
+    using pins = openPinFolder();
+    const before = heldObjects();
+    const asked = { pins, ringBytes: 1 << 20, keepsProven: true };
+    await using flow = openTestSource({ ...asked, family: "flow" });
+    expect(await flow.probe()).toMatchObject({ state: "on" });
+    expect(heldObjects()).toBe(before);
+    {
+      await using closed = openTestSource({ ...asked, family: "file" });
+      const probed = closed.probe();
+      await closed[Symbol.asyncDispose]();
+      expect(await probed).toMatchObject({ state: "on" });
+      expect(heldObjects()).toBe(before);
+    }
+    {
+      await using first = openTestSource({ ...asked, family: "file" });
+      await using _run = await runAttached(first, pins);
+    }
+    await using second = openTestSource({ ...asked, family: "file" });
+    expect(await second.probe()).toMatchObject({ state: "on" });
+    expect(heldObjects()).toBe(before);
+  });
 
   it("is not put off by a record that makes no sense", async () => {
     using pins = openPinFolder();
@@ -137,6 +198,42 @@ describe.runIf(hasBpf)("a probe", () => {
     await expect(chunks.next()).rejects.toThrow(/Cannot start source "file": no libbpf.so.1/);
   });
 });
+
+/** Connects to a port of its own and hangs up, one connection after the other; the port. */
+async function connectOften(count: number): Promise<number> {
+  const server = createServer((socket) => socket.end());
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  for (let place = 0; place < count; place += 1) {
+    const socket = connect(port, "127.0.0.1");
+    socket.resume();
+    await once(socket, "close");
+  }
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+function isAt(port: number, line: Line): boolean {
+  return line["dst_port"] === port || line["src_port"] === port;
+}
+
+/** Ids of the programs that this process holds, but for those that write maps. */
+function heldPrograms(): ReadonlySet<string> {
+  const folder = "/proc/self/fdinfo";
+  const ids = readdirSync(folder).flatMap((fd) => {
+    try {
+      const text = readFileSync(join(folder, fd), "utf8");
+      const isGate = text.includes(`prog_type:\t${BPF_PROG_TYPE_SYSCALL}\n`);
+      return isGate ? [] : /^prog_id:\s*(\d+)$/m.exec(text)?.[1] ?? [];
+    } catch {
+      return []; // the descriptor through which the folder was read
+    }
+  });
+  return new Set(ids);
+}
 
 /** Programs, links and maps that this process holds. */
 function heldObjects(): number {

@@ -40,6 +40,11 @@ export interface RingFamily {
   reconfigure?(settings: SourceReconfiguration): Readonly<Record<string, Uint8Array>>;
   /** Variants that its programs have; both of tracepoints when it does not say. */
   readonly variants?: readonly ProgramVariant[];
+  /**
+   * Whether its programs do not tell again what they told, for a while or at all. Those of a proof, whose events are not
+   * told, then cannot be those that stay.
+   */
+  readonly tellsOnce?: boolean;
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;

@@ -15,10 +15,10 @@ import type { KernelContext } from "../kernel-context.ts";
 import { loadLibc } from "../libc.ts";
 import { waitUntilDue } from "../look-out.ts";
 import { type ProbeResult, probeRingFamily } from "../probe.ts";
-import type { ProgramVariant } from "../program-object.ts";
+import type { ProgramObject, ProgramVariant } from "../program-object.ts";
 import type { Ownership } from "../program-settings.ts";
 import { RULES_GRACE_MS } from "../pinned-programs.ts";
-import { openRingChain } from "../ring-chain.ts";
+import { hasPinnedPrograms, openRingChain } from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { ProofAction } from "./ring-family.ts";
 import { rulePlaces } from "../rule-places.ts";
@@ -76,6 +76,11 @@ export interface RingSourceOptions {
   readonly compat?: boolean;
   /** Variants to try, in order; both by default. */
   readonly variants?: readonly ProgramVariant[];
+  /**
+   * Whether programs that were proven stay where none are pinned, and are not loaded again; a trial is ended by default.
+   * Then the source is to be started or closed soon: nobody reads what they meet meanwhile.
+   */
+  readonly keepsProven?: boolean;
 }
 
 function familyOf({ family, environment, createdFiles }: RingSourceOptions): RingFamily {
@@ -110,6 +115,8 @@ class RingSource implements Source {
   /** Up to where chunks were taken. */
   #reached: RingPosition | undefined;
   #isClosed = false;
+  /** Proven, and not yet in use. */
+  #kept: ProgramObject | undefined;
   #rules: RuleSettings | undefined;
   /** Those in use, as text, and when they came into use. */
   #rulesText = "";
@@ -210,6 +217,8 @@ class RingSource implements Source {
   /** Leaves the programs running: what happens from now on is read after the next start. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    const kept = this.#takeKept();
+    await kept?.[Symbol.asyncDispose]();
     await this.#close();
   }
 
@@ -249,6 +258,18 @@ class RingSource implements Source {
     await digests?.[Symbol.asyncDispose]();
   }
 
+  #takeKept(): ProgramObject | undefined {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    return kept;
+  }
+
+  /** Size of the ring, in bytes. */
+  #ringBytes(): number {
+    const { family, ringBytes } = this.#options;
+    return ringBytes ?? (family === "control" ? SMALL_RING_BYTES : RING_BYTES);
+  }
+
   #openDigests(): ExecDigests | undefined {
     const { context, clock = systemClock, log, digestBytesPerSecond } = this.#options;
     if (this.name !== "process" || digestBytesPerSecond === 0) return undefined;
@@ -262,20 +283,34 @@ class RingSource implements Source {
   }
 
   #probe(): Promise<ProbeResult> {
+    this.#probed ??= this.#probeOnce();
+    return this.#probed;
+  }
+
+  async #probeOnce(): Promise<ProbeResult> {
     const { context, variants, compat } = this.#options;
-    this.#probed ??= probeRingFamily(context, {
+    const { kept, ...found } = await probeRingFamily(context, {
       family: this.#family,
       pinFolder: this.#pinFolder,
       ...(variants === undefined ? {} : { variants }),
       ...(compat === undefined ? {} : { compat }),
+      ...(this.#isKeptWhenProven() ? { keptRingBytes: this.#ringBytes() } : {}),
     });
-    return this.#probed;
+    // Nobody else will end them.
+    if (this.#isClosed) await kept?.[Symbol.asyncDispose]();
+    else this.#kept = kept;
+    return found;
+  }
+
+  /** Programs that are pinned go on, or are taken over from by new ones at one instant: a proof has no part in that. */
+  #isKeptWhenProven(): boolean {
+    const { keepsProven = false } = this.#options;
+    return keepsProven && this.#family.tellsOnce !== true &&
+      !hasPinnedPrograms(this.#pinFolder, this.name);
   }
 
   async #open(): Promise<RingReader> {
-    const { context, family, ownership, log } = this.#options;
-    const usualBytes = family === "control" ? SMALL_RING_BYTES : RING_BYTES;
-    const { ringBytes = usualBytes, compat = false } = this.#options;
+    const { context, ownership, log, compat = false } = this.#options;
     const { variant, status } = await this.#probe();
     const { libbpf } = context;
     if (variant === undefined || libbpf === undefined) {
@@ -288,15 +323,18 @@ class RingSource implements Source {
     removeAbandoned(libbpf, this.#pinFolder, log);
     const rules = this.#rules === undefined ? NO_RULES : this.#encode(this.#rules);
     this.#rulesText = textOf(rules);
+    // Used or ended here, also when this fails: the next start loads its own.
+    await using kept = this.#takeKept();
     const chain = openRingChain({
       libbpf,
       bootClock: context.bootClock,
       pinFolder: this.#pinFolder,
       family: this.#family.name,
       variant,
-      ringBytes,
+      ringBytes: this.#ringBytes(),
       compat,
       ownership,
+      loaded: kept,
       ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
       rules,
     });

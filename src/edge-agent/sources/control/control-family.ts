@@ -24,6 +24,8 @@ const SIGCONT = 18;
 export const controlFamily: RingFamily = {
   name: "control",
   lane: "critical",
+  // Writes into another process's memory.
+  tellsOnce: true,
   prepare: () => Promise.resolve(),
   createDecoder: createControlDecoder,
   prove: proveByTrying,

@@ -21,6 +21,8 @@ export function createFlowFamily(): RingFamily {
     name: "flow",
     lane: "bulk",
     variants: ["cgroup"],
+    // The beginning of a flow.
+    tellsOnce: true,
     prepare: async (context) => {
       const sockets = await readOlderSockets("udp");
       const lookup = createProcessLookup({ context, ownPids: [] });

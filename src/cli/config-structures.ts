@@ -33,19 +33,23 @@ const watchedPath = text
   )
   .describe(PATH_FORM);
 
+const FILE_KINDS = [
+  "content-diff",
+  "digest",
+  "accounts",
+  "access",
+  "sudoers",
+  "units",
+  "cron",
+] as const;
+
 const fileRule = type({
   "+": "reject",
   paths: watchedPath.array().atLeastLength(1).describe("a list of at least one path or glob"),
   "exclude?": watchedPath.array().describe("a list of paths and globs"),
-  "kind?": type.enumerated(
-    "content-diff",
-    "digest",
-    "accounts",
-    "access",
-    "sudoers",
-    "units",
-    "cron",
-  ),
+  "kind?": type.enumerated(...FILE_KINDS).configure({
+    expected: `one of ${FILE_KINDS.join(", ")}`,
+  }),
 });
 
 const collector = type({

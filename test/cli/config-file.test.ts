@@ -149,6 +149,10 @@ describe("a configuration file", () => {
       '[[files]]\npaths = ["a"]',
       'line 2: [[files]] paths cannot be "a"; accepted: a path or glob',
     ],
+    [
+      "[[files]]\npaths = ['/a']\nkind = 'b'",
+      'line 3: [[files]] kind cannot be "b"; accepted: one of content-diff, digest, accounts, ',
+    ],
     ["files = 1", "line 1: [files] cannot be 1; accepted: tables of paths"],
     ["[[collectors]]\nschedule = 'now'", "line 1: [[collectors]] command is missing"],
     [

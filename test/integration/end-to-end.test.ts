@@ -24,6 +24,8 @@ const NUMBERED_EVENTS = 100_000;
 const NUMBERED_EVENTS_PER_SECOND = 1_000;
 const KILLS_PER_PROCESS = 20;
 const CATCH_UP_MS = 180_000;
+/** An end that waits for nothing; it takes less than a second on an idle machine. */
+const STOP_MS = 30_000;
 
 const canRun = [
   requireCapability("bpf", isPresent("bpf"), "needs root, BTF and libbpf1"),
@@ -130,7 +132,9 @@ describe.runIf(canRun).each(RUNTIMES)("the system under %s", (runtime) => {
   );
 
   it("ends cleanly and leaves no process behind", async () => {
+    const beganMs = performance.now();
     expect(await system.stop()).toBe(0);
+    expect(performance.now() - beganMs).toBeLessThan(STOP_MS);
     for (const role of ROLES) expect(system.pidsOf(role)).toEqual([]);
   });
 });

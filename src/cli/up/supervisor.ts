@@ -121,16 +121,24 @@ async function runOnce<T>(options: KeepRunningOptions<T>): Promise<ProcessEnd> {
   if (child.pid === undefined) return { ...await ended, readyMs: undefined };
   log.info(`started ${name}`, { pid: child.pid });
   const gone = new AbortController();
-  const readyLimit = AbortSignal.timeout(READY_LIMIT_MS);
+  // Deno does not end while AbortSignal.timeout() runs: this one is ended.
+  const readyLimit = new AbortController();
+  const limitTimer = setTimeout(
+    () => readyLimit.abort(new Error(`${name} was not ready within ${READY_LIMIT_MS} ms`)),
+    READY_LIMIT_MS,
+  );
   let readyAtMs: number | undefined;
-  const readiness = whenReady(child, AbortSignal.any([gone.signal, readyLimit])).then((said) => {
-    readyAtMs = performance.now();
-    onReady(said);
-  }, (error: unknown) => {
-    if (gone.signal.aborted) return;
-    log.warn(`${name} is not ready`, { error: String(error) });
-    child.kill("SIGKILL");
-  });
+  const readiness = whenReady(child, AbortSignal.any([gone.signal, readyLimit.signal])).then(
+    (said) => {
+      readyAtMs = performance.now();
+      onReady(said);
+    },
+    (error: unknown) => {
+      if (gone.signal.aborted) return;
+      log.warn(`${name} is not ready`, { error: String(error) });
+      child.kill("SIGKILL");
+    },
+  ).finally(() => clearTimeout(limitTimer));
   const stopping = (): void => void stopChild(child, { name, log });
   signal.addEventListener("abort", stopping);
   if (signal.aborted) stopping();

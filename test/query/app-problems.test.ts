@@ -247,6 +247,7 @@ describe("the other routes", () => {
       "/v1/events",
       "/v1/events/{id}",
       "/v1/facets",
+      "/v1/files/history",
       "/v1/hits",
       "/v1/holds",
       "/v1/holds/{name}",

@@ -2,6 +2,7 @@
 import type { FiguresParts } from "../figures-answer.ts";
 import type { Route } from "../route.ts";
 import { facetsRoute } from "./facets.ts";
+import { fileHistoryRoute } from "./file-history.ts";
 import { hostsRoute, topicsRoute } from "./figures.ts";
 import { hitsRoute } from "./hits.ts";
 import { processRoute } from "./processes.ts";
@@ -13,5 +14,6 @@ export function figureRoutes(parts: FiguresParts): Route[] {
     hitsRoute(parts),
     facetsRoute(parts),
     processRoute(parts),
+    fileHistoryRoute(parts),
   ];
 }

@@ -33,17 +33,21 @@ export function planSql(request: SqlRequest, principal: Principal, view: ReadVie
   const { statement, parameters, tables, limit } = request;
   const binder = createBinder(parameters);
   const files = tables.size === 0 ? [] : view.files;
-  const source = sourceOf({
-    hasFiles: files.length > 0,
-    hot: view.hot,
-    detail: "json",
-    predicates: scopePredicates(principal.scopes, binder),
-  }, binder);
-  const views = [...tables].filter((name) => name !== EVENTS)
-    .map((name) => inlined(name, topicView(topicOf(name))));
-  const prefix = tables.size === 0
-    ? ""
-    : `WITH ${[inlined(EVENTS, source), ...views].join(",\n")}\n`;
+  const prefix = tables.size === 0 ? "" : `WITH ${
+    [
+      inlined(
+        EVENTS,
+        sourceOf({
+          hasFiles: files.length > 0,
+          hot: view.hot,
+          detail: "json",
+          predicates: scopePredicates(principal.scopes, binder),
+        }, binder),
+      ),
+      ...[...tables].filter((name) => name !== EVENTS)
+        .map((name) => inlined(name, topicView(topicOf(name)))),
+    ].join(",\n")
+  }\n`;
   const sql = `${prefix}SELECT * FROM (\n${statement}\n) AS answer LIMIT ${binder.integer(limit)}`;
   return {
     files,

@@ -94,7 +94,10 @@ async function run(
       return String(rows[0]?.[column]);
     };
     const treeText = await text(planParse(body.sql), "tree");
-    const passed = passGate(JSON.parse(treeText), { tables: TABLES });
+    const passed = passGate(JSON.parse(treeText), {
+      tables: TABLES,
+      values: body.parameters,
+    });
     const numbers = new Map(passed.parameters.map((name, at) => [name, String(at + 1)]));
     const parameters = passed.parameters.map((name) => valueOf(name, body.parameters));
     const statement = await text(planWrite(renameParameters(treeText, numbers)), "statement");
@@ -131,7 +134,7 @@ function write({ columns, rows }: SqlResult, format: SqlFormat, limits: SqlLimit
   for (const row of rows.slice(0, limits.rowsMax)) {
     const text = format === "csv"
       ? csvLine(names.map((name) => row[name]))
-      : JSON.stringify(withObjects(row, jsonColumns));
+      : jsonLine(row, jsonColumns);
     length += text.length;
     if (length > limits.bytesMax) break;
     texts.push(text);
@@ -145,6 +148,20 @@ function write({ columns, rows }: SqlResult, format: SqlFormat, limits: SqlLimit
     ? [csvLine(names), ...texts].map((line) => `${line}\r\n`).join("")
     : texts.map((line) => `${line}\n`).join("");
   return { text, rows: texts.length, isTruncated };
+}
+
+function jsonLine(row: SqlRow, jsonColumns: readonly string[]): string {
+  try {
+    return JSON.stringify(withObjects(row, jsonColumns));
+  } catch (cause) {
+    // What JSON.stringify says of thousands of lists within lists.
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new ProblemError(422, "The answer cannot be written: its JSON is too deep", {
+      parameter: "sql",
+      accepted: "JSON as text: column::VARCHAR",
+      cause,
+    });
+  }
 }
 
 /** A column of JSON is an object in JSON, not its text. */

@@ -5,7 +5,9 @@
  * Invariants: the vocabulary is closed, so what DuckDB may add is refused until it is known here. What passes is what
  * runs: the statement is written anew from the very tree that was looked at, not from the text that was sent.
  */
+import type { SqlValue } from "../../storage/duckdb.ts";
 import { ProblemError } from "../problem.ts";
+import { boundOf } from "./bounds.ts";
 import { EXPRESSION_FUNCTIONS, TABLE_FUNCTIONS } from "./functions.ts";
 
 /** Longest statement, in characters. */
@@ -13,9 +15,16 @@ export const SQL_LENGTH_MAX = 65_536;
 
 export const SQL_FORM = "exactly one SELECT over events and its views, such as process_exec";
 
+/** Expressions within each other; DuckDB takes 21 s, which nothing interrupts, to bind a sum of 900 numbers. */
+const DEPTH_MAX = 150;
+/** Subqueries within each other in expressions; 25 take 15 s to bind. */
+const SUBQUERY_DEPTH_MAX = 8;
+
 export interface GateOptions {
   /** Names of the tables that may be read, in lower case. */
   readonly tables: ReadonlySet<string>;
+  /** Values of the statement's parameters. */
+  readonly values?: ReadonlyMap<string, SqlValue>;
 }
 
 export interface PassedStatement {
@@ -26,7 +35,10 @@ export interface PassedStatement {
 }
 
 /** Checks a tree as DuckDB's `json_serialize_sql` gives it. Throws {@link ProblemError} 422. */
-export function passGate(tree: unknown, { tables }: GateOptions): PassedStatement {
+export function passGate(
+  tree: unknown,
+  { tables, values = new Map() }: GateOptions,
+): PassedStatement {
   if (!isRecord(tree)) throw refusal("it could not be parsed");
   if (tree["error"] !== false) throw refusalOf(tree);
   const statements = tree["statements"];
@@ -34,7 +46,14 @@ export function passGate(tree: unknown, { tables }: GateOptions): PassedStatemen
   if (statements.length !== 1) {
     throw refusal(`it has ${statements.length} statements`);
   }
-  const walk: Walk = { allowed: tables, read: new Set(), parameters: new Set() };
+  const walk: Walk = {
+    depth: 0,
+    subqueries: 0,
+    allowed: tables,
+    values,
+    read: new Set(),
+    parameters: new Set(),
+  };
   const statement: unknown = statements[0];
   if (!isRecord(statement)) throw refusal("it could not be parsed");
   visit(statement["node"], new Set(), walk);
@@ -55,7 +74,10 @@ export function renameParameters(treeText: string, names: ReadonlyMap<string, st
 }
 
 interface Walk {
+  depth: number;
+  subqueries: number;
   readonly allowed: ReadonlySet<string>;
+  readonly values: ReadonlyMap<string, SqlValue>;
   readonly read: Set<string>;
   readonly parameters: Set<string>;
 }
@@ -121,9 +143,18 @@ function visit(part: unknown, scope: Scope, walk: Walk): void {
     if (part["type"] === "RECURSIVE_CTE_NODE") return visitRecursion(part, inner, walk);
     if (!PLAIN_TYPES.has(part["type"])) throw refusal(`it uses ${wordsOf(part["type"])}`);
   }
+  const isExpression = typeof part["class"] === "string";
+  const isSubquery = part["class"] === "SUBQUERY";
+  walk.depth += isExpression ? 1 : 0;
+  walk.subqueries += isSubquery ? 1 : 0;
+  if (walk.depth > DEPTH_MAX || walk.subqueries > SUBQUERY_DEPTH_MAX) {
+    throw refusal("it is nested too deeply");
+  }
   for (const [name, each] of Object.entries(part)) {
     if (name !== "cte_map") visit(each, inner, walk);
   }
+  walk.depth -= isExpression ? 1 : 0;
+  walk.subqueries -= isSubquery ? 1 : 0;
 }
 
 /** The scope with the common table expressions of a node: each sees those before it, and never itself. */
@@ -177,6 +208,8 @@ function visitExpression(expression: Fields, walk: Walk): void {
   const kind = String(expression["class"]);
   if (!EXPRESSION_CLASSES.has(kind)) throw refusal(`it uses ${wordsOf(kind)}`);
   if (kind === "FUNCTION" || kind === "WINDOW") requireFunction(expression, EXPRESSION_FUNCTIONS);
+  const fault = kind === "FUNCTION" ? boundOf(expression, walk.values) : undefined;
+  if (fault !== undefined) throw refusal(fault);
   if (kind === "PARAMETER") walk.parameters.add(String(expression["identifier"]));
 }
 

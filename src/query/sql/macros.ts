@@ -29,7 +29,27 @@ export const MACROS: readonly Macro[] = [
   },
 ];
 
+/** Texts that may be compared by distance, in characters: the work is the product of their lengths, in one step. */
+const DISTANCE_LENGTH_MAX = 256;
+
+/** Before DuckDB's own of the same name. */
+const DISTANCES: readonly Macro[] = [
+  "levenshtein",
+  "editdist3",
+  "damerau_levenshtein",
+  "jaro_similarity",
+  "jaro_winkler_similarity",
+]
+  .map((name) => ({
+    name,
+    parameters: ["a", "b"],
+    body: `CASE WHEN greatest(length(a), length(b)) > ${DISTANCE_LENGTH_MAX} THEN ` +
+      `error('${name} takes texts of at most ${DISTANCE_LENGTH_MAX} characters') ` +
+      `ELSE system.main.${name}(a, b) END`,
+    text: "",
+  }));
+
 /** Statements that make them. */
-export const MACRO_STATEMENTS = MACROS
+export const MACRO_STATEMENTS = [...MACROS, ...DISTANCES]
   .map(({ name, parameters, body }) => `CREATE MACRO ${name}(${parameters.join(", ")}) AS ${body};`)
   .join("\n");

@@ -30,6 +30,8 @@ const ROUTES: Readonly<Record<string, string>> = {
   "GET /v1/hosts": READ,
   "GET /v1/hits": READ,
   "GET /v1/facets": READ,
+  "GET /v1/files/history": READ,
+  "GET /v1/processes/{process_id}": READ,
   "GET /v1/subscriptions": READ,
   "GET /v1/subscriptions/{name}": READ,
   "PUT /v1/subscriptions/{name}": READ,

@@ -223,19 +223,25 @@ function isAlive(pid: number): boolean {
 
 /**
  * Sends SIGHUP to each of the two programs that an agent is while it starts, with rights and without, once it listens:
- * how many were sent.
+ * how many were sent. It is stopped meanwhile: the first becomes the second, and that listens a moment later.
  */
 async function hangUpWhileItStarts(pid: number): Promise<number> {
   const deadlineMs = performance.now() + HANG_UP_LIMIT_MS;
   let sent = 0;
   while (sent < 2 && performance.now() < deadlineMs) {
+    process.kill(pid, "SIGSTOP");
+    while (!statusOf(pid, "State").startsWith("T")) {
+      if (performance.now() > deadlineMs) return sent;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     const listens = (BigInt(`0x${statusOf(pid, "SigCgt")}`) & 1n) !== 0n;
     const isSecond = readFileSync(`/proc/${pid}/environ`, "utf8").includes(SOCKET_VARIABLE);
     if (listens && isSecond === (sent === 1)) {
       process.kill(pid, "SIGHUP");
       sent += 1;
     }
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    process.kill(pid, "SIGCONT");
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
   return sent;
 }

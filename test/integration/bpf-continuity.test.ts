@@ -297,7 +297,7 @@ describe.runIf(hasBpf)("a ring", () => {
 
   it("hands over to a ring of another size without a hole or a double", async () => {
     using pins = openPinFolder();
-    const count = 40_000;
+    const count = 120_000;
     attachOnly({ pins, ringBytes: 16 * 1024 * 1024 });
     const storm = startStorm("handover", count);
     let paths: readonly string[] = [];

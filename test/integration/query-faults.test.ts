@@ -78,8 +78,11 @@ describe.runIf(canRunNats())("the query service", () => {
     await until(() => isReady(running));
     store.isAway = true;
     await until(async () => !await isReady(running));
+    // Each part looks at the bucket in its own time.
+    await until(async () => (await readiness(running)).parts.length === 2);
     expect((await readiness(running)).parts).toEqual([
       { name: "bucket", reason: "it does not answer" },
+      { name: "tokens", reason: "those made or revoked elsewhere are not known" },
     ]);
     await publishNumbers(rig, agent, range(30, 40));
     await running.found(40);

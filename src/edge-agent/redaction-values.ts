@@ -47,7 +47,11 @@ export function valuesIn(text: string): readonly Span[] {
     const end = index + phrase.length;
     spans.push({ start: end - value.length, end });
   }
-  return [...spans, ...userPartsIn(text)];
+  // A quote that ends the text encloses nothing: there is nothing to hide, and no place for a mark.
+  return [
+    ...spans.filter(({ start, end }) => start < end || end < text.length),
+    ...userPartsIn(text),
+  ];
 }
 
 /** The secret in `scheme://user:secret@host` (RFC 3986, section 3.2.1), up to the last `@` of the authority. */

@@ -246,6 +246,12 @@ describe("what holds for all arguments", () => {
     );
   });
 
+  it.each(["password='", 'password="', "identified by '"])("%j has one mark at most", (text) => {
+    const once = redactor.argv(text);
+    expect(once.parts.join("").split("[redacted:").length).toBeLessThanOrEqual(2);
+    expect(redactor.argv(once.parts.join("\0")).parts).toEqual(once.parts);
+  });
+
   it("any bytes are taken, and what has been redacted stays", () => {
     const piece = fc.constantFrom(
       ..."'\"\\ =:&;@/,|\0\n-_.{}[]",

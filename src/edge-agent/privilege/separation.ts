@@ -18,6 +18,7 @@ import type { ReadableFiles } from "./readable.ts";
 import { createRemoteLibc } from "./remote-libc.ts";
 import { createRemoteLibbpf, loadRemoteGate, loadRemoteObject } from "./remote-objects.ts";
 import { SOCKET_VARIABLE } from "./socket-variable.ts";
+import { stripProgram } from "./stripped-program.ts";
 
 /** What the privileged process needs; what for, in docs/operations.md. */
 const KEPT = [
@@ -25,7 +26,7 @@ const KEPT = [
   CAPABILITY.CAP_DAC_READ_SEARCH,
   CAPABILITY.CAP_SYS_PTRACE,
 ];
-const PROGRAM = fileURLToPath(new URL("privileged-process.ts", import.meta.url));
+const PROGRAM = new URL("privileged-process.ts", import.meta.url);
 /** How long the privileged process may take to answer its first question. */
 const START_LIMIT_MS = 20_000;
 /** Capabilities that a kernel may know; those it does not end the list. */
@@ -43,13 +44,13 @@ const MEMORY_OPTIONS = [
  * once needed; and what is large or free at the heap's end is given back.
  */
 const MEMORY_VARIABLES = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" };
-/** Little memory: what strips the types off this program is most of it otherwise. */
+/** Of the privileged process, which needs little memory and hardly computes. */
 const NODE_OPTIONS = [
   NO_DEBUGGER,
-  ...("--max-old-space-size=32 --max-semi-space-size=1 --optimize-for-size " +
-    "--v8-pool-size=0 --liftoff-only --wasm-lazy-compilation --no-wasm-async-compilation").split(
-      " ",
-    ),
+  "--max-old-space-size=32",
+  "--max-semi-space-size=1",
+  "--optimize-for-size",
+  "--v8-pool-size=0",
 ];
 const DENO_OPTIONS = ["run", "-q", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-env"];
 
@@ -141,9 +142,12 @@ function keepOnly(calls: ProcessCalls, account: SeparationOptions["account"]): v
 }
 
 function startPrivileged(calls: ProcessCalls, socketFd: number): void {
-  const options = process.versions["deno"] === undefined ? NODE_OPTIONS : DENO_OPTIONS;
-  const words = [process.execPath, ...options, PROGRAM, String(socketFd)];
+  const isNode = process.versions["deno"] === undefined;
+  using program = stripProgram(PROGRAM);
+  const options = isNode ? [...NODE_OPTIONS, ...program?.words ?? []] : DENO_OPTIONS;
+  const words = [process.execPath, ...options, fileURLToPath(PROGRAM), String(socketFd)];
   checked(calls.setInherited(socketFd, "inherited"), "hand over a socket");
+  if (program !== undefined) checked(calls.setInherited(program.fd, "inherited"), "hand over code");
   // No variable of whoever started the agent changes what this program does.
   const environment = { LANG: "C.UTF-8", HOME: "/nonexistent", ...MEMORY_VARIABLES };
   const pid = calls.posix_spawn(process.execPath, words, entriesOf(environment));

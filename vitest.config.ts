@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 const serverTests = ["test/integration/**/*.test.ts"];
+/** Agents see what all processes of the machine do, so that these need it for themselves. */
+const kernelTests = ["test/kernel/**/*.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
 const longTests = [
@@ -31,7 +33,7 @@ export default defineConfig({
           name: "unit",
           env,
           include: ["test/**/*.test.ts"],
-          exclude: [...serverTests, ...simulationTests, ...longTests],
+          exclude: [...serverTests, ...kernelTests, ...simulationTests, ...longTests],
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
           maxWorkers,
@@ -51,6 +53,18 @@ export default defineConfig({
           name: "integration",
           env,
           include: serverTests,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // They mostly wait for servers.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: "kernel",
+          env,
+          include: kernelTests,
           testTimeout: 120_000,
           hookTimeout: 120_000,
           fileParallelism: false,

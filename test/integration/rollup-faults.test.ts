@@ -7,7 +7,7 @@ import { streamOf } from "../../src/event/wire.ts";
 import { deleteStream, openStream } from "../../src/runtime/nats.ts";
 import { deltaLogKey } from "../../src/storage/layout.ts";
 import { createBatchAgent, numberedEvent, publishAll } from "../support/batches.ts";
-import { mountTmpfs } from "../support/mounts.ts";
+import { mountTmpfs, unmount } from "../support/mounts.ts";
 import { canRunNats } from "../support/nats-server.ts";
 import { requireCapability } from "../support/require.ts";
 import {
@@ -152,7 +152,7 @@ describe.runIf(canRunNats())("a running roll-up", () => {
           lastSequence: 3,
         });
       } finally {
-        execFileSync("umount", [evidence]);
+        unmount(evidence);
       }
       await until(async () => (await rig.numbers()).length === 3);
       stop.abort();

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
+import { unmount } from "../support/mounts.ts";
 import { requireCapability } from "../support/require.ts";
 import { openTemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -30,7 +31,7 @@ describe.runIf(requireCapability("root", isAble, "mounting needs root and mkfs.e
       await run("/sbin/mkfs.ext4", ["-q", "-F", image]);
       await using mounted = new AsyncDisposableStack();
       await run("mount", ["-o", "loop", image, disk]);
-      mounted.defer(async () => void await run("umount", [disk]));
+      mounted.defer(() => unmount(disk));
 
       const promised = new Map<string, string>();
       const lookAfterCut = async (): Promise<ReadonlyMap<string, string | undefined>> => {
@@ -47,7 +48,7 @@ describe.runIf(requireCapability("root", isAble, "mounting needs root and mkfs.e
           found.set("control", existsSync(join(after, "control")) ? "there" : undefined);
           return found;
         } finally {
-          await run("umount", [after]);
+          unmount(after);
         }
       };
 

@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openDirectoryStore } from "../../src/storage/fs-store.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
+import { unmount } from "../support/mounts.ts";
 import { keysOf } from "../support/object-store-conformance.ts";
 import { requireCapability } from "../support/require.ts";
 import { startScript } from "../support/script-process.ts";
@@ -121,7 +122,7 @@ describe.runIf(requireCapability("root", isRoot, "mounting needs root"))("a full
       expect(Buffer.from((await full.get("a/kept"))?.body ?? []).toString()).toBe("one");
       expect(await full.putIfAbsent("a/after", ONE)).toBe("created");
     } finally {
-      await run("umount", [small]);
+      unmount(small);
     }
   });
 });

@@ -21,6 +21,8 @@ export interface SourceReport {
 
 export interface AgentReport {
   readonly version: string;
+  /** Of the running kernel, as in ids of processes: tells a start of the agent from one of the host. */
+  readonly boot: string;
   readonly pid: number;
   readonly sources: readonly SourceReport[];
   readonly producer: ProducerCounters;
@@ -35,7 +37,7 @@ export interface StartReport extends AgentReport {
 }
 
 export function startEvent(report: StartReport, timeUs: number): AuditEvent {
-  const { version, pid, sources, configSha256, labels, rules, places } = report;
+  const { version, boot, pid, sources, configSha256, labels, rules, places } = report;
   const on = sources.filter(({ status }) => status.state === "on").map(({ name }) => name);
   const off = sources.filter(({ status }) => status.state === "off").map(({ name }) => name);
   return {
@@ -46,6 +48,7 @@ export function startEvent(report: StartReport, timeUs: number): AuditEvent {
     message: `The agent started with ${listed(on)} on and ${listed(off)} off.`,
     detail: {
       version,
+      boot,
       sources: sources.map(({ name, status }) => ({ name, ...status })),
       config_sha256: configSha256,
       ...rulesTold(rules, places),
@@ -55,7 +58,7 @@ export function startEvent(report: StartReport, timeUs: number): AuditEvent {
 }
 
 export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent {
-  const { version, pid, producer } = report;
+  const { version, boot, pid, producer } = report;
   return {
     timeUs,
     topic: "agent/heartbeat",
@@ -64,6 +67,7 @@ export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent 
     message: "The agent is here.",
     detail: {
       version,
+      boot,
       sources: report.sources.map(({ name, status, isBlind }) => ({
         name,
         state: isBlind === true ? "blind" : status.state,

@@ -20,6 +20,7 @@ import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import { configEvent, refusedConfigEvent } from "./config-events.ts";
+import { createProcessIds, readBootId } from "./process-identity.ts";
 import { rulePlaces } from "./rule-places.ts";
 import { DEFAULT_RULES } from "./rules.ts";
 import type { SourceReconfiguration, SourceStatus } from "./source.ts";
@@ -126,8 +127,9 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const { rules = DEFAULT_RULES, files = [], environment = ENVIRONMENT_NAMES } = options;
   let held: Required<SourceReconfiguration> = { rules, files, environment };
   const digest = (): string => digestOfSettings({ ...options, host, shard, ...held });
+  const { boot } = createProcessIds(readBootId());
   const report = (): AgentReport => ({
-    version,
+    ...{ version, boot },
     pid: process.pid,
     configSha256: digest(),
     sources: sources.all.map((source): SourceReport => ({

@@ -52,6 +52,7 @@ it("has a loss on disk before any position that counts it as told, in whichever 
       presence: { lastUs: undefined, touch: () => undefined },
       report: () => ({
         version: "1",
+        boot: "8975aece",
         pid: 2,
         configSha256: "c",
         sources: [],

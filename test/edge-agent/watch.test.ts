@@ -164,6 +164,7 @@ function start(
   const abort = new AbortController();
   const report = (): AgentReport => ({
     version: "1",
+    boot: "8975aece",
     pid: 2,
     configSha256: "c",
     sources: sources.map(({ name }) => ({
@@ -356,6 +357,7 @@ describe("a watching agent", () => {
     expect(beats.length).toBeLessThanOrEqual((clock.nowUs() - beganUs) / 30e6);
     expect(beats[0]?.detail).toMatchObject({
       version: "1",
+      boot: "8975aece",
       spool_bytes: 5,
       config_sha256: "c",
       sources: [{ name: "file", state: "on" }],

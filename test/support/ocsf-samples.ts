@@ -237,7 +237,8 @@ function ownEvents(): AuditEvent[] {
     spoolBytes: 4096,
     spoolBatches: 1,
   };
-  const report = { version: "1.0.0", pid: 4, sources: [], producer, configSha256: SHA256 };
+  const told = { sources: [], producer, configSha256: SHA256 };
+  const report = { version: "1.0.0", boot: "8975aece", pid: 4, ...told };
   const rules = {
     rules: DEFAULT_RULES,
     places: { fileAt: () => undefined, cgroupAt: () => undefined },

@@ -94,12 +94,14 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
   ["kernel", keys("name:text how:text")],
   [
     "agent/start",
-    keys("version:text sources:json config_sha256:text limits:json filters:json labels:json"),
+    keys(
+      "version:text boot:text sources:json config_sha256:text limits:json filters:json labels:json",
+    ),
   ],
   ["agent/stop", keys("version:text counters:json spool_bytes:long")],
   [
     "agent/heartbeat",
-    keys("version:text sources:json counters:json spool_bytes:long config_sha256:text"),
+    keys("version:text boot:text sources:json counters:json spool_bytes:long config_sha256:text"),
   ],
   [
     "agent/config",

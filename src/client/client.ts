@@ -1,7 +1,8 @@
 /**
- * The typed client for other programs: search, one event, live tail, SQL, topics, subscriptions and tokens. It runs in
- * Node, Deno and browsers, and knows nothing of how the service works.
+ * The typed client for other programs: search, one event, live tail, SQL, topics, hosts, subscriptions and tokens. It
+ * runs in Node, Deno and browsers, and knows nothing of how the service works.
  */
+import { createHosts, type HostClient } from "./hosts.ts";
 import { readLines } from "./lines.ts";
 import { ProblemError } from "./problem.ts";
 import { type ProcessQuery, type ProcessTree, processTree } from "./process.ts";
@@ -75,6 +76,8 @@ export interface Client {
     query?: ProcessQuery,
     options?: RequestOptions,
   ): Promise<ProcessTree & AnswerFacts>;
+  /** Hosts, and when which of their sources watched. */
+  readonly hosts: HostClient;
   /** Durable places in the record, read on from time to time or live. */
   readonly subscriptions: SubscriptionClient;
   /** Who may ask; for administrators. */
@@ -111,6 +114,7 @@ export function createClient(options: ClientOptions): Client {
       const response = await request(connection, path, { ...each, parameters: { ...query } });
       return processTree(await jsonOf(response), factsOf(response));
     },
+    hosts: createHosts(connection),
     subscriptions: createSubscriptions(connection),
     tokens: createTokens(connection),
   };

@@ -53,6 +53,13 @@ export function parseCondition(name: string, text: string, context: TimeContext)
   };
 }
 
+/** What a condition on a column is, without what it matches. Throws RangeError when there is no such column. */
+export function conditionOn(name: string): Omit<Condition, "matches"> {
+  const column = findColumn(name);
+  if (column === undefined) throw new RangeError(`Cannot plan by "${name}": no such column`);
+  return { column, isNegated: false };
+}
+
 /** One character of a value, and whether it may have a meaning of its own. */
 interface Character {
   readonly text: string;

@@ -228,10 +228,12 @@ describe("the other routes", () => {
 
   test("give the hosts with their last event", async () => {
     const answer = await query.ask(`/v1/hosts?${RANGE}`);
-    expect(await answer.json()).toEqual({
+    const unknown = { gaps: 0, state: "unknown" };
+    expect(await answer.json()).toMatchObject({
+      agents_visible: true,
       hosts: [
-        { host: "db-1", last_seen: "2026-06-01T00:00:03.000000Z", count: 50, gaps: 0 },
-        { host: "web-1", last_seen: "2026-06-01T00:00:01.000099Z", count: 200, gaps: 0 },
+        { host: "db-1", last_seen: "2026-06-01T00:00:03.000000Z", count: 50, ...unknown },
+        { host: "web-1", last_seen: "2026-06-01T00:00:01.000099Z", count: 200, ...unknown },
       ],
     });
   });
@@ -252,6 +254,7 @@ describe("the other routes", () => {
       "/v1/holds",
       "/v1/holds/{name}",
       "/v1/hosts",
+      "/v1/hosts/{host}",
       "/v1/processes/{process_id}",
       "/v1/sql",
       "/v1/subscriptions",

@@ -4,8 +4,7 @@
  * Invariants: every row read is narrowed by the principal's scopes; families of two hosts never mix; a process has one
  * parent, that of its fork if it was seen, so that no walk goes in a circle for ever.
  */
-import { findColumn } from "../../event/columns.ts";
-import type { Condition } from "../filter.ts";
+import { type Condition, conditionOn } from "../filter.ts";
 import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
@@ -170,12 +169,6 @@ function sameBoot(processId: string): Condition[] {
 
 function equal(name: string, value: string): Condition {
   return { ...conditionOn(name), matches: [{ kind: "equal", value }] };
-}
-
-function conditionOn(name: string): Omit<Condition, "matches"> {
-  const column = findColumn(name);
-  if (column === undefined) throw new RangeError(`Cannot plan by "${name}": no such column`);
-  return { column, isNegated: false };
 }
 
 function hostIs(host: string, binder: Binder): string {

@@ -3,14 +3,16 @@ import type { FiguresParts } from "../figures-answer.ts";
 import type { Route } from "../route.ts";
 import { facetsRoute } from "./facets.ts";
 import { fileHistoryRoute } from "./file-history.ts";
-import { hostsRoute, topicsRoute } from "./figures.ts";
+import { topicsRoute } from "./figures.ts";
 import { hitsRoute } from "./hits.ts";
+import { hostRoute, hostsRoute } from "./hosts.ts";
 import { processRoute } from "./processes.ts";
 
 export function figureRoutes(parts: FiguresParts): Route[] {
   return [
     topicsRoute(parts),
     hostsRoute(parts),
+    hostRoute(parts),
     hitsRoute(parts),
     facetsRoute(parts),
     processRoute(parts),

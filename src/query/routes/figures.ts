@@ -1,7 +1,7 @@
-/** `GET /v1/topics` and `GET /v1/hosts`: what there is, with counts over a range of time. */
+/** `GET /v1/topics`: what there is, with counts over a range of time. */
 import { JSON_TYPE } from "../answer.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
-import { planHosts, planTopics } from "../planner/figures.ts";
+import { planTopics } from "../planner/figures.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
@@ -22,33 +22,6 @@ export function topicsRoute(parts: FiguresParts): Route {
       const rows = await figuresOf(parts.executor, plan, call);
       const topics = topicTree(rows);
       return figuresAnswer(call, { plan, value: { topics }, rows: topics.length });
-    },
-  };
-}
-
-export function hostsRoute(parts: FiguresParts): Route {
-  return {
-    method: "GET",
-    path: "/v1/hosts",
-    summary: "Hosts with their last event, number of events and number of gaps",
-    action: "read",
-    parameters: RANGE_PARAMETERS,
-    takesFilters: true,
-    answers: {
-      [JSON_TYPE]: listSchema("hosts", {
-        host: "string",
-        last_seen: "string",
-        count: "integer",
-        gaps: "integer",
-      }),
-    },
-    async handle(call) {
-      using lease = parts.acquire();
-      const plan = planHosts(requestOf(call), call.principal, lease.view);
-      const rows = await figuresOf(parts.executor, plan, call);
-      const hosts = rows.filter(({ host }) => host !== null)
-        .map(({ host, last_seen, rows: count, gaps }) => ({ host, last_seen, count, gaps }));
-      return figuresAnswer(call, { plan, value: { hosts }, rows: hosts.length });
     },
   };
 }

@@ -1,0 +1,100 @@
+/**
+ * When an agent was at work on a host, and when not and why: from what it said of itself. Pure.
+ *
+ * Invariants: ranges follow each other without a seam from the begin of what is known to its end; silence is never taken
+ * for a stop, nor a stop for silence.
+ */
+import { SILENT_US } from "../planner/coverage.ts";
+import type { Sign } from "./told.ts";
+
+/**
+ * Why nobody was there: it was told to stop, and is away still or came back (`stopped`), came back as another version
+ * (`upgraded`) or after the host was started again (`rebooted`), came back without having said that it stops
+ * (`restarted`), or says nothing (`silent`).
+ */
+export type AwayCause = "stopped" | "upgraded" | "rebooted" | "restarted" | "silent";
+
+export interface Presence {
+  readonly fromUs: number;
+  /** Infinity when it goes on. */
+  readonly toUs: number;
+  /** `unknown`: nothing was told of this time. */
+  readonly state: "here" | "away" | "unknown";
+  readonly cause: AwayCause | undefined;
+  /** Of who is there, or came back. */
+  readonly version: string | undefined;
+  readonly versionBefore: string | undefined;
+  readonly boot: string | undefined;
+  /** Whether the host ran on meanwhile, so that programs of the kernel may have gone on recording. */
+  readonly isSameBoot: boolean;
+}
+
+/** Signs of one host by time; `nowUs` is the last moment of which a sign could have been heard. */
+export function presenceOf(signs: readonly Sign[], nowUs: number): readonly Presence[] {
+  const ranges: Presence[] = [];
+  let [version, boot]: (string | undefined)[] = [];
+  let start = 0;
+  let last: Sign | undefined;
+  const add = (range: Partial<Presence> & Pick<Presence, "fromUs" | "toUs" | "state">): void => {
+    if (range.toUs <= range.fromUs) return;
+    const facts = { cause: undefined, version, versionBefore: undefined, boot, isSameBoot: true };
+    ranges.push({ ...facts, ...range });
+  };
+  for (const sign of signs) {
+    const gone = last === undefined ? undefined : absenceBefore(sign, { version, boot });
+    if (last === undefined) {
+      add({ fromUs: 0, toUs: sign.timeUs, state: "unknown" });
+      start = sign.timeUs;
+    } else if (gone !== undefined) {
+      const awayUs = Math.max(start, sign.before?.timeUs ?? start);
+      add({ fromUs: start, toUs: awayUs, state: "here" });
+      add({ fromUs: awayUs, toUs: sign.timeUs, state: "away", ...gone });
+      start = sign.timeUs;
+    }
+    version = sign.version ?? version;
+    boot = sign.boot ?? boot;
+    last = sign;
+  }
+  if (last === undefined) return [];
+  const isStopped = last.what === "stop";
+  if (isStopped || nowUs - last.timeUs > SILENT_US) {
+    add({ fromUs: start, toUs: last.timeUs, state: "here" });
+    const cause = isStopped ? "stopped" : "silent";
+    add({ fromUs: Math.max(start, last.timeUs), toUs: Infinity, state: "away", cause });
+  } else add({ fromUs: start, toUs: Infinity, state: "here" });
+  return ranges;
+}
+
+type Absence = Pick<Presence, "cause" | "version" | "versionBefore" | "boot" | "isSameBoot">;
+
+/** What lies between a sign and the one before it, unless the agent was there all the time. */
+function absenceBefore(
+  { what, timeUs, before, ...now }: Sign,
+  known: { readonly version: string | undefined; readonly boot: string | undefined },
+): Absence | undefined {
+  if (before === undefined) return undefined;
+  const isStart = what === "start";
+  const isSilent = timeUs - before.timeUs > SILENT_US;
+  if (!isStart && !before.isStop && !isSilent) return undefined;
+  const version = now.version ?? known.version;
+  const boot = now.boot ?? known.boot;
+  const isRebooted = known.boot !== undefined && boot !== known.boot;
+  const isUpgraded = known.version !== undefined && version !== known.version;
+  const cause = isRebooted
+    ? "rebooted"
+    : isStart && isUpgraded
+    ? "upgraded"
+    : before.isStop
+    ? "stopped"
+    : isStart
+    ? "restarted"
+    : "silent";
+  return {
+    cause,
+    version,
+    versionBefore: isUpgraded ? known.version : undefined,
+    boot,
+    // What is not known to be the same boot is taken for another.
+    isSameBoot: boot !== undefined && boot === known.boot,
+  };
+}

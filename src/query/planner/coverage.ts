@@ -1,0 +1,104 @@
+/**
+ * Plans of coverage: what agents say of themselves, reduced to the moments at which something changed, and the gaps that
+ * were told, those of one kind that follow each other closely as one.
+ *
+ * Invariants: every row read is narrowed by the principal's scopes; a month of heartbeats without a change is one row.
+ */
+import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import type { Principal } from "../principal.ts";
+import type { ReadView } from "../read-view.ts";
+
+/** An agent that has not been heard of for so long is silent: three of its heartbeats, µs. */
+export const SILENT_US = 90_000_000;
+/** Looked back so far for hosts, and for what was on when the range begins, µs. */
+export const LOOK_BACK_US = 86_400_000_000;
+/** What is told so long after the range about the range is heeded, µs. */
+export const LOOK_AHEAD_US = 86_400_000_000;
+/** Moments, and gaps, of one answer. */
+export const SIGNS_MAX = 20_000;
+export const GAPS_MAX = 2_000;
+/** Gaps of one kind no further apart are one, µs. */
+const MERGE_US = 60_000_000;
+
+const SIGNS = ["agent/start", "agent/stop", "agent/heartbeat", "agent/config"];
+
+/**
+ * Rows of what edge agents said, by host and time: `host`, `agent`, `topic`, `time_us`, `version`, `boot`, `config`,
+ * `sources` (JSON), `changed` (JSON), `outcome`, and of the sign before it on the host `before_us` and `before_topic`.
+ * One row more than {@link SIGNS_MAX} says that there are more.
+ */
+export function planSigns(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  const { fromUs, toUs } = request;
+  const range = { ...request, fromUs: Math.max(0, fromUs - LOOK_BACK_US), toUs: toUs + SILENT_US };
+  return planWhole(range, { principal, view }, ({ source, binder }) => {
+    const topics = `topic IN (${SIGNS.map((each) => binder.text(each)).join(", ")})`;
+    const beat = binder.text("agent/heartbeat");
+    const silent = binder.integer(SILENT_US);
+    const told = (name: string): string => `json_extract_string(detail, '$.${name}') AS ${name}`;
+    return `WITH signs AS (SELECT host, agent, topic, epoch_us("time") AS time_us, outcome,
+  incarnation, seq, idx, ${told("version")}, ${told("boot")},
+  json_extract_string(detail, '$.config_sha256') AS config,
+  json_extract(detail, '$.sources')::VARCHAR AS sources,
+  json_extract(detail, '$.changed')::VARCHAR AS changed
+FROM (\n${source([topics, "service IS NULL", "host IS NOT NULL"])}\n)),
+placed AS (SELECT *, lag(time_us) OVER told AS before_us, lag(topic) OVER told AS before_topic,
+  lead(time_us) OVER told AS next_us,
+  (version, boot, sources, agent) IS DISTINCT FROM (lag(version) OVER told, lag(boot) OVER told,
+    lag(sources) OVER told, lag(agent) OVER told) AS is_other
+  FROM signs WINDOW told AS (PARTITION BY host ORDER BY time_us, incarnation, seq, idx))
+SELECT host, agent, topic, time_us, version, boot, config, sources, changed, outcome, before_us,
+  before_topic
+FROM placed WHERE topic <> ${beat} OR is_other OR before_us IS NULL OR next_us IS NULL
+  OR time_us - before_us > ${silent} OR next_us - time_us > ${silent}
+ORDER BY host, time_us, incarnation, seq, idx LIMIT ${binder.integer(SIGNS_MAX + 1)}`;
+  });
+}
+
+/**
+ * Rows of gaps that lie in the range at least in part, by time: `host`, `agent`, `class`, `sources` (JSON), `from_us`,
+ * `to_us`, `lost` (null when unknowable), `reason`, `reasons` (how many different ones), `events` and `id` (of the first
+ * event that told it). One row more than {@link GAPS_MAX} says that there are more.
+ */
+export function planGaps(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  const range = { ...request, toUs: request.toUs + LOOK_AHEAD_US };
+  return planWhole(range, { principal, view }, ({ source, binder }) => {
+    // A host says when its loss began and ended; what it cannot mean is cut to the time at which it said so.
+    const moment = (name: string): string =>
+      `CASE WHEN isfinite(${name}_time) AND ${name}_time BETWEEN make_timestamptz(0) AND "time"
+    THEN epoch_us(${name}_time) END`;
+    const kind = "host, agent, class, sources";
+    return `WITH told AS (SELECT host, agent, id, "time",
+  coalesce(json_extract_string(detail, '$.class'), 'unknown') AS class,
+  TRY_CAST(json_extract_string(detail, '$.count') AS BIGINT) AS lost,
+  json_extract_string(detail, '$.reason') AS reason,
+  json_extract(detail, '$.sources')::VARCHAR AS sources,
+  TRY_CAST(json_extract_string(detail, '$.from') AS TIMESTAMPTZ) AS from_time,
+  TRY_CAST(json_extract_string(detail, '$.to') AS TIMESTAMPTZ) AS to_time
+FROM (\n${source([`topic = ${binder.text("agent/gap")}`, "host IS NOT NULL"])}\n)
+WHERE class NOT IN ('throttle_begin', 'throttle_end')),
+gaps AS (SELECT *, least(coalesce(${moment("from")}, epoch_us("time")), to_us) AS from_us FROM (
+  SELECT *, coalesce(${moment("to")}, epoch_us("time")) AS to_us FROM told)),
+apart AS (SELECT *, coalesce(from_us > max(to_us) OVER before + ${MERGE_US}, true) AS is_new
+  FROM gaps WHERE from_us < ${binder.integer(request.toUs)}
+    AND to_us >= ${binder.integer(request.fromUs)}
+  WINDOW before AS (PARTITION BY ${kind} ORDER BY from_us, to_us, id
+    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
+numbered AS (SELECT *, sum(is_new::INTEGER) OVER (PARTITION BY ${kind} ORDER BY from_us, to_us, id
+  ROWS UNBOUNDED PRECEDING) AS number FROM apart)
+SELECT ${kind}, min(from_us) AS from_us, max(to_us) AS to_us,
+  CASE WHEN count(lost) = count(*) THEN least(sum(lost), 9007199254740991)::BIGINT END AS lost,
+  arg_min(reason, (from_us, to_us, id)) AS reason, count(DISTINCT reason) AS reasons,
+  count(*) AS events, arg_min(id, (from_us, to_us, id)) AS id
+FROM numbered GROUP BY ${kind}, number
+ORDER BY from_us, host, class, sources, agent, id LIMIT ${binder.integer(GAPS_MAX + 1)}`;
+  });
+}
+
+function planWhole(
+  request: EventsRequest,
+  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
+  write: (part: SlicePart) => string,
+): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(request, principal, { view, range: request, slicing }, write);
+}

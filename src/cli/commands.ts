@@ -5,6 +5,7 @@ import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
+import { hostCommand } from "./host.ts";
 import { rollupAdoptCommand } from "./rollup-adopt.ts";
 import { rollupReplayCommand } from "./rollup-replay.ts";
 import { rollupStatusCommand } from "./rollup-status.ts";
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   tailCommand,
   searchCommand,
   treeCommand,
+  hostCommand,
   exportCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,

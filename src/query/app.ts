@@ -54,7 +54,8 @@ export function createApp(options: AppOptions): App {
     hono.on(route.method, honoPath(route.path), async (context) => {
       const startedMs = performance.now();
       const request = context.req.raw;
-      const pathValue = String(Object.values(context.req.param())[0] ?? "");
+      const value = String(Object.values(context.req.param())[0] ?? "");
+      const pathValue = value.slice(0, value.length - (behindTopic(route.path)?.length ?? 0));
       const answer = await answerOf(
         () => handle({ request, environment: context.env, pathValue }),
         log,
@@ -206,7 +207,16 @@ function methodsByPath(routes: readonly Route[]): Map<string, string[]> {
 }
 
 function honoPath(path: string): string {
-  return path.replaceAll(/\{([a-z_]+)\}/g, ":$1");
+  const end = behindTopic(path);
+  // A parameter with slashes in it takes the rest of the path, what is fixed there too.
+  const whole = end === undefined ? path : path.replace(`{topic}${end}`, `:topic{.+${end}}`);
+  return whole.replaceAll(/\{([a-z_]+)\}/g, ":$1");
+}
+
+/** What a path has behind a topic, which has slashes in it; undefined when it has no topic. */
+function behindTopic(path: string): string | undefined {
+  const [, end] = path.split("{topic}");
+  return end;
 }
 
 function bindingsOf(environment: unknown): Record<string, unknown> {

@@ -28,6 +28,8 @@ export interface DataFiles {
   readonly directory: string;
   /** Brings files to this machine and keeps them there until disposed of. */
   hold(files: readonly DataFile[], signal: AbortSignal): Promise<FilesLease>;
+  /** Whether a file can be read now without copying it first. */
+  isAtHand(file: DataFile): boolean;
   /** What the cache holds, in bytes; 0 when files are read in place. */
   readonly cachedBytes: number;
 }
@@ -53,6 +55,7 @@ function filesInPlace(store: ObjectStore, directory: string): DataFiles {
   return {
     directory,
     cachedBytes: 0,
+    isAtHand: () => true,
     hold: (files) => {
       const paths = files.map(({ path }) => String(store.localPath(dataFileKey(path))));
       return Promise.resolve({ paths, [Symbol.dispose]: () => undefined });
@@ -84,6 +87,10 @@ class FileCache implements DataFiles {
 
   get cachedBytes(): number {
     return this.#bytes;
+  }
+
+  isAtHand(file: DataFile): boolean {
+    return this.#entries.has(nameOf(file));
   }
 
   /** Takes over what an earlier process left; copies that were under way are removed. */

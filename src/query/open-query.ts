@@ -11,7 +11,6 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { openProducer } from "../producer/open-producer.ts";
-import { connectNats, type NatsConnection } from "../runtime/nats.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { type Database, openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
@@ -20,16 +19,19 @@ import { createActivity } from "./activity.ts";
 import { type App, createApp } from "./app.ts";
 import { AUDIT_SERVICE, createAudit } from "./audit.ts";
 import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
+import { type Broker, type NatsOptions, openBroker } from "./broker.ts";
 import { createConnectionPool } from "./connection-pool.ts";
 import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
 import { openDataFiles } from "./data-files.ts";
 import { createExecutor } from "./executor.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
+import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
 import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
 import { figureRoutes } from "./routes/figure-routes.ts";
+import { metricRoutes } from "./routes/metric.ts";
 import { holdRoutes } from "./routes/holds.ts";
 import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, type SqlLimits, sqlRoute } from "./routes/sql.ts";
@@ -44,13 +46,6 @@ import { observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
 import { openTokenTable, type TokenTable } from "./token-table.ts";
-
-export interface NatsOptions {
-  readonly url: string;
-  readonly credentialsFile?: string;
-  /** Prefix of reply subjects, for a user that may only subscribe to its own. */
-  readonly inboxPrefix?: string;
-}
 
 export interface QueryServiceOptions {
   /** The bucket; stays the caller's to close. */
@@ -81,6 +76,8 @@ export interface QueryServiceOptions {
   readonly version: string;
   /** A comment is sent to live clients after so long without an event; 15 s by default. */
   readonly heartbeatMs?: number;
+  /** Between two looks for data files whose events are not counted yet; 10 s by default. */
+  readonly tallyIntervalMs?: number;
   /** The audit's events wait so long for others to go with; 1 s by default. */
   readonly flushMs?: number;
   readonly log: Log;
@@ -105,8 +102,8 @@ const STREAMS_MAX = 16;
 const BACKLOGS_MAX = 2;
 /** How long a stop waits for answers that are being sent, in milliseconds. */
 const DRAIN_LIMIT_MS = 3_000;
-/** How long an open waits for the broker before it goes on without, in milliseconds. */
-const CONNECT_WAIT_MS = 2_000;
+/** How long an open waits for the first look at the bucket, in milliseconds. */
+const LOOK_WAIT_MS = 2_000;
 
 /**
  * Opens the service. Rejects when its own settings cannot work (token file, credentials, folders); a bucket or broker
@@ -191,6 +188,15 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
 
   const tokens = stack.use(openTokenTable({ store, clock, log }));
 
+  const tallies = stack.use(
+    await openTallies({
+      ...{ executor: backlogs, clock, log, acquire: () => hotTable.acquire() },
+      directory: options.cacheDirectory,
+      isAtHand: (file) => files.isAtHand(file),
+      intervalMs: options.tallyIntervalMs ?? TALLY_INTERVAL_MS,
+    }),
+  );
+
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
   const routes: Route[] = [
@@ -221,6 +227,11 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
     sqlRoute({ executor: pages, acquire, limits: options.sqlLimits ?? SQL_LIMITS }),
     ...figureRoutes({ executor: pages, acquire }),
+    ...metricRoutes({
+      reader: { executor: pages, tallies },
+      ...{ hot: hotTable, activity: tails, clientsMax: CLIENTS_MAX, clock },
+      heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+    }),
     ...tableRoutes({ store, current: () => table.current() }),
     ...holdRoutes({ store, clock, log }),
     ...tokenRoutes({ store, table: tokens, clock, log }),
@@ -243,7 +254,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     bootUs: () => clock.nowUs() - Math.round(uptime() * 1_000_000),
     signal: end.signal,
   });
-  await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(CONNECT_WAIT_MS)]);
+  await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(LOOK_WAIT_MS)]);
   const owned = stack.move();
   return { fetch: app.fetch, ready, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
@@ -279,60 +290,6 @@ async function openQueryDatabase(
   await connection.run(MACRO_STATEMENTS);
   await connection[Symbol.asyncDispose]();
   return database;
-}
-
-interface Broker {
-  /** Throws while there is no connection yet. */
-  readonly connection: () => NatsConnection;
-  /** Why there is none; undefined when there is. */
-  readonly fault: () => string | undefined;
-  onConnected(listener: (connection: NatsConnection) => void): void;
-}
-
-/** Connects in the background when the broker takes long; rejects when it refuses at once. */
-async function openBroker(
-  { nats, log, clock = systemClock }: QueryServiceOptions,
-  stack: AsyncDisposableStack,
-): Promise<Broker | undefined> {
-  if (nats === undefined) return undefined;
-  const end = new AbortController();
-  let connection: NatsConnection | undefined;
-  let fault: string | undefined = "it has not answered yet";
-  const connecting = connectNats({
-    ...nats,
-    name: "probity query",
-    log,
-    clock,
-    signal: end.signal,
-  });
-  const settled = connecting.then((made) => {
-    connection = made;
-    fault = undefined;
-    return made;
-  });
-  stack.defer(async () => {
-    end.abort();
-    await Promise.allSettled([settled]);
-    await connection?.[Symbol.asyncDispose]();
-  });
-  void Promise.allSettled([settled]).then(([result]) => {
-    if (result?.status !== "rejected" || end.signal.aborted) return;
-    fault = "it refused the connection";
-    log.error("the broker refused the connection", { error: String(result.reason) });
-  });
-  await Promise.race([settled, clock.sleep(CONNECT_WAIT_MS)]);
-  return {
-    connection() {
-      if (connection !== undefined) return connection;
-      throw new Error(`Cannot use the broker: ${fault}`);
-    },
-    fault: () => connection?.isClosed() === true ? "the connection is closed" : fault,
-    onConnected(listener) {
-      void Promise.allSettled([settled]).then(() => {
-        if (connection !== undefined) listener(connection);
-      });
-    },
-  };
 }
 
 function readinessOf(

@@ -160,7 +160,8 @@ export async function refuseBody({ body }: Request): Promise<void> {
   });
 }
 
-function parseRange(
+/** Inclusive `from` and exclusive `to`, µs; a day until now unless told. */
+export function parseRange(
   parameters: Parameters,
   context: TimeContext,
 ): { readonly fromUs: number; readonly toUs: number } {

@@ -255,6 +255,8 @@ describe("the other routes", () => {
       "/v1/holds/{name}",
       "/v1/hosts",
       "/v1/hosts/{host}",
+      "/v1/metrics/{topic}",
+      "/v1/metrics/{topic}/tail",
       "/v1/processes/{process_id}",
       "/v1/sql",
       "/v1/subscriptions",

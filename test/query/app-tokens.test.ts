@@ -32,6 +32,8 @@ const ROUTES: Readonly<Record<string, string>> = {
   "GET /v1/hits": READ,
   "GET /v1/facets": READ,
   "GET /v1/files/history": READ,
+  "GET /v1/metrics/{topic}": READ,
+  "GET /v1/metrics/{topic}/tail": READ,
   "GET /v1/processes/{process_id}": READ,
   "GET /v1/subscriptions": READ,
   "GET /v1/subscriptions/{name}": READ,
@@ -67,7 +69,7 @@ async function made(name: string, parameters: string): Promise<string> {
 }
 
 beforeAll(async () => {
-  query = await openQueryFixture();
+  query = await openQueryFixture({ tallyIntervalMs: 20 });
   for (const role of TOKEN_ROLES) tokens.set(role, await made(`a-${role}`, `role=${role}`));
 });
 afterAll(() => query[Symbol.asyncDispose]());
@@ -170,6 +172,7 @@ describe("what a token may see", () => {
       .reduce((sum: number, each: { count: number }) => sum + each.count, 0);
     expect(leaves).toBe(count);
     expect((await json(`/v1/hits?${RANGE}&step=1h`)).total).toBe(count);
+    expect((await json(`/v1/metrics/*?${RANGE}`)).total).toBe(count);
     const [facet] = (await json(`/v1/facets?${RANGE}&by=host`)).facets;
     expect(facet.values.map((each: { value: string }) => each.value).toSorted()).toEqual(hosts);
 

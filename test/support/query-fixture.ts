@@ -35,6 +35,8 @@ export interface AskOptions {
 
 export interface QueryFixture extends AsyncDisposable {
   readonly service: QueryService;
+  /** Ends the service, lets something happen meanwhile, and opens another on the same folders. */
+  reopen(meanwhile?: () => Promise<void>): Promise<void>;
   readonly store: ObjectStore;
   readonly folder: string;
   /** Lines of the process's log; the audit's events are among them. */
@@ -51,6 +53,8 @@ export interface QueryFixtureOptions {
   /** Commits events of its own instead. */
   readonly write?: (store: ObjectStore, folder: string) => Promise<void>;
   readonly sqlLimits?: SqlLimits;
+  /** Between two looks for data files to tally, in milliseconds. */
+  readonly tallyIntervalMs?: number;
   readonly memoryLimitBytes?: number;
 }
 
@@ -69,44 +73,54 @@ export async function openQueryFixture(
   const store = await openStore({ url: pathToFileURL(join(folder.path, "bucket")).href, log });
   if (write === undefined) await fill(store, folder.path, events);
   else await write(store, folder.path);
-  const service = await openQueryService({
-    ...options,
-    store,
-    nats: undefined,
-    shards: ["0"],
-    cacheDirectory: join(folder.path, "cache"),
-    hot: "off",
-    tokens: {
-      adminTokenFile: join(folder.path, "token"),
-      others: [{
-        sha256: digestOfToken(VIEWER),
-        principal: {
-          name: "viewer",
-          scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
-        },
-      }, {
-        sha256: digestOfToken(METER),
-        principal: {
-          name: "meter",
-          scopes: { actions: new Set(["operate"]), topics: "all", hosts: "all" },
-        },
-      }],
-    },
-    host: "test",
-    producerDirectory: join(folder.path, "spool"),
-    version: "0.0.0",
-    heartbeatMs: 100,
-    log,
-    metrics: createMetrics(),
-  });
+  const open = () =>
+    openQueryService({
+      ...options,
+      store,
+      nats: undefined,
+      shards: ["0"],
+      cacheDirectory: join(folder.path, "cache"),
+      hot: "off",
+      tokens: {
+        adminTokenFile: join(folder.path, "token"),
+        others: [{
+          sha256: digestOfToken(VIEWER),
+          principal: {
+            name: "viewer",
+            scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+          },
+        }, {
+          sha256: digestOfToken(METER),
+          principal: {
+            name: "meter",
+            scopes: { actions: new Set(["operate"]), topics: "all", hosts: "all" },
+          },
+        }],
+      },
+      host: "test",
+      producerDirectory: join(folder.path, "spool"),
+      version: "0.0.0",
+      heartbeatMs: 100,
+      log,
+      metrics: createMetrics(),
+    });
+  let service = await open();
   const ask: QueryFixture["ask"] = (path, options = {}) => {
     const { token = TOKEN, headers, ...init } = options;
     const all = { ...headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
     return service.fetch(new Request(`http://localhost${path}`, { ...init, headers: all }));
   };
   return {
-    ...{ service, store, lines, ask },
+    get service() {
+      return service;
+    },
+    ...{ store, lines, ask },
     folder: folder.path,
+    async reopen(meanwhile) {
+      await service[Symbol.asyncDispose]();
+      await meanwhile?.();
+      service = await open();
+    },
     async search(query, options) {
       const answer = await ask(`/v1/events?${RANGE}&limit=10000&${query}`, options);
       if (!answer.ok) throw new Error(`Cannot search: ${await answer.text()}`);

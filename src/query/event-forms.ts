@@ -1,9 +1,9 @@
 /** The forms in which events are answered: what each is asked for by and called, and how its lines are made. */
 import { type Offer, withProfile } from "./accept.ts";
 import { CSV_TYPE, JSON_TYPE, NDJSON_TYPE, PARQUET_TYPE } from "./answer.ts";
+import type { Described } from "./json-schema.ts";
 import { ocsfLine } from "./ocsf/line.ts";
 import { OCSF_EVENT_SCHEMA, OCSF_PAGE_SCHEMA, OCSF_PROFILE } from "./ocsf/schema.ts";
-import type { Schema } from "./route.ts";
 import { EVENT_SCHEMA, PAGE_SCHEMA } from "./schemas.ts";
 
 export type LinesForm = "ndjson" | "ocsf-ndjson" | "csv";
@@ -32,7 +32,7 @@ export const TYPES: Readonly<Record<Form, string>> = {
 };
 
 /** Schema of each form, for OpenAPI. */
-export const EVENT_ANSWERS: Readonly<Record<string, Schema>> = {
+export const EVENT_ANSWERS: Readonly<Record<string, Described>> = {
   [TYPES.json]: PAGE_SCHEMA,
   [TYPES.ndjson]: EVENT_SCHEMA,
   "text/csv": { type: "string" },

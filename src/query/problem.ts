@@ -23,11 +23,11 @@ export interface ProblemOptions {
   readonly cause?: unknown;
 }
 
-export type ProblemStatus = keyof typeof TITLES;
+export type ProblemStatus = keyof typeof PROBLEM_TITLES;
 
 export const PROBLEM_TYPE = "application/problem+json";
 
-const TITLES = {
+export const PROBLEM_TITLES = {
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",
@@ -55,7 +55,7 @@ export class ProblemError extends Error {
     const { parameter, accepted, headers = {} } = options;
     this.problem = {
       status,
-      title: TITLES[status],
+      title: PROBLEM_TITLES[status],
       detail,
       ...(parameter === undefined ? {} : { parameter }),
       ...(accepted === undefined ? {} : { accepted }),

@@ -2,17 +2,20 @@
  * What a route is: its place, who may call it, the parameters it knows, and what it does. The app, the check of
  * parameters and the OpenAPI description all come from these same values.
  */
+import type { Described, Schema } from "./json-schema.ts";
 import type { Action, Principal } from "./principal.ts";
+import type { ProblemStatus } from "./problem.ts";
 import type { Parameters } from "./request.ts";
 import type { TimeContext } from "./time-text.ts";
 
-/** JSON Schema, as OpenAPI 3.1 takes it. */
-export type Schema = Readonly<Record<string, unknown>>;
+export type { Schema } from "./json-schema.ts";
 
 export interface RouteParameter {
   readonly name: string;
   readonly text: string;
   readonly schema: Schema;
+  /** A value that can be given. */
+  readonly example?: string | number;
 }
 
 export interface Route {
@@ -28,9 +31,21 @@ export interface Route {
   readonly parameters?: readonly RouteParameter[];
   /** Whether every column can be a parameter too. */
   readonly takesFilters?: boolean;
-  readonly body?: Schema;
-  /** Schema of a success by media type. */
-  readonly answers: Readonly<Record<string, Schema>>;
+  /** Headers of the request that it looks at, beside `Accept` and `Authorization`. */
+  readonly headers?: readonly RouteParameter[];
+  readonly body?: Described;
+  /** What a success answers, by media type; without any, an answer is 204. */
+  readonly answers: Readonly<Record<string, Described>>;
+  /** Statuses of answers in that form; 200 unless told. */
+  readonly statuses?: readonly number[];
+  /** Whether its answers say how they were found; those to `read` and `sql` do unless told. */
+  readonly tellsScan?: boolean;
+  /** Further headers of a success, with what they say. */
+  readonly answerHeaders?: Readonly<Record<string, string>>;
+  /** What `HEAD` answers in headers alone; told where that is more than the headers of `GET`. */
+  readonly head?: { readonly summary: string; readonly headers: Readonly<Record<string, string>> };
+  /** Problems beside those that every route of its kind can have. */
+  readonly problems?: readonly ProblemStatus[];
   handle(call: Call): Promise<Response>;
 }
 

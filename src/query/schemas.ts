@@ -1,55 +1,61 @@
-/** Schemas and parameters of the HTTP interface, derived from the list of columns. */
-import { type Column, COLUMNS, type ColumnType } from "../event/columns.ts";
+/** Types and parameters of the HTTP interface, derived from the list of columns. */
+import { type Type, type } from "arktype";
+import { COLUMNS, type ColumnType } from "../event/columns.ts";
 import { VALUE_FORMS } from "./filter.ts";
+import { DATE, OBJECT, type Schema, TEXT, TIME, WHOLE } from "./json-schema.ts";
 import { ProblemError } from "./problem.ts";
 import { PAGE_ROWS, PAGE_ROWS_MAX } from "./request.ts";
-import type { RouteParameter, Schema } from "./route.ts";
+import type { RouteParameter } from "./route.ts";
 import { TIME_FORMS } from "./time-text.ts";
 
 /** An event as answers have it. */
-export const EVENT_SCHEMA: Schema = {
-  type: "object",
-  required: ["id"],
-  properties: {
-    id: { type: "string", description: "incarnation, sequence and idx: its place in the log" },
-    ...Object.fromEntries(COLUMNS.map((column) => [column.name, schemaOf(column)])),
-  },
-};
+export const EVENT_SCHEMA: Type = type.raw({
+  id: TEXT.describe("incarnation, sequence and idx: its place in the log"),
+  ...Object.fromEntries(
+    COLUMNS.map((column) => [`${column.name}?`, typeOf(column.type).describe(column.text)]),
+  ),
+});
 
 export const PAGE_SCHEMA = pageSchema(EVENT_SCHEMA);
 
 /** A page of such events. */
-export function pageSchema(event: Schema): Schema {
+export function pageSchema(event: Type): Type {
+  return type.raw({
+    events: event.array(),
+    next: type("string | null").describe("cursor of the next page; null on the last"),
+  });
+}
+
+/** What one server-sent event carries as data; which of the two, its `event` says. */
+export function eventStream(event: Type, gap: Type): Schema {
   return {
-    type: "object",
-    required: ["events", "next"],
-    properties: {
-      events: { type: "array", items: event },
-      next: { type: ["string", "null"], description: "cursor of the next page; null on the last" },
-    },
+    description: 'server-sent events: after "event: audit" an event, after "event: gap" a gap',
+    oneOf: [event, gap],
   };
 }
 
-export const PROBLEM_SCHEMA: Schema = {
-  type: "object",
-  required: ["type", "title", "status", "detail"],
-  properties: {
-    type: { type: "string" },
-    title: { type: "string" },
-    status: { type: "integer" },
-    detail: { type: "string" },
-    parameter: { type: "string", description: "what of the request is meant" },
-    accepted: { type: "string", description: "the form that would be accepted" },
-  },
-};
+export const PROBLEM_SCHEMA = type({
+  type: TEXT.describe("about:blank: the status says what kind of problem it is"),
+  title: TEXT.describe("the status in words"),
+  status: WHOLE,
+  detail: TEXT.describe("what is wrong, in one sentence"),
+  "parameter?": TEXT.describe("what of the request is meant"),
+  "accepted?": TEXT.describe("the form that would be accepted"),
+});
 
 export const RANGE_PARAMETERS: readonly RouteParameter[] = [
   {
     name: "from",
     text: `Inclusive: ${TIME_FORMS}. 24 hours before "to" by default`,
     schema: { type: "string" },
+    example: "2026-06-01",
   },
-  { name: "to", text: "Exclusive, in the same forms. Now by default", schema: { type: "string" } },
+  {
+    name: "to",
+    text: "Exclusive, in the same forms. Now by default",
+    schema: { type: "string" },
+    example: "2026-06-02T12:30:00Z",
+  },
 ];
 
 export const LIMIT_PARAMETERS: readonly RouteParameter[] = [
@@ -87,25 +93,21 @@ export function countedColumn(parameter: string, name: string): string {
   });
 }
 
-function schemaOf({ type, text }: Column): Schema {
-  return { ...typeOf(type), description: text };
-}
-
-function typeOf(type: ColumnType): Schema {
-  switch (type) {
+function typeOf(column: ColumnType): Type {
+  switch (column) {
     case "string":
-      return { type: "string" };
+      return TEXT;
     case "integer":
-      return { type: "integer", format: "int32" };
+      return WHOLE.configure({ format: "int32" });
     case "long":
-      return { type: "integer", format: "int64" };
+      return WHOLE.configure({ format: "int64" });
     case "timestamp":
-      return { type: "string", format: "date-time" };
+      return TIME;
     case "date":
-      return { type: "string", format: "date" };
+      return DATE;
     case "strings":
-      return { type: "array", items: { type: "string" } };
+      return TEXT.array();
     case "json":
-      return { type: "object" };
+      return OBJECT;
   }
 }

@@ -124,8 +124,13 @@ describe("GET /v1/events in OCSF", () => {
   test("is in the description", async () => {
     const api = await (await query.ask("/openapi.json")).json();
     const { content } = api.paths["/v1/events"].get.responses["200"];
-    expect(content[PAGE].schema.properties.events.items.required).toContain("class_uid");
-    expect(content[LINES].schema.required).toContain("type_uid");
-    expect(content["application/json"].schema.properties.events.items.required).toEqual(["id"]);
+    const { schemas } = api.components;
+    const event = { $ref: "#/components/schemas/OcsfEvent" };
+    expect(content[PAGE].schema.properties.events.items).toEqual(event);
+    expect(content[LINES].schema).toEqual(event);
+    expect(schemas.OcsfEvent.required).toContain("class_uid");
+    expect(content["application/json"].schema.properties.events.items)
+      .toEqual({ $ref: "#/components/schemas/Event" });
+    expect(schemas.Event.required).toEqual(["id"]);
   });
 });

@@ -78,7 +78,8 @@ describe("what each role may do", () => {
   test("is said for every route there is", async () => {
     const { paths } = await (await query.ask("/openapi.json")).json();
     const all = Object.entries<object>(paths).flatMap(([path, operations]) =>
-      Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`)
+      Object.keys(operations).filter((method) => method !== "head")
+        .map((method) => `${method.toUpperCase()} ${path}`)
     );
     expect(Object.keys(ROUTES).toSorted()).toEqual(all.toSorted());
   });

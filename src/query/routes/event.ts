@@ -19,7 +19,12 @@ export function eventRoute(parts: {
     path: "/v1/events/{id}",
     summary: "One event by its id",
     action: "read",
-    pathParameters: [{ name: "id", text: ID_FORM, schema: { type: "string" } }],
+    pathParameters: [{
+      name: "id",
+      text: ID_FORM,
+      schema: { type: "string" },
+      example: "0a1b2c3d-17-0",
+    }],
     answers: { [JSON_TYPE]: EVENT_SCHEMA },
     async handle(call) {
       const place = parseEventId(call.pathValue);

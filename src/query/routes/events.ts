@@ -44,6 +44,11 @@ export function eventsRoute(parts: EventsParts): Route {
     parameters: [...RANGE_PARAMETERS, ...LIMIT_PARAMETERS],
     takesFilters: true,
     answers: EVENT_ANSWERS,
+    head: {
+      summary: "Count events",
+      headers: { "Probity-Count": "events that match" },
+    },
+    problems: [406],
     async handle(call) {
       const form = negotiate(call.request.headers.get("accept") ?? undefined, EVENT_OFFERS);
       const request = parseEventsRequest(call.parameters, { ...call.time, cursors: parts.cursors });

@@ -1,7 +1,9 @@
 /** `GET /v1/facets`: the most frequent values of columns among the events that match. */
+import { type } from "arktype";
 import type { SqlRow } from "../../storage/duckdb.ts";
 import { JSON_TYPE } from "../answer.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
+import { WHOLE } from "../json-schema.ts";
 import { type FacetsRequest, planFacets } from "../planner/figures.ts";
 import { countOf, parseRangeRequest, single } from "../request.ts";
 import type { Call, Route, RouteParameter } from "../route.ts";
@@ -18,6 +20,7 @@ const PARAMETERS: readonly RouteParameter[] = [
     name: "by",
     text: `Columns, joined by commas; ${COLUMNS_ASKED.join(",")} by default`,
     schema: { type: "string" },
+    example: "exe,user",
   },
   {
     name: "limit",
@@ -65,29 +68,11 @@ function facetOf(column: string, rows: readonly SqlRow[]): unknown {
   };
 }
 
-const FACETS_SCHEMA = {
-  type: "object",
-  required: ["facets"],
-  properties: {
-    facets: {
-      type: "array",
-      items: {
-        type: "object",
-        required: ["column", "distinct", "present", "values"],
-        properties: {
-          column: { type: "string", enum: COUNTED_COLUMNS },
-          distinct: { type: "integer", description: "values that there are" },
-          present: { type: "integer", description: "events that have the column" },
-          values: {
-            type: "array",
-            items: {
-              type: "object",
-              required: ["value", "count"],
-              properties: { value: { type: "string" }, count: { type: "integer" } },
-            },
-          },
-        },
-      },
-    },
-  },
-} as const;
+const FACETS_SCHEMA = type({
+  facets: type({
+    column: type.enumerated(...COUNTED_COLUMNS),
+    distinct: WHOLE.describe("values that there are"),
+    present: WHOLE.describe("events that have the column"),
+    values: type({ value: "string", count: WHOLE }).array(),
+  }).array(),
+});

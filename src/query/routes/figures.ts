@@ -1,11 +1,15 @@
 /** `GET /v1/topics`: what there is, with counts over a range of time. */
+import { type } from "arktype";
 import { JSON_TYPE } from "../answer.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
+import { TEXT, WHOLE } from "../json-schema.ts";
 import { planTopics } from "../planner/figures.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
+
+const TOPICS_SCHEMA = type({ topics: type({ topic: TEXT, count: WHOLE }).array() });
 
 export function topicsRoute(parts: FiguresParts): Route {
   return {
@@ -15,7 +19,7 @@ export function topicsRoute(parts: FiguresParts): Route {
     action: "read",
     parameters: RANGE_PARAMETERS,
     takesFilters: true,
-    answers: { [JSON_TYPE]: listSchema("topics", { topic: "string", count: "integer" }) },
+    answers: { [JSON_TYPE]: TOPICS_SCHEMA },
     async handle(call) {
       using lease = parts.acquire();
       const plan = planTopics(requestOf(call), call.principal, lease.view);
@@ -42,15 +46,4 @@ export function topicTree(rows: readonly SqlRow[]): { topic: string; count: numb
   }
   return [...counts].map(([topic, count]) => ({ topic, count }))
     .toSorted((a, b) => (a.topic < b.topic ? -1 : 1));
-}
-
-function listSchema(name: string, fields: Readonly<Record<string, string>>) {
-  const properties = Object.fromEntries(
-    Object.entries(fields).map(([field, type]) => [field, { type }]),
-  );
-  return {
-    type: "object",
-    required: [name],
-    properties: { [name]: { type: "array", items: { type: "object", properties } } },
-  };
 }

@@ -1,9 +1,11 @@
 /** `GET /v1/files/history`: what happened to a file under all names that it had, with diffs. */
+import { type } from "arktype";
 import { formatTime } from "../../event/event.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
 import { JSON_TYPE, jsonResponse, readHeaders } from "../answer.ts";
 import { scanOf } from "../executor.ts";
 import { figuresOf, type FiguresParts } from "../figures-answer.ts";
+import { FLAG, TEXT, TIME } from "../json-schema.ts";
 import {
   type FileName,
   type HistoryRequest,
@@ -33,8 +35,13 @@ export function fileHistoryRoute({ executor, acquire }: FiguresParts): Route {
     summary: "Events of a file under all names that it had, with diffs",
     action: "read",
     parameters: [
-      { name: "path", text: "of the file, as it is", schema: { type: "string" } },
-      { name: "host", text: "of these hosts only", schema: { type: "string" } },
+      {
+        name: "path",
+        text: "Of the file, as it is; needed",
+        schema: { type: "string" },
+        example: "/etc/ssh/sshd_config",
+      },
+      { name: "host", text: "Of these hosts only", schema: { type: "string" } },
       ...RANGE_PARAMETERS,
       ...LIMIT_PARAMETERS.filter(({ name }) => name !== "cursor"),
     ],
@@ -116,23 +123,13 @@ function nameOf(
   return { host, path, from, to: formatTime(Math.min(name.toUs, range.toUs)) };
 }
 
-const TEXT = { type: "string" } as const;
-const TIME = { type: "string", format: "date-time" } as const;
-
-const HISTORY_SCHEMA = {
-  type: "object",
-  required: ["path", "from", "to", "names", "names_cut", "cut", "events"],
-  properties: {
-    path: TEXT,
-    from: TIME,
-    to: TIME,
-    names: {
-      type: "array",
-      description: `other names that the file had, at most ${NAMES_MAX}, and when`,
-      items: { type: "object", properties: { host: TEXT, path: TEXT, from: TIME, to: TIME } },
-    },
-    names_cut: { type: "boolean", description: "whether there were more" },
-    cut: { type: "boolean", description: "whether there are more events" },
-    events: { type: "array", items: EVENT_SCHEMA },
-  },
-} as const;
+const HISTORY_SCHEMA = type({
+  path: TEXT,
+  from: TIME,
+  to: TIME,
+  names: type({ host: TEXT, path: TEXT, from: TIME, to: TIME }).array()
+    .describe(`other names that the file had, at most ${NAMES_MAX}, and when`),
+  names_cut: FLAG.describe("whether there were more"),
+  cut: FLAG.describe("whether there are more events"),
+  events: EVENT_SCHEMA.array(),
+});

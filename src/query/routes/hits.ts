@@ -1,8 +1,10 @@
 /** `GET /v1/hits`: how many events match in each bucket of time, whole or by the values of a column. */
+import { type } from "arktype";
 import { formatTime } from "../../event/event.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
 import { JSON_TYPE } from "../answer.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
+import { NUMBER, TEXT, TIME, WHOLE } from "../json-schema.ts";
 import { type HitsRequest, planHits } from "../planner/figures.ts";
 import { ProblemError } from "../problem.ts";
 import { countOf, parseRangeRequest, single } from "../request.ts";
@@ -48,11 +50,13 @@ const PARAMETERS: readonly RouteParameter[] = [
     text: `Length of a bucket (30s, 5m, 1h, 1d); by default one that gives at most ` +
       `${BUCKETS_WANTED} buckets. Buckets begin at multiples of it since 1970, UTC`,
     schema: { type: "string" },
+    example: "1h",
   },
   {
     name: "by",
     text: "Column whose values are counted apart",
     schema: { type: "string", enum: COUNTED_COLUMNS },
+    example: "topic",
   },
   {
     name: "limit",
@@ -173,32 +177,17 @@ function seriesOf(
     .map(({ isOther: _isOther, ...each }) => each);
 }
 
-const HITS_SCHEMA = {
-  type: "object",
-  required: ["from", "to", "step_seconds", "total", "times", "series"],
-  properties: {
-    from: { type: "string", format: "date-time" },
-    to: { type: "string", format: "date-time" },
-    step_seconds: { type: "number" },
-    by: { type: "string" },
-    total: { type: "integer" },
-    times: {
-      type: "array",
-      description: "begins of the buckets",
-      items: { type: "string", format: "date-time" },
-    },
-    series: {
-      type: "array",
-      items: {
-        type: "object",
-        required: ["total", "counts"],
-        properties: {
-          value: { type: ["string", "null"], description: "null: events without this column" },
-          others: { const: true, description: "values beyond the limit, together" },
-          total: { type: "integer" },
-          counts: { type: "array", items: { type: "integer" } },
-        },
-      },
-    },
-  },
-} as const;
+const HITS_SCHEMA = type({
+  from: TIME,
+  to: TIME,
+  step_seconds: NUMBER,
+  "by?": TEXT,
+  total: WHOLE,
+  times: TIME.array().describe("begins of the buckets"),
+  series: type({
+    "value?": type("string | null").describe("null: events without this column"),
+    "others?": type("true").describe("values beyond the limit, together"),
+    total: WHOLE,
+    counts: WHOLE.array(),
+  }).array(),
+});

@@ -2,10 +2,12 @@
  * `/v1/holds`: legal holds, listed, set and released. Each change has its record in the bucket before it is made, and a
  * roll-up tells of it, as it does for commands; so the record of a hold does not hang on this process.
  */
+import { type } from "arktype";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
+import { TEXT, TIME } from "../json-schema.ts";
 import { ProblemError } from "../problem.ts";
 import { refuseBody, single, timeOf } from "../request.ts";
-import type { Call, Route, RouteParameter, Schema } from "../route.ts";
+import type { Call, Route, RouteParameter } from "../route.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import {
@@ -31,19 +33,17 @@ const NAME_PARAMETER: RouteParameter = {
   name: "name",
   text: "The hold's name",
   schema: { type: "string", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+  example: "case-7",
 };
 
-const HOLD_SCHEMA: Schema = {
-  type: "object",
-  properties: {
-    name: { type: "string" },
-    reason: { type: "string" },
-    hosts: { type: "array", items: { type: "string" }, description: "all when empty" },
-    from: { type: "string", format: "date-time" },
-    to: { type: "string", format: "date-time" },
-    set: { type: "string", format: "date-time" },
-  },
-};
+const HOLD_SCHEMA = type({
+  name: TEXT,
+  reason: TEXT,
+  hosts: TEXT.array().describe("all when empty"),
+  "from?": TIME,
+  "to?": TIME,
+  "set?": TIME,
+});
 
 export function holdRoutes(parts: HoldParts): readonly Route[] {
   const holds = openHolds(parts.store);
@@ -53,12 +53,7 @@ export function holdRoutes(parts: HoldParts): readonly Route[] {
       path: "/v1/holds",
       summary: "Legal holds that stand",
       action: "operate",
-      answers: {
-        [JSON_TYPE]: {
-          type: "object",
-          properties: { holds: { type: "array", items: HOLD_SCHEMA } },
-        },
-      },
+      answers: { [JSON_TYPE]: type({ holds: HOLD_SCHEMA.array() }) },
       async handle({ signal }) {
         return jsonAnswer({ holds: (await holds.list({ signal })).map(describeHold) });
       },
@@ -94,16 +89,20 @@ function setRoute(parts: HoldParts): Route {
         name: "reason",
         text: "Why, for those who find it",
         schema: { type: "string", minLength: 1, maxLength: HOLD_TEXT_LENGTH_MAX },
+        example: "court order 17/26",
       },
       {
         name: "host",
         text: "A host, or with * at the end all that begin so; any number of times, all without it",
-        schema: { type: "string" },
+        schema: { type: "array", items: { type: "string" } },
+        example: "web-*",
       },
       { name: "from", text: `Events from then on: ${TIME_FORMS}`, schema: { type: "string" } },
       { name: "to", text: `Events before then: ${TIME_FORMS}`, schema: { type: "string" } },
     ],
     answers: { [JSON_TYPE]: HOLD_SCHEMA },
+    statuses: [201],
+    problems: [409, 413],
     async handle(call) {
       const name = nameOf(call);
       await refuseBody(call.request);

@@ -1,117 +1,80 @@
-/** The schemas of what `GET /v1/hosts` and `GET /v1/hosts/{host}` answer. */
+/** What `GET /v1/hosts` and `GET /v1/hosts/{host}` answer. */
+import { type } from "arktype";
 import { RANGES_MAX } from "../coverage/host-coverage.ts";
-import type { Schema } from "../route.ts";
+import { FLAG, TEXT, TIME, WHOLE } from "../json-schema.ts";
 
-const TEXT = { type: "string" } as const;
-const TIME = { type: "string", format: "date-time" } as const;
-const WHOLE = { type: "integer" } as const;
-const TEXTS = { type: "array", items: TEXT } as const;
 const SPAN = { from: TIME, to: TIME } as const;
 
 const SEEN = {
-  last_seen: { type: ["string", "null"], format: "date-time", description: "its last event" },
-  count: { ...WHOLE, description: "events in the range" },
-  state: {
-    ...TEXT,
-    enum: ["watched", "blind", "silent", "stopped", "unknown"],
-    description: "at the end of the range; unknown: no agent told anything",
-  },
-  since: { ...TIME, description: "of the state, not before the range" },
-  version: { ...TEXT, description: "of the agent" },
-  boot: { ...TEXT, description: "of the host, as in ids of processes" },
-  off: { ...TEXTS, description: "sources that are off" },
+  last_seen: TIME.or("null").describe("its last event"),
+  count: WHOLE.describe("events in the range"),
+  state: type("'watched' | 'blind' | 'silent' | 'stopped' | 'unknown'")
+    .describe("at the end of the range; unknown: no agent told anything"),
+  "since?": TIME.describe("of the state, not before the range"),
+  "version?": TEXT.describe("of the agent"),
+  "boot?": TEXT.describe("of the host, as in ids of processes"),
+  "off?": TEXT.array().describe("sources that are off"),
 } as const;
 
 const WHOLE_ANSWER = {
   ...SPAN,
-  agents_visible: {
-    type: "boolean",
-    description: "whether the token may see what agents say; without, states are unknown",
-  },
-  cut: { type: "boolean", description: "whether there was more than one answer reads" },
+  agents_visible: FLAG.describe(
+    "whether the token may see what agents say; without, states are unknown",
+  ),
+  cut: FLAG.describe("whether there was more than one answer reads"),
 } as const;
 
-export const HOSTS_SCHEMA: Schema = {
-  type: "object",
-  required: ["from", "to", "agents_visible", "cut", "hosts"],
-  properties: {
-    ...WHOLE_ANSWER,
-    hosts: {
-      type: "array",
-      items: {
-        type: "object",
-        required: ["host", "last_seen", "count", "gaps", "state"],
-        properties: {
-          host: TEXT,
-          ...SEEN,
-          gaps: { ...WHOLE, description: "events that tell gaps" },
-        },
-      },
-    },
-  },
-};
+export const HOSTS_SCHEMA = type({
+  ...WHOLE_ANSWER,
+  hosts: type({ host: TEXT, ...SEEN, gaps: WHOLE.describe("events that tell gaps") }).array(),
+});
 
 const RANGE = {
   ...SPAN,
-  state: TEXT,
-  cause: { ...TEXT, description: "why it was not watched, or not whole" },
-  reason: TEXT,
-  count: { ...WHOLE, description: "events that are missing; absent when nobody knows" },
+  "cause?": TEXT.describe("why it was not watched, or not whole"),
+  "reason?": TEXT,
+  "count?": WHOLE.describe("events that are missing; absent when nobody knows"),
 } as const;
 
-export const HOST_SCHEMA: Schema = {
-  type: "object",
-  required: ["from", "to", "host", "last_seen", "count", "state", "presence", "sources", "gaps"],
-  properties: {
-    ...WHOLE_ANSWER,
-    host: TEXT,
-    ...SEEN,
-    presence: listOf({
-      ...SPAN,
-      state: { ...TEXT, enum: ["here", "away", "unknown"] },
-      cause: { ...TEXT, enum: ["stopped", "upgraded", "rebooted", "restarted", "silent"] },
-      ...{ version: TEXT, version_before: TEXT, boot: TEXT },
-    }),
-    sources: {
-      type: "array",
-      items: {
-        type: "object",
-        required: ["source", "ranges"],
-        properties: {
-          source: TEXT,
-          ranges: listOf({
-            ...RANGE,
-            state: { ...TEXT, enum: ["watched", "partial", "unwatched", "unknown"] },
-          }),
-        },
-      },
-    },
-    gaps: listOf({
-      ...RANGE,
-      ...{ class: TEXT, sources: TEXTS, agent: TEXT },
-      events: { ...WHOLE, description: "that told it" },
-      id: { ...TEXT, description: "of the first of them" },
-    }),
-    changes: listOf({
-      time: TIME,
-      what: { ...TEXT, enum: ["start", "stop", "config"] },
-      ...{ agent: TEXT, version: TEXT, boot: TEXT, config_sha256: TEXT, outcome: TEXT },
-      changed: TEXTS,
-    }),
-  },
-};
+const LISTED = `by time, at most ${RANGES_MAX}`;
 
-function listOf(properties: Schema): Schema {
-  return {
-    type: "object",
-    required: ["total", "values"],
-    properties: {
+export const HOST_SCHEMA = type({
+  ...WHOLE_ANSWER,
+  host: TEXT,
+  ...SEEN,
+  presence: {
+    total: WHOLE,
+    values: type({
+      ...SPAN,
+      state: "'here' | 'away' | 'unknown'",
+      "cause?": "'stopped' | 'upgraded' | 'rebooted' | 'restarted' | 'silent'",
+      ...{ "version?": TEXT, "version_before?": TEXT, "boot?": TEXT },
+    }).array().describe(LISTED),
+  },
+  sources: type({
+    source: TEXT,
+    ranges: {
       total: WHOLE,
-      values: {
-        type: "array",
-        description: `by time, at most ${RANGES_MAX}`,
-        items: { type: "object", properties },
-      },
+      values: type({ ...RANGE, state: "'watched' | 'partial' | 'unwatched' | 'unknown'" })
+        .array().describe(LISTED),
     },
-  };
-}
+  }).array(),
+  gaps: {
+    total: WHOLE,
+    values: type({
+      ...RANGE,
+      ...{ "state?": TEXT, "class?": TEXT, "sources?": TEXT.array(), "agent?": TEXT },
+      "events?": WHOLE.describe("that told it"),
+      "id?": TEXT.describe("of the first of them"),
+    }).array().describe(LISTED),
+  },
+  "changes?": {
+    total: WHOLE,
+    values: type({
+      time: TIME,
+      what: "'start' | 'stop' | 'config'",
+      ...{ "agent?": TEXT, "version?": TEXT, "boot?": TEXT, "config_sha256?": TEXT },
+      ...{ "outcome?": TEXT, "changed?": TEXT.array() },
+    }).array().describe(LISTED),
+  },
+});

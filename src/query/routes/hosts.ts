@@ -68,7 +68,12 @@ export function hostRoute({ executor, acquire }: FiguresParts): Route {
     path: "/v1/hosts/{host}",
     summary: "A host, and when which of its sources watched",
     action: "read",
-    pathParameters: [{ name: "host", text: "Its name, as it is", schema: { type: "string" } }],
+    pathParameters: [{
+      name: "host",
+      text: "Its name, as it is",
+      schema: { type: "string" },
+      example: "web-1",
+    }],
     parameters: RANGE_PARAMETERS,
     answers: { [JSON_TYPE]: HOST_SCHEMA },
     async handle(call) {

@@ -1,88 +1,60 @@
-/** The schema of what `GET /v1/processes/{process_id}` answers. */
+/** What `GET /v1/processes/{process_id}` answers. */
+import { type } from "arktype";
+import { FLAG, NUMBER, TEXT, TIME, WHOLE } from "../json-schema.ts";
 import { DESCENDANTS_MAX, LIST_MAX } from "../planner/processes.ts";
-import type { Schema } from "../route.ts";
 
-const TEXT = { type: "string" } as const;
-const TIME = { type: "string", format: "date-time" } as const;
-const NUMBER = { type: "number" } as const;
-const WHOLE = { type: "integer" } as const;
 const FIGURES = { count: WHOLE, first: TIME, last: TIME } as const;
 
-const MEMBER: Schema = {
-  type: "object",
-  required: ["process_id", "events"],
-  description: "as its last events say; what no event says is absent",
-  properties: {
-    process_id: TEXT,
-    pid: WHOLE,
-    parent_process_id: { ...TEXT, description: "who forked it, if that was seen" },
-    ppid: WHOLE,
-    started: { ...TIME, description: "its fork, or its exit less its duration" },
-    ended: TIME,
-    duration_ms: NUMBER,
-    exit_code: WHOLE,
-    signal: WHOLE,
-    execs: { ...WHOLE, description: "images it ran" },
-    ...{ exe: TEXT, comm: TEXT, cmdline: TEXT, cwd: TEXT, user: TEXT, uid: WHOLE },
-    ...{ auid_user: TEXT, session: TEXT, container: TEXT, unit: TEXT },
-    events: { ...WHOLE, description: "events of its own; 0: others name it" },
-    depth: { ...WHOLE, description: "of a descendant: generations from the process" },
-  },
-};
+const MEMBER = type({
+  process_id: TEXT,
+  "pid?": WHOLE,
+  "parent_process_id?": TEXT.describe("who forked it, if that was seen"),
+  "ppid?": WHOLE,
+  "started?": TIME.describe("its fork, or its exit less its duration"),
+  "ended?": TIME,
+  "duration_ms?": NUMBER,
+  "exit_code?": WHOLE,
+  "signal?": WHOLE,
+  "execs?": WHOLE.describe("images it ran"),
+  ...{ "exe?": TEXT, "comm?": TEXT, "cmdline?": TEXT, "cwd?": TEXT, "user?": TEXT, "uid?": WHOLE },
+  ...{ "auid_user?": TEXT, "session?": TEXT, "container?": TEXT, "unit?": TEXT },
+  events: WHOLE.describe("events of its own; 0: others name it"),
+  "depth?": WHOLE.describe("of a descendant: generations from the process"),
+}).describe("as its last events say; what no event says is absent");
 
-export const PROCESS_SCHEMA: Schema = {
-  type: "object",
-  required: ["from", "to", "host", "process", "ancestors", "descendants", "activity"],
-  properties: {
-    from: TIME,
-    to: TIME,
-    host: TEXT,
-    process: MEMBER,
-    ancestors: { type: "array", description: "the parent first", items: MEMBER },
-    ancestors_cut: { type: "boolean", description: "whether there are more" },
-    descendants: {
-      type: "object",
-      required: ["total", "cut", "processes"],
-      properties: {
-        total: WHOLE,
-        cut: { type: "boolean", description: "whether there are more than are given" },
-        processes: {
-          type: "array",
-          description: `at most ${DESCENDANTS_MAX}, generation after generation`,
-          items: MEMBER,
-        },
-      },
-    },
-    activity: {
-      type: "object",
-      required: ["topics", "peers", "files"],
-      properties: {
-        topics: listOf({ topic: TEXT }),
-        peers: listOf({
-          direction: { ...TEXT, enum: ["out", "in"] },
-          address: TEXT,
-          port: { ...WHOLE, description: "that was connected to" },
-          protocol: TEXT,
-          bytes_in: WHOLE,
-          bytes_out: WHOLE,
-        }),
-        files: listOf({ path: TEXT, topics: { type: "array", items: TEXT } }),
-      },
-    },
-  },
-};
+const LISTED = `the ${LIST_MAX} with the most events`;
 
-function listOf(properties: Schema): Schema {
-  return {
-    type: "object",
-    required: ["total", "values"],
-    properties: {
+export const PROCESS_SCHEMA = type({
+  from: TIME,
+  to: TIME,
+  host: TEXT,
+  process: MEMBER,
+  ancestors: MEMBER.array().describe("the parent first"),
+  ancestors_cut: FLAG.describe("whether there are more"),
+  descendants: {
+    total: WHOLE,
+    cut: FLAG.describe("whether there are more than are given"),
+    processes: MEMBER.array().describe(
+      `at most ${DESCENDANTS_MAX}, generation after generation`,
+    ),
+  },
+  activity: {
+    topics: { total: WHOLE, values: type({ topic: TEXT, ...FIGURES }).array().describe(LISTED) },
+    peers: {
       total: WHOLE,
-      values: {
-        type: "array",
-        description: `the ${LIST_MAX} with the most events`,
-        items: { type: "object", properties: { ...properties, ...FIGURES } },
-      },
+      values: type({
+        direction: "'out' | 'in'",
+        address: TEXT,
+        "port?": WHOLE.describe("that was connected to"),
+        "protocol?": TEXT,
+        "bytes_in?": WHOLE,
+        "bytes_out?": WHOLE,
+        ...FIGURES,
+      }).array().describe(LISTED),
     },
-  };
-}
+    files: {
+      total: WHOLE,
+      values: type({ path: TEXT, topics: TEXT.array(), ...FIGURES }).array().describe(LISTED),
+    },
+  },
+});

@@ -39,9 +39,15 @@ export function processRoute(parts: FiguresParts): Route {
     path: "/v1/processes/{process_id}",
     summary: "A process, its ancestors and descendants, and what it did",
     action: "read",
-    pathParameters: [{ name: "process_id", text: ID_FORM, schema: { type: "string" } }],
+    pathParameters: [{
+      name: "process_id",
+      text: ID_FORM,
+      schema: { type: "string", pattern: ID.source },
+      example: "8975aece-8084-5727563",
+    }],
     parameters: PARAMETERS,
     answers: { [JSON_TYPE]: PROCESS_SCHEMA },
+    problems: [409],
     async handle(call) {
       const request = requestOf(call);
       using lease = acquire();

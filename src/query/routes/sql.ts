@@ -1,13 +1,15 @@
 /** `POST /v1/sql`: one SELECT of people's own over what they may see. */
+import { type } from "arktype";
 import { CSV_TYPE, JSON_TYPE, jsonResponse, NDJSON_TYPE, readHeaders } from "../answer.ts";
 import { type Executor, scanOf, withinTime } from "../executor.ts";
 import { planParse, planSql, planWrite } from "../planner/sql-plan.ts";
 import type { Statement } from "../planner/binder.ts";
+import { FLAG, OBJECT, TEXT } from "../json-schema.ts";
 import { ProblemError } from "../problem.ts";
 import type { ViewLease } from "../read-view.ts";
 import type { Call, Route } from "../route.ts";
 import { passGate, renameParameters, SQL_FORM } from "../sql/gate.ts";
-import { readSqlBody, type SqlBody, type SqlFormat } from "../sql/request.ts";
+import { readSqlBody, SQL_BODY, type SqlBody, type SqlFormat } from "../sql/request.ts";
 import { TABLES } from "../sql/views.ts";
 import { SqlError, type SqlResult, type SqlRow, type SqlValue } from "../../storage/duckdb.ts";
 
@@ -36,34 +38,17 @@ export function sqlRoute(parts: SqlParts): Route {
     path: "/v1/sql",
     summary: `Run ${SQL_FORM}`,
     action: "sql",
-    body: {
-      type: "object",
-      required: ["sql"],
-      properties: {
-        sql: { type: "string", description: SQL_FORM },
-        parameters: { description: "values of $1, $2 … in a list, or of $name in an object" },
-        format: { type: "string", enum: ["json", "ndjson", "csv"], default: "json" },
-      },
-    },
+    body: SQL_BODY,
     answers: {
-      [JSON_TYPE]: {
-        type: "object",
-        required: ["columns", "rows", "truncated"],
-        properties: {
-          columns: {
-            type: "array",
-            items: {
-              type: "object",
-              properties: { name: { type: "string" }, type: { type: "string" } },
-            },
-          },
-          rows: { type: "array", items: { type: "object" } },
-          truncated: { type: "boolean" },
-        },
-      },
-      [NDJSON_TYPE]: { type: "object" },
+      [JSON_TYPE]: type({
+        columns: type({ name: TEXT, type: TEXT.describe("of DuckDB") }).array(),
+        rows: OBJECT.array().describe("values by the names of the columns"),
+        truncated: FLAG.describe("whether rows were left out"),
+      }),
+      [NDJSON_TYPE]: OBJECT,
       "text/csv": { type: "string" },
     },
+    answerHeaders: { "Probity-Truncated": "whether rows were left out" },
     async handle(call) {
       const body = await readSqlBody(call.request);
       const parameters = { sql: body.sql, parameters: namedValues(body.parameters) };

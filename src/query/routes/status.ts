@@ -1,5 +1,7 @@
 /** Routes about the service itself: health, readiness, figures, description. */
+import { type } from "arktype";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
+import { FLAG, OBJECT, TEXT } from "../json-schema.ts";
 import { describeApi } from "../openapi.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { Route } from "../route.ts";
@@ -15,7 +17,11 @@ export interface StatusParts {
   readonly metrics: Metrics;
 }
 
-const OBJECT = { type: "object" } as const;
+const HEALTH_SCHEMA = type({ healthy: "true" });
+const READINESS_SCHEMA = type({
+  ready: FLAG,
+  parts: type({ name: TEXT, reason: TEXT }).array().describe("those that are not ready"),
+});
 
 export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
   return [
@@ -24,7 +30,7 @@ export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
       path: "/healthz",
       summary: "Whether the process works",
       action: undefined,
-      answers: { [JSON_TYPE]: OBJECT },
+      answers: { [JSON_TYPE]: HEALTH_SCHEMA },
       handle: () => Promise.resolve(jsonAnswer({ healthy: true })),
     },
     {
@@ -32,7 +38,8 @@ export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
       path: "/readyz",
       summary: "Whether every part is ready, and which is not",
       action: undefined,
-      answers: { [JSON_TYPE]: OBJECT },
+      answers: { [JSON_TYPE]: READINESS_SCHEMA },
+      statuses: [200, 503],
       handle: () => {
         const readiness = ready();
         return Promise.resolve(jsonAnswer(readiness, readiness.ready ? 200 : 503));
@@ -59,7 +66,8 @@ export function openApiRoute(others: readonly Route[], version: string): Route {
     path: "/openapi.json",
     summary: "This description",
     action: "read",
-    answers: { [JSON_TYPE]: OBJECT },
+    answers: { [JSON_TYPE]: OBJECT.describe("an OpenAPI document, version 3.1") },
+    tellsScan: false,
     handle: () => Promise.resolve(jsonAnswer(describeApi([...others, route], version))),
   };
   return route;

@@ -3,6 +3,7 @@
  *
  * Invariant: an answer counts as sent only once its last piece was taken; its reader's turn ends with it.
  */
+import { type } from "arktype";
 import { negotiate, type Offer } from "../accept.ts";
 import type { Activity } from "../activity.ts";
 import { JSON_TYPE, NDJSON_TYPE, readHeaders, streamedBody } from "../answer.ts";
@@ -11,7 +12,7 @@ import type { HotTable } from "../hot/table.ts";
 import { ProblemError } from "../problem.ts";
 import { countOf, single } from "../request.ts";
 import type { Call, Route } from "../route.ts";
-import { EVENT_SCHEMA } from "../schemas.ts";
+import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
 import { BLOCK_EVENTS_MAX, type Delivery } from "../subscriptions/deliver.ts";
 import { GAP_SCHEMA, NAME_PARAMETER } from "../subscriptions/describe.ts";
 import { flagOf, spanOf } from "../subscriptions/request.ts";
@@ -58,11 +59,13 @@ export function subscriptionEventsRoute(parts: SubscriptionEventsParts): Route {
         text: `At most so many events; in JSON ${BLOCK_EVENTS} by default and ` +
           `${BLOCK_EVENTS_MAX} at most`,
         schema: { type: "integer", minimum: 1 },
+        example: 1000,
       },
       {
         name: "wait",
         text: "How long a first event is waited for, 60s at most; not in a live stream",
         schema: { type: "string", default: "0s" },
+        example: "30s",
       },
       {
         name: "take_over",
@@ -71,17 +74,16 @@ export function subscriptionEventsRoute(parts: SubscriptionEventsParts): Route {
       },
     ],
     answers: {
-      [JSON_TYPE]: {
-        type: "object",
-        required: ["events", "gaps"],
-        properties: {
-          events: { type: "array", items: EVENT_SCHEMA },
-          gaps: { type: "array", items: GAP_SCHEMA },
-        },
-      },
+      [JSON_TYPE]: type({ events: EVENT_SCHEMA.array(), gaps: GAP_SCHEMA.array() }),
       [NDJSON_TYPE]: EVENT_SCHEMA,
-      [EVENT_STREAM]: EVENT_SCHEMA,
+      [EVENT_STREAM]: eventStream(EVENT_SCHEMA, GAP_SCHEMA),
     },
+    headers: [{
+      name: "Last-Event-ID",
+      text: "Id of the last event that was seen, so that the gap is told more exactly",
+      schema: { type: "string" },
+    }],
+    problems: [406, 409],
     async handle(call) {
       if (call.request.method === "HEAD") {
         throw new ProblemError(405, "Reading a subscription moves it", {

@@ -1,4 +1,5 @@
 /** `/v1/subscriptions`: durable places in the record, each with a filter; made, listed, read, skipped forward, removed. */
+import { type } from "arktype";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
 import type { HotTable } from "../hot/table.ts";
 import { ProblemError } from "../problem.ts";
@@ -32,19 +33,15 @@ export function subscriptionRoutes(parts: SubscriptionParts): readonly Route[] {
 
 function keepingRoutes(parts: SubscriptionParts): readonly Route[] {
   const { subscriptions } = parts;
-  const shared = { action: "read", pathParameters: [NAME_PARAMETER] } as const;
+  const shared = { action: "read", pathParameters: [NAME_PARAMETER], tellsScan: false } as const;
   return [
     {
       method: "GET",
       path: "/v1/subscriptions",
       summary: "Subscriptions with their places, and how far they are behind",
       action: "read",
-      answers: {
-        [JSON_TYPE]: {
-          type: "object",
-          properties: { subscriptions: { type: "array", items: SUBSCRIPTION_SCHEMA } },
-        },
-      },
+      answers: { [JSON_TYPE]: type({ subscriptions: SUBSCRIPTION_SCHEMA.array() }) },
+      tellsScan: false,
       async handle(call) {
         const all = await subscriptions.list(call);
         return jsonAnswer({ subscriptions: all.map((each) => described(each, parts)) });
@@ -67,6 +64,8 @@ function keepingRoutes(parts: SubscriptionParts): readonly Route[] {
       parameters: [SINCE_PARAMETER, ...POLICY_PARAMETERS],
       takesFilters: true,
       answers: { [JSON_TYPE]: SUBSCRIPTION_SCHEMA },
+      statuses: [200, 201],
+      problems: [409, 413, 429],
       async handle(call) {
         await refuseBody(call.request);
         const { entry, isNew } = await subscriptions.put(call.pathValue, {
@@ -114,11 +113,10 @@ function skipRoute(parts: SubscriptionParts): Route {
       },
     ],
     answers: {
-      [JSON_TYPE]: {
-        type: "object",
-        properties: { skipped: GAP_SCHEMA, subscription: SUBSCRIPTION_SCHEMA },
-      },
+      [JSON_TYPE]: type({ skipped: GAP_SCHEMA, subscription: SUBSCRIPTION_SCHEMA }),
     },
+    tellsScan: false,
+    problems: [409, 413],
     async handle(call) {
       await refuseBody(call.request);
       const { pathValue: name } = call;

@@ -1,7 +1,9 @@
 /** `/v1/table`: what the table in the bucket is made of, and what its last versions did. No data file is read for it. */
+import { type } from "arktype";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
+import { DATE, FLAG, TEXT, TIME, WHOLE } from "../json-schema.ts";
 import { countOf, single } from "../request.ts";
-import type { Route, Schema } from "../route.ts";
+import type { Route } from "../route.ts";
 import { readHistory, type VersionSummary } from "../../storage/delta-history.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import type { TableSnapshot } from "../../storage/table.ts";
@@ -17,43 +19,25 @@ export interface TableParts {
 const HISTORY_VERSIONS = 20;
 const HISTORY_VERSIONS_MAX = 1_000;
 
-const INTEGER = { type: "integer" } as const;
-const TEXT = { type: "string" } as const;
+const TABLE_SCHEMA = type({
+  version: WHOLE.describe("-1 while there is no table yet"),
+  ...{ files: WHOLE, rows: WHOLE, bytes: WHOLE, days: WHOLE },
+  "first_day?": DATE,
+  "last_day?": DATE,
+  shards: type({ shard: TEXT, incarnation: TEXT, sequence: WHOLE, version: WHOLE }).array(),
+});
 
-const TABLE_SCHEMA: Schema = {
-  type: "object",
-  properties: {
-    version: { ...INTEGER, description: "-1 while there is no table yet" },
-    files: INTEGER,
-    rows: INTEGER,
-    bytes: INTEGER,
-    days: INTEGER,
-    first_day: { ...TEXT, format: "date" },
-    last_day: { ...TEXT, format: "date" },
-    shards: {
-      type: "array",
-      items: {
-        type: "object",
-        properties: { shard: TEXT, incarnation: TEXT, sequence: INTEGER, version: INTEGER },
-      },
-    },
-  },
-};
-
-const VERSION_SCHEMA: Schema = {
-  type: "object",
-  properties: {
-    version: INTEGER,
-    time: { ...TEXT, format: "date-time" },
-    operation: TEXT,
-    shard: TEXT,
-    files_added: INTEGER,
-    files_removed: INTEGER,
-    rows_added: INTEGER,
-    bytes_added: INTEGER,
-    schema_changed: { type: "boolean" },
-  },
-};
+const VERSION_SCHEMA = type({
+  version: WHOLE,
+  "time?": TIME,
+  "operation?": TEXT,
+  "shard?": TEXT,
+  files_added: WHOLE,
+  files_removed: WHOLE,
+  rows_added: WHOLE,
+  bytes_added: WHOLE,
+  schema_changed: FLAG,
+});
 
 export function tableRoutes({ store, current }: TableParts): readonly Route[] {
   return [
@@ -74,17 +58,14 @@ export function tableRoutes({ store, current }: TableParts): readonly Route[] {
         name: "limit",
         text: "At most so many versions",
         schema: {
-          ...INTEGER,
+          type: "integer",
           minimum: 1,
           maximum: HISTORY_VERSIONS_MAX,
           default: HISTORY_VERSIONS,
         },
       }],
       answers: {
-        [JSON_TYPE]: {
-          type: "object",
-          properties: { versions: { type: "array", items: VERSION_SCHEMA } },
-        },
+        [JSON_TYPE]: type({ versions: VERSION_SCHEMA.array() }),
       },
       async handle({ parameters, signal }) {
         const limit = countOf("limit", single(parameters, "limit"), HISTORY_VERSIONS_MAX);

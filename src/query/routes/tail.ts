@@ -1,14 +1,16 @@
 /** `GET /v1/tail`: events as they come, as server-sent events (WHATWG HTML, 9.2). */
+import { type } from "arktype";
 import { negotiate } from "../accept.ts";
 import type { Activity } from "../activity.ts";
 import { readHeaders, streamedBody } from "../answer.ts";
 import { formatEventId } from "../../event/event-id.ts";
 import type { HotTable } from "../hot/table.ts";
+import { TEXT, WHOLE } from "../json-schema.ts";
 import { ProblemError } from "../problem.ts";
 import { TOKEN_ENDED } from "../token-table.ts";
 import { parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
-import { EVENT_SCHEMA } from "../schemas.ts";
+import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
 import type { TailRow } from "../tail/live-queue.ts";
 import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
@@ -32,6 +34,13 @@ const EVENT_STREAM = "text/event-stream";
 const RECONNECT_MS = 1_000;
 const RETRY_AFTER_SECONDS = 5;
 
+const TAIL_GAP_SCHEMA = type({
+  count: WHOLE.describe("events that were left out"),
+  reason: TEXT,
+  from: TEXT.describe("id of the first"),
+  to: TEXT.array().describe("ids of the last, one of each stream"),
+});
+
 export function tailRoute(parts: TailParts): Route {
   return {
     method: "GET",
@@ -42,9 +51,16 @@ export function tailRoute(parts: TailParts): Route {
       name: "since",
       text: `Begin in the past: ${TIME_FORMS}, or an event's id. "Last-Event-ID" goes before it`,
       schema: { type: "string" },
+      example: "15m",
     }],
     takesFilters: true,
-    answers: { [EVENT_STREAM]: EVENT_SCHEMA },
+    answers: { [EVENT_STREAM]: eventStream(EVENT_SCHEMA, TAIL_GAP_SCHEMA) },
+    headers: [{
+      name: "Last-Event-ID",
+      text: "Goes on after this place, exactly: the last id of an earlier stream",
+      schema: { type: "string" },
+    }],
+    problems: [406],
     async handle(call) {
       if (call.request.method === "HEAD") {
         throw new ProblemError(405, "A stream has no length to ask for", {

@@ -4,6 +4,7 @@
  *
  * Invariant: the text of a token is in one answer, the one that made it, and neither it nor its digest in any other.
  */
+import { type } from "arktype";
 import { isTopic } from "../../event/topic.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -24,10 +25,11 @@ import {
 } from "../../storage/token.ts";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
 import { ADMIN_NAME } from "../auth.ts";
+import { FLAG, TEXT, TIME } from "../json-schema.ts";
 import { ProblemError } from "../problem.ts";
 import { refuseBody, single } from "../request.ts";
 import { isScopedRole } from "../roles.ts";
-import type { Call, Route, RouteParameter, Schema } from "../route.ts";
+import type { Call, Route, RouteParameter } from "../route.ts";
 import { spanOf } from "../subscriptions/request.ts";
 import type { TokenTable } from "../token-table.ts";
 import { newTokenText } from "../token-text.ts";
@@ -51,6 +53,7 @@ const NAME_PARAMETER: RouteParameter = {
   name: "name",
   text: "The token's name, which is its holder's in the record",
   schema: { type: "string", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+  example: "ann",
 };
 
 const PARAMETERS: readonly RouteParameter[] = [
@@ -59,17 +62,20 @@ const PARAMETERS: readonly RouteParameter[] = [
     text: "viewer reads events; analyst also by SQL; auditor also sees the table, holds and " +
       "figures; operator sees those and sets holds, and reads no event; admin does all",
     schema: { type: "string", enum: TOKEN_ROLES },
+    example: "analyst",
   },
   {
     name: "host",
     text: "Only events of this host, or with * at the end of all that begin so; any number of " +
       "times, all without it",
-    schema: { type: "string" },
+    schema: { type: "array", items: { type: "string" } },
+    example: "web-*",
   },
   {
     name: "topic",
     text: "Only events of this topic and those below it; any number of times, all without it",
-    schema: { type: "string" },
+    schema: { type: "array", items: { type: "string" } },
+    example: "process",
   },
   {
     name: "expire",
@@ -78,18 +84,16 @@ const PARAMETERS: readonly RouteParameter[] = [
   },
 ];
 
-const TOKEN_PROPERTIES = {
-  name: { type: "string" },
-  role: { type: "string", enum: TOKEN_ROLES },
-  hosts: { type: "array", items: { type: "string" }, description: "all when empty" },
-  topics: { type: "array", items: { type: "string" }, description: "all when empty" },
-  created: { type: "string", format: "date-time" },
-  expires: { type: "string", format: "date-time" },
-  expired: { type: "boolean" },
-  by: { type: "string", description: "who made it" },
-} as const;
-
-const TOKEN_SCHEMA: Schema = { type: "object", properties: TOKEN_PROPERTIES };
+const TOKEN_SCHEMA = type({
+  name: TEXT,
+  role: type.enumerated(...TOKEN_ROLES),
+  hosts: TEXT.array().describe("all when empty"),
+  topics: TEXT.array().describe("all when empty"),
+  created: TIME,
+  expires: TIME,
+  expired: FLAG,
+  by: TEXT.describe("who made it"),
+});
 
 export function tokenRoutes(parts: TokenParts): readonly Route[] {
   const tokens = openTokens(parts.store);
@@ -99,12 +103,7 @@ export function tokenRoutes(parts: TokenParts): readonly Route[] {
       path: "/v1/tokens",
       summary: "Tokens that stand, without what would give access",
       action: "administer",
-      answers: {
-        [JSON_TYPE]: {
-          type: "object",
-          properties: { tokens: { type: "array", items: TOKEN_SCHEMA } },
-        },
-      },
+      answers: { [JSON_TYPE]: type({ tokens: TOKEN_SCHEMA.array() }) },
       async handle({ signal, time }) {
         const entries = await tokens.list({ signal });
         return jsonAnswer({
@@ -143,11 +142,10 @@ function grantRoute(parts: TokenParts): Route {
     pathParameters: [NAME_PARAMETER],
     parameters: PARAMETERS,
     answers: {
-      [JSON_TYPE]: {
-        type: "object",
-        properties: { ...TOKEN_PROPERTIES, token: { type: "string" } },
-      },
+      [JSON_TYPE]: TOKEN_SCHEMA.and({ token: TEXT.describe("what gives access") }),
     },
+    statuses: [201],
+    problems: [409, 413, 429],
     async handle(call) {
       const name = nameOf(call);
       await refuseBody(call.request);

@@ -1,4 +1,5 @@
 /** The body of `POST /v1/sql`: read within its limit, parsed once. */
+import { type ArkErrors, type } from "arktype";
 import type { SqlValue } from "../../storage/duckdb.ts";
 import { ProblemError } from "../problem.ts";
 import { SQL_FORM, SQL_LENGTH_MAX } from "./gate.ts";
@@ -6,7 +7,35 @@ import { SQL_FORM, SQL_LENGTH_MAX } from "./gate.ts";
 /** Largest body, in bytes. */
 export const BODY_BYTES_MAX = 256 * 1024;
 
-export type SqlFormat = "json" | "ndjson" | "csv";
+const FORMATS = ["json", "ndjson", "csv"] as const;
+
+export type SqlFormat = typeof FORMATS[number];
+
+type JsonScalar = typeof VALUE.infer;
+
+const VALUE = type("string | number | boolean | null");
+
+/** The only form of the body; whatever else is in it is refused. */
+export const SQL_BODY = type({
+  "+": "reject",
+  sql: type(/\S/).and(`string <= ${SQL_LENGTH_MAX}`).describe(SQL_FORM),
+  "parameters?": VALUE.array().or({ "[string]": VALUE }).or("null")
+    .describe("values of $1, $2 … in a list, or of $name in an object"),
+  "format?": type.enumerated(...FORMATS).describe("of the answer; json unless given"),
+});
+
+/** What is said of a member that is not of the form. */
+const FAULTS: Readonly<Record<string, { readonly detail: string; readonly accepted: string }>> = {
+  sql: {
+    detail: `"sql" is not a text of 1 to ${SQL_LENGTH_MAX} characters`,
+    accepted: SQL_FORM,
+  },
+  parameters: {
+    detail: "The parameters cannot be used: each is text, a number, true, false or null",
+    accepted: "values of $1, $2 … in a list, or of $name in an object",
+  },
+  format: { detail: "The format is not known", accepted: FORMATS.join(", ") },
+};
 
 export interface SqlBody {
   readonly sql: string;
@@ -14,9 +43,6 @@ export interface SqlBody {
   readonly parameters: ReadonlyMap<string, SqlValue>;
   readonly format: SqlFormat;
 }
-
-const FORMATS: readonly SqlFormat[] = ["json", "ndjson", "csv"];
-const MEMBERS = ["sql", "parameters", "format"];
 
 /** Throws {@link ProblemError} 413 when the body is too large, 400 when it is not of this form. */
 export async function readSqlBody(request: Request): Promise<SqlBody> {
@@ -27,33 +53,26 @@ export async function readSqlBody(request: Request): Promise<SqlBody> {
   } catch (cause) {
     throw new ProblemError(400, "The body is not JSON", { accepted: BODY_FORM, cause });
   }
-  if (!isRecord(value)) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new ProblemError(400, "The body is not an object", { accepted: BODY_FORM });
   }
-  for (const name of Object.keys(value)) {
-    if (!MEMBERS.includes(name)) {
-      throw new ProblemError(400, `There is no member "${name.slice(0, 100)}" here`, {
-        parameter: name.slice(0, 100),
-        accepted: MEMBERS.join(", "),
-      });
-    }
-  }
-  const { sql, parameters, format = "json" } = value;
-  if (typeof sql !== "string" || sql.trim() === "" || sql.length > SQL_LENGTH_MAX) {
-    const detail = `"sql" is not a text of 1 to ${SQL_LENGTH_MAX} characters`;
-    throw new ProblemError(400, detail, { parameter: "sql", accepted: SQL_FORM });
-  }
-  const known = FORMATS.find((each) => each === format);
-  if (known === undefined) {
-    throw new ProblemError(400, "The format is not known", {
-      parameter: "format",
-      accepted: FORMATS.join(", "),
-    });
-  }
-  return { sql, parameters: parametersOf(parameters), format: known };
+  const body = SQL_BODY(value);
+  if (body instanceof type.errors) throw problemOf(body);
+  const { sql, parameters, format = "json" } = body;
+  return { sql, parameters: valuesOf(parameters ?? []), format };
 }
 
 const BODY_FORM = `{"sql": "SELECT …", "parameters": {"name": "value"}, "format": "json"}`;
+
+function problemOf([first]: ArkErrors): ProblemError {
+  const name = String(first?.path[0] ?? "");
+  const known = Object.hasOwn(FAULTS, name) ? FAULTS[name] : undefined;
+  const parameter = name.slice(0, 100);
+  return new ProblemError(400, known?.detail ?? `There is no member "${parameter}" here`, {
+    parameter,
+    accepted: known?.accepted ?? Object.keys(FAULTS).join(", "),
+  });
+}
 
 async function readText(request: Request): Promise<string> {
   const declared = Number(request.headers.get("content-length") ?? 0);
@@ -72,33 +91,16 @@ function tooLarge(): ProblemError {
   return new ProblemError(413, `The body is larger than ${BODY_BYTES_MAX} bytes`);
 }
 
-function parametersOf(value: unknown): ReadonlyMap<string, SqlValue> {
-  const entries: [string, unknown][] = value === undefined || value === null
-    ? []
-    : Array.isArray(value)
-    ? value.map((each: unknown, at) => [String(at + 1), each])
-    : isRecord(value)
-    ? Object.entries(value)
-    : refuse("they are neither a list nor an object");
-  return new Map(entries.map(([name, each]) => [name, sqlValueOf(name, each)]));
+function valuesOf(
+  parameters: readonly JsonScalar[] | Readonly<Record<string, JsonScalar>>,
+): ReadonlyMap<string, SqlValue> {
+  const entries = Array.isArray(parameters)
+    ? parameters.map((each: JsonScalar, at) => [String(at + 1), each] as const)
+    : Object.entries(parameters);
+  return new Map(entries.map(([name, each]) => [name, sqlValueOf(each)]));
 }
 
 /** Whole numbers become integers: as floating point they would not fit where SQL wants one. */
-function sqlValueOf(name: string, value: unknown): SqlValue {
-  if (value === null || typeof value === "string" || typeof value === "boolean") return value;
-  if (typeof value !== "number") {
-    return refuse(`"${name}" is neither text, number, boolean nor null`);
-  }
-  return Number.isSafeInteger(value) ? BigInt(value) : value;
-}
-
-function refuse(why: string): never {
-  throw new ProblemError(400, `The parameters cannot be used: ${why}`, {
-    parameter: "parameters",
-    accepted: `values of $1, $2 … in a list, or of $name in an object`,
-  });
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function sqlValueOf(value: JsonScalar): SqlValue {
+  return typeof value === "number" && Number.isSafeInteger(value) ? BigInt(value) : value;
 }

@@ -1,8 +1,10 @@
 /** A subscription as answers show it: what it asks for, where it is, how far behind, and who was last here. */
+import { type } from "arktype";
 import { formatTime } from "../../event/event.ts";
 import type { Subscription } from "../../storage/subscription.ts";
 import { isFarBehind, isRead, lagOf, type LogEnd } from "../../storage/subscription-lag.ts";
-import type { RouteParameter, Schema } from "../route.ts";
+import { NUMBER, TEXT, TIME, WHOLE } from "../json-schema.ts";
+import type { RouteParameter } from "../route.ts";
 import { encodeTailPlace } from "../tail-place.ts";
 import type { Entry } from "./subscriptions.ts";
 import { tailPlaceOf } from "./progress.ts";
@@ -14,47 +16,36 @@ export const NAME_PARAMETER: RouteParameter = {
   name: "name",
   text: "The subscription's name",
   schema: { type: "string", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+  example: "siem",
 };
 
-export const GAP_SCHEMA: Schema = {
-  type: "object",
-  properties: {
-    count: { type: ["integer", "null"], description: "at most so many; null when not known" },
-    reason: { type: "string" },
-    from: { type: "string" },
-    to: { type: "string" },
-  },
-};
+export const GAP_SCHEMA = type({
+  count: type("number.integer | null").describe("at most so many; null when not known"),
+  "reason?": TEXT,
+  "from?": TEXT.describe("id of its first event"),
+  "to?": TEXT.describe("id of its last event"),
+});
 
-export const SUBSCRIPTION_SCHEMA: Schema = {
-  type: "object",
-  properties: {
-    name: { type: "string" },
-    state: { type: "string", enum: ["reading", "idle", "paused"] },
-    filters: {
-      type: "object",
-      additionalProperties: { type: "array", items: { type: "string" } },
-    },
-    since: { type: "string", format: "date-time" },
-    owner: { type: "string" },
-    created: { type: "string", format: "date-time" },
-    last_seen: { type: "string", format: "date-time" },
-    expires: { type: "string", format: "date-time", description: "if nobody reads it until then" },
-    when_behind: { type: "string", enum: ["pause", "skip"] },
-    lag_max: { type: "string" },
-    expire: { type: "string" },
-    position: { type: "string", description: "opaque; GET /v1/tail takes it as Last-Event-ID" },
-    lag: {
-      type: "object",
-      properties: {
-        messages: { type: "integer", description: "batches of the log that were not looked at" },
-        seconds: { type: "number" },
-      },
-    },
-    delivered: { type: "integer" },
-    skipped: { type: "integer" },
+export const SUBSCRIPTION_SCHEMA = type({
+  name: TEXT,
+  state: "'reading' | 'idle' | 'paused'",
+  filters: type({ "[string]": "string[]" }),
+  "since?": TIME,
+  owner: TEXT,
+  created: TIME,
+  last_seen: TIME,
+  expires: TIME.describe("if nobody reads it until then"),
+  when_behind: "'pause' | 'skip'",
+  lag_max: TEXT,
+  expire: TEXT,
+  position: TEXT.describe("opaque; GET /v1/tail takes it as Last-Event-ID"),
+  lag: {
+    messages: WHOLE.describe("batches of the log that were not looked at"),
+    seconds: NUMBER,
   },
-};
+  delivered: WHOLE,
+  skipped: WHOLE,
+});
 
 export function describeSubscription({ name, value }: Pick<Entry, "name" | "value">, now: LogEnd) {
   const { policy, place } = value;

@@ -1,102 +1,87 @@
 /**
- * Connections for queries: a bounded number, each used by one query at a time, and a bounded number of queries that
- * wait for one. More are refused at once rather than queued for ever.
+ * Connections for queries: a bounded number, each used by one query at a time. Who gets one, and who must give one back,
+ * is decided by {@link createTurns}.
  */
 import type { Connection, Database } from "../storage/duckdb.ts";
+import type { Budgets } from "./budgets.ts";
+import type { Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
+import { createTurns } from "./turns.ts";
 
-/** Queries that run at the same time. */
-export const QUERIES_MAX = 3;
-/** Queries that wait for their turn. */
-export const WAITING_MAX = 64;
-/** What a client that was refused is told to wait, in seconds. */
-const RETRY_AFTER_SECONDS = 2;
+/** Connections, those of one principal at most, and the queries that wait for one. */
+export interface PoolLimits {
+  readonly size: number;
+  readonly share: number;
+  readonly waitingMax: number;
+  /** A query is not ended for another principal's sooner than this, in milliseconds. */
+  readonly guaranteedMs: number;
+}
+
+/** For whom, and until when, a connection is wanted. */
+export interface Asker {
+  readonly principal: Pick<Principal, "name">;
+  readonly signal: AbortSignal;
+}
 
 export interface ConnectionLease extends Disposable {
   readonly connection: Connection;
+  /** Aborted when the connection has to be given back for another principal's query. */
+  readonly lost: AbortSignal;
 }
 
 export interface ConnectionPool extends AsyncDisposable {
-  /** A connection of one's own until it is disposed of. Throws {@link ProblemError} 503 when too many wait. */
-  acquire(signal: AbortSignal): Promise<ConnectionLease>;
+  /** A connection of one's own until it is disposed of. Throws {@link ProblemError} 429 or 503 when too many wait. */
+  acquire(asker: Asker): Promise<ConnectionLease>;
+  /** Ends a query of the principal that has used the most, if that is more than the named one; tells whether one ends. */
+  relieve(principal: string): boolean;
   /** Queries that run and that wait. */
   readonly load: { readonly running: number; readonly waiting: number };
 }
 
-export interface PoolOptions {
+export interface PoolOptions extends PoolLimits {
   readonly database: Database;
-  readonly size?: number;
-  readonly waitingMax?: number;
+  readonly budgets: Budgets;
+  readonly elapsedMs: () => number;
 }
 
 export function createConnectionPool(options: PoolOptions): ConnectionPool {
-  const { database, size = QUERIES_MAX, waitingMax = WAITING_MAX } = options;
+  const { database } = options;
+  const turns = createTurns(options);
   const idle: Connection[] = [];
   const all = new Set<Connection>();
-  const waiting = new Set<() => void>();
-  let running = 0;
   let isClosed = false;
 
-  const release = (connection: Connection): void => {
-    idle.push(connection);
-    running -= 1;
-    const [next] = waiting;
-    next?.();
-  };
-  const lend = async (): Promise<ConnectionLease> => {
-    running += 1;
-    const connection = idle.pop() ?? await database.connect().catch((error: unknown) => {
-      running -= 1;
-      throw error;
-    });
-    all.add(connection);
-    let isReturned = false;
-    return {
-      connection,
-      [Symbol.dispose]() {
-        if (!isReturned) release(connection);
-        isReturned = true;
-      },
-    };
-  };
   return {
     get load() {
-      return { running, waiting: waiting.size };
+      return turns.load;
     },
-    async acquire(signal) {
-      signal.throwIfAborted();
+    relieve: turns.relieve,
+    async acquire({ principal, signal }) {
       if (isClosed) throw new ProblemError(503, "The service is stopping");
-      if (running >= size && waiting.size >= waitingMax) {
-        throw new ProblemError(503, `More than ${waitingMax} queries are waiting already`, {
-          headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
-        });
+      const turn = await turns.take(principal.name, signal);
+      let connection: Connection;
+      try {
+        connection = idle.pop() ?? await database.connect();
+      } catch (error) {
+        turn[Symbol.dispose]();
+        throw error;
       }
-      while (running >= size) await turn(waiting, signal);
-      return await lend();
+      all.add(connection);
+      let isReturned = false;
+      return {
+        connection,
+        lost: turn.lost,
+        [Symbol.dispose]() {
+          if (isReturned) return;
+          isReturned = true;
+          idle.push(connection);
+          turn[Symbol.dispose]();
+        },
+      };
     },
     async [Symbol.asyncDispose]() {
       isClosed = true;
       await Promise.all([...all].map((each) => each[Symbol.asyncDispose]()));
     },
   };
-}
-
-/** Resolves when it is this one's turn; rejects when the signal is aborted first. */
-function turn(waiting: Set<() => void>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const leave = (): void => {
-      waiting.delete(enter);
-      signal.removeEventListener("abort", abort);
-    };
-    const enter = (): void => {
-      leave();
-      resolve();
-    };
-    const abort = (): void => {
-      leave();
-      reject(signal.reason);
-    };
-    waiting.add(enter);
-    signal.addEventListener("abort", abort);
-  });
 }

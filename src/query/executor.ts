@@ -1,14 +1,21 @@
 /**
  * Runs plans: brings each step's files to hand, lends a connection, and turns what DuckDB refuses into problems.
  *
- * Invariant: a query that ends, fails, or is left gives back its connection and its files.
+ * Invariant: a query that ends, fails, is left or has to leave gives back its connection and its files, a stream whose
+ * client reads no further too.
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { SqlError, type SqlResult, type SqlValue } from "../storage/duckdb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import {
+  SqlError,
+  type SqlResult,
+  type SqlValue,
+  type StatementOptions,
+} from "../storage/duckdb.ts";
 import { literalOf } from "../storage/sql-text.ts";
 import type { DataFile } from "../storage/table.ts";
-import type { ConnectionPool } from "./connection-pool.ts";
+import type { Asker, ConnectionLease, ConnectionPool } from "./connection-pool.ts";
 import type { DataFiles } from "./data-files.ts";
 import type { Step } from "./planner.ts";
 import { FILES, type Statement } from "./planner/binder.ts";
@@ -32,9 +39,8 @@ export interface Executor {
   ): Promise<{ readonly path: string; readonly rows: number }>;
 }
 
-export interface RunOptions {
-  readonly signal: AbortSignal;
-}
+/** For whom a plan is run, in whose budget it counts, and until when. */
+export type RunOptions = Asker;
 
 export interface TextStream extends AsyncIterable<readonly string[]> {
   /** What has been read so far. */
@@ -46,29 +52,60 @@ export interface ExecutorOptions {
   readonly files: DataFiles;
   /** Where Parquet answers are written. */
   readonly scratchDirectory: string;
+  /** Ends a query of somebody who has used more than this principal; tells whether one ends. */
+  readonly relieve: (principal: string) => boolean;
+  readonly clock: Pick<Clock, "sleep">;
 }
 
-export function createExecutor({ pool, files, scratchDirectory }: ExecutorOptions): Executor {
+/** How often a query is tried again that had no memory since others had it, and the pause before, in milliseconds. */
+const MEMORY_RETRIES = 3;
+const MEMORY_PAUSE_MS = 250;
+
+export function createExecutor(options: ExecutorOptions): Executor {
+  const { pool, files, scratchDirectory, relieve, clock } = options;
   let answers = 0;
 
   const streamStep = async function* (
     { files: wanted, statement }: Step,
-    signal: AbortSignal,
+    asker: Asker,
   ): AsyncGenerator<readonly string[]> {
-    using held = await files.hold(wanted, signal);
-    using lease = await pool.acquire(signal);
+    using held = await files.hold(wanted, asker.signal);
+    using lease = await pool.acquire(asker);
     const parameters = parametersOf(statement, held.paths);
-    yield* lease.connection.streamText(statement.sql, { parameters, signal });
+    const signal = AbortSignal.any([asker.signal, lease.lost]);
+    const texts = lease.connection.streamText(statement.sql, { parameters, signal });
+    yield* leftWhenAborted(texts, { lease, signal });
+  };
+  /** Runs one step in one go; again, where others who have used more had the memory that it needs. */
+  const runStep = async <T>(
+    { files: wanted, statement }: Step,
+    asker: Asker,
+    run: (lease: ConnectionLease, statement: StatementOptions) => Promise<T>,
+  ): Promise<T> => {
+    for (let attempt = 1;; attempt++) {
+      try {
+        using held = await files.hold(wanted, asker.signal);
+        using lease = await pool.acquire(asker);
+        const parameters = parametersOf(statement, held.paths);
+        const signal = AbortSignal.any([asker.signal, lease.lost]);
+        return await run(lease, { parameters, signal });
+      } catch (error) {
+        const hasHope = isOutOfMemory(error) && attempt <= MEMORY_RETRIES &&
+          relieve(asker.principal.name);
+        if (!hasHope) throw problemOfQuery(error);
+        await clock.sleep(MEMORY_PAUSE_MS, asker.signal);
+      }
+    }
   };
   return {
-    texts(steps, { signal, limit = Infinity }) {
+    texts(steps, { principal, signal, limit = Infinity }) {
       const scanned = new Set<DataFile>();
       const read = async function* (): AsyncGenerator<readonly string[]> {
         let remaining = limit;
         for (const step of steps) {
           if (remaining <= 0) return;
           for (const file of step.files) scanned.add(file);
-          for await (const texts of withProblems(streamStep(step, signal))) {
+          for await (const texts of withProblems(streamStep(step, { principal, signal }))) {
             if (texts.length >= remaining) {
               yield texts.slice(0, remaining);
               return;
@@ -80,31 +117,57 @@ export function createExecutor({ pool, files, scratchDirectory }: ExecutorOption
       };
       return { [Symbol.asyncIterator]: read, scanned: () => scanOf(scanned) };
     },
-    async rows({ files: wanted, statement }, { signal }) {
-      try {
-        using held = await files.hold(wanted, signal);
-        using lease = await pool.acquire(signal);
-        const parameters = parametersOf(statement, held.paths);
-        return await lease.connection.query(statement.sql, { parameters, signal });
-      } catch (error) {
-        throw problemOfQuery(error);
-      }
-    },
-    async parquet({ files: wanted, statement }, { signal }) {
+    rows: (step, asker) =>
+      runStep(
+        step,
+        asker,
+        ({ connection }, options) => connection.query(step.statement.sql, options),
+      ),
+    async parquet(step, asker) {
       const path = join(scratchDirectory, `answer-${++answers}.parquet`);
+      const target = `${literalOf(path)} (FORMAT parquet, CODEC zstd)`;
       try {
-        using held = await files.hold(wanted, signal);
-        using lease = await pool.acquire(signal);
-        const parameters = parametersOf(statement, held.paths);
-        const sql = `COPY (${statement.sql}) TO ${literalOf(path)} (FORMAT parquet, CODEC zstd)`;
-        const rows = await lease.connection.run(sql, { parameters, signal });
+        const rows = await runStep(
+          step,
+          asker,
+          ({ connection }, options) =>
+            connection.run(`COPY (${step.statement.sql}) TO ${target}`, options),
+        );
         return { path, rows };
       } catch (error) {
         await rm(path, { force: true });
-        throw problemOfQuery(error);
+        throw error;
       }
     },
   };
+}
+
+/**
+ * The same texts. When the signal is aborted while nobody asks for the next, the statement is left at once: who reads a
+ * stream no further shall not keep its connection.
+ */
+async function* leftWhenAborted(
+  texts: AsyncIterable<readonly string[]>,
+  { lease, signal }: { readonly lease: ConnectionLease; readonly signal: AbortSignal },
+): AsyncGenerator<readonly string[]> {
+  const iterator = texts[Symbol.asyncIterator]();
+  const leave = async (): Promise<void> => {
+    await Promise.allSettled([iterator.return?.()]);
+    lease[Symbol.dispose]();
+  };
+  const onAbort = (): void => void leave();
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    while (true) {
+      const { done, value } = await iterator.next();
+      signal.throwIfAborted();
+      if (done === true) return;
+      yield value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    await leave();
+  }
 }
 
 export function scanOf(files: Iterable<DataFile>): Scan {
@@ -153,7 +216,7 @@ export async function withinTime<T>(
 /** An error of DuckDB as a problem that says nothing of the inside; any other error as it is. */
 export function problemOfQuery(error: unknown): unknown {
   if (!(error instanceof SqlError)) return error;
-  if (error.kind === "Out of Memory") {
+  if (isOutOfMemory(error)) {
     return new ProblemError(422, "The query needs more memory than a query may use", {
       accepted: "a shorter range of time, more filters, or less to sort and group",
       cause: error,
@@ -163,4 +226,8 @@ export function problemOfQuery(error: unknown): unknown {
     return new ProblemError(503, "A part of the archive cannot be read", { cause: error });
   }
   return error;
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof SqlError && error.kind === "Out of Memory";
 }

@@ -15,7 +15,8 @@ export interface FiguresParts {
 export function figuresOf(executor: Executor, { steps }: Plan, call: Call): Promise<SqlRow[]> {
   return withinTime(call.signal, async (signal) => {
     const rows: SqlRow[] = [];
-    for (const step of steps) rows.push(...(await executor.rows(step, { signal })).rows);
+    const asker = { principal: call.principal, signal };
+    for (const step of steps) rows.push(...(await executor.rows(step, asker)).rows);
     return rows;
   });
 }

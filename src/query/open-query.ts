@@ -20,10 +20,9 @@ import { type App, createApp } from "./app.ts";
 import { AUDIT_SERVICE, createAudit } from "./audit.ts";
 import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
 import { type Broker, type NatsOptions, openBroker } from "./broker.ts";
-import { createConnectionPool } from "./connection-pool.ts";
 import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
 import { openDataFiles } from "./data-files.ts";
-import { createExecutor } from "./executor.ts";
+import { type ExecutorsOptions, openExecutors } from "./executors.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
 import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
 import { openPayloadFolder } from "./payload-folder.ts";
@@ -67,6 +66,8 @@ export interface QueryServiceOptions {
   readonly memoryLimitBytes?: number;
   /** Bounds of people's SQL. */
   readonly sqlLimits?: SqlLimits;
+  /** Bounds of what runs at the same time; see `POOL_LIMITS`. */
+  readonly poolLimits?: ExecutorsOptions["limits"];
   readonly threads?: number;
   /** Name of this machine, in the events of the audit. */
   readonly host: string;
@@ -96,10 +97,6 @@ export const CACHE_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
 /** Bound of what queries spill to disk. */
 const SPILL_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
 const THREADS = 2;
-/** Streams that are sent at the same time, each with a connection of its own. */
-const STREAMS_MAX = 16;
-/** Tails that catch up at the same moment. */
-const BACKLOGS_MAX = 2;
 /** How long a stop waits for answers that are being sent, in milliseconds. */
 const DRAIN_LIMIT_MS = 3_000;
 /** How long an open waits for the first look at the bucket, in milliseconds. */
@@ -150,15 +147,12 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   broker?.onConnected((connection) => watch.listen(connection, shards));
 
   const audit = createAudit({ emit: await openEmitter(options, stack), clock });
-  const executorOf = (size?: number) => {
-    const pool = stack.use(
-      createConnectionPool({ database, ...(size === undefined ? {} : { size }) }),
-    );
-    return createExecutor({ pool, files, scratchDirectory: folders.scratch });
-  };
-  const pages = executorOf();
-  const exports = executorOf(STREAMS_MAX);
-  const backlogs = executorOf(BACKLOGS_MAX);
+  const { pages, streams: exports, backlogs } = stack.use(
+    openExecutors({
+      ...{ database, files, scratchDirectory: folders.scratch, metrics, clock },
+      ...(options.poolLimits === undefined ? {} : { limits: options.poolLimits }),
+    }),
+  );
   const end = new AbortController();
   stack.defer(() => end.abort(new DOMException("The service is stopping", "AbortError")));
   const dispatcher = createDispatcher({ hot: hotTable, connection: await database.connect(), log });

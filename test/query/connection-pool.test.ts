@@ -1,12 +1,31 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { join } from "node:path";
-import { type ConnectionLease, createConnectionPool } from "../../src/query/connection-pool.ts";
+import { createBudgets } from "../../src/query/budgets.ts";
+import {
+  type ConnectionLease,
+  type ConnectionPool,
+  createConnectionPool,
+  type PoolLimits,
+} from "../../src/query/connection-pool.ts";
 import { type Database, openDatabase } from "../../src/storage/duckdb.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 let folder: TemporaryFolder;
 let database: Database;
 const { signal } = new AbortController();
+const asker = { principal: { name: "ann" }, signal };
+const elapsedMs = () => performance.now();
+
+function createPool(limits: Partial<PoolLimits>): ConnectionPool {
+  const { size = 1 } = limits;
+  const all = { size, share: size, waitingMax: 64, guaranteedMs: 60_000, ...limits };
+  return createConnectionPool({
+    database,
+    budgets: createBudgets({ elapsedMs }),
+    elapsedMs,
+    ...all,
+  });
+}
 
 beforeAll(async () => {
   folder = await openTemporaryFolder("pool");
@@ -25,13 +44,13 @@ afterAll(async () => {
 
 describe("a pool of connections", () => {
   test("lends as many as it has, each to one at a time, in order of asking", async () => {
-    await using pool = createConnectionPool({ database, size: 2 });
-    const first = await pool.acquire(signal);
-    const second = await pool.acquire(signal);
+    await using pool = createPool({ size: 2 });
+    const first = await pool.acquire(asker);
+    const second = await pool.acquire(asker);
     expect(first.connection).not.toBe(second.connection);
     const order: number[] = [];
     const waiting = [0, 1, 2].map(async (number) => {
-      using _lease = await pool.acquire(signal);
+      using _lease = await pool.acquire(asker);
       order.push(number);
     });
     expect(pool.load).toEqual({ running: 2, waiting: 3 });
@@ -44,11 +63,11 @@ describe("a pool of connections", () => {
   });
 
   test("never lends more than it has when many ask at once", async () => {
-    await using pool = createConnectionPool({ database, size: 3 });
+    await using pool = createPool({ size: 3 });
     let most = 0;
     let running = 0;
     await Promise.all(Array.from({ length: 40 }, async () => {
-      using lease = await pool.acquire(signal);
+      using lease = await pool.acquire(asker);
       most = Math.max(most, ++running);
       await lease.connection.query("SELECT 1");
       running -= 1;
@@ -57,17 +76,17 @@ describe("a pool of connections", () => {
   });
 
   test("refuses when too many wait, and forgets those that leave", async () => {
-    await using pool = createConnectionPool({ database, size: 1, waitingMax: 1 });
-    const lease: ConnectionLease = await pool.acquire(signal);
+    await using pool = createPool({ size: 1, waitingMax: 1 });
+    const lease: ConnectionLease = await pool.acquire(asker);
     const leaving = new AbortController();
-    const waiting = pool.acquire(leaving.signal);
-    await expect(pool.acquire(signal)).rejects.toMatchObject({
-      problem: { status: 503 },
+    const waiting = pool.acquire({ ...asker, signal: leaving.signal });
+    await expect(pool.acquire(asker)).rejects.toMatchObject({
+      problem: { status: 429 },
       headers: { "Retry-After": expect.any(String) },
     });
     leaving.abort();
     await expect(waiting).rejects.toThrow();
-    const next = pool.acquire(signal);
+    const next = pool.acquire(asker);
     lease[Symbol.dispose]();
     (await next)[Symbol.dispose]();
   });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { AuditEvent } from "../../src/event/event.ts";
 import { digestOfToken } from "../../src/query/auth.ts";
+import type { ExecutorsOptions } from "../../src/query/executors.ts";
 import { openQueryService, type QueryService } from "../../src/query/open-query.ts";
 import type { SqlLimits } from "../../src/query/routes/sql.ts";
 import { createLog } from "../../src/runtime/log.ts";
@@ -27,6 +28,7 @@ export const EVENTS = 250;
 
 export interface AskOptions {
   readonly method?: string;
+  readonly signal?: AbortSignal;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: BodyInit;
   /** Null for none. */
@@ -56,6 +58,7 @@ export interface QueryFixtureOptions {
   /** Between two looks for data files to tally, in milliseconds. */
   readonly tallyIntervalMs?: number;
   readonly memoryLimitBytes?: number;
+  readonly poolLimits?: ExecutorsOptions["limits"];
 }
 
 /**

@@ -36,7 +36,7 @@ export function eventRoute(parts: {
       }
       using lease = parts.acquire();
       const { steps, prunedFiles, missing } = planEvent(place, call.principal, lease.view);
-      const texts = parts.executor.texts(steps, { signal: call.signal, limit: 1 });
+      const texts = parts.executor.texts(steps, { ...call, limit: 1 });
       let found: string | undefined;
       for await (const [line] of texts) found ??= line;
       const parameters = { id: call.pathValue };

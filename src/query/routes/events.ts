@@ -25,7 +25,7 @@ import { LIMIT_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
 import { parseTime } from "../time-text.ts";
 
 export interface EventsParts {
-  /** For answers that are made before they are sent, and for those that are made meanwhile. */
+  /** For answers that are made before they are sent, and for those that take as long as they need. */
   readonly pages: Executor;
   readonly streams: Executor;
   readonly acquire: () => ViewLease;
@@ -78,7 +78,7 @@ async function count(
   let rows = 0;
   await withinTime(call.signal, async (signal) => {
     for (const step of steps) {
-      const result = await pages.rows(step, { signal });
+      const result = await pages.rows(step, { principal: call.principal, signal });
       rows += Number(result.rows[0]?.["rows"]);
     }
   });
@@ -107,7 +107,7 @@ async function page(
   const lines: string[] = [];
   const written: string[] = [];
   const scan = await withinTime(call.signal, async (signal) => {
-    const texts = pages.texts(steps, { signal, limit: limit + 1 });
+    const texts = pages.texts(steps, { principal: call.principal, signal, limit: limit + 1 });
     for await (const chunk of texts) {
       lines.push(...chunk);
       written.push(...linesOf(chunk, { form, version }));
@@ -162,8 +162,7 @@ async function stream(
   const options = { view: lease.view, form: form === "csv" ? "csv" : "json" } as const;
   const plan = planEvents(request, call.principal, options);
   const { limit } = request;
-  const signal = call.signal;
-  const texts = streams.texts(plan.steps, { signal, ...(limit === undefined ? {} : { limit }) });
+  const texts = streams.texts(plan.steps, { ...call, ...(limit === undefined ? {} : { limit }) });
   const end = form === "csv" ? "\r\n" : "\n";
   let rows = 0;
   const chunks = async function* (): AsyncGenerator<string> {
@@ -188,14 +187,14 @@ async function stream(
 async function parquet(
   call: Call,
   request: ParsedEventsRequest,
-  { pages, acquire }: EventsParts,
+  { streams, acquire }: EventsParts,
 ): Promise<Response> {
   using lease = acquire();
   const options = { view: lease.view, form: "columns" } as const;
   const plan = planEvents(request, call.principal, options);
   const [step] = plan.steps;
   if (step === undefined) throw new RangeError("Cannot write an answer of no steps");
-  const { path, rows } = await pages.parquet(step, call);
+  const { path, rows } = await streams.parquet(step, call);
   call.report({});
   const body = await streamedBody({
     chunks: createReadStream(path),

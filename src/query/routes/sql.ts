@@ -74,8 +74,9 @@ async function run(
   { executor, acquire, limits }: SqlParts,
 ): Promise<{ readonly result: SqlResult; readonly headers: Record<string, string> }> {
   return await withinTime(call.signal, async (signal) => {
+    const asker = { principal: call.principal, signal };
     const text = async (statement: Statement, column: string): Promise<string> => {
-      const { rows } = await executor.rows({ files: [], statement }, { signal });
+      const { rows } = await executor.rows({ files: [], statement }, asker);
       return String(rows[0]?.[column]);
     };
     const treeText = await text(planParse(body.sql), "tree");
@@ -90,7 +91,7 @@ async function run(
     const { tables } = passed;
     const request = { statement, parameters, tables, limit: limits.rowsMax + 1 };
     const plan = planSql(request, call.principal, lease.view);
-    const result = await executor.rows(plan, { signal });
+    const result = await executor.rows(plan, asker);
     const { files, prunedFiles, missing } = plan;
     return { result, headers: readHeaders({ scan: scanOf(files), prunedFiles, missing }) };
   }, limits.timeMs);

@@ -48,7 +48,7 @@ export async function settledAt(
   const known = new Map(Object.entries(ahead));
   for (const range of ranges) {
     const step = planEpochs(BOOKKEEPER, { ...range, view: lease.view });
-    const { rows } = await executor.rows(step, { signal });
+    const { rows } = await executor.rows(step, { principal: BOOKKEEPER, signal });
     for (const { agent, epoch, batch, seq, idx } of rows) {
       const key = `${String(agent)}/${String(epoch)}`;
       const place = { incarnation: range.incarnation, sequence: Number(seq), idx: Number(idx) };
@@ -107,7 +107,7 @@ export async function confirmed(
   for (const [incarnation, entries] of Map.groupBy(doubtful, ([, each]) => each.incarnation)) {
     const sequences = [...new Set(entries.map(([, { sequence }]) => sequence))];
     const step = planBatchesAt(BOOKKEEPER, { view: lease.view, incarnation, sequences });
-    const { rows } = await executor.rows(step, { signal });
+    const { rows } = await executor.rows(step, { principal: BOOKKEEPER, signal });
     for (const { agent, epoch, batch, seq } of rows) {
       const key = `${String(agent)}/${String(epoch)}`;
       const entry = progress.ahead[key];

@@ -126,7 +126,7 @@ async function countBetween(
   let to: string | undefined;
   for (const range of ranges) {
     const step = planBetween(request, principal, { ...range, view: lease.view });
-    const [row] = (await executor.rows(step, { signal })).rows;
+    const [row] = (await executor.rows(step, { principal, signal })).rows;
     if (Number(row?.["rows"] ?? 0) === 0) continue;
     count += Number(row?.["rows"]);
     from ??= idOf(range.incarnation, row?.["first"]);

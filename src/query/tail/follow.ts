@@ -131,7 +131,10 @@ async function startsOf(
   request: Parameters<typeof planStarts>[0],
 ): Promise<Streams> {
   using lease = hot.acquire();
-  const { rows } = await executor.rows(planStarts(request, principal, lease.view), { signal });
+  const { rows } = await executor.rows(planStarts(request, principal, lease.view), {
+    principal,
+    signal,
+  });
   return new Map(rows.map(({ incarnation, first }) => [
     String(incarnation),
     { sequence: Number(first) - 1, idx: WHOLE_MESSAGE },
@@ -145,7 +148,7 @@ async function loggedAtOf(
 ): Promise<number> {
   using lease = hot.acquire();
   const { steps } = planEvent(since.place, principal, lease.view);
-  for await (const [line] of executor.texts(steps, { signal })) {
+  for await (const [line] of executor.texts(steps, { principal, signal })) {
     const loggedAt: unknown = line === undefined ? undefined : JSON.parse(line).logged_at;
     const timeUs = parseTime(String(loggedAt), { nowUs: 0, bootUs: 0 });
     if (timeUs !== undefined) return timeUs;
@@ -197,7 +200,7 @@ async function backlog(
   const limit = BACKLOG_LIMIT;
   const step = planBacklog(request, principal, { view, incarnation, after, upTo, limit });
   const items: TailItem[] = [];
-  for await (const lines of source.executor.texts([step], { signal })) {
+  for await (const lines of source.executor.texts([step], { principal, signal })) {
     for (const line of lines) {
       const row = parseTailRow(line, incarnation);
       streams.set(incarnation, { sequence: row.sequence, idx: row.idx });

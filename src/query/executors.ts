@@ -1,0 +1,74 @@
+/**
+ * The executors of the service, over one database and one account of what each principal has used: pages, which people
+ * wait for; streams, which last as long as their clients read; and what tails and subscriptions catch up with.
+ *
+ * Invariant: none of the three can take all places of another, and of each some are free of any one principal.
+ */
+import type { Clock } from "../runtime/clock.ts";
+import type { Metrics } from "../runtime/metrics.ts";
+import type { Database } from "../storage/duckdb.ts";
+import { createBudgets } from "./budgets.ts";
+import { type ConnectionPool, createConnectionPool, type PoolLimits } from "./connection-pool.ts";
+import type { DataFiles } from "./data-files.ts";
+import { createExecutor, type Executor } from "./executor.ts";
+
+export interface Executors extends AsyncDisposable {
+  readonly pages: Executor;
+  readonly streams: Executor;
+  readonly backlogs: Executor;
+}
+
+export interface ExecutorsOptions {
+  readonly database: Database;
+  readonly files: DataFiles;
+  readonly scratchDirectory: string;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Instead of {@link POOL_LIMITS}. */
+  readonly limits?: Partial<Record<keyof typeof POOL_LIMITS, PoolLimits>>;
+}
+
+export const POOL_LIMITS = {
+  pages: { size: 4, share: 2, waitingMax: 64, guaranteedMs: 10_000 },
+  streams: { size: 16, share: 8, waitingMax: 64, guaranteedMs: 300_000 },
+  backlogs: { size: 3, share: 2, waitingMax: 1_024, guaranteedMs: 30_000 },
+} as const satisfies Record<string, PoolLimits>;
+
+export function openExecutors(options: ExecutorsOptions): Executors {
+  const { database, files, scratchDirectory, metrics, clock } = options;
+  const elapsedMs = () => clock.elapsedMs();
+  const budgets = createBudgets({ elapsedMs });
+  const pools = new Map<string, ConnectionPool>();
+  const relieve = (principal: string) =>
+    [...pools.values()].some((each) => each.relieve(principal));
+
+  const executorOf = (name: keyof typeof POOL_LIMITS): Executor => {
+    const limits = options.limits?.[name] ?? POOL_LIMITS[name];
+    const pool = createConnectionPool({ database, budgets, elapsedMs, ...limits });
+    pools.set(name, pool);
+    return createExecutor({ pool, files, scratchDirectory, relieve, clock });
+  };
+  const executors = {
+    pages: executorOf("pages"),
+    streams: executorOf("streams"),
+    backlogs: executorOf("backlogs"),
+  };
+  const sum = (of: "running" | "waiting") =>
+    [...pools.values()].reduce((total, { load }) => total + load[of], 0);
+  metrics.observed(
+    "probity_queries_running",
+    { help: "Queries that hold a connection." },
+    () => sum("running"),
+  );
+  metrics.observed(
+    "probity_queries_waiting",
+    { help: "Queries that wait for one." },
+    () => sum("waiting"),
+  );
+  return {
+    ...executors,
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...pools.values()].map((each) => each[Symbol.asyncDispose]()));
+    },
+  };
+}

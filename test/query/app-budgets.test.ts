@@ -1,0 +1,106 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  openQueryFixture,
+  type QueryFixture,
+  RANGE,
+  TOKEN,
+  VIEWER,
+} from "../support/query-fixture.ts";
+
+/** A million million rows: more than anybody waits for. */
+const HEAVY = "SELECT count(*) FROM events a, events b, events c, events d, events e";
+/** Longest that somebody with a small question waits, whoever else asks, in milliseconds: alone it takes 20 to 50. */
+const LIGHT_MAX_MS = 2_000;
+
+let query: QueryFixture;
+let other: string;
+
+beforeAll(async () => {
+  query = await openQueryFixture({
+    poolLimits: {
+      pages: { size: 4, share: 2, waitingMax: 6, guaranteedMs: 400 },
+      streams: { size: 1, share: 1, waitingMax: 6, guaranteedMs: 200 },
+    },
+  });
+  const made = await query.ask("/v1/tokens/other?role=analyst", { method: "PUT" });
+  other = (await made.json()).token;
+});
+afterAll(() => query[Symbol.asyncDispose]());
+
+/** What runs and what waits for DuckDB. */
+async function load(): Promise<readonly [running: number, waiting: number]> {
+  const text = await (await query.ask("/metrics")).text();
+  const of = (name: string) => Number(new RegExp(`^${name} (\\d+)`, "m").exec(text)?.[1]);
+  return [of("probity_queries_running"), of("probity_queries_waiting")];
+}
+
+/** So many heavy statements at the same time, until the end. */
+function flood(token: string, count: number) {
+  const end = new AbortController();
+  const answers = Array.from(
+    { length: count },
+    () => query.sql(HEAVY, {}, { token, signal: end.signal }),
+  );
+  return {
+    answers,
+    async [Symbol.asyncDispose]() {
+      end.abort();
+      await Promise.all(answers);
+    },
+  };
+}
+
+async function timeOfLight(): Promise<number> {
+  const startedMs = performance.now();
+  expect(await query.search("path=/etc/*", { token: VIEWER })).toHaveLength(49);
+  return performance.now() - startedMs;
+}
+
+test("somebody who asks for much does not let others wait", async () => {
+  await using heavy = flood(TOKEN, 6);
+  await expect.poll(load).toEqual([2, 4]);
+  for (let round = 0; round < 5; round++) expect(await timeOfLight()).toBeLessThan(LIGHT_MAX_MS);
+  expect(await load()).toEqual([2, 4]);
+  expect(heavy.answers).toHaveLength(6);
+});
+
+test("a request that is given up ends its statement, and its place is free", async () => {
+  {
+    await using _heavy = flood(TOKEN, 4);
+    await expect.poll(load).toEqual([2, 2]);
+  }
+  await expect.poll(load).toEqual([0, 0]);
+  expect((await query.sql("SELECT 1 AS one")).status).toBe(200);
+});
+
+test("several who ask for much have to make place for one who does not", async () => {
+  await using first = flood(TOKEN, 2);
+  await using second = flood(other, 2);
+  await expect.poll(load).toEqual([4, 0]);
+  expect(await timeOfLight()).toBeLessThan(LIGHT_MAX_MS);
+  const ended = await Promise.race([...first.answers, ...second.answers]);
+  expect(ended.status).toBe(429);
+  expect(Number(ended.headers.get("retry-after"))).toBeGreaterThan(0);
+  expect(await ended.json()).toMatchObject({ title: "Too Many Requests" });
+});
+
+test("who has too many waiting is refused, and nobody else", async () => {
+  await using _heavy = flood(TOKEN, 8);
+  await expect.poll(load).toEqual([2, 6]);
+  const refused = await query.ask(`/v1/events?${RANGE}`);
+  expect(refused.status).toBe(429);
+  expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+  expect((await refused.json()).detail).toMatch(/yours/);
+  expect(await timeOfLight()).toBeLessThan(LIGHT_MAX_MS);
+});
+
+test("a stream that nobody reads makes place for others", async () => {
+  const options = { headers: { accept: "application/x-ndjson" } };
+  const idle = await query.ask(`/v1/events?${RANGE}`, options);
+  const reader = idle.body?.getReader();
+  await reader?.read();
+  const answer = await query.ask(`/v1/events?${RANGE}`, { ...options, token: VIEWER });
+  expect((await answer.text()).trim().split("\n")).toHaveLength(49);
+  await expect(reader?.read()).rejects.toThrow("others wait");
+  await expect.poll(load).toEqual([0, 0]);
+});

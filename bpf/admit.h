@@ -270,8 +270,12 @@ static long ask_folder(__u64 depth, void *context)
 	return 0;
 }
 
-/* As `admit`, for an event whose object is a file: filters by folder are asked too. */
-static __always_inline __u32 admit_file(struct probity_counters *counts, enum probity_kind kind, struct file *file)
+/*
+ * As `admit`, for an event whose object is a file: filters by folder are asked too. `is_filtered` becomes 1 when one of
+ * them is why it is not told.
+ */
+static __always_inline __u32 admit_file(struct probity_counters *counts, enum probity_kind kind, struct file *file,
+					__u32 *is_filtered)
 {
 	struct judgement judgement = {};
 	__u32 slot;
@@ -289,7 +293,9 @@ static __always_inline __u32 admit_file(struct probity_counters *counts, enum pr
 		bpf_loop(FOLDER_DEPTH_MAX, ask_folder, &walk, 0);
 		judgement.subject.folders = walk.found;
 	}
-	return judge(counts, &judgement);
+	__u32 weight = judge(counts, &judgement);
+	*is_filtered = judgement.is_filtered;
+	return weight;
 }
 
 /*

@@ -78,6 +78,8 @@ enum probity_flag {
 	PROBITY_ARGV_UNREAD = 1 << 4,
 	/* The process is not known: pid, credentials and comm are empty. */
 	PROBITY_NO_PROCESS = 1 << 5,
+	/* Not an event: a filter took it, and who sees the file's name by other means is not to tell it either. */
+	PROBITY_UNTOLD = 1 << 6,
 };
 
 /* First part of every record. Credentials and comm are those of the moment, not of the exec. */

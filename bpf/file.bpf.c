@@ -162,6 +162,23 @@ static __always_inline int emit_open(struct probity_counters *counts, struct scr
 	return emit_admitted(counts, &record->header, sizeof(*record) + length, weight);
 }
 
+/*
+ * Says that a filter took the event of a file that was made: its name is seen elsewhere, by a reader that cannot know who
+ * the process was. When there is no room for this, the file's making is told from there.
+ */
+static __always_inline void note_untold(struct file *file)
+{
+	struct probity_file record = {};
+
+	fill_current(&record.header, PROBITY_FILE_OPEN);
+	fill_file(&record, file, KERNEL_READ(file, f_inode));
+	record.header.flags = PROBITY_UNTOLD | PROBITY_CREATED;
+	record.header.length = sizeof(record);
+	record.header.cpu = bpf_get_smp_processor_id();
+	record.header.sequence = next_sequence();
+	bpf_ringbuf_output(&events, &record, sizeof(record), BPF_RB_NO_WAKEUP);
+}
+
 /* A file just opened; NULL: it could not be found any more. */
 static __always_inline int on_opened(struct task_struct *task, struct file *file)
 {
@@ -178,7 +195,10 @@ static __always_inline int on_opened(struct task_struct *task, struct file *file
 		COUNT(counts, filtered);
 		return 0;
 	}
-	__u32 weight = admit_file(counts, PROBITY_FILE_OPEN, file);
+	__u32 is_filtered = 0;
+	__u32 weight = admit_file(counts, PROBITY_FILE_OPEN, file, &is_filtered);
+	if (is_filtered && KERNEL_READ(file, f_mode) & FMODE_CREATED)
+		note_untold(file);
 	if (!weight)
 		return 0;
 	struct scratch *scratch = take_scratch(counts);

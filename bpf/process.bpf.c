@@ -468,7 +468,8 @@ static __always_inline void tell_exec(struct task_struct *task, struct linux_bin
 	struct probity_counters *counts = meet(PROBITY_EXEC);
 	if (!counts)
 		return;
-	__u32 weight = admit_file(counts, PROBITY_EXEC, BPF_CORE_READ(bprm, file));
+	__u32 is_filtered = 0;
+	__u32 weight = admit_file(counts, PROBITY_EXEC, BPF_CORE_READ(bprm, file), &is_filtered);
 	if (!weight)
 		return;
 	struct scratch *scratch = take_scratch(counts);

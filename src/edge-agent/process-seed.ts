@@ -6,11 +6,11 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { KernelContext } from "./kernel-context.ts";
-import { listKernelFolder } from "./kernel-files.ts";
+import { kernelFileIdentity, listKernelFolder } from "./kernel-files.ts";
 import { readStartTicks } from "./process-identity.ts";
 import { learnSnapshot, type SnapshotContext } from "./process-snapshot.ts";
 import { takeSnapshot } from "./process-iterator.ts";
-import { type ProcessTable, readLiveExe } from "./process-table.ts";
+import { type ProcessEntry, type ProcessTable, readLiveExe } from "./process-table.ts";
 
 /** Processes read between two turns of the event loop. */
 const PROCESSES_PER_TURN = 64;
@@ -38,10 +38,22 @@ async function seedFromProc(
     Number,
   );
   for (const [place, pid] of pids.entries()) {
-    if (isSnapshotTaken && table.newestOf(pid) !== undefined) continue;
+    const known = isSnapshotTaken ? table.newestOf(pid) : undefined;
+    if (known !== undefined) noteFile(table, known);
+    if (known !== undefined) continue;
     if (place % PROCESSES_PER_TURN === PROCESSES_PER_TURN - 1) await nextTurn();
     const ticks = readStartTicks(pid);
     if (ticks === undefined) continue;
     table.seed(pid, ticks, { exe: readLiveExe(pid, ticks) });
   }
+}
+
+/** Which file it executes: those that it forks later execute the same until they execute another. */
+function noteFile(table: ProcessTable, entry: ProcessEntry): void {
+  const [image, second] = entry.images;
+  if (image === undefined || image.inode !== undefined || second !== undefined) return;
+  const file = kernelFileIdentity(`/proc/${entry.pid}/exe`);
+  if (file === undefined || readStartTicks(entry.pid) !== entry.startTicks) return;
+  entry.images = [{ ...image, inode: Number(file.inode), device: file.device }];
+  entry.seededNs = table.nowNs();
 }

@@ -6,6 +6,7 @@
 import { kindOf, u16, u32 } from "./decode-record.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { createDecoderContext } from "./line-decoder.ts";
+import { soleUidIn } from "./process-certainty.ts";
 import { ticksOf } from "./process-identity.ts";
 import { HEADER, KIND, SNAPSHOT } from "./record-layout.ts";
 import { recordMemory } from "./ring-buffer.ts";
@@ -49,6 +50,7 @@ export function learnSnapshot(context: SnapshotContext, records: Uint8Array): nu
       exe,
       isEscaped: text.isEscaped,
       execId: u16(words, offset + HEADER.exec_id),
+      soleUid: soleUidIn(memory, offset + SNAPSHOT.ids),
     });
     // Who it is, too: it may end before it does anything else.
     if (context.processes.peek(pid, ticks)?.actor === undefined) actors.of(memory, offset);

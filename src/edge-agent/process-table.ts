@@ -32,6 +32,9 @@ export interface ProcessImage {
   readonly isEscaped: boolean;
   /** By which records say that it runs (`exec_id` of bpf/events.h); 0 or undefined: not known. */
   readonly execId?: number;
+  /** The file that is executed, as its exec record names it; undefined where no such record told of it. */
+  readonly inode?: number | undefined;
+  readonly device?: number | undefined;
 }
 
 /** What a record says of the process that it is about. */
@@ -57,7 +60,8 @@ export interface ActorText {
 /** The image that a process was seen with. */
 export type SeenImage =
   & Pick<ProcessImage, "exe">
-  & Partial<Pick<ProcessImage, "isEscaped" | "execId">>;
+  & Partial<Pick<ProcessImage, "isEscaped" | "execId">>
+  & { readonly soleUid?: number | undefined };
 
 const NO_IMAGE: ProcessImage = { sinceNs: -Infinity, exe: undefined, isEscaped: false, execId: 0 };
 const EXEC_IDS = 0x10000;
@@ -81,6 +85,12 @@ export class ProcessEntry {
   actor: ActorText | undefined;
   /** Texts of the record of its end, once that is learned: no older record that is decoded later takes them back. */
   ending: ActorText | undefined;
+  /**
+   * The one user that all its ids have had since a boot time, ns: it could take no other without another exec, or was
+   * root. Undefined: not known.
+   */
+  soleUid: number | undefined;
+  soleUidSinceNs = Infinity;
 
   constructor(id: string, process: { pid: number; startTicks: number; image: ProcessImage }) {
     this.id = id;
@@ -119,7 +129,8 @@ export interface ProcessTable {
   idOf(pid: number, startTicks: number): string;
   /** A process seen alive, which no record has told of. */
   seed(pid: number, startTicks: number, image: SeenImage): void;
-  noteExec(entry: ProcessEntry, image: ProcessImage): void;
+  /** `soleUid`: see {@link ProcessEntry.soleUid}. */
+  noteExec(entry: ProcessEntry, image: ProcessImage, soleUid?: number): void;
   noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void;
   noteExit(entry: ProcessEntry, timeNs: number): void;
   /** A reader has passed a boot time in ns, or stops reading (undefined): what ended long before may go. */
@@ -128,6 +139,10 @@ export interface ProcessTable {
   follow(catchUp: (() => void) | undefined): void;
   /** Learns from all process records that the kernel has written until now. */
   catchUp(): void;
+  /** Whether there is something that brings it up to date: without, an exec since may not be known. */
+  readonly isFollowed: boolean;
+  /** Boot time now, ns. */
+  nowNs(): number;
   readonly size: number;
 }
 
@@ -224,14 +239,27 @@ class Table implements ProcessTable {
     return image;
   }
 
-  seed(pid: number, startTicks: number, { exe, isEscaped = false, execId = 0 }: SeenImage): void {
+  get isFollowed(): boolean {
+    return this.#catchUp !== undefined;
+  }
+
+  nowNs(): number {
+    return this.#nowNs();
+  }
+
+  seed(pid: number, startTicks: number, seen: SeenImage): void {
     if (this.peek(pid, startTicks) !== undefined) return;
+    const { exe, isEscaped = false, execId = 0, soleUid } = seen;
     const entry = this.#insert(pid, startTicks, exe);
     entry.seededNs = this.#nowNs();
+    entry.soleUid = soleUid;
+    entry.soleUidSinceNs = entry.seededNs;
     entry.images = entry.images.map((image) => ({ ...image, isEscaped, execId }));
   }
 
-  noteExec(entry: ProcessEntry, image: ProcessImage): void {
+  noteExec(entry: ProcessEntry, image: ProcessImage, soleUid?: number): void {
+    if (soleUid === undefined || soleUid !== entry.soleUid) entry.soleUidSinceNs = image.sinceNs;
+    entry.soleUid = soleUid;
     // An image from /proc is the newest of its moment: it says nothing about the time before an exec older than it.
     const isSeedOlder = entry.seededNs !== undefined && entry.seededNs < image.sinceNs;
     const kept = entry.seededNs === undefined || isSeedOlder ? entry.images : [];
@@ -242,6 +270,9 @@ class Table implements ProcessTable {
   noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void {
     if (child.images.length > 1 || child.images[0]?.exe !== undefined) return;
     child.images = [{ ...parent.imageAt(timeNs), sinceNs: -Infinity }];
+    if (parent.soleUidSinceNs > timeNs) return;
+    child.soleUid = parent.soleUid;
+    child.soleUidSinceNs = -Infinity;
   }
 
   noteExit(entry: ProcessEntry, timeNs: number): void {

@@ -54,6 +54,7 @@ export const FLAG = {
   created: 8,
   argvUnread: 16,
   noProcess: 32,
+  untold: 64,
 } as const;
 
 export const HEADER = {

@@ -11,6 +11,7 @@ import { createCreatedFiles } from "./created-files.ts";
 import { createKernelContext, type KernelContext } from "./kernel-context.ts";
 import { isKernelPath, type KernelLock, lockKernelPath } from "./kernel-files.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
+import { createProcessCertainty } from "./process-certainty.ts";
 import { createProcessLookup, type ProcessLookup } from "./process-lookup.ts";
 import { createProcessTable } from "./process-table.ts";
 import { openRedactionKey } from "./redaction-key.ts";
@@ -96,6 +97,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
   const names = createNameFeed();
   const filesystem = createFilesystemSource({
     processes: lookup,
+    ...("reason" in context ? {} : { certainty: createProcessCertainty(context) }),
     createdFiles,
     names,
     dataDirectory,

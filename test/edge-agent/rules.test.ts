@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { isFilteredBy } from "../../src/edge-agent/event-filter.ts";
+import { createEventFilters } from "../../src/edge-agent/event-filter.ts";
 import {
   BY,
   FILTER,
@@ -151,10 +151,13 @@ describe("topics of rules", () => {
 });
 
 describe("filters outside the kernel", () => {
+  const filtersOf = (...filters: FilterRule[]) =>
+    createEventFilters({ filters, places, clock: { elapsedMs: () => 0 } });
   const event = {
     topic: "file/rename",
     isBelow: (folder: string) => folder === "/var",
-    columns: '"uid":5,"euid":0,"exe":"/bin/mv",',
+    // As `places` finds /bin/mv.
+    doer: { uid: 0, exe: { inode: 7, device: 7 } },
   };
 
   it.each<[FilterRule, boolean]>([
@@ -162,16 +165,32 @@ describe("filters outside the kernel", () => {
     [{ topics: ["file/rename"], uid: 0 }, true],
     [{ uid: 5 }, false],
     [{ exe: "/bin/mv", path: "/var" }, true],
-    [{ exe: "/bin/cp" }, false],
+    [{ exe: "/bin/cat" }, false],
+    [{ exe: "/gone" }, false],
     [{ path: "/etc" }, false],
     [{ topics: ["file/ren"] }, false],
     [{ topics: ["file"], cgroup: "/a" }, false],
   ])("%j takes it: %s", (filter, isFiltered) => {
-    expect(isFilteredBy([filter], event)).toBe(isFiltered);
-    expect(isFilteredBy([{ topics: ["network"] }, filter], event)).toBe(isFiltered);
+    expect(filtersOf(filter).take(event)).toBe(isFiltered);
+    expect(filtersOf({ topics: ["network"] }, filter).take(event)).toBe(isFiltered);
   });
 
   it("keep an event whose process is not known", () => {
-    expect(isFilteredBy([{ uid: 0 }], { ...event, columns: "" })).toBe(false);
+    for (const filter of [{ uid: 0 }, { exe: "/bin/mv" }]) {
+      expect(filtersOf(filter).take({ ...event, doer: {} })).toBe(false);
+    }
+  });
+
+  it("follow a file that is made anew", () => {
+    const now = { ms: 0, inode: 7n };
+    const filters = createEventFilters({
+      filters: [{ exe: "/bin/mv" }],
+      places: { fileAt: () => ({ inode: now.inode, device: 7 }) },
+      clock: { elapsedMs: () => now.ms },
+    });
+    expect(filters.take(event)).toBe(true);
+    now.inode = 8n;
+    now.ms = 5_000;
+    expect(filters.take(event)).toBe(false);
   });
 });

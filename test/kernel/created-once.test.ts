@@ -1,15 +1,36 @@
-import { execFileSync } from "node:child_process";
-import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
 import { createCreatedFiles } from "../../src/edge-agent/created-files.ts";
-import type { ProcessLookup } from "../../src/edge-agent/process-lookup.ts";
+import { createProcessCertainty } from "../../src/edge-agent/process-certainty.ts";
+import { createProcessLookup, type ProcessLookup } from "../../src/edge-agent/process-lookup.ts";
+import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
 import { createFilesystemSource } from "../../src/edge-agent/sources/filesystem/filesystem-source.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { mountExt4, mountTmpfs, unmount } from "../support/mounts.ts";
-import { hasBpf, openPinFolder, openTestSource, runAttached } from "../support/ring-sources.ts";
+import {
+  hasBpf,
+  openPinFolder,
+  openTestSource,
+  runAttached,
+  testContext,
+} from "../support/ring-sources.ts";
 import { type Line, runSource } from "../support/source-run.ts";
+
+/** While the sources go on: what was done during a pause of theirs may have been done at any time of it. */
+const run = promisify(execFile);
 
 const dataDirectory = mkdtempSync(join(tmpdir(), "probity-data-"));
 afterAll(() => rmSync(dataDirectory, { recursive: true }));
@@ -25,6 +46,52 @@ describe.runIf(hasBpf).each([
   ["tmpfs", mountTmpfs],
   ["ext4", mountExt4],
 ])("file and filesystem source together on %s", (_type, mount) => {
+  it("leave out what a filter takes, and nothing that was done before it held", async () => {
+    using filesystem = mount();
+    using pins = openPinFolder();
+    const path = (name: string) => `${filesystem.path}/${name}`;
+    copyFileSync("/usr/bin/perl", path("quiet"));
+    chmodSync(path("quiet"), 0o755);
+    const filters = [{ topics: ["file"], exe: path("quiet") }];
+    const createdFiles = createCreatedFiles();
+    createdFiles.settle(0);
+    await using execs = openTestSource({ family: "process", pins });
+    await using _execs = await runAttached(execs, pins);
+    await using files = openTestSource({
+      family: "file",
+      pins,
+      createdFiles,
+      rules: { ...DEFAULT_RULES, filters },
+    });
+    await using opens = await runAttached(files, pins);
+    const { processes: table, userNames } = testContext();
+    await using names = runSource(createFilesystemSource({
+      processes: createProcessLookup({ context: { processes: table, userNames }, ownPids: [] }),
+      certainty: createProcessCertainty({ processes: table }),
+      createdFiles,
+      filters,
+      dataDirectory,
+      clock: systemClock,
+    }));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const before = files.counters().filtered;
+    const mknod = "syscall(133, $ARGV[0], 0100644, 0) == 0 or die $!;";
+    // Done by another executable, which becomes the filtered one at once.
+    const hide = "exec $ARGV[1], '-e', 'select(undef, undef, undef, 0.2)';";
+    await run("perl", ["-e", mknod + hide, path("hidden"), path("quiet")]);
+    // Made by an open of the filtered one, just begun; and by name, when it has been that for a while.
+    await run(path("quiet"), ["-e", "open(my $f, '>', $ARGV[0]) or die $!", path("opened")]);
+    const wait = "select(undef, undef, undef, 0.3);";
+    await run(path("quiet"), ["-e", wait + mknod, path("steady")]);
+    mkdirSync(path("end"));
+    await names.waitFor((line) => line["path"] === path("end"), { count: 1 });
+    const told = [...opens.lines, ...names.lines]
+      .map((line) => String(line["path"]))
+      .filter((each) => each.startsWith(path("")));
+    expect(told).toEqual([path("hidden"), path("end")]);
+    expect(files.counters().filtered).toBeGreaterThan(before);
+  });
+
   it("tell each create once", async () => {
     using filesystem = mount();
     using pins = openPinFolder();

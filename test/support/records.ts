@@ -111,6 +111,8 @@ export interface ExecFields extends HeaderFields {
   readonly ids?: IdsFields;
   readonly capsGained?: bigint;
   readonly marks?: number;
+  /** What is executed. */
+  readonly file?: { readonly inode: number; readonly device: number };
   /** Bytes after the last argument. */
   readonly paddingBytes?: number;
 }
@@ -132,6 +134,8 @@ export function execRecord(fields: ExecFields): Uint8Array {
     at += part.length;
   }
   const [exe, cwd, script, , env, argv] = parts.map(({ length }) => length);
+  view.setBigUint64(EXEC.inode, BigInt(fields.file?.inode ?? 0), true);
+  view.setUint32(EXEC.device, fields.file?.device ?? 0, true);
   view.setUint16(EXEC.exe_length, exe ?? 0, true);
   view.setUint16(EXEC.cwd_length, cwd ?? 0, true);
   view.setUint16(EXEC.script_length, script ?? 0, true);

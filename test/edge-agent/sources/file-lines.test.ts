@@ -119,3 +119,28 @@ describe("flags of an open", () => {
     expect(openFlagsText(flags, new Map())).toBe(text);
   });
 });
+
+describe("what a filter took of a file that was made", () => {
+  const untold = fileRecord({
+    ...writer,
+    flags: FLAG.untold | FLAG.created,
+    path: "",
+    inode: 12n,
+    device: (254 << 20) | 3,
+    generation: 5,
+  });
+
+  it("is no line, and no fault, and is noted for who sees the name", () => {
+    const noted: CreatedFile[] = [];
+    const createdFiles = { note: (file: CreatedFile) => void noted.push(file) };
+    const decoder = createFileDecoder(createTestContext(), createdFiles);
+    expect(decoder.line(locate(untold))).toBe("");
+    expect(noted).toEqual([{ device: (254 << 20) | 3, inode: 12, generation: 5, pid: 20 }]);
+  });
+
+  it("is a fault with another length", () => {
+    const longer = fileRecord({ ...writer, flags: FLAG.untold | FLAG.created, path: "/x" });
+    const decoder = createFileDecoder(createTestContext(), undefined);
+    expect(decoder.line(locate(longer))).toBeUndefined();
+  });
+});

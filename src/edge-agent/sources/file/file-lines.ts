@@ -20,7 +20,7 @@ import {
 } from "../../line-decoder.ts";
 import { FILE, FLAG, HEADER, KIND } from "../../record-layout.ts";
 
-/** Creates are noted in `createdFiles`, for a source that sees them by name, too. */
+/** Creates are noted in `createdFiles`, for a source that sees them by name, too: those that a filter took as well. */
 export function createFileDecoder(
   context: DecoderContext,
   createdFiles: Pick<CreatedFiles, "note"> | undefined,
@@ -29,24 +29,32 @@ export function createFileDecoder(
   return {
     learn: () => undefined,
     line: (record) => {
-      const line = fileLine(context, record, flagTexts);
-      const { memory, offset } = record;
-      if (
-        line !== undefined && createdFiles !== undefined &&
-        (flagsOf(memory, offset) & FLAG.created) !== 0 &&
-        // A file made without a name is not seen by name until it is linked, and that is to be told.
-        (u32(memory.words, offset + FILE.open_flags) & O_TMPFILE) !== O_TMPFILE
-      ) {
-        createdFiles.note({
-          device: u32(memory.words, offset + FILE.device),
-          inode: u64(memory.words, offset + FILE.inode),
-          generation: u32(memory.words, offset + FILE.generation),
-          pid: u32(memory.words, offset + HEADER.pid),
-        });
-      }
+      const isUntold = (flagsOf(record.memory, record.offset) & FLAG.untold) !== 0;
+      const line = isUntold ? untoldLine(record) : fileLine(context, record, flagTexts);
+      if (line !== undefined) noteCreate(record, createdFiles);
       return line;
     },
   };
+}
+
+/** No line, of what a filter took; undefined when the record has another length. */
+function untoldLine({ memory, offset, length }: LocatedRecord): "" | undefined {
+  return kindOf(memory, offset, length) === KIND.fileOpen && length === FILE.path ? "" : undefined;
+}
+
+function noteCreate(
+  { memory: { words }, memory, offset }: LocatedRecord,
+  createdFiles: Pick<CreatedFiles, "note"> | undefined,
+): void {
+  if (createdFiles === undefined || (flagsOf(memory, offset) & FLAG.created) === 0) return;
+  // A file made without a name is not seen by name until it is linked, and that is to be told.
+  if ((u32(words, offset + FILE.open_flags) & O_TMPFILE) === O_TMPFILE) return;
+  createdFiles.note({
+    device: u32(words, offset + FILE.device),
+    inode: u64(words, offset + FILE.inode),
+    generation: u32(words, offset + FILE.generation),
+    pid: u32(words, offset + HEADER.pid),
+  });
 }
 
 function fileLine(

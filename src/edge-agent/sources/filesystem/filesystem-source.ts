@@ -12,7 +12,8 @@ import { withColumns } from "../../actor-columns.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
 import { LOOK_STEP_MS, waitUntilDue } from "../../look-out.ts";
-import { isFilteredBy } from "../../event-filter.ts";
+import { createEventFilters, type EventFilters } from "../../event-filter.ts";
+import { NOTHING_SURE, type ProcessCertainty } from "../../process-certainty.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
 import type { FilterRule } from "../../rules.ts";
 import type { Source, SourceChunk, SourceLoss } from "../../source.ts";
@@ -37,6 +38,8 @@ const SLICE_MS = 10;
 
 export interface FilesystemSourceOptions {
   readonly processes: ProcessLookup;
+  /** For filters that ask who did it; they hold for nobody by default. */
+  readonly certainty?: ProcessCertainty;
   readonly createdFiles: CreatedFiles;
   /** Told of every name, for who watches single files. */
   readonly names?: Pick<NameFeed, "told" | "lost">;
@@ -49,7 +52,7 @@ export interface FilesystemSourceOptions {
 
 export function createFilesystemSource(options: FilesystemSourceOptions): Source {
   const { clock } = options;
-  let filters = options.filters ?? [];
+  let filters = createEventFilters({ filters: options.filters ?? [], clock });
   const counters = { attempted: 0, submitted: 0, ringFull: 0, filtered: 0 };
   let losses: SourceLoss[] = [];
   let group: FanotifyGroup | undefined;
@@ -100,7 +103,7 @@ export function createFilesystemSource(options: FilesystemSourceOptions): Source
       return told;
     },
     reconfigure({ rules }) {
-      ({ filters } = rules);
+      filters = createEventFilters({ filters: rules.filters, clock });
       return Promise.resolve();
     },
     counters: () => ({ ...counters, throttled: 0, readFault: 0, truncated: 0 }),
@@ -130,7 +133,7 @@ const ABSENT: SourceLoss = {
 };
 
 type ReadingOptions = FilesystemSourceOptions & {
-  readonly filtersNow: () => readonly FilterRule[];
+  readonly filtersNow: () => EventFilters;
   readonly counters: { attempted: number; submitted: number; filtered: number; ringFull: number };
   readonly lost: (loss: SourceLoss) => void;
 };
@@ -138,17 +141,22 @@ type ReadingOptions = FilesystemSourceOptions & {
 /** The work of one run: read, look up, hold, tell. */
 function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions) {
   const { processes, createdFiles, names, clock, counters, lost } = options;
+  const { certainty = NOTHING_SURE } = options;
   const held = createHeldEvents(createdFiles, clock);
   let emptyAtUs = clock.nowUs();
+  /** The same as boot time, ns. */
+  let emptyAtNs = certainty.nowNs();
   // Names changed while nobody read.
   names?.lost(emptyAtUs, emptyAtUs);
 
   const pump = (): void => {
     while (observer.waiting < WAITING_EVENTS_MAX) {
       const askedAtUs = clock.nowUs();
+      const askedAtNs = certainty.nowNs();
       const events = group.read();
       if (events.length === 0) {
         emptyAtUs = askedAtUs;
+        emptyAtNs = askedAtNs;
         return;
       }
       for (const event of events) {
@@ -158,7 +166,10 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
           lost(OVERFLOW);
           names?.lost(emptyAtUs, askedAtUs);
           observer.forgetPaths();
-        } else observer.push({ ...event, readAtUs: askedAtUs, notBeforeUs: emptyAtUs });
+        } else {
+          const notBefore = { notBeforeUs: emptyAtUs, notBeforeNs: emptyAtNs };
+          observer.push({ ...event, readAtUs: askedAtUs, ...notBefore });
+        }
       }
     }
   };
@@ -179,10 +190,10 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     for (const { event, isSilenced } of ready) {
       const seen = isSilenced ? { ...event.seen, mask: event.seen.mask & ~FAN_CREATE } : event.seen;
       const told = describe(seen, event.actor).filter(({ topic }) =>
-        !isFilteredBy(options.filtersNow(), {
+        !options.filtersNow().take({
           topic,
           isBelow: (folder) => isUnder(seen.path.path, Buffer.from(folder).toString("latin1")),
-          columns: event.actor.columns,
+          doer: event.doer,
         })
       );
       counters.submitted += told.length;
@@ -214,13 +225,14 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
   const lookUp = (untilMs: number): void => {
     if (observer.waiting > 0) processes.catchUp();
     for (let next = observer.next(); next !== undefined; next = observer.next()) {
-      const { event: { pid, target }, seen } = next;
+      const { event: { pid, target, notBeforeNs }, seen } = next;
       counters.attempted += reportsIn(seen.mask);
       if (isOwn(seen, pid)) counters.filtered += reportsIn(seen.mask);
       else {
         const actor = processes.actorOf(pid);
         names?.told({ pid, actor, seen, target });
-        held.push({ pid, actor, seen });
+        const doer = options.filtersNow().askForDoers ? certainty.since(pid, notBeforeNs) : {};
+        held.push({ pid, actor, seen, doer });
       }
       if (performance.now() >= untilMs) break;
     }
@@ -247,8 +259,10 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     isQuiet(): boolean {
       if (observer.waiting > 0 || held.length > 0) return false;
       const askedAtUs = clock.nowUs();
+      const askedAtNs = certainty.nowNs();
       if (!group.isQuiet()) return false;
       emptyAtUs = askedAtUs;
+      emptyAtNs = askedAtNs;
       lookedAtMs = clock.elapsedMs();
       return true;
     },

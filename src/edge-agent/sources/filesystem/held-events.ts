@@ -7,6 +7,7 @@
  */
 import { type CreatedFiles, deviceNumberOf } from "../../created-files.ts";
 import type { Clock } from "../../../runtime/clock.ts";
+import type { SureFacts } from "../../process-certainty.ts";
 import type { Actor, Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_ONDIR } from "./fanotify-event.ts";
 
@@ -20,6 +21,8 @@ export interface HeldEvent {
   readonly pid: number;
   readonly actor: Actor;
   readonly seen: Observation;
+  /** What the process surely was, whenever it did it. */
+  readonly doer: SureFacts;
 }
 
 export interface HeldEvents {

@@ -23,6 +23,8 @@ export interface WaitingEvent extends FanotifyEvent {
   readonly readAtUs: number;
   /** When the queue was last seen empty before. */
   readonly notBeforeUs: number;
+  /** The same as boot time, ns. */
+  readonly notBeforeNs: number;
 }
 
 export interface WaitingEvents {

@@ -11,7 +11,8 @@ import {
 } from "../../line-decoder.ts";
 import { ticksOf } from "../../process-identity.ts";
 import type { ProcessEntry } from "../../process-table.ts";
-import { EXIT, EXIT_BYTES, FORK_BYTES, HEADER, KIND } from "../../record-layout.ts";
+import { soleUidIn } from "../../process-certainty.ts";
+import { EXEC, EXIT, EXIT_BYTES, FORK_BYTES, HEADER, KIND } from "../../record-layout.ts";
 import type { RecordMemory } from "../../ring-buffer.ts";
 import { signalName } from "./call-names.ts";
 import { credentialsLine } from "./credentials-line.ts";
@@ -73,7 +74,15 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   text.isEscaped = false;
   const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);
   const execId = u16(memory.words, offset + HEADER.exec_id);
-  processes.noteExec(entry, { sinceNs: timeNs, exe, isEscaped: text.isEscaped, execId });
+  const { words } = memory;
+  processes.noteExec(entry, {
+    sinceNs: timeNs,
+    exe,
+    isEscaped: text.isEscaped,
+    execId,
+    inode: u64(words, offset + EXEC.inode),
+    device: u32(words, offset + EXEC.device),
+  }, soleUidIn(memory, offset + EXEC.ids));
   context.actors.of(memory, offset);
 }
 

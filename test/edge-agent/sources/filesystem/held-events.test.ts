@@ -33,7 +33,7 @@ function holdOne() {
   const createdFiles = createCreatedFiles();
   createdFiles.settle(NOW_MS);
   const held = createHeldEvents(createdFiles, clock);
-  held.push({ pid: 1, actor, seen: created(NOW_US) });
+  held.push({ pid: 1, actor, seen: created(NOW_US), doer: {} });
   const readyAt = (ms: number) => {
     clock.atMs = NOW_MS + ms;
     return held.ready();
@@ -64,7 +64,7 @@ describe("a held create", () => {
   it("is told too early only where too many wait, and only as many as are too many", () => {
     const { held, readyAt } = holdOne();
     for (let more = 0; more < HELD_EVENTS_MAX + 2; more += 1) {
-      held.push({ pid: 1, actor, seen: created(NOW_US) });
+      held.push({ pid: 1, actor, seen: created(NOW_US), doer: {} });
     }
     expect(readyAt(0)).toHaveLength(3);
     expect(held.length).toBe(HELD_EVENTS_MAX);
@@ -75,7 +75,7 @@ describe("a held create", () => {
     ["an hour", 3_600e6],
   ])("waits as long as others when its time of day lies ahead by %s", (_, aheadUs) => {
     const { held, readyAt } = holdOne();
-    held.push({ pid: 1, actor, seen: created(Date.now() * 1000 + aheadUs) });
+    held.push({ pid: 1, actor, seen: created(Date.now() * 1000 + aheadUs), doer: {} });
     expect(readyAt(HOLD_MAX_MS - 1)).toEqual([]);
     expect(readyAt(HOLD_MAX_MS)).toHaveLength(2);
   });

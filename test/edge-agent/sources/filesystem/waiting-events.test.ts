@@ -23,6 +23,7 @@ function event(mask: number, target: string, names: readonly string[]): WaitingE
     target,
     readAtUs: 0,
     notBeforeUs: 0,
+    notBeforeNs: 0,
   };
 }
 

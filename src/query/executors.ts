@@ -53,17 +53,18 @@ export function openExecutors(options: ExecutorsOptions): Executors {
     streams: executorOf("streams"),
     backlogs: executorOf("backlogs"),
   };
-  const sum = (of: "running" | "waiting") =>
-    [...pools.values()].reduce((total, { load }) => total + load[of], 0);
-  metrics.observed(
+  const loads = (of: "running" | "waiting") =>
+    [...pools].map(([pool, { load }]) => [{ pool }, load[of]] as const);
+  const labels = ["pool"];
+  metrics.observedEach(
     "probity_queries_running",
-    { help: "Queries that hold a connection." },
-    () => sum("running"),
+    { help: "Queries that hold a connection.", labels },
+    () => loads("running"),
   );
-  metrics.observed(
+  metrics.observedEach(
     "probity_queries_waiting",
-    { help: "Queries that wait for one." },
-    () => sum("waiting"),
+    { help: "Queries that wait for a connection.", labels },
+    () => loads("waiting"),
   );
   return {
     ...executors,

@@ -27,10 +27,11 @@ beforeAll(async () => {
 });
 afterAll(() => query[Symbol.asyncDispose]());
 
-/** What runs and what waits for DuckDB. */
-async function load(): Promise<readonly [running: number, waiting: number]> {
+/** What of a pool runs and what waits for DuckDB. */
+async function load(pool = "pages"): Promise<readonly [running: number, waiting: number]> {
   const text = await (await query.ask("/metrics")).text();
-  const of = (name: string) => Number(new RegExp(`^${name} (\\d+)`, "m").exec(text)?.[1]);
+  const of = (name: string) =>
+    Number(new RegExp(`^${name}\\{pool="${pool}"\\} (\\d+)`, "m").exec(text)?.[1]);
   return [of("probity_queries_running"), of("probity_queries_waiting")];
 }
 
@@ -58,7 +59,7 @@ async function timeOfLight(): Promise<number> {
 
 test("somebody who asks for much does not let others wait", async () => {
   await using heavy = flood(TOKEN, 6);
-  await expect.poll(load).toEqual([2, 4]);
+  await expect.poll(() => load()).toEqual([2, 4]);
   for (let round = 0; round < 5; round++) expect(await timeOfLight()).toBeLessThan(LIGHT_MAX_MS);
   expect(await load()).toEqual([2, 4]);
   expect(heavy.answers).toHaveLength(6);
@@ -67,16 +68,16 @@ test("somebody who asks for much does not let others wait", async () => {
 test("a request that is given up ends its statement, and its place is free", async () => {
   {
     await using _heavy = flood(TOKEN, 4);
-    await expect.poll(load).toEqual([2, 2]);
+    await expect.poll(() => load()).toEqual([2, 2]);
   }
-  await expect.poll(load).toEqual([0, 0]);
+  await expect.poll(() => load()).toEqual([0, 0]);
   expect((await query.sql("SELECT 1 AS one")).status).toBe(200);
 });
 
 test("several who ask for much have to make place for one who does not", async () => {
   await using first = flood(TOKEN, 2);
   await using second = flood(other, 2);
-  await expect.poll(load).toEqual([4, 0]);
+  await expect.poll(() => load()).toEqual([4, 0]);
   expect(await timeOfLight()).toBeLessThan(LIGHT_MAX_MS);
   const ended = await Promise.race([...first.answers, ...second.answers]);
   expect(ended.status).toBe(429);
@@ -86,7 +87,7 @@ test("several who ask for much have to make place for one who does not", async (
 
 test("who has too many waiting is refused, and nobody else", async () => {
   await using _heavy = flood(TOKEN, 8);
-  await expect.poll(load).toEqual([2, 6]);
+  await expect.poll(() => load()).toEqual([2, 6]);
   const refused = await query.ask(`/v1/events?${RANGE}`);
   expect(refused.status).toBe(429);
   expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -102,5 +103,5 @@ test("a stream that nobody reads makes place for others", async () => {
   const answer = await query.ask(`/v1/events?${RANGE}`, { ...options, token: VIEWER });
   expect((await answer.text()).trim().split("\n")).toHaveLength(49);
   await expect(reader?.read()).rejects.toThrow("others wait");
-  await expect.poll(load).toEqual([0, 0]);
+  await expect.poll(() => load("streams")).toEqual([0, 0]);
 });

@@ -27,12 +27,13 @@ import { type HotTable, openHotTable } from "./hot/table.ts";
 import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
 import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
+import { descriptionRoutes } from "./routes/description.ts";
 import { eventRoute } from "./routes/event.ts";
 import { eventsRoute } from "./routes/events.ts";
 import { figureRoutes } from "./routes/figure-routes.ts";
 import { metricRoutes } from "./routes/metric.ts";
 import { holdRoutes } from "./routes/holds.ts";
-import { openApiRoute, type Readiness, statusRoutes } from "./routes/status.ts";
+import { type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, type SqlLimits, sqlRoute } from "./routes/sql.ts";
 import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
@@ -236,7 +237,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     cachedBytes: () => files.cachedBytes,
   });
   const app: App = createApp({
-    routes: [...routes, openApiRoute(routes, options.version)],
+    routes: [...routes, ...descriptionRoutes(routes, options.version)],
     authenticator: createAuthenticator({
       fixed: [admin.known, ...options.tokens.others ?? []],
       table: tokens,

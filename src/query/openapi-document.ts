@@ -33,6 +33,7 @@ export interface Operation {
   readonly operationId: string;
   readonly tags: readonly string[];
   readonly summary: string;
+  readonly description: string;
   /** Empty where no token is needed; otherwise that of the document holds. */
   readonly security?: readonly Requirement[];
   readonly parameters: readonly (ApiParameter | Reference)[];

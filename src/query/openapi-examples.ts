@@ -70,6 +70,18 @@ const TOKEN = {
   by: "admin",
 };
 
+const METRIC = {
+  topic: "process/exec",
+  ...RANGE,
+  total: 86_400,
+  rate_per_second: 1,
+  average_per_minute: 60,
+  average_per_hour: 3_600,
+  average_per_day: 86_400,
+  first: "2026-06-01T00:00:01.000000Z",
+  last: "2026-06-01T23:59:59.000000Z",
+};
+
 /** By method and path. A route that answers nothing needs none. */
 const ANSWERS: Readonly<Record<string, unknown>> = {
   "GET /v1/events": { events: [EVENT], next: null },
@@ -112,6 +124,8 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
     },
     changes: { total: 0, values: [] },
   },
+  "GET /v1/metrics/{topic}": METRIC,
+  "GET /v1/metrics/{topic}/tail": { ...METRIC, complete: true },
   "GET /v1/processes/{process_id}": {
     ...RANGE,
     host: "web-1",
@@ -185,6 +199,7 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
   "GET /readyz": { ready: false, parts: [{ name: "bucket", reason: "it does not answer" }] },
   "GET /metrics": "probity_table_version 41\n",
   "GET /openapi.json": { openapi: "3.1.0" },
+  "GET /docs": "<!doctype html>",
 };
 
 const BODIES: Readonly<Record<string, unknown>> = {

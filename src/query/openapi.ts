@@ -18,7 +18,10 @@ import type {
 import { bodyExampleOf, exampleOf } from "./openapi-examples.ts";
 import { problemResponses, problemsOf, readsRecord } from "./openapi-problems.ts";
 import { type Described, type Schema, schemaOf } from "./json-schema.ts";
+import type { Action } from "./principal.ts";
+import { ROLE_ACTIONS } from "./roles.ts";
 import type { Route, RouteParameter } from "./route.ts";
+import { TOKEN_ROLES } from "../storage/token.ts";
 import { EVENT_SCHEMA, FILTER_PARAMETERS, PROBLEM_SCHEMA } from "./schemas.ts";
 
 /** Headers of every answer to a read. */
@@ -50,6 +53,15 @@ const SECTIONS: readonly (readonly [name: string, segments: readonly string[]])[
   ["Tokens", ["tokens"]],
   ["The service", [""]],
 ];
+
+/** What a token must allow, by the action. */
+const ACCESS: Readonly<Record<Action, string>> = {
+  read: "read events",
+  sql: "use SQL",
+  operate: "see how the service fares",
+  hold: "set holds",
+  administer: "do everything",
+};
 
 const DESCRIPTION =
   "Audits over any range of time, live streams that never lose their place, and SQL. Every read is " +
@@ -107,6 +119,7 @@ function operationOf(route: Route, schemas: Schemas): Operation {
     operationId: operationIdOf(route.method, route.path),
     tags: [sectionOf(route.path)],
     summary,
+    description: accessOf(action),
     ...(action === undefined ? { security: [] } : {}),
     parameters: parametersOf(route),
     ...(body === undefined
@@ -212,6 +225,12 @@ function withReferences(schema: Schema, schemas: Schemas): Schema {
   const text = texts.get(JSON.stringify(schema));
   if (text !== undefined) return { $ref: `#/components/schemas/${text}` };
   return Object.fromEntries(Object.entries(schema).map(([key, each]) => [key, referred(each)]));
+}
+
+function accessOf(action: Action | undefined): string {
+  if (action === undefined) return "Needs no token.";
+  const roles = TOKEN_ROLES.filter((role) => ROLE_ACTIONS[role].includes(action));
+  return `Needs a token that may ${ACCESS[action]}: ${roles.join(", ")}.`;
 }
 
 /** `GET /v1/events/{id}` is `getEventsById`. */

@@ -242,6 +242,7 @@ describe("the other routes", () => {
     const description = await (await query.ask("/openapi.json")).json();
     expect(description.openapi).toBe("3.1.0");
     expect(Object.keys(description.paths).toSorted()).toEqual([
+      "/docs",
       "/healthz",
       "/metrics",
       "/openapi.json",

@@ -23,6 +23,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "GET /healthz": NAMES.join(" "),
   "GET /readyz": NAMES.join(" "),
   "GET /openapi.json": READ,
+  "GET /docs": NAMES.join(" "),
   "GET /v1/events": READ,
   "GET /v1/events/{id}": READ,
   "GET /v1/tail": READ,

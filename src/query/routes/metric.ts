@@ -2,6 +2,7 @@
  * `GET /v1/metrics/{topic}` and its `/tail`: how many events of a topic there are, in all and on average; once, or as it
  * changes. What is sent is a state, not a change, so a client that was away or is slow needs nothing but the next.
  */
+import { type } from "arktype";
 import { formatTime } from "../../event/event.ts";
 import { findColumn } from "../../event/columns.ts";
 import { isTopic } from "../../event/topic.ts";
@@ -12,6 +13,7 @@ import { JSON_TYPE, jsonResponse, readHeaders, streamedBody } from "../answer.ts
 import { withinTime } from "../executor.ts";
 import { type Condition, parseCondition } from "../filter.ts";
 import type { HotTable } from "../hot/table.ts";
+import { FLAG, NUMBER, TEXT, TIME, WHOLE } from "../json-schema.ts";
 import {
   type MetricAnswer,
   type MetricReader,
@@ -44,6 +46,7 @@ const TOPIC: RouteParameter = {
   name: "topic",
   text: "A topic with all below it, slashes as they are; * for all events",
   schema: { type: "string" },
+  example: "process/exec",
 };
 const HOST: RouteParameter = {
   name: "host",
@@ -93,7 +96,8 @@ function metricTailRoute(parts: MetricParts): Route {
       text: `Inclusive: ${TIME_FORMS}. 24 hours ago by default`,
       schema: { type: "string" },
     }, HOST],
-    answers: { [EVENT_STREAM]: METRIC_SCHEMA },
+    answers: { [EVENT_STREAM]: STATE_SCHEMA },
+    problems: [406],
     handle: (call) => metricTail(call, parts),
   };
 }
@@ -208,20 +212,20 @@ function metricValue(
   };
 }
 
-const METRIC_SCHEMA = {
-  type: "object",
-  required: ["topic", "from", "to", "total", "rate_per_second"],
-  properties: {
-    topic: { type: "string" },
-    from: { type: "string", format: "date-time" },
-    to: { type: "string", format: "date-time" },
-    total: { type: "integer" },
-    rate_per_second: { type: "number", description: "total over the length of the range" },
-    average_per_minute: { type: "number" },
-    average_per_hour: { type: "number" },
-    average_per_day: { type: "number" },
-    first: { type: ["string", "null"], format: "date-time", description: "of the events counted" },
-    last: { type: ["string", "null"], format: "date-time" },
-    complete: { type: "boolean", description: "in a tail: whether all of the log was seen" },
-  },
+const METRIC = {
+  topic: TEXT,
+  from: TIME,
+  to: TIME,
+  total: WHOLE,
+  rate_per_second: NUMBER.describe("total over the length of the range"),
+  average_per_minute: NUMBER,
+  average_per_hour: NUMBER,
+  average_per_day: NUMBER,
+  first: TIME.or("null").describe("of the events counted"),
+  last: TIME.or("null"),
 } as const;
+const METRIC_SCHEMA = type(METRIC);
+const STATE_SCHEMA = type({
+  ...METRIC,
+  complete: FLAG.describe("whether all of the log was seen"),
+});

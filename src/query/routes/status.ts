@@ -1,8 +1,7 @@
-/** Routes about the service itself: health, readiness, figures, description. */
+/** Routes about the service itself: health, readiness, figures. */
 import { type } from "arktype";
 import { JSON_TYPE, jsonAnswer } from "../answer.ts";
-import { FLAG, OBJECT, TEXT } from "../json-schema.ts";
-import { describeApi } from "../openapi.ts";
+import { FLAG, TEXT } from "../json-schema.ts";
 import type { Metrics } from "../../runtime/metrics.ts";
 import type { Route } from "../route.ts";
 
@@ -57,18 +56,4 @@ export function statusRoutes({ ready, metrics }: StatusParts): Route[] {
       },
     },
   ];
-}
-
-/** Describes all other routes and itself. */
-export function openApiRoute(others: readonly Route[], version: string): Route {
-  const route: Route = {
-    method: "GET",
-    path: "/openapi.json",
-    summary: "This description",
-    action: "read",
-    answers: { [JSON_TYPE]: OBJECT.describe("an OpenAPI document, version 3.1") },
-    tellsScan: false,
-    handle: () => Promise.resolve(jsonAnswer(describeApi([...others, route], version))),
-  };
-  return route;
 }

@@ -173,22 +173,26 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     producer.emit(refusedConfigEvent(refused, clock.nowUs()));
   };
 
+  const begin = async () => {
+    statuses = await sources.probe();
+    const started = {
+      ...report(),
+      labels: options.labels ?? {},
+      rules: held.rules,
+      places: rulePlaces,
+    };
+    producer.emit(startEvent(started, clock.nowUs()));
+    stage = "watching";
+    return sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
+  };
+
   const owned = resources.move();
   return {
     async run(signal) {
-      statuses = await sources.probe();
-      const on = sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
-      const started = {
-        ...report(),
-        labels: options.labels ?? {},
-        rules: held.rules,
-        places: rulePlaces,
-      };
-      producer.emit(startEvent(started, clock.nowUs()));
-      stage = "watching";
       await watch({
         producer,
-        sources: on,
+        inherited: sources.inherited(),
+        begin,
         presence,
         report,
         onGapEvent: metrics.gap,

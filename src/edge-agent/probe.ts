@@ -20,9 +20,11 @@ import {
   type ProgramObject,
   type ProgramVariant,
 } from "./program-object.ts";
+import { openPinnedPrograms } from "./pinned-programs.ts";
 import { proofWithin } from "./proof-limit.ts";
 import { trialSettings } from "./program-settings.ts";
-import { openRingBuffer, type RingBuffer } from "./ring-buffer.ts";
+import { openRingBuffer, type RingBuffer, type RingCursor } from "./ring-buffer.ts";
+import type { InheritedPrograms } from "./ring-chain.ts";
 import type { HookStatus, SourceStatus } from "./source.ts";
 import type {
   ParsedLine,
@@ -66,12 +68,20 @@ export interface ProbeOptions {
   readonly keptRingBytes?: number;
 }
 
+/** Variants of a family's programs, in the order in which they are tried. */
+export function variantsOf(
+  family: RingFamily,
+  chosen: readonly ProgramVariant[] = PROGRAM_VARIANTS,
+): readonly ProgramVariant[] {
+  return family.variants ?? chosen;
+}
+
 export async function probeRingFamily(
   context: KernelContext,
   options: ProbeOptions,
 ): Promise<ProbeResult> {
   const { family, pinFolder, compat = false, keptRingBytes } = options;
-  const variants = family.variants ?? options.variants ?? PROGRAM_VARIANTS;
+  const variants = variantsOf(family, options.variants);
   const { libbpf } = context;
   if (libbpf === undefined) return off({ reason: context.libbpfError, remedy: LIBBPF_REMEDY });
   const ringBytes = keptRingBytes ?? TRIAL_RING_BYTES;
@@ -109,6 +119,37 @@ export async function probeRingFamily(
   );
 }
 
+/**
+ * Proves a family by programs that run already, whose ring somebody else reads and releases: nothing is loaded.
+ * Undefined when not every hook came back: filters and limits may keep back what a trial would see.
+ */
+export async function proveInherited(
+  context: KernelContext,
+  { family, inherited: { folder, variant } }: {
+    readonly family: RingFamily;
+    readonly inherited: InheritedPrograms;
+  },
+): Promise<ProbeResult | undefined> {
+  const { libbpf } = context;
+  if (libbpf === undefined) return undefined;
+  try {
+    using programs = openPinnedPrograms(libbpf, folder);
+    const { ring } = programs;
+    const cursor = ring.cursorAt(ring.producerPosition());
+    await using action = await proofWithin(family.prove(libbpf), systemClock);
+    const results = new Map<string, ProofResult>();
+    await findProofs(context, { family, ring, cursor, action, results });
+    if ([...results.values()].some((result) => result !== "proven")) return undefined;
+    return {
+      status: { state: "on", how: variant, hooks: hooksOf(action, results) },
+      variant,
+    };
+  } catch {
+    // Pins that are damaged, a ring that went round meanwhile: the trial says what is wrong, if anything is.
+    return undefined;
+  }
+}
+
 /** Programs work; now whether they could be kept. */
 function provenIn(
   variant: ProgramVariant,
@@ -139,7 +180,9 @@ async function tryObject(
   const results = new Map<string, ProofResult>();
   for (let attempt = 0; attempt < PROOF_ATTEMPTS; attempt += 1) {
     await using action = await proofWithin(family.prove(libbpf, object), systemClock);
-    await findProofs(context, { family, ring, action, results });
+    const cursor = ring.cursorAt(ring.consumerPosition());
+    const onRead = (): void => ring.release(cursor.position);
+    await findProofs(context, { family, ring, cursor, onRead, action, results });
     const needed = results.get(action.hook) ?? "other";
     if (typeof needed === "object") return `the event came back wrong: ${needed.wrong}`;
     const isAll = ![...results.values()].includes("other");
@@ -163,6 +206,10 @@ function hooksOf(action: ProofAction, results: ReadonlyMap<string, ProofResult>)
 interface Trial {
   readonly family: RingFamily;
   readonly ring: RingBuffer;
+  /** Where to read on. */
+  readonly cursor: RingCursor;
+  /** Called when all that was there has been looked at. */
+  readonly onRead?: () => void;
   readonly action: ProofAction;
   /** By hook; those that are settled stay. */
   readonly results: Map<string, ProofResult>;
@@ -171,10 +218,9 @@ interface Trial {
 /** Reads the ring until every hook is settled or the time is over. */
 async function findProofs(
   context: KernelContext,
-  { family, ring, action, results }: Trial,
+  { family, ring, cursor, onRead, action, results }: Trial,
 ): Promise<void> {
   const decoder = trialDecoder(context, family);
-  const cursor = ring.cursorAt(ring.consumerPosition());
   let endMs = performance.now() + PROOF_TIMEOUT_MS;
   const checks: [string, ProofCheck][] = [
     [action.hook, (line) => action.check(line)],
@@ -190,7 +236,7 @@ async function findProofs(
       if (parsed === undefined) continue;
       for (const [hook, check] of open()) results.set(hook, check(parsed));
     }
-    ring.release(cursor.position);
+    onRead?.();
     if (results.get(action.hook) !== "other") {
       endMs = Math.min(endMs, performance.now() + FURTHER_TIMEOUT_MS);
     }

@@ -96,6 +96,30 @@ function forgetLosses(programs: PinnedPrograms, { family, bootClock }: RingChain
   if (reported !== undefined) ledger.persist(reported);
 }
 
+/** Programs of a family that an agent of the same options has left. */
+export interface InheritedPrograms {
+  readonly folder: string;
+  readonly variant: ProgramVariant;
+}
+
+/**
+ * The pinned programs of a family, when there are none but those of these options in one of the variants: then
+ * {@link openRingChain} loads nothing.
+ */
+export function findInherited(
+  options: Pick<RingChainOptions, "pinFolder" | "family" | "ringBytes" | "compat">,
+  variants: readonly ProgramVariant[],
+): InheritedPrograms | undefined {
+  const { pinFolder, family } = options;
+  const [name, ...others] = (listKernelFolder(pinFolder) ?? [])
+    .filter((each) => isGeneration(each, family));
+  if (name === undefined || others.length > 0) return undefined;
+  const variant = variants.find((each) =>
+    name.startsWith(`${family}-${digestOf({ ...options, variant: each })}-`)
+  );
+  return variant === undefined ? undefined : { folder: `${pinFolder}/${name}`, variant };
+}
+
 /** Whether programs of a family are pinned, of whatever options. */
 export function hasPinnedPrograms(pinFolder: string, family: string): boolean {
   return listKernelFolder(pinFolder)?.some((name) => isGeneration(name, family)) ?? false;
@@ -133,7 +157,12 @@ function tryOpen(libbpf: Libbpf, folder: string): PinnedPrograms | undefined {
 }
 
 /** Digest of what makes rings incompatible: the object's bytes, its variant and the ring's size. */
-function digestOf({ family, variant, ringBytes, compat }: RingChainOptions): string {
+function digestOf(
+  { family, variant, ringBytes, compat }: Pick<
+    RingChainOptions,
+    "family" | "variant" | "ringBytes" | "compat"
+  >,
+): string {
   return createHash("sha256").update(readFileSync(objectPath(family)))
     .update(`${variant} ${ringBytes}${compat === true ? " compat" : ""}`).digest("hex").slice(
       0,

@@ -78,6 +78,11 @@ export interface Source extends AsyncDisposable {
   readonly name: string;
   /** Whether its lines go first when room runs out: bulk does. */
   readonly lane: Lane;
+  /**
+   * Whether programs of an earlier agent go on in the kernel that need nothing new: then it may be started before it is
+   * proven. Never, when it is left out.
+   */
+  isInherited?(): boolean;
   /** Tries for real (load, attach, trigger); never throws for a missing capability. */
   probe(): Promise<SourceStatus>;
   /** Reads until the signal is aborted. A ring moves on only by {@link Source.release}. */

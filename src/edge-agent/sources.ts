@@ -69,7 +69,12 @@ export interface OpenSourcesOptions extends SourceSettings {
 
 export interface Sources extends AsyncDisposable {
   readonly all: readonly Source[];
-  /** Proves each source; to be called once, before any is started. */
+  /**
+   * Those that may be started at once, since an earlier agent's programs go on; the pin folder is this agent's from then
+   * on. To be called once, before {@link Sources.probe}.
+   */
+  inherited(): readonly Source[];
+  /** Proves each source; to be called once, before any other is started. */
   probe(): Promise<ReadonlyMap<string, SourceStatus>>;
   /** Tells every source what the configuration says now. Rejects when one refuses: then what held before holds for all. */
   reconfigure(
@@ -150,13 +155,21 @@ export function openSources(options: OpenSourcesOptions): Sources {
     lock ??= lockKernelPath(folder);
     return lock === undefined ? pinsTaken(folder) : undefined;
   };
+  const isDisabled = ({ name }: Source): boolean =>
+    disabledSources.some((disabled) => disabled === name);
   return {
     all,
+    inherited() {
+      const found = all.filter((source) => !isDisabled(source) && source.isInherited?.() === true);
+      if (found.length === 0 || lockPins() !== undefined) return [];
+      // Before the first create is noted it must be known that notes will come.
+      if (found.some(({ name }) => name === "file")) createdFiles.settle(0);
+      return found;
+    },
     async probe() {
       const statuses = new Map<string, SourceStatus>();
       for (const source of all) {
-        const isDisabled = disabledSources.some((name) => name === source.name);
-        const status = isDisabled ? DISABLED : await probeSource(source);
+        const status = isDisabled(source) ? DISABLED : await probeSource(source);
         const isRing = source !== filesystem && status.state === "on";
         const taken = isRing ? lockPins() : undefined;
         // It will not be started: what was proven must not stay for nobody.
@@ -166,7 +179,9 @@ export function openSources(options: OpenSourcesOptions): Sources {
       const isOn = (name: SourceName): boolean => statuses.get(name)?.state === "on";
       if (isOn("integrity") && !isOn("filesystem")) statuses.set("integrity", NAMELESS);
       // Before the first create is noted it must be known that notes will come.
-      if (isOn("file")) createdFiles.settle(0);
+      if (isOn("file")) createdFiles.settle(createdFiles.settledMs ?? 0);
+      // An inherited one that is not to go on: nobody waits for its notes.
+      else if (createdFiles.settledMs !== undefined) createdFiles.settle(Infinity);
       if (isOn("process") && !("reason" in context)) {
         processes = createProcessLookup({ context, ownPids });
       }

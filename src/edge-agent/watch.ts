@@ -26,8 +26,10 @@ export const STOP_LIMIT_MS = 10_000;
 
 export interface WatchOptions {
   readonly producer: Producer;
-  /** Those that are on. */
-  readonly sources: readonly Source[];
+  /** Those that are read before they are proven: their rings fill meanwhile. */
+  readonly inherited: readonly Source[];
+  /** Proves the sources and tells that the agent started; resolves with those that are on. */
+  readonly begin: () => Promise<readonly Source[]>;
   readonly presence: Presence;
   readonly report: () => AgentReport;
   /** Told the class of each gap event. */
@@ -42,30 +44,30 @@ export interface WatchOptions {
 
 /** Watches until the signal is aborted; resolves when all that was seen is on disk. */
 export async function watch(options: WatchOptions, signal: AbortSignal): Promise<void> {
-  const { producer, sources, presence, report, onState, clock, log } = options;
+  const { producer, inherited, begin, presence, report, clock, log } = options;
   const ledger = createGapLedger();
   const imbalances = createLedgerCheck();
-  const losses = createLossTelling(options, ledger);
+  const active = createActive(options, ledger.add, signal);
+  const losses = createLossTelling(options, { ledger, sources: active.sources });
   const endDurable = producer.onDurable((positions) => {
-    for (const source of sources) {
+    for (const source of active.sources()) {
       const position = positions[source.name];
       if (position !== undefined) source.release(position);
     }
   });
   try {
-    const onGap = ledger.add;
-    const running = sources.map((source) =>
-      runSource({ source, producer, clock, log, onGap, onState }, signal)
-    );
+    await active.become(inherited);
+    const sources = await begin();
+    await active.become(sources);
     const { canary } = options;
     const canaries = canary === undefined
       ? Promise.resolve()
-      : runCanaries({ ...canary, producer, sources, onGap, clock, log }, signal);
+      : runCanaries({ ...canary, producer, sources, onGap: ledger.add, clock, log }, signal);
     losses.tell();
     // From the first agent's first moment on, an absence is one.
     if (presence.lastUs === undefined) touch({ presence, log }, clock.nowUs());
     await tick(options, { ledger, imbalances, tell: losses.tell, signal });
-    const isEnded = await within(Promise.all([...running, canaries]), clock);
+    const isEnded = await within(Promise.all([active.ended(), canaries]), clock);
     if (!isEnded) log.error("sources did not end in time; the next agent reads what they hold");
     const stoppedUs = clock.nowUs();
     const stopped = report();
@@ -78,6 +80,42 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
   } finally {
     endDurable();
   }
+}
+
+/** Sources that run now. */
+interface Active {
+  sources(): readonly Source[];
+  /** Starts those that do not run yet; resolves when those that are not among them have ended. */
+  become(sources: readonly Source[]): Promise<void>;
+  /** Resolves when all have ended. */
+  ended(): Promise<unknown>;
+}
+
+function createActive(
+  { producer, onState, clock, log }: WatchOptions,
+  onGap: GapLedger["add"],
+  signal: AbortSignal,
+): Active {
+  const running = new Map<Source, { readonly stop: () => void; readonly ended: Promise<void> }>();
+  const start = (source: Source): void => {
+    const stopping = new AbortController();
+    const either = AbortSignal.any([signal, stopping.signal]);
+    const ended = runSource({ source, producer, clock, log, onGap, onState }, either);
+    running.set(source, { stop: () => stopping.abort(), ended });
+  };
+  return {
+    sources: () => [...running.keys()],
+    async become(sources) {
+      for (const [source, { stop, ended }] of running) {
+        if (sources.includes(source)) continue;
+        stop();
+        await ended;
+        running.delete(source);
+      }
+      for (const source of sources) if (!running.has(source)) start(source);
+    },
+    ended: () => Promise.all([...running.values()].map(({ ended }) => ended)),
+  };
 }
 
 /** What happens by the clock, until the signal is aborted. */
@@ -138,8 +176,8 @@ function touch({ presence, log }: Pick<WatchOptions, "presence" | "log">, nowUs:
 
 /** Asks the sources for losses and tells them; of what an earlier agent missed, once per source. */
 function createLossTelling(
-  { producer, sources, presence, onGapEvent, clock }: WatchOptions,
-  ledger: GapLedger,
+  { producer, presence, onGapEvent, clock }: WatchOptions,
+  { ledger, sources }: { readonly ledger: GapLedger; readonly sources: () => readonly Source[] },
 ): { tell(): void } {
   const hasToldAbsence = new Set<string>();
   let askedUs = clock.nowUs();
@@ -162,7 +200,7 @@ function createLossTelling(
   return {
     tell() {
       const nowUs = clock.nowUs();
-      for (const source of sources) {
+      for (const source of sources()) {
         for (const loss of source.losses()) add(source, loss, nowUs);
         for (const each of source.throttling?.() ?? []) {
           producer.emit(throttlingEvent(each, { source: source.name, timeUs: nowUs }));

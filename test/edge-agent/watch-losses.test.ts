@@ -48,7 +48,8 @@ it("has a loss on disk before any position that counts it as told, in whichever 
     const abort = new AbortController();
     const running = watch({
       producer,
-      sources: [source],
+      inherited: [],
+      begin: () => Promise.resolve([source]),
       presence: { lastUs: undefined, touch: () => undefined },
       report: () => ({
         version: "1",

@@ -11,10 +11,11 @@ import type {
 } from "../../src/edge-agent/source.ts";
 import { watch } from "../../src/edge-agent/watch.ts";
 import { lineFields } from "../../src/event/event.ts";
-import type { Producer, RingPosition, RingPositions } from "../../src/producer/producer.ts";
+import type { RingPosition } from "../../src/producer/producer.ts";
 import type { Clock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
-import { type Line, parseLine } from "../support/source-run.ts";
+import { createRecordingProducer } from "../support/recording-producer.ts";
+import type { Line } from "../support/source-run.ts";
 
 const COUNTERS = {
   attempted: 0,
@@ -25,61 +26,6 @@ const COUNTERS = {
   readFault: 0,
   truncated: 0,
 };
-
-/** What a producer was told, in order; durable on command. */
-function createRecordingProducer() {
-  const lines: Line[] = [];
-  const told: string[] = [];
-  const listeners = new Set<(positions: RingPositions) => void>();
-  let flushes: Promise<void> = Promise.resolve();
-  const producer: Producer = {
-    agent: "a",
-    host: "h",
-    positions: {},
-    emit: (event) => producer.append(lineFields(event), event.timeUs),
-    append(fields) {
-      const line = parseLine(fields);
-      lines.push(line);
-      told.push(line.topic);
-    },
-    mark: (name, { position }) => void told.push(`${name}@${position}`),
-    appendAll({ fields, timesUs }, { mark: covered } = {}) {
-      fields.forEach((text, place) => producer.append(text, timesUs[place] ?? 0));
-      if (covered !== undefined) producer.mark(covered.name, covered.position);
-    },
-    onDurable(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    writable: () => Promise.resolve(),
-    flush: () => flushes,
-    readBack: () => ({
-      isCaughtUp: () => true,
-      fault: undefined,
-      [Symbol.dispose]: () => undefined,
-    }),
-    counters: () => ({
-      eventsAppended: lines.length,
-      eventsLost: 0,
-      batchesClosed: 0,
-      batchesPublished: 0,
-      batchesResent: 0,
-      batchesReleased: 0,
-      eventsVoided: 0,
-      spoolBytes: 5,
-      spoolBatches: 0,
-    }),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  };
-  return {
-    producer,
-    lines,
-    told,
-    listeners,
-    durable: (positions: RingPositions) => listeners.forEach((listener) => listener(positions)),
-    refuse: () => flushes = new Promise(() => {}),
-  };
-}
 
 interface FastClock extends Clock {
   /** Sets the time of day on or back. */
@@ -155,6 +101,9 @@ function start(
     readonly lastUs?: number;
     readonly factor?: number;
     readonly parts?: readonly CounterPart[];
+    readonly inherited?: readonly Source[];
+    /** What is waited for before the sources are proven. */
+    readonly begun?: Promise<void>;
   } = {},
 ): Running {
   const recording = createRecordingProducer();
@@ -176,7 +125,12 @@ function start(
   });
   const running = watch({
     producer: recording.producer,
-    sources,
+    inherited: options.inherited ?? [],
+    begin: async () => {
+      await options.begun;
+      if (options.begun !== undefined) recording.told.push("begun");
+      return sources;
+    },
     presence: { lastUs: options.lastUs, touch: (us) => void touched.push(us) },
     report,
     onGapEvent: () => undefined,
@@ -199,6 +153,31 @@ function start(
 const gapsIn = (lines: readonly Line[]) => lines.filter(({ topic }) => topic === "agent/gap");
 
 describe("a watching agent", () => {
+  it("reads what it inherits before the proof, goes on with it, and ends what is not on", async () => {
+    const proven = Promise.withResolvers<void>();
+    const kept = createScriptedSource({ starts: [[chunk("write", 8)]] });
+    const off = createScriptedSource({ name: "process", starts: [[chunk("create", 8)]] });
+    const late = createScriptedSource({ name: "network", starts: [[chunk("rename", 8)]] });
+    const { recording, stop } = start([kept.source, late.source], {
+      inherited: [kept.source, off.source],
+      begun: proven.promise,
+    });
+    await expect.poll(() => recording.told).toContain("process@8");
+    expect(recording.told).toContain("file@8");
+    recording.durable({ file: { ring: "r", position: 8 } });
+    expect(kept.released).toEqual([{ ring: "r", position: 8 }]);
+    expect(late.starts()).toBe(0);
+    proven.resolve();
+    await expect.poll(() => recording.told).toContain("network@8");
+    const { told } = recording;
+    const afterBegun = told.slice(told.indexOf("begun"));
+    expect(afterBegun, "the end of what is not on").toContain("file/last");
+    await stop();
+    expect([kept.starts(), off.starts(), late.starts()]).toEqual([1, 1, 1]);
+    recording.durable({ process: { ring: "r", position: 8 } });
+    expect(off.released).toEqual([]);
+  });
+
   it("bounds what was lost before it began by when an agent was last here", async () => {
     const loss = { class: "ring_full", count: 3, reason: "full" };
     const { source } = createScriptedSource({ starts: [], losses: [loss] });

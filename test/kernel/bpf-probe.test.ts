@@ -8,15 +8,21 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { probeRingFamily } from "../../src/edge-agent/probe.ts";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
+import type { ProgramSettings } from "../../src/edge-agent/program-settings.ts";
+import { openRingChain } from "../../src/edge-agent/ring-chain.ts";
 import type { SourceStatus } from "../../src/edge-agent/source.ts";
 import { controlFamily } from "../../src/edge-agent/sources/control/control-family.ts";
+import { ENVIRONMENT_NAMES } from "../../src/edge-agent/sources/process/environment.ts";
+import { createProcessFamily } from "../../src/edge-agent/sources/process/process-family.ts";
 import type { RingFamily } from "../../src/edge-agent/sources/ring-family.ts";
 import { openRingSource } from "../../src/edge-agent/sources/ring-source.ts";
 import {
   hasBpf,
   openPinFolder,
   openTestSource,
+  type PinFolder,
   runAttached,
+  TEST_RING_BYTES,
   testContext,
   testLog,
 } from "../support/ring-sources.ts";
@@ -110,6 +116,31 @@ describe.runIf(hasBpf)("a probe", () => {
     await using second = openTestSource({ ...asked, family: "file" });
     expect(await second.probe()).toMatchObject({ state: "on" });
     expect(heldObjects()).toBe(before);
+  });
+
+  it.each(FAMILIES)("proves %s by programs that an agent left, and loads none", async (family) => {
+    using pins = openPinFolder();
+    const left = leavePrograms(family, pins);
+    await using source = openTestSource({ family, pins });
+    expect(source.isInherited?.()).toBe(true);
+    const { result, used } = await programsWhile(() => source.probe());
+    expect(result).toEqual({
+      state: "on",
+      how: family === "flow" ? "cgroup" : "tp_btf",
+      hooks: HOOKS[family].map((name) => ({ name, state: "on" })),
+    });
+    expect(used).toEqual(left);
+    await using other = openTestSource({ family, pins, ringBytes: 1 << 20 });
+    expect(other.isInherited?.()).toBe(false);
+  });
+
+  it("proves new programs where those that an agent left are blind", async () => {
+    using pins = openPinFolder();
+    const left = leavePrograms("network", pins, { untilNs: 1n });
+    await using source = openTestSource({ family: "network", pins });
+    const { result, used } = await programsWhile(() => source.probe());
+    expect(result).toMatchObject({ state: "on", how: "tp_btf" });
+    expect(used.difference(left).size).toBeGreaterThan(0);
   });
 
   it("is not put off by a record that makes no sense", async () => {
@@ -233,6 +264,45 @@ function heldPrograms(): ReadonlySet<string> {
     }
   });
   return new Set(ids);
+}
+
+/** Ids of the programs that go on when this has ended, as an agent leaves them. */
+function leavePrograms(
+  family: typeof FAMILIES[number],
+  pins: PinFolder,
+  settings: Partial<ProgramSettings> = {},
+): ReadonlySet<string> {
+  const { libbpf, bootClock } = testContext();
+  if (libbpf === undefined) throw new Error("no libbpf");
+  const { programs } = openRingChain({
+    ...{ libbpf, bootClock, family, pinFolder: pins.path },
+    // What happens to this process is told as an agent's; it writes into no such folder.
+    ownership: { pids: [process.pid], dataFolder: import.meta.dirname },
+    variant: family === "flow" ? "cgroup" : "tp_btf",
+    ringBytes: TEST_RING_BYTES,
+    ...(family === "process"
+      ? { values: createProcessFamily(ENVIRONMENT_NAMES).values ?? {} }
+      : {}),
+  });
+  try {
+    for (const each of programs) each.setSettings({ ...each.settings(), ...settings });
+    return heldPrograms();
+  } finally {
+    for (const each of programs) each[Symbol.dispose]();
+  }
+}
+
+/** The programs that this process held meanwhile. */
+async function programsWhile<T>(
+  work: () => Promise<T>,
+): Promise<{ readonly result: T; readonly used: ReadonlySet<string> }> {
+  const used = new Set<string>();
+  const looking = setInterval(() => heldPrograms().forEach((id) => used.add(id)), 1);
+  try {
+    return { result: await work(), used };
+  } finally {
+    clearInterval(looking);
+  }
 }
 
 /** Programs, links and maps that this process holds. */

@@ -32,6 +32,9 @@ export function openPinFolder(): PinFolder {
 
 export const testLog = createLog({ level: "error" });
 
+/** Size of a ring when a test does not say, in bytes. */
+export const TEST_RING_BYTES = 4 * 1024 * 1024;
+
 let shared: KernelContext | undefined;
 
 /** One for all tests of a process. */
@@ -53,7 +56,7 @@ export function openTestSource(
     context: testContext(),
     log: testLog,
     pinFolder: pins.path,
-    ringBytes: 4 * 1024 * 1024,
+    ringBytes: TEST_RING_BYTES,
     ...rest,
   });
 }

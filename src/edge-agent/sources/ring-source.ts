@@ -10,15 +10,19 @@ import type { Lane, RingPosition } from "../../producer/producer.ts";
 import { type Clock, systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { removeAbandoned } from "../abandoned-programs.ts";
-import type { CreatedFiles } from "../created-files.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import { loadLibc } from "../libc.ts";
 import { waitUntilDue } from "../look-out.ts";
-import { type ProbeResult, probeRingFamily } from "../probe.ts";
+import { type ProbeResult, probeRingFamily, proveInherited, variantsOf } from "../probe.ts";
 import type { ProgramObject, ProgramVariant } from "../program-object.ts";
 import type { Ownership } from "../program-settings.ts";
 import { RULES_GRACE_MS } from "../pinned-programs.ts";
-import { hasPinnedPrograms, openRingChain } from "../ring-chain.ts";
+import {
+  findInherited,
+  hasPinnedPrograms,
+  type InheritedPrograms,
+  openRingChain,
+} from "../ring-chain.ts";
 import { openRingReader, type RingReader } from "../ring-reader.ts";
 import type { ProofAction } from "./ring-family.ts";
 import { rulePlaces } from "../rule-places.ts";
@@ -32,14 +36,9 @@ import type {
   SourceStatus,
   Throttling,
 } from "../source.ts";
-import { controlFamily } from "./control/control-family.ts";
-import { fileFamilyNoting } from "./file/file-family.ts";
-import { createFlowFamily } from "./network/flow-family.ts";
-import { createNetworkFamily } from "./network/network-family.ts";
-import { ENVIRONMENT_NAMES } from "./process/environment.ts";
-import { createProcessFamily } from "./process/process-family.ts";
 import { type ExecDigests, openExecDigests } from "./process/digest/exec-digests.ts";
-import type { RingFamily, RingFamilyName } from "./ring-family.ts";
+import { ringFamilyOf, type RingFamilyOptions } from "./ring-families.ts";
+import type { RingFamily } from "./ring-family.ts";
 
 /** Size of a ring when none is given, in bytes. */
 export const RING_BYTES = 16 * 1024 * 1024;
@@ -50,8 +49,7 @@ export const PIN_FOLDER = "/sys/fs/bpf/probity";
 /** How often it is looked whether what filters name is still the same file, folder or cgroup. */
 const RULES_CHECK_MS = 5_000;
 
-export interface RingSourceOptions {
-  readonly family: RingFamilyName;
+export interface RingSourceOptions extends RingFamilyOptions {
   /** Shared by all sources of an agent. */
   readonly context: KernelContext;
   /** Folder of a BPF filesystem; by default {@link PIN_FOLDER}. One agent per folder. */
@@ -64,10 +62,6 @@ export interface RingSourceOptions {
   readonly position?: RingPosition | undefined;
   /** Of the process family: bytes of executed files that are read in a second to tell their digests; 0 for none. */
   readonly digestBytesPerSecond?: number;
-  /** Of the file family: where creates are noted that the filesystem source need not tell again. */
-  readonly createdFiles?: CreatedFiles;
-  /** Of the process family: names of the environment variables that an exec tells. */
-  readonly environment?: readonly string[];
   readonly log: Log;
   readonly clock?: Clock;
   /** What is not told; nothing is left out by default. */
@@ -81,21 +75,6 @@ export interface RingSourceOptions {
    * Then the source is to be started or closed soon: nobody reads what they meet meanwhile.
    */
   readonly keepsProven?: boolean;
-}
-
-function familyOf({ family, environment, createdFiles }: RingSourceOptions): RingFamily {
-  switch (family) {
-    case "process":
-      return createProcessFamily(environment ?? ENVIRONMENT_NAMES);
-    case "control":
-      return controlFamily;
-    case "network":
-      return createNetworkFamily();
-    case "flow":
-      return createFlowFamily();
-    case "file":
-      return fileFamilyNoting(createdFiles);
-  }
 }
 
 /** Opens nothing in the kernel yet: that is done by probe (on trial) and start (for good). */
@@ -127,18 +106,22 @@ class RingSource implements Source {
   constructor(options: RingSourceOptions) {
     this.name = options.family;
     this.#options = options;
-    this.#family = familyOf(options);
+    this.#family = ringFamilyOf(options);
     this.lane = this.#family.lane;
     this.#pinFolder = options.pinFolder ?? PIN_FOLDER;
     this.#reached = options.position;
     this.#rules = options.rules;
   }
 
+  isInherited(): boolean {
+    return this.#inherited() !== undefined;
+  }
+
   async probe(): Promise<SourceStatus> {
     return (await this.#probe()).status;
   }
 
-  /** Throws when the programs cannot be loaded: probe first. */
+  /** Throws when the programs cannot be loaded: probe first, unless it is inherited. */
   async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
     const { context, createdFiles, clock = systemClock } = this.#options;
     // A second start goes on where the first one stopped: what it yielded counts as taken.
@@ -287,10 +270,26 @@ class RingSource implements Source {
     return this.#probed;
   }
 
+  /** What an earlier agent of the same options left running. */
+  #inherited(): InheritedPrograms | undefined {
+    const { context, variants, compat } = this.#options;
+    if (context.libbpf === undefined) return undefined;
+    return findInherited({
+      pinFolder: this.#pinFolder,
+      family: this.name,
+      ringBytes: this.#ringBytes(),
+      ...(compat === undefined ? {} : { compat }),
+    }, variantsOf(this.#family, variants));
+  }
+
   async #probeOnce(): Promise<ProbeResult> {
     const { context, variants, compat } = this.#options;
+    const inherited = this.#inherited();
+    const family = this.#family;
+    const proven = inherited && await proveInherited(context, { family, inherited });
+    if (proven !== undefined) return proven;
     const { kept, ...found } = await probeRingFamily(context, {
-      family: this.#family,
+      family,
       pinFolder: this.#pinFolder,
       ...(variants === undefined ? {} : { variants }),
       ...(compat === undefined ? {} : { compat }),
@@ -309,14 +308,18 @@ class RingSource implements Source {
       !hasPinnedPrograms(this.#pinFolder, this.name);
   }
 
+  async #provenVariant(): Promise<ProgramVariant> {
+    const { variant, status } = await this.#probe();
+    if (variant !== undefined) return variant;
+    const why = status.state === "off" ? status.reason : "not proven";
+    throw new Error(`Cannot start source "${this.name}": ${why}`);
+  }
+
   async #open(): Promise<RingReader> {
     const { context, ownership, log, compat = false } = this.#options;
-    const { variant, status } = await this.#probe();
     const { libbpf } = context;
-    if (variant === undefined || libbpf === undefined) {
-      const why = status.state === "off" ? status.reason : "not proven";
-      throw new Error(`Cannot start source "${this.name}": ${why}`);
-    }
+    const variant = this.#inherited()?.variant ?? await this.#provenVariant();
+    if (libbpf === undefined) throw new Error(`Cannot start source "${this.name}": no libbpf`);
     if (this.#isClosed) throw new Error(`Cannot start source "${this.name}": closed`);
     // Before the programs: of what runs earlier, only /proc knows the file.
     this.#digests ??= this.#openDigests();

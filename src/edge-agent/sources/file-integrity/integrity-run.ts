@@ -13,14 +13,18 @@ import type { SourceLoss } from "../../source.ts";
 import type { FanotifyGroup } from "../filesystem/fanotify-group.ts";
 import type { NameFeed } from "../filesystem/name-feed.ts";
 import { createObserver } from "../filesystem/observer.ts";
-import { createWatchedHandles, siftContentReports } from "./content-reports.ts";
+import {
+  createWatchedHandles,
+  siftContentReports,
+  type WatchedHandles,
+} from "./content-reports.ts";
 import { type ContentKinds, createExaminer } from "./examination.ts";
 import { createFileLooker } from "./file-look.ts";
 import type { FileRecord } from "./file-record.ts";
 import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
 import { createHotFiles } from "./hot-files.ts";
 import type { InodeHook } from "./inode-hook.ts";
-import { createPackageFolding } from "./package-folding.ts";
+import { createPackageFolding, type PackageFolding } from "./package-folding.ts";
 import { createPendingLooks, type PendingLook } from "./pending-looks.ts";
 import { BASELINE, createReconciliation, isUnchanged } from "./reconciliation.ts";
 import { createWatchedPlaces, type WatchPolicies } from "./watch-policies.ts";
@@ -58,10 +62,21 @@ export interface IntegrityRunOptions {
   readonly packageRoot?: string;
   /** Since when policies were others while the agent ran, µs since the Unix epoch; undefined when none ran before. */
   readonly followedUs: number | undefined;
+  /** Of the run that goes on by other policies in this one. */
+  readonly unfinished?: UnfinishedRun | undefined;
   readonly counts: IntegrityCounts;
   readonly lost: (loss: SourceLoss) => void;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** What a run leaves to the next one: what was said and who said it, and lines that wait. */
+export interface UnfinishedRun {
+  readonly looks: readonly PendingLook[];
+  /** Reports that the kernel has queued are about these, before the next run has compared anything. */
+  readonly handles: WatchedHandles;
+  readonly folding: PackageFolding;
+  readonly ready: NumberedLine[];
 }
 
 export interface IntegrityRun extends Disposable {
@@ -75,6 +90,10 @@ export interface IntegrityRun extends Disposable {
   doubt(): void;
   /** Looks at everything that waits, as if its time had come. */
   finish(): Promise<void>;
+  /** Resolves when nothing is being looked at. */
+  pause(): Promise<void>;
+  /** Ends a paused run for one that is to be opened at once: nothing said is lost. Throws what a look threw. */
+  leave(): UnfinishedRun;
   /** Whether everything was compared once … */
   readonly isCompared: boolean;
   /** … and nothing waits. */
@@ -82,8 +101,8 @@ export interface IntegrityRun extends Disposable {
 }
 
 export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
-  const { libc, group, state, hook, names, policies, processes, counts, lost, clock, log } =
-    options;
+  const { libc, group, state, hook, names, policies, processes, unfinished } = options;
+  const { counts, lost, clock, log } = options;
   const filesystemOf = (fsid: string) => group.filesystemOf(fsid);
   const observer = createObserver({ libc, filesystemOf, pump: () => undefined });
   const canaryPath = binaryOfPath(options.canaryPath);
@@ -96,7 +115,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   observer.release();
   const looker = createFileLooker(libc, filesystemOf);
   const pending = createPendingLooks(() => crowded());
-  const handles = createWatchedHandles();
+  const handles = unfinished?.handles ?? createWatchedHandles();
   const hot = createHotFiles();
   const formerText = state.setting(BASELINE);
   const former = formerText === undefined ? undefined : options.parsePolicies(formerText);
@@ -109,7 +128,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     clock,
     onBytes: (count) => reconciliation.spent(count),
   });
-  const ready: NumberedLine[] = [];
+  const ready = unfinished?.ready ?? [];
   let work: Promise<void> | undefined;
   let failure: { readonly error: unknown } | undefined;
   let emptyAtUs = clock.nowUs();
@@ -186,7 +205,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     clock,
   });
 
-  const folding = createPackageFolding({
+  const folding = unfinished?.folding ?? createPackageFolding({
     state,
     onLines: (lines) => void ready.push(...lines),
     clock,
@@ -304,6 +323,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     told: (report) => intake.name(report),
     lost: (fromUs, toUs) => reconciliation.request({ kind: "reconciled", fromUs, toUs }),
   });
+  for (const look of unfinished?.looks ?? []) pending.resume(look, clock.elapsedMs());
   const { followedUs } = options;
   reconciliation.request(
     followedUs === undefined
@@ -340,6 +360,14 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     },
     take: () => ready.splice(0),
     doubt,
+    pause: () => work ?? Promise.resolve(),
+    leave() {
+      if (failure !== undefined) throw failure.error;
+      names.listen(undefined);
+      readHook();
+      readContents();
+      return { looks: pending.rest(), handles, folding, ready };
+    },
     async finish() {
       await work;
       readHook();

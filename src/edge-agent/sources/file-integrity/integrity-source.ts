@@ -30,7 +30,7 @@ import type { NameFeed } from "../filesystem/name-feed.ts";
 import type { ContentKinds } from "./examination.ts";
 import { type FileState, type NumberedLine, openFileState } from "./file-state.ts";
 import type { InodeHook } from "./inode-hook.ts";
-import { type IntegrityRun, openIntegrityRun } from "./integrity-run.ts";
+import { type IntegrityRun, openIntegrityRun, type UnfinishedRun } from "./integrity-run.ts";
 import type { FileRule } from "./kinds/policy.ts";
 import type { WatchPolicies } from "./watch-policies.ts";
 
@@ -141,6 +141,7 @@ class IntegrityReader implements IntegritySource {
     this.#hook = await this.#options.openHook();
     makeCanary(this.#canaryPath);
     let followedUs: number | undefined;
+    let unfinished: UnfinishedRun | undefined;
     try {
       while (!signal.aborted && !this.#isClosed) {
         using run = openIntegrityRun({
@@ -152,6 +153,7 @@ class IntegrityReader implements IntegritySource {
           state,
           hook: this.#hook,
           followedUs,
+          unfinished,
           counts: this.#counts,
           lost: (loss) => this.#lost(loss),
         });
@@ -166,8 +168,11 @@ class IntegrityReader implements IntegritySource {
           const isDue = (): boolean => !run.isQuiet();
           await waitUntilDue(clock, { isDue, stepMs: TICK_MS }, signal);
         }
-        await run.finish();
-        yield* this.#chunks(run.take());
+        await run.pause();
+        if (signal.aborted || this.#isClosed) {
+          await run.finish();
+          yield* this.#chunks(run.take());
+        } else unfinished = run.leave();
       }
     } finally {
       this.#run = undefined;

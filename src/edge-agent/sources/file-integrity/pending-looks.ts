@@ -94,6 +94,8 @@ export interface PendingLooks {
   due(nowMs: number): readonly PendingLook[];
   /** Gives one back: it is to be looked at again after a time. */
   retry(look: PendingLook, atMs: number): void;
+  /** Takes one that waited elsewhere. */
+  resume(look: PendingLook, nowMs: number): void;
   /** What a look took, so that the next may be held back. */
   spent(path: string, tookMs: number, nowMs: number): void;
   /** Everything, as if its time had come. */
@@ -142,6 +144,22 @@ export function createPendingLooks(onFull: () => void): PendingLooks {
     waiting.set(path, made);
     return made;
   };
+  /** What was said meanwhile is newer. */
+  const giveBack = (
+    look: PendingLook,
+    { fromMs, attempt }: { readonly fromMs: number; readonly attempt: number },
+  ): void => {
+    const isSaidAnew = waiting.has(look.path);
+    const again = waitingOf(look.path, fromMs);
+    again.notBeforeMs = fromMs;
+    again.attempt = attempt;
+    for (const how of look.hows) again.hows.add(how);
+    for (const writer of look.writers) noteWriter(again.writers, writer);
+    again.oldPath ??= look.oldPath;
+    again.newPath ??= look.newPath;
+    again.origin = look.origin;
+    if (!isSaidAnew) again.isOpen = look.isOpen;
+  };
   const take = (isDue: (look: Waiting) => boolean): readonly PendingLook[] => {
     const taken: PendingLook[] = [];
     for (const [path, look] of waiting) {
@@ -173,16 +191,8 @@ export function createPendingLooks(onFull: () => void): PendingLooks {
         nowMs >= look.notBeforeMs &&
         (nowMs - look.lastMs >= QUIET_MS || nowMs - look.firstMs >= WAIT_MAX_MS)
       ),
-    retry(look, atMs) {
-      const again = waitingOf(look.path, atMs);
-      again.notBeforeMs = atMs;
-      again.attempt = look.attempt + 1;
-      for (const how of look.hows) again.hows.add(how);
-      for (const writer of look.writers) noteWriter(again.writers, writer);
-      again.oldPath ??= look.oldPath;
-      again.newPath ??= look.newPath;
-      again.origin = look.origin;
-    },
+    retry: (look, atMs) => giveBack(look, { fromMs: atMs, attempt: look.attempt + 1 }),
+    resume: (look, nowMs) => giveBack(look, { fromMs: nowMs, attempt: look.attempt }),
     spent(path, tookMs, nowMs) {
       if (tookMs < COSTLY_MS) return;
       if (costs.size >= COSTS_MAX) costs.clear();

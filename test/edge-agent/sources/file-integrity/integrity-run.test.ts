@@ -11,7 +11,10 @@ import type {
   InodeHit,
 } from "../../../../src/edge-agent/sources/file-integrity/inode-hook.ts";
 import type { FileKind } from "../../../../src/edge-agent/sources/file-integrity/kinds/file-kind.ts";
-import { openIntegrityRun } from "../../../../src/edge-agent/sources/file-integrity/integrity-run.ts";
+import {
+  openIntegrityRun,
+  type UnfinishedRun,
+} from "../../../../src/edge-agent/sources/file-integrity/integrity-run.ts";
 import { createNameFeed } from "../../../../src/edge-agent/sources/filesystem/name-feed.ts";
 import type { Clock } from "../../../../src/runtime/clock.ts";
 import { systemClock } from "../../../../src/runtime/clock.ts";
@@ -24,6 +27,7 @@ const folder = mkdtempSync(join(tmpdir(), "probity-run-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 let rigs = 0;
+const DPKG_PID = 8;
 
 interface RigOptions {
   readonly kind?: FileKind;
@@ -49,49 +53,70 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     sleep: systemClock.sleep,
   };
   const kinds = contentKinds(KEY);
-  const run = openIntegrityRun({
-    libc: loadLibc(),
-    group: {
-      isQuiet: () => told.closes.length === 0,
-      read: () => [],
-      readBytes: () => told.closes.shift() ?? Buffer.alloc(0),
-      refresh: () => undefined,
-      filesystemOf: () => undefined,
-      watched: [],
-      unwatched: [],
-      [Symbol.dispose]: () => undefined,
-    },
-    state,
-    hook: {
-      watch: ({ inode }: HookedFile) => void seen.watched.push(inode),
-      unwatch: ({ inode }: HookedFile) => void seen.unwatched.push(inode),
-      isQuiet: () => told.hits.length === 0,
-      read: () => told.hits.splice(0),
-      settle: () => undefined,
-      losses: () => [],
-      [Symbol.dispose]: () => undefined,
-    },
-    names: createNameFeed(),
-    policies: plainPolicies([`${watched}/**`], kind),
-    parsePolicies: () => undefined,
-    kinds: {
-      ...kinds,
-      reduce: (bytes, of) => {
-        const text = Buffer.from(bytes).toString();
-        seen.reduced.push(text);
-        onReduce?.(text);
-        return kinds.reduce(bytes, of);
+  const open = (unfinished?: UnfinishedRun) =>
+    openIntegrityRun({
+      libc: loadLibc(),
+      group: {
+        isQuiet: () => told.closes.length === 0,
+        read: () => [],
+        readBytes: () => told.closes.shift() ?? Buffer.alloc(0),
+        refresh: () => undefined,
+        filesystemOf: () => undefined,
+        watched: [],
+        unwatched: [],
+        [Symbol.dispose]: () => undefined,
       },
-    },
-    processes: plainProcesses,
-    dataDirectory,
-    canaryPath: join(dataDirectory, "canary"),
-    followedUs: undefined,
-    counts: { submitted: 0, filtered: 0, ringFull: 0 },
-    lost: () => undefined,
-    clock,
-    log: createLog({ level: "error" }),
-  });
+      state,
+      hook: {
+        watch: ({ inode }: HookedFile) => void seen.watched.push(inode),
+        unwatch: ({ inode }: HookedFile) => void seen.unwatched.push(inode),
+        isQuiet: () => told.hits.length === 0,
+        read: () => told.hits.splice(0),
+        settle: () => undefined,
+        losses: () => [],
+        [Symbol.dispose]: () => undefined,
+      },
+      names: createNameFeed(),
+      policies: plainPolicies(
+        [`${watched}/**`, ...(unfinished === undefined ? [] : [place])],
+        kind,
+      ),
+      packageRoot: place,
+      parsePolicies: () => undefined,
+      kinds: {
+        ...kinds,
+        reduce: (bytes, of) => {
+          const text = Buffer.from(bytes).toString();
+          seen.reduced.push(text);
+          onReduce?.(text);
+          return kinds.reduce(bytes, of);
+        },
+      },
+      processes: {
+        ...plainProcesses,
+        actorOf: (pid) => ({
+          columns: `"pid":${pid},"exe":"${pid === DPKG_PID ? "/usr/bin/dpkg" : "/bin/x"}",`,
+          name: `process ${pid}`,
+          escaped: [],
+        }),
+      },
+      dataDirectory,
+      canaryPath: join(dataDirectory, "canary"),
+      followedUs: unfinished === undefined ? undefined : clock.nowUs(),
+      unfinished,
+      counts: { submitted: 0, filtered: 0, ringFull: 0 },
+      lost: () => undefined,
+      clock,
+      log: createLog({ level: "error" }),
+    });
+  let run = open();
+  /** The policies change. */
+  const replace = async (): Promise<void> => {
+    await run.pause();
+    const unfinished = run.leave();
+    run[Symbol.dispose]();
+    run = open(unfinished);
+  };
   const record = (): FileRecord => {
     const found = state.byPath(path);
     if (found === undefined) throw new Error(`Cannot find ${path}`);
@@ -130,14 +155,25 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     } as const;
     told.hits.push({ device, inode, writer });
   };
-  const closed = (): void => void told.closes.push(reportOf(FAN_CLOSE_WRITE, 7, record().handle));
+  const closed = (pid = 7): void =>
+    void told.closes.push(reportOf(FAN_CLOSE_WRITE, pid, record().handle));
   await pass(0);
   return {
     path,
     seen,
     state,
-    run,
+    get run() {
+      return run;
+    },
+    replace,
     lines,
+    isWritten: () => state.pending().length > 0,
+    /** One round, whose lines nobody takes. */
+    step: async (): Promise<void> => {
+      skewMs += 50;
+      run.round();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    },
     record,
     pass,
     hit,
@@ -243,5 +279,51 @@ describe("a file that is made while nobody tells it", () => {
     rig.run.doubt();
     await rig.pass(0);
     expect(rig.lines).toMatchObject([{ path: `${rig.path}.new`, detail: { how: "create" } }]);
+  });
+});
+
+describe("a change of policies", () => {
+  it("keeps who wrote to a file that waits for its look", async () => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    rig.closed();
+    rig.run.round();
+    await rig.replace();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path, pid: 7, detail: { how: "write" } }]);
+  });
+
+  it("keeps who wrote when that is read after it, before anything was compared", async () => {
+    using rig = await openRig();
+    await rig.replace();
+    writeFileSync(rig.path, "2\n");
+    rig.closed();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path, pid: 7 }]);
+    expect(rig.lines).toHaveLength(1);
+  });
+
+  it("tells lines that were written down before it", async () => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    rig.closed();
+    const untilMs = performance.now() + 5000;
+    while (!rig.isWritten() && performance.now() < untilMs) await rig.step();
+    await rig.replace();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path, pid: 7 }]);
+  });
+
+  it("leaves what a package manager writes held until its manifest may be there", async () => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    rig.closed(DPKG_PID);
+    await rig.pass(200);
+    await rig.replace();
+    await rig.pass(0);
+    expect(rig.lines).toEqual([]);
+    await rig.run.finish();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path, pid: DPKG_PID, severity: "high" }]);
   });
 });

@@ -4,7 +4,7 @@
  * Invariants: what presence says was told is durable: it is written after a flush, for a moment before it. A position
  * that says that a loss was told never becomes durable before the event that tells it.
  */
-import type { Producer } from "../producer/producer.ts";
+import type { Producer, RingPosition } from "../producer/producer.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import {
@@ -52,7 +52,7 @@ export async function watch(options: WatchOptions, signal: AbortSignal): Promise
   const endDurable = producer.onDurable((positions) => {
     for (const source of active.sources()) {
       const position = positions[source.name];
-      if (position !== undefined) source.release(position);
+      if (position !== undefined) release(source, { position, log });
     }
   });
   try {
@@ -116,6 +116,21 @@ function createActive(
     },
     ended: () => Promise.all([...running.values()].map(({ ended }) => ended)),
   };
+}
+
+/** What a source cannot give up now (a full disk) goes with a later position, or with its next start; the others do. */
+function release(
+  source: Source,
+  { position, log }: { readonly position: RingPosition; readonly log: Log },
+): void {
+  try {
+    source.release(position);
+  } catch (error) {
+    log.warn("source keeps what is durable until later", {
+      source: source.name,
+      error: String(error),
+    });
+  }
 }
 
 /** What happens by the clock, until the signal is aborted. */

@@ -198,7 +198,10 @@ class SpooledProducer implements Producer {
   }
 
   readBack(listener: ReadBackListener): ReadBack {
-    return this.#readBacks.add(listener, () => this.#spool.unpublished === 0);
+    return this.#readBacks.add(listener, {
+      highest: () => this.#spool.highest,
+      isPublished: () => this.#spool.unpublished === 0,
+    });
   }
 
   counters(): ProducerCounters {
@@ -342,9 +345,17 @@ class SpooledProducer implements Producer {
 
   #settle({ weight, positions }: ClosedLines): void {
     this.#weight -= weight;
-    if (positions !== undefined) { for (const listener of this.#listeners) listener(positions); }
     this.#publisher?.wake();
     for (const wake of this.#waiters.splice(0)) wake();
+    if (positions === undefined) return;
+    for (const listener of this.#listeners) {
+      try {
+        listener(positions);
+      } catch (error) {
+        // It is on disk: whoever cannot use that must not stop what else waits for it.
+        this.#options.log.error("positions not taken", { error: String(error) });
+      }
+    }
   }
 
   #lose(kind: "line_too_large" | "spool_blocked", timeUs: number): void {

@@ -249,7 +249,11 @@ describe("a watching agent", () => {
   it("marks a position after its lines, and releases what is durable, by source", async () => {
     const files = createScriptedSource({ starts: [[chunk("write", 8), chunk("create", 16)]] });
     const names = createScriptedSource({ name: "filesystem", starts: [[chunk("rename")]] });
-    const { recording, stop } = start([files.source, names.source]);
+    const full = createScriptedSource({ name: "integrity", starts: [[]] });
+    full.source.release = () => {
+      throw new Error("database or disk is full");
+    };
+    const { recording, stop } = start([full.source, files.source, names.source]);
     await delay(20);
     expect(recording.told.filter((each) => !each.includes("rename"))).toEqual([
       "file/write",
@@ -257,12 +261,14 @@ describe("a watching agent", () => {
       "file/create",
       "file@16",
     ]);
-    recording.durable({ file: { ring: "r", position: 16 }, process: { ring: "q", position: 8 } });
+    const others = { process: { ring: "q", position: 8 }, integrity: { ring: "s", position: 1 } };
+    recording.durable({ file: { ring: "r", position: 16 }, ...others });
     expect(files.released).toEqual([{ ring: "r", position: 16 }]);
     expect(names.released).toEqual([]);
     await stop();
     expect(recording.listeners.size).toBe(0);
-    expect(recording.told.slice(-3)).toEqual(["file/last", "file/last", "agent/stop"]);
+    const last = ["file/last", "file/last", "file/last", "agent/stop"];
+    expect(recording.told.slice(-4)).toEqual(last);
   });
 
   it("starts a source again that failed or ended, and tells the time between as a gap", async () => {

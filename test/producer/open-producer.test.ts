@@ -29,3 +29,23 @@ it("a producer tells what it had to leave out while it closed", async () => {
     { topic: "agent/gap", detail: { class: "line_too_large", count: 1 } },
   ]);
 });
+
+it("a producer goes on when a listener cannot take a position", async () => {
+  await using folder = await openTemporaryFolder("producer");
+  const errors: string[] = [];
+  const log = createLog({ level: "error", write: (text) => void errors.push(text) });
+  const options = { directory: folder.path, host: "web-1", shard: "0", log };
+  await using producer = await openProducer(options);
+  const told: number[] = [];
+  producer.onDurable(() => {
+    throw new Error("database or disk is full");
+  });
+  producer.onDurable(({ file }) => void told.push(file?.position ?? 0));
+  for (const position of [1, 2]) {
+    producer.append(`"number":${position}}`, Date.now() * 1000);
+    producer.mark("file", { ring: "r", position });
+    await producer.flush();
+  }
+  expect(told).toEqual([1, 2]);
+  expect(errors.join()).toContain("database or disk is full");
+});

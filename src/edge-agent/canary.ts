@@ -99,6 +99,8 @@ async function sendAll(options: CanaryOptions, signal: AbortSignal): Promise<rea
   const settledMs = clock.elapsedMs() + Math.min(SETTLE_MS, 5 * options.intervalMs);
   while (!signal.aborted && !isDone() && clock.elapsedMs() < settledMs) await rest(clock, signal);
   if (!isDone()) await producer.flush();
+  // What comes later has nothing of these canaries.
+  reading.upToNow();
   // Once a batch could not be read back, none of what is missing is decided.
   const isWaiting = (): boolean => reading.fault === undefined && !reading.isCaughtUp();
   while (!signal.aborted && !isDone() && isWaiting()) await rest(clock, signal);

@@ -222,7 +222,7 @@ class SpoolPublisher {
     { number, expected, resend }: Extract<SenderCommand, { kind: "publish" }>,
   ): Promise<SenderInput> {
     const { spool, connection } = this.#options;
-    const { header, payload } = await spool.read(number);
+    const { ordinal, header, payload } = await spool.read(number);
     const fields = headers();
     for (const [name, value] of encodeHeaders(header)) fields.set(name, value);
     const request = jetstream(connection).publish(
@@ -247,7 +247,7 @@ class SpoolPublisher {
         streamOf(spool.epoch.shard),
         subjectOf(spool.epoch.shard, spool.agent),
       ];
-      await this.#options.readBacks?.read(connection, { stream, subject, sequence });
+      await this.#options.readBacks?.read(connection, { ordinal, stream, subject, sequence });
       return { kind: "stored", number, sequence };
     } catch (error) {
       const reported = reportedSequence(error);

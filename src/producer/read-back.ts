@@ -1,7 +1,7 @@
 /**
  * Reading back from the log what the broker just took: proof that events arrive, and as what.
  *
- * Invariants: nothing is read while nobody asked; only the producer's own subject is, by the request for its newest
+ * Invariants: nothing is read while nobody asked, and nothing that was on disk before somebody did; only the producer's own subject is, by the request for its newest
  * message, which a broker can allow without allowing more. Since one batch at a time is on its way, the newest message
  * after an answer is the batch that was answered for.
  */
@@ -12,9 +12,11 @@ import { decompressFrame } from "../runtime/zstd.ts";
 
 /** Given while a reading lasts; disposing of it ends the reading. */
 export interface ReadBack extends Disposable {
-  /** Whether every batch on disk was published, and read back if that was after the reading began. */
+  /** Only what is on disk by now is still to be read: an outage adds no work, however long it lasts. */
+  upToNow(): void;
+  /** Whether every batch that is to be read was published, and read back. */
   isCaughtUp(): boolean;
-  /** Why a batch could not be read back; undefined while all could. */
+  /** Why a batch could not be read back, or that one was not; undefined while all could. */
   readonly fault: string | undefined;
 }
 
@@ -22,12 +24,22 @@ export interface ReadBack extends Disposable {
 export type ReadBackListener = (lines: readonly string[]) => void;
 
 export interface ReadBacks {
-  add(listener: ReadBackListener, isPublished: () => boolean): ReadBack;
-  /** Reads the message of a sequence for those who asked; never rejects. */
+  add(listener: ReadBackListener, spool: ReadSpool): ReadBack;
+  /** Reads a batch that the broker just took, if somebody asked for it; never rejects. */
   read(connection: NatsConnection, message: StoredMessage): Promise<void>;
 }
 
+/** What is on disk. */
+export interface ReadSpool {
+  /** Ordinal of the newest batch. */
+  highest(): number;
+  /** Whether all are published. */
+  isPublished(): boolean;
+}
+
 export interface StoredMessage {
+  /** Of the batch in the spool. */
+  readonly ordinal: number;
   readonly stream: string;
   readonly subject: string;
   readonly sequence: number;
@@ -38,32 +50,65 @@ const TIMEOUT_MS = 1_000;
 const ATTEMPTS = 5;
 const RETRY_MS = 50;
 
-export function createReadBacks(clock: Clock): ReadBacks {
-  const open = new Set<{ readonly listener: ReadBackListener; fault: string | undefined }>();
-  let reading = 0;
+interface Reading {
+  readonly listener: ReadBackListener;
+  /** Ordinals: read is what comes after the one, up to the other. */
+  readonly after: number;
+  through: number;
+  readonly seen: Set<number>;
+  fault: string | undefined;
+}
+
+/** `readMessage`: lines of a message; by default asked of the broker. */
+export function createReadBacks(
+  clock: Clock,
+  readMessage: typeof readLines = readLines,
+): ReadBacks {
+  const open = new Set<Reading>();
+  let busy = 0;
+  let published = 0;
+  const readingsOf = (ordinal: number): readonly Reading[] =>
+    [...open].filter(({ after, through }) => ordinal > after && ordinal <= through);
   return {
-    add(listener, isPublished) {
-      const entry = { listener, fault: undefined };
-      open.add(entry);
+    add(listener, { highest, isPublished }) {
+      const reading: Reading = {
+        listener,
+        after: highest(),
+        through: Infinity,
+        seen: new Set(),
+        fault: undefined,
+      };
+      open.add(reading);
+      const isCaughtUp = (): boolean =>
+        busy === 0 && (published >= reading.through || isPublished());
       return {
-        isCaughtUp: () => reading === 0 && isPublished(),
+        upToNow: () => void (reading.through = highest()),
+        isCaughtUp,
         get fault() {
-          return entry.fault;
+          if (reading.fault !== undefined || !isCaughtUp()) return reading.fault;
+          const missing = Math.min(reading.through, highest()) - reading.after - reading.seen.size;
+          return missing > 0 ? `${missing} batches were stored without being read back` : undefined;
         },
-        [Symbol.dispose]: () => void open.delete(entry),
+        [Symbol.dispose]: () => void open.delete(reading),
       };
     },
     async read(connection, message) {
-      if (open.size === 0) return;
-      reading += 1;
+      const { ordinal } = message;
+      const readings = readingsOf(ordinal);
+      published = Math.max(published, ordinal);
+      if (readings.length === 0) return;
+      busy += 1;
       try {
-        const lines = await readLines(connection, message, clock);
-        for (const { listener } of open) listener(lines);
+        const lines = await readMessage(connection, message, clock);
+        for (const { listener, seen } of readings) {
+          seen.add(ordinal);
+          listener(lines);
+        }
       } catch (error) {
         const fault = error instanceof Error ? error.message : String(error);
-        for (const entry of open) entry.fault = fault;
+        for (const reading of readings) reading.fault = fault;
       } finally {
-        reading -= 1;
+        busy -= 1;
       }
     },
   };

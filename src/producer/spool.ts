@@ -44,6 +44,8 @@ export interface SpoolOptions {
 
 /** A batch as it is to be published. */
 export interface SpooledBatch {
+  /** See {@link Spool.highest}. */
+  readonly ordinal: number;
   readonly header: BatchHeader;
   /** Empty for a void. */
   readonly payload: Uint8Array;
@@ -75,6 +77,8 @@ export interface Spool extends AsyncDisposable {
   readonly sizeBytes: number;
   readonly batches: number;
   readonly unpublished: number;
+  /** Ordinal of the newest durable batch: they count up through all epochs. */
+  readonly highest: number;
   /** Events of batches that became voids since it was opened. */
   readonly eventsVoided: number;
   /** Why nothing can be written now; undefined while all is well. */
@@ -231,6 +235,9 @@ class OpenSpool implements Spool {
   get unpublished(): number {
     return this.#parts.index.unpublished;
   }
+  get highest(): number {
+    return this.#parts.index.highest;
+  }
   get eventsVoided(): number {
     return this.#parts.writer.eventsVoided;
   }
@@ -283,10 +290,10 @@ class OpenSpool implements Spool {
         throw new RangeError(`Cannot read batch ${number} of epoch "${epoch.epoch}": not there`);
       }
       const header = this.#headerOf(entry, epoch);
-      if (entry.void !== undefined) return { header, payload: new Uint8Array(0) };
+      if (entry.void !== undefined) return { ordinal, header, payload: new Uint8Array(0) };
       const [read] = await Promise.allSettled([segments.read(entry.place)]);
       const payload = read.status === "fulfilled" ? payloadOf(read.value, ordinal) : undefined;
-      if (payload !== undefined) return { header, payload };
+      if (payload !== undefined) return { ordinal, header, payload };
       // Its file may have gone meanwhile to make room; otherwise the disk gave back something else.
       if (index.get(ordinal) === entry) await writer.makeVoid([entry], "unreadable in the spool");
     }

@@ -64,6 +64,7 @@ async function fly(
           listener((rounds[round]?.lines ?? []).map((line) => JSON.stringify(line)));
         });
         return {
+          upToNow: () => undefined,
           isCaughtUp: () => true,
           get fault() {
             return rounds[round]?.fault;
@@ -177,7 +178,12 @@ describe("canaries", () => {
       producer: {
         readBack(each) {
           listener = each;
-          return { isCaughtUp: () => true, fault: undefined, [Symbol.dispose]: () => undefined };
+          return {
+            upToNow: () => undefined,
+            isCaughtUp: () => true,
+            fault: undefined,
+            [Symbol.dispose]: () => undefined,
+          };
         },
         flush: () => Promise.resolve(),
         counters: () => NOTHING_PRODUCED,

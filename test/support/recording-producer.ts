@@ -30,6 +30,7 @@ export function createRecordingProducer() {
     writable: () => Promise.resolve(),
     flush: () => flushes,
     readBack: () => ({
+      upToNow: () => undefined,
       isCaughtUp: () => true,
       fault: undefined,
       [Symbol.dispose]: () => undefined,

@@ -17,6 +17,7 @@ import {
   request,
   type RequestOptions,
 } from "./request.ts";
+import { createReports, type ReportClient } from "./reports.ts";
 import { createSubscriptions, type SubscriptionClient } from "./subscriptions.ts";
 import { type SqlResult, sqlResult } from "./sql-result.ts";
 import { tail, type TailItem, type TailOptions } from "./tail.ts";
@@ -78,6 +79,8 @@ export interface Client {
   ): Promise<ProcessTree & AnswerFacts>;
   /** Hosts, and when which of their sources watched. */
   readonly hosts: HostClient;
+  /** What changed, who came, and what was not watched. */
+  readonly reports: ReportClient;
   /** Durable places in the record, read on from time to time or live. */
   readonly subscriptions: SubscriptionClient;
   /** Who may ask; for administrators. */
@@ -115,6 +118,7 @@ export function createClient(options: ClientOptions): Client {
       return processTree(await jsonOf(response), factsOf(response));
     },
     hosts: createHosts(connection),
+    reports: createReports(connection),
     subscriptions: createSubscriptions(connection),
     tokens: createTokens(connection),
   };

@@ -259,6 +259,7 @@ describe("the other routes", () => {
       "/v1/metrics/{topic}",
       "/v1/metrics/{topic}/tail",
       "/v1/processes/{process_id}",
+      "/v1/reports/{name}",
       "/v1/sql",
       "/v1/subscriptions",
       "/v1/subscriptions/{name}",

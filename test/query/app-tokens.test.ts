@@ -30,6 +30,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   "GET /v1/topics": READ,
   "GET /v1/hosts": READ,
   "GET /v1/hosts/{host}": READ,
+  "GET /v1/reports/{name}": READ,
   "GET /v1/hits": READ,
   "GET /v1/facets": READ,
   "GET /v1/files/history": READ,

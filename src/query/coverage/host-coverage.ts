@@ -28,12 +28,15 @@ export type HostState = "watched" | "blind" | "silent" | "stopped" | "unknown";
 
 export interface HostCoverage {
   readonly host: string;
+  readonly range: CoverageRange;
   readonly state: HostState;
   /** Since when, as far as the range goes. */
   readonly sinceUs: number | undefined;
   readonly version: string | undefined;
   readonly boot: string | undefined;
   readonly lastSignUs: number | undefined;
+  /** Those that said something of themselves, also in the day before the range. */
+  readonly agents: readonly string[];
   readonly presence: readonly Presence[];
   readonly sources: readonly SourceCoverage[];
   readonly gaps: readonly ToldGap[];
@@ -81,11 +84,12 @@ export function coverHost(
   const sources = coverSources({ fromUs, toUs, signs, presence: whole, gaps });
   const known = signs.filter(({ timeUs }) => timeUs < toUs);
   return {
-    host,
+    ...{ host, range },
     ...stateOf(presence.at(-1), sources),
     version: known.findLast(({ version }) => version !== undefined)?.version,
     boot: known.findLast(({ boot }) => boot !== undefined)?.boot,
     lastSignUs: known.at(-1)?.timeUs,
+    agents: [...new Set(signs.map(({ agent }) => agent))],
     ...{ presence, sources, gaps },
     signs: known.filter(({ what, timeUs }) => what !== "heartbeat" && timeUs >= fromUs),
   };
@@ -124,7 +128,8 @@ export interface Shortfall {
 }
 
 /** What is missing of a host in the range, by time: ranges that several sources share are one. */
-export function shortfallsOf({ host, sources, presence, gaps, signs }: HostCoverage): Shortfall[] {
+export function shortfallsOf(coverage: HostCoverage): Shortfall[] {
+  const { host, range: whole, sources, gaps, agents } = coverage;
   const found = new Map<string, Shortfall & { readonly sources: string[] }>();
   const add = (source: string, range: SourceRange): void => {
     const { state, ...more } = range;
@@ -138,23 +143,19 @@ export function shortfallsOf({ host, sources, presence, gaps, signs }: HostCover
   const named = [...found.values()].map((each) =>
     each.sources.length === sources.length ? { ...each, sources: [] } : each
   );
-  // Without a source that is known by name, what is known of the agent stands for all.
-  const whole = sources.length > 0 ? [] : presence.filter(({ state }) => state !== "here").map((
-    { fromUs, toUs, state, cause },
-  ): Shortfall => ({
-    ...{ host, fromUs, toUs, sources: [], cause, reason: undefined, count: undefined },
-    state: state === "away" ? "unwatched" : "unknown",
-  }));
-  const agents = new Set(signs.map(({ agent }) => agent));
-  const others = gaps.filter(({ agent }) => sources.length === 0 || !agents.has(agent))
-    .filter((gap) =>
-      !named.some((each) => each.reason === gap.reason && each.fromUs === gap.fromUs)
-    )
+  const unnamed: Shortfall[] = sources.length > 0 ? [] : [{
+    ...{ host, fromUs: whole.fromUs, toUs: whole.toUs, sources: [], state: "unknown" },
+    ...{ cause: undefined, reason: "no agent said what it watches", count: undefined },
+  }];
+  const isNamed = (gap: ToldGap): boolean =>
+    agents.includes(gap.agent) && (gap.sources.length === 0 ||
+      gap.sources.some((name) => sources.some(({ source }) => source === name)));
+  const others = gaps.filter((gap) => sources.length === 0 || !isNamed(gap))
     .map((gap): Shortfall => ({
       ...{ host, fromUs: gap.fromUs, toUs: gap.toUs, sources: gap.sources, state: "partial" },
       ...{ cause: causeOf(gap.class), reason: gap.reason, count: gap.count },
     }));
-  return [...named, ...whole, ...others].toSorted((a, b) =>
+  return [...named, ...unnamed, ...others].toSorted((a, b) =>
     a.fromUs - b.fromUs || a.toUs - b.toUs || (a.sources.join() < b.sources.join() ? -1 : 1)
   );
 }

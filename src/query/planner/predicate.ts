@@ -63,7 +63,8 @@ function topicMatch(match: Exclude<Match, { kind: "compare" }>, binder: Binder):
   return `(${isUnder("topic")} OR ${someElement("topics", isUnder)})`;
 }
 
-function topicIs(name: string, topic: string, binder: Binder): string {
+/** Whether a column holds a topic or one below it. */
+export function topicIs(name: string, topic: string, binder: Binder): string {
   return `(${name} = ${binder.text(topic)} OR starts_with(${name}, ${binder.text(`${topic}/`)}))`;
 }
 

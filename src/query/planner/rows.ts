@@ -132,7 +132,8 @@ export function joinTailJson(text: string): string {
   return `${before}${detail}${behind}}`;
 }
 
-function timeText(column: string): string {
+/** RFC 3339 with six decimals and Z. */
+export function timeText(column: string): string {
   return `strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`;
 }
 

@@ -7,6 +7,7 @@ import { topicsRoute } from "./figures.ts";
 import { hitsRoute } from "./hits.ts";
 import { hostRoute, hostsRoute } from "./hosts.ts";
 import { processRoute } from "./processes.ts";
+import { reportRoute } from "./reports.ts";
 
 export function figureRoutes(parts: FiguresParts): Route[] {
   return [
@@ -17,5 +18,6 @@ export function figureRoutes(parts: FiguresParts): Route[] {
     facetsRoute(parts),
     processRoute(parts),
     fileHistoryRoute(parts),
+    reportRoute(parts),
   ];
 }

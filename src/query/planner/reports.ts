@@ -1,0 +1,128 @@
+/**
+ * Plans of reports: the events of a kind as cells of text, their counts, uses of cryptography, and which batches the
+ * range's events came in.
+ *
+ * Invariants: every row read is narrowed by the principal's scopes; the order of rows is given whole, so that the same
+ * record gives the same report; a cell has at most {@link CELL_LENGTH_MAX} characters.
+ */
+import { identifierOf, literalOf } from "../../storage/sql-text.ts";
+import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import type { Principal } from "../principal.ts";
+import type { ReadView } from "../read-view.ts";
+import type { CellSource, ReportKind } from "../reports/kinds.ts";
+import type { Binder } from "./binder.ts";
+import { topicIs } from "./predicate.ts";
+import { timeText } from "./rows.ts";
+
+/** Rows of one table in a report. */
+export const REPORT_ROWS_MAX = 5_000;
+export const CELL_LENGTH_MAX = 400;
+
+/**
+ * Events of a kind, by time: `time`, `host`, the kind's columns, `id`, and `total`: how many there are,
+ * of which the first {@link REPORT_ROWS_MAX} are given.
+ */
+export function planReportEvents(
+  request: EventsRequest,
+  principal: Principal,
+  { view, kind }: { readonly view: ReadView; readonly kind: ReportKind },
+): Plan {
+  return planWhole(request, { principal, view }, ({ source, binder }) => {
+    const cells = kind.columns.map(({ name, from }) => `${cellOf(from)} AS ${identifierOf(name)}`);
+    return `SELECT ${timeText(`events."time"`)} AS time, ${cut("host")} AS host, ${
+      cells.join(", ")
+    }, id, count(*) OVER () AS total FROM (\n${source([isOf(kind, binder)])}\n) AS events
+ORDER BY events."time", events.host, incarnation, seq, idx LIMIT ${
+      binder.integer(REPORT_ROWS_MAX)
+    }`;
+  });
+}
+
+/** Counts of a kind by host and its counted columns: `count`, `first`, `last` and `total`, as above. */
+export function planReportCounts(
+  request: EventsRequest,
+  principal: Principal,
+  { view, kind }: { readonly view: ReadView; readonly kind: ReportKind },
+): Plan {
+  return planWhole(request, { principal, view }, ({ source, binder }) => {
+    const columns = kind.columns.filter(({ name }) => kind.counted.includes(name));
+    const cells = columns.map(({ name, from }) => `${cellOf(from)} AS ${identifierOf(name)}`);
+    const names = ["host", ...columns.map(({ name }) => identifierOf(name))].join(", ");
+    return `SELECT ${names}, count(*) AS count, ${timeText(`min("time")`)} AS first, ${
+      timeText(`max("time")`)
+    } AS last, count(*) OVER () AS total FROM (SELECT ${cut("host")} AS host, ${
+      cells.join(", ")
+    }, "time" FROM (\n${source([isOf(kind, binder)])}\n)) GROUP BY ${names}
+ORDER BY ${names} LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
+  });
+}
+
+/** Uses of cryptography: `host`, `exe`, `library` (build id), `key`, `value`, `count`, `first`, `last`, `total`. */
+export function planCryptoUses(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  return planWhole(request, { principal, view }, ({ source, binder }) => {
+    const told = (name: string): string => cut(`json_extract_string(detail, '$.${name}')`);
+    const is = topicIs("topic", "crypto", binder);
+    return `SELECT host, exe, library, key, value, count(*) AS count, ${
+      timeText(`min("time")`)
+    } AS first, ${timeText(`max("time")`)} AS last, count(*) OVER () AS total
+FROM (SELECT ${cut("host")} AS host, ${cut("exe")} AS exe, ${told("origin")} AS library,
+  ${told("key")} AS key, ${told("value")} AS value, "time" FROM (\n${source([is])}\n))
+WHERE key IS NOT NULL AND value IS NOT NULL GROUP BY host, exe, library, key, value
+ORDER BY host, exe, library, key, value LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
+  });
+}
+
+/**
+ * Batches whose events lie in the range: `host`, `agent`, `epoch`, `first_batch`, `last_batch`, `batches`, `events`, of
+ * them `archived`, `archived_to` (the last archived batch) and `total`.
+ */
+export function planBatches(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+  return planWhole(request, { principal, view }, ({ source, binder }) => {
+    const waiting = view.hot.map(({ incarnation, after }) =>
+      `(incarnation = ${binder.text(incarnation)} AND seq > ${binder.integer(after)})`
+    );
+    const archived = waiting.length === 0 ? "true" : `NOT (${waiting.join(" OR ")})`;
+    return `SELECT host, agent, epoch, min(batch) AS first_batch, max(batch) AS last_batch,
+  count(DISTINCT batch) AS batches, count(*) AS events, count(*) FILTER (is_archived) AS archived,
+  max(batch) FILTER (is_archived) AS archived_to, count(*) OVER () AS total
+FROM (SELECT *, ${archived} AS is_archived FROM (\n${source([])}\n))
+GROUP BY host, agent, epoch ORDER BY host, agent, min(batch), epoch
+LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
+  });
+}
+
+function isOf({ topics, withGains }: ReportKind, binder: Binder): string {
+  const alternatives = topics.map((topic) => topicIs("topic", topic, binder));
+  if (withGains === true) {
+    alternatives.push(
+      `(topic = ${binder.text("process/exec")} AND contains(detail, '"caps_gained"'))`,
+    );
+  }
+  return `(${alternatives.join(" OR ")})`;
+}
+
+function cellOf(from: CellSource): string {
+  return cut(textOf(from));
+}
+
+function textOf(from: CellSource): string {
+  if ("column" in from) return `${identifierOf(from.column)}::VARCHAR`;
+  if ("detail" in from) return `json_extract_string(detail, ${literalOf(`$.${from.detail}`)})`;
+  if ("either" in from) return `coalesce(${from.either.map(textOf).join(", ")})`;
+  return `substr(topic, ${from.topicBelow.length + 2})`;
+}
+
+function cut(text: string): string {
+  return `CASE WHEN length(${text}) > ${CELL_LENGTH_MAX} THEN left(${text}, ${
+    CELL_LENGTH_MAX - 1
+  }) || '…' ELSE ${text} END`;
+}
+
+function planWhole(
+  request: EventsRequest,
+  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
+  write: (part: SlicePart) => string,
+): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(request, principal, { view, range: request, slicing }, write);
+}

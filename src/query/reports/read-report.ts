@@ -1,0 +1,269 @@
+/** Makes a report: plans and runs what its kind needs, and joins it with coverage and evidence. */
+import type { Executor } from "../executor.ts";
+import {
+  coverHost,
+  type HostCoverage,
+  type Shortfall,
+  shortfallsOf,
+} from "../coverage/host-coverage.ts";
+import { type ReadCoverage, readCoverage, seesAgents } from "../coverage/read-coverage.ts";
+import { figuresOf } from "../figures-answer.ts";
+import {
+  planBatches,
+  planCryptoUses,
+  planReportCounts,
+  planReportEvents,
+} from "../planner/reports.ts";
+import type { EventsRequest, Plan } from "../planner.ts";
+import type { ReadView } from "../read-view.ts";
+import type { Call } from "../route.ts";
+import { type CryptoUse, findCrypto } from "./crypto-findings.ts";
+import {
+  CRYPTO_REPORT,
+  GAPS_REPORT,
+  REPORT_KINDS,
+  type ReportKind,
+  type ReportName,
+} from "./kinds.ts";
+import {
+  batchTable,
+  evidenceOf,
+  lossTable,
+  type Report,
+  type ReportTable,
+  shortfallTable,
+  tableOf,
+} from "./report.ts";
+import type { SqlRow } from "../../storage/duckdb.ts";
+import { isTopicUnder } from "../../event/topic.ts";
+
+export interface ReadReport {
+  readonly report: Report;
+  readonly plans: readonly Plan[];
+}
+
+export interface ReportRead {
+  readonly name: ReportName;
+  /** Its range, and its conditions on `host`. */
+  readonly request: EventsRequest;
+  readonly executor: Executor;
+  readonly view: ReadView;
+}
+
+/** What a kind tells, before coverage and evidence. */
+interface Body {
+  readonly title: string;
+  readonly topics: readonly string[];
+  /** Undefined: all sources are concerned. */
+  readonly sources: readonly string[] | undefined;
+  readonly nothing: string;
+  readonly tables: readonly ReportTable[];
+  /** Hosts that sent events of the kind. */
+  readonly telling: ReadonlySet<string>;
+  readonly isEmpty: boolean;
+}
+
+export async function readReport(call: Call, read: ReportRead): Promise<ReadReport> {
+  const { request, executor, view, name } = read;
+  const plans: Plan[] = [];
+  const rowsOf = (plan: Plan): Promise<SqlRow[]> => {
+    plans.push(plan);
+    return figuresOf(executor, plan, call);
+  };
+  const coverage = await readCoverage(call, { request, executor, view });
+  plans.push(...coverage.plans);
+  const batchRows = await rowsOf(planBatches(request, call.principal, view));
+  const hosts = coveredHosts(request, { coverage, rows: batchRows });
+  const gaps = hosts.flatMap((each) => each.gaps);
+  const body = name === "gaps"
+    ? gapsBody(hosts)
+    : name === "crypto"
+    ? cryptoBody(await rowsOf(planCryptoUses(request, call.principal, view)))
+    : await kindBody(REPORT_KINDS[name], { call, read, rowsOf });
+  const shortfalls = hosts.flatMap((host) => missingOf(host, body));
+  const batches = batchTable(batchRows, gaps);
+  const tables = [...body.tables, shortfallTable(shortfalls), batches];
+  const isEmpty = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
+  const isWatched = shortfalls.length === 0 && !coverage.isCut && hosts.length > 0;
+  return {
+    plans,
+    report: {
+      ...{ name, title: body.title, fromUs: request.fromUs, toUs: request.toUs },
+      hosts: hosts.map(({ host }) => host),
+      sees: { topics: call.principal.scopes.topics, hosts: call.principal.scopes.hosts },
+      ...{ isEmpty, isWatched, tables },
+      isWhole: !coverage.isCut && view.missing.length === 0 &&
+        tables.every(({ rows, total }) => rows.length === total),
+      statements: [
+        ...(isEmpty ? [body.nothing] : []),
+        ...watchedStatements({ isEmpty, isWatched, hosts: hosts.length }),
+        ...sightStatements(call, body),
+        ...limitStatements({ coverage, request, call, tables, missing: view.missing }),
+      ],
+      evidence: evidenceOf(batches),
+    },
+  };
+}
+
+async function kindBody(
+  kind: ReportKind,
+  { call, read, rowsOf }: {
+    readonly call: Call;
+    readonly read: ReportRead;
+    readonly rowsOf: (plan: Plan) => Promise<SqlRow[]>;
+  },
+): Promise<Body> {
+  const { request, view } = read;
+  const { principal } = call;
+  const counts = await rowsOf(planReportCounts(request, principal, { view, kind }));
+  const events = counts.length === 0
+    ? []
+    : await rowsOf(planReportEvents(request, principal, { view, kind }));
+  const { columns } = kind;
+  const counted = columns.filter(({ name }) => kind.counted.includes(name));
+  return {
+    ...kind,
+    tables: [
+      tableOf({
+        ...{ name: "counts", title: `${kind.title}: counts` },
+        columns: [HOST, ...counted, ...COUNTS],
+      }, counts),
+      tableOf({
+        ...{ name: "events", title: `${kind.title}: events` },
+        columns: [{ name: "time", title: "Time" }, HOST, ...columns, {
+          name: "id",
+          title: "Event",
+        }],
+      }, events),
+    ],
+    telling: new Set(counts.map((row) => String(row["host"]))),
+    isEmpty: counts.length === 0,
+  };
+}
+
+const HOST = { name: "host", title: "Host" } as const;
+const COUNTS = [
+  { name: "count", title: "Count" },
+  { name: "first", title: "First" },
+  { name: "last", title: "Last" },
+] as const;
+
+function cryptoBody(rows: readonly SqlRow[]): Body {
+  const text = (value: SqlRow[string] | undefined): string => String(value ?? "");
+  const uses = rows.map((row): CryptoUse => ({
+    ...{ host: text(row["host"]), exe: text(row["exe"]), library: text(row["library"]) },
+    ...{ key: text(row["key"]), value: text(row["value"]), count: Number(row["count"]) },
+    ...{ first: text(row["first"]), last: text(row["last"]) },
+  }));
+  const findings = findCrypto(uses).map((each) => ({ ...each }));
+  const who = [HOST, { name: "exe", title: "Program" }, { name: "library", title: "Library" }];
+  const value = { name: "value", title: "Value" };
+  return {
+    ...CRYPTO_REPORT,
+    tables: [
+      tableOf({
+        ...{ name: "findings", title: "Uses that should end" },
+        columns: [{ name: "finding", title: "Finding" }, ...who, value, ...COUNTS],
+      }, findings.map((each) => ({ ...each, total: findings.length }))),
+      tableOf({
+        ...{ name: "uses", title: "What was used" },
+        columns: [...who, { name: "key", title: "Key" }, value, ...COUNTS],
+      }, rows),
+    ],
+    telling: new Set(uses.map(({ host }) => host)),
+    isEmpty: rows.length === 0,
+  };
+}
+
+function gapsBody(hosts: readonly HostCoverage[]): Body {
+  const losses = lossTable(hosts.flatMap(({ gaps }) => gaps));
+  return {
+    ...GAPS_REPORT,
+    sources: undefined,
+    tables: [losses],
+    telling: new Set(),
+    isEmpty: true,
+  };
+}
+
+/** Hosts that told anything, that were heard of, or that are asked for by their whole name. */
+function coveredHosts(
+  { conditions }: EventsRequest,
+  { coverage, rows }: { readonly coverage: ReadCoverage; readonly rows: readonly SqlRow[] },
+): readonly HostCoverage[] {
+  const asked = conditions.filter(({ isNegated }) => !isNegated).flatMap(({ matches }) =>
+    matches.flatMap((match) => match.kind === "equal" ? [String(match.value)] : [])
+  );
+  const sent = rows.flatMap(({ host }) => typeof host === "string" ? [host] : []);
+  const names = [...new Set([...coverage.hosts.keys(), ...sent, ...asked])].toSorted();
+  return names.map((host) =>
+    coverage.hosts.get(host) ?? coverHost(host, { signs: [], gaps: [], range: coverage.range })
+  );
+}
+
+/** What a host lacks of what the report is about. */
+function missingOf(host: HostCoverage, { sources, telling }: Body): readonly Shortfall[] {
+  const all = shortfallsOf(host);
+  if (sources === undefined) return all;
+  const concerned = all.filter((each) =>
+    each.sources.length === 0 || each.sources.some((source) => sources.includes(source))
+  );
+  const hasSource = host.sources.some(({ source }) => sources.includes(source));
+  if (hasSource || host.sources.length === 0 || telling.has(host.host)) return concerned;
+  const { fromUs, toUs } = host.range;
+  return [{
+    ...{ host: host.host, fromUs, toUs, sources: [], state: "unwatched", cause: "off" },
+    ...{ reason: "no source of this host's agent tells of this", count: undefined },
+  }, ...concerned];
+}
+
+function watchedStatements(
+  { isEmpty, isWatched, hosts }: {
+    readonly isEmpty: boolean;
+    readonly isWatched: boolean;
+    readonly hosts: number;
+  },
+): string[] {
+  if (hosts === 0) return ["No host is known in this range: nothing was watched."];
+  if (isWatched) return ["All hosts were watched for this all the time."];
+  return [
+    isEmpty
+      ? "That holds only as far as it was watched: the gaps are listed below."
+      : "Not all of it was watched: the gaps are listed below.",
+  ];
+}
+
+function sightStatements({ principal }: Call, { topics }: Body): string[] {
+  const { scopes } = principal;
+  const isSeen = (topic: string): boolean =>
+    scopes.topics === "all" || scopes.topics.some((each) => isTopicUnder(topic, each));
+  const hidden = topics.filter((topic) => !isSeen(topic));
+  return [
+    ...(hidden.length === 0
+      ? []
+      : [`The token does not see all events of ${hidden.join(", ")}: they may be missing here.`]),
+    ...(seesAgents(principal)
+      ? []
+      : ["The token does not see what agents say of themselves: gaps are not known here."]),
+    ...(scopes.hosts === "all" ? [] : ["The token does not see all hosts."]),
+  ];
+}
+
+function limitStatements(
+  { coverage, request, call, tables, missing }: {
+    readonly coverage: ReadCoverage;
+    readonly request: EventsRequest;
+    readonly call: Call;
+    readonly tables: readonly ReportTable[];
+    readonly missing: readonly string[];
+  },
+): string[] {
+  return [
+    ...tables.filter(({ rows, total }) => rows.length < total).map(({ title, rows, total }) =>
+      `"${title}" has ${total} rows, of which the first ${rows.length} are given.`
+    ),
+    ...(coverage.isCut ? ["Not all gaps could be read: a shorter range has them."] : []),
+    ...missing.map((each) => `A part of the record could not be searched: ${each}.`),
+    ...(request.toUs > call.time.nowUs ? ["The range had not ended when this was made."] : []),
+  ];
+}

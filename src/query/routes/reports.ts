@@ -1,0 +1,116 @@
+/** `GET /v1/reports/{name}`: a report over a range and hosts, for programs, spreadsheets, texts and people. */
+import { negotiate, type Offer } from "../accept.ts";
+import { CSV_TYPE, JSON_TYPE, readHeaders } from "../answer.ts";
+import { scanOf } from "../executor.ts";
+import type { FiguresParts } from "../figures-answer.ts";
+import { planOf } from "./hosts.ts";
+import { ProblemError } from "../problem.ts";
+import { REPORT_NAMES, type ReportName } from "../reports/kinds.ts";
+import { readReport } from "../reports/read-report.ts";
+import type { Report } from "../reports/report.ts";
+import { writeCsv } from "../reports/write-csv.ts";
+import { PAGE_POLICY, writeHtml } from "../reports/write-html.ts";
+import { reportJson } from "../reports/write-json.ts";
+import { writeMarkdown } from "../reports/write-markdown.ts";
+import { parseRangeRequest } from "../request.ts";
+import type { Route, RouteParameter } from "../route.ts";
+import { FILTER_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
+import { REPORT_SCHEMA } from "./report-schema.ts";
+
+type Form = "json" | "csv" | "markdown" | "html";
+
+const MARKDOWN_TYPE = "text/markdown; charset=utf-8";
+const HTML_TYPE = "text/html; charset=utf-8";
+
+const OFFERS: readonly Offer<Form>[] = [
+  { form: "json", types: [JSON_TYPE] },
+  { form: "csv", types: ["text/csv"] },
+  { form: "markdown", types: ["text/markdown"] },
+  { form: "html", types: ["text/html", "application/xhtml+xml"] },
+];
+
+const PARAMETERS: readonly RouteParameter[] = [
+  ...RANGE_PARAMETERS,
+  ...FILTER_PARAMETERS.filter(({ name }) => name === "host"),
+];
+
+export function reportRoute({ executor, acquire }: FiguresParts): Route {
+  return {
+    method: "GET",
+    path: "/v1/reports/{name}",
+    summary: "A report over a range and hosts, with what was not watched and what can be shown",
+    action: "read",
+    pathParameters: [{
+      name: "name",
+      text: "Which report",
+      schema: { type: "string", enum: REPORT_NAMES },
+    }],
+    parameters: PARAMETERS,
+    answers: {
+      [JSON_TYPE]: REPORT_SCHEMA,
+      "text/csv": { type: "string" },
+      "text/markdown": { type: "string" },
+      "text/html": { type: "string" },
+    },
+    async handle(call) {
+      const name = nameOf(call.pathValue);
+      const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
+      const request = parseRangeRequest(call.parameters, call.time);
+      using lease = acquire();
+      const read = { name, request, executor, view: lease.view };
+      const { report, plans } = await readReport(call, read);
+      const { text, headers } = written(report, form);
+      const { steps, prunedFiles, missing } = planOf(plans);
+      const given = Object.fromEntries([...call.parameters].map(([key, [value]]) => [key, value]));
+      call.report({
+        rows: report.tables.reduce((sum, { rows }) => sum + rows.length, 0),
+        bytes: Buffer.byteLength(text),
+        parameters: { ...given, report: name, form },
+      });
+      const scan = scanOf(new Set(steps.flatMap(({ files }) => files)));
+      return new Response(text, {
+        headers: {
+          ...readHeaders({ scan, prunedFiles, missing }),
+          "Probity-Truncated": String(report.tables.some(({ rows, total }) => rows.length < total)),
+          "X-Content-Type-Options": "nosniff",
+          ...headers,
+        },
+      });
+    },
+  };
+}
+
+function nameOf(text: string): ReportName {
+  const name = REPORT_NAMES.find((each) => each === text);
+  if (name !== undefined) return name;
+  throw new ProblemError(404, `There is no report "${text.slice(0, 100)}"`, {
+    parameter: "name",
+    accepted: REPORT_NAMES.join(", "),
+  });
+}
+
+function written(
+  report: Report,
+  form: Form,
+): { readonly text: string; readonly headers: Readonly<Record<string, string>> } {
+  switch (form) {
+    case "json":
+      return {
+        text: `${JSON.stringify(reportJson(report))}\n`,
+        headers: { "Content-Type": JSON_TYPE },
+      };
+    case "csv":
+      return { text: writeCsv(report), headers: { "Content-Type": CSV_TYPE } };
+    case "markdown":
+      return { text: writeMarkdown(report), headers: { "Content-Type": MARKDOWN_TYPE } };
+    case "html":
+      return {
+        text: writeHtml(report),
+        headers: {
+          "Content-Type": HTML_TYPE,
+          "Content-Security-Policy": `${PAGE_POLICY}; frame-ancestors 'none'`,
+          "Referrer-Policy": "no-referrer",
+        },
+      };
+  }
+}

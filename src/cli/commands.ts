@@ -6,6 +6,7 @@ import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
 import { hostCommand } from "./host.ts";
+import { reportCommand } from "./report.ts";
 import { rollupAdoptCommand } from "./rollup-adopt.ts";
 import { rollupReplayCommand } from "./rollup-replay.ts";
 import { rollupStatusCommand } from "./rollup-status.ts";
@@ -33,6 +34,7 @@ export const COMMANDS: readonly Command[] = [
   searchCommand,
   treeCommand,
   hostCommand,
+  reportCommand,
   exportCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,

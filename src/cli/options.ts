@@ -292,6 +292,10 @@ export const SERVER_OPTIONS = {
     short: "--listen",
     text: "where the query service listens; port 0 takes a free one",
   }),
+  requestsPerSecond: option("server.requests_per_second", integerBetween(1, 1_000_000), {
+    default: "200",
+    text: "requests of one principal, on average; ten times as many at once",
+  }),
   tlsCert: optional("server.tls_cert", file, { text: "certificate chain (PEM) for HTTPS" }),
   tlsKey: optional("server.tls_key", file, { text: "private key (PEM) for HTTPS" }),
 } as const;

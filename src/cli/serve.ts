@@ -53,6 +53,7 @@ export const serveCommand = defineCommand({
       cacheDirectory: join(folder.cache, "query"),
       hot: { limitBytes: HOT_LIMIT_BYTES },
       tokens: { adminTokenFile: global.tokenFile ?? folder.adminToken },
+      requestsPerSecond: settings.server.requestsPerSecond,
       host: settings.agent.host ?? hostname(),
       producerDirectory: folder.spool("query"),
       version: versionOfPackage(),

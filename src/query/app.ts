@@ -1,6 +1,6 @@
 /**
  * The HTTP app: a plain `fetch` handler over the routes. What every request has in common is decided here, once: who
- * asks, whether they may, which parameters a route knows, how errors are told, and what the audit hears.
+ * asks and whether they may (by the {@link Door}), which parameters a route knows, how errors are told, and what the audit hears.
  *
  * Invariant: no route runs before its caller is known and allowed, and no answer shows an error's inside.
  */
@@ -9,7 +9,8 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Audit } from "./audit.ts";
-import type { Authenticator, Caller } from "./auth.ts";
+import type { Authenticator } from "./auth.ts";
+import { createDoor, type Door } from "./door.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
 import { remoteOf } from "./remote.ts";
 import { FILTER_NAMES, readParameters } from "./request.ts";
@@ -22,6 +23,8 @@ export interface AppOptions {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
+  /** Of one principal, on average. */
+  readonly requestsPerSecond?: number | undefined;
   /** When this machine started, µs since the Unix epoch. */
   readonly bootUs: () => number;
   /** Aborted when the service stops. */
@@ -48,8 +51,13 @@ export function createApp(options: AppOptions): App {
     labels: ["route"],
     buckets: DURATION_BUCKETS,
   });
+  const { authenticator, audit, clock, requestsPerSecond } = options;
+  const door = createDoor({
+    ...{ authenticator, audit, elapsedMs: () => clock.elapsedMs() },
+    ...(requestsPerSecond === undefined ? {} : { requestsPerSecond }),
+  });
   for (const route of routes) {
-    const handle = createHandler(route, options);
+    const handle = createHandler(route, { ...options, door });
     const name = `${route.method} ${route.path}`;
     hono.on(route.method, honoPath(route.path), async (context) => {
       const startedMs = performance.now();
@@ -87,9 +95,9 @@ interface Incoming {
 
 function createHandler(
   route: Route,
-  options: AppOptions,
+  options: AppOptions & { readonly door: Door },
 ): (incoming: Incoming) => Promise<Response> {
-  const { authenticator, audit, clock, bootUs, signal } = options;
+  const { audit, clock, bootUs, signal } = options;
   const known = [
     ...(route.parameters ?? []).map(({ name }) => name),
     ...(route.takesFilters === true ? FILTER_NAMES : []),
@@ -97,7 +105,8 @@ function createHandler(
   const name = `${route.method} ${route.path}`;
   return async ({ request, environment, pathValue }) => {
     const remote = remoteOf(environment, request);
-    const { principal, ended } = allow(request, { route, authenticator, audit, remote });
+    const caller = await options.door.enter({ request, route, remote });
+    const { principal, ended } = caller;
     const url = new URL(request.url);
     const parameters = readParameters(url, known);
     const given = Object.fromEntries(
@@ -131,41 +140,17 @@ function createHandler(
         });
       },
     };
-    return await route.handle(call);
+    try {
+      return await route.handle(call);
+    } catch (error) {
+      if (isTooMany(error)) options.door.refused(caller, { remote });
+      throw error;
+    }
   };
 }
 
-const NOBODY: Caller = {
-  principal: { name: "", scopes: { actions: new Set(), topics: [], hosts: [] } },
-  ended: undefined,
-};
-
-/** Who asks, if they may. Throws {@link ProblemError} 401, 403 or 503. */
-function allow(
-  request: Request,
-  { route, authenticator, audit, remote }: {
-    readonly route: Route;
-    readonly authenticator: Authenticator;
-    readonly audit: Audit;
-    readonly remote: string | undefined;
-  },
-): Caller {
-  if (route.action === undefined) return NOBODY;
-  let caller: Caller;
-  try {
-    caller = authenticator.authenticate(request.headers.get("authorization") ?? undefined);
-  } catch (error) {
-    if (error instanceof ProblemError) audit.refused({ remote, reason: reasonOf(error) });
-    throw error;
-  }
-  const { principal } = caller;
-  if (principal.scopes.actions.has(route.action)) return caller;
-  audit.refused({ remote, reason: `"${principal.name}" may not ${route.action}` });
-  throw new ProblemError(403, "The token does not allow this");
-}
-
-function reasonOf({ message }: ProblemError): string {
-  return message.charAt(0).toLowerCase() + message.slice(1);
+function isTooMany(error: unknown): boolean {
+  return error instanceof ProblemError && error.problem.status === 429;
 }
 
 async function answerOf(work: () => Promise<Response>, log: Log): Promise<Response> {

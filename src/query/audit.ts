@@ -37,7 +37,20 @@ export interface ChangeReport {
 export interface Audit {
   read(report: ReadReport): void;
   changed(report: ChangeReport): void;
-  refused(refusal: { readonly remote: string | undefined; readonly reason: string }): void;
+  /** A principal was refused so many times since that was last told, as they ask for too much; for 0 nothing is told. */
+  limited(limit: {
+    readonly principal: Pick<Principal, "name">;
+    readonly remote: string | undefined;
+    readonly refused: number;
+  }): void;
+  refused(refusal: Refusal): void;
+  /** An address is refused from now on whatever it says; bounded by itself, so that its refusals do not hide it. */
+  blocked(refusal: Refusal): void;
+}
+
+export interface Refusal {
+  readonly remote: string | undefined;
+  readonly reason: string;
 }
 
 export interface AuditOptions {
@@ -53,10 +66,11 @@ const MINUTE_US = 60_000_000;
 export const AUDIT_SERVICE = "probity-query";
 
 export function createAudit({ emit, clock }: AuditOptions): Audit {
-  let minuteUs = 0;
-  let written = 0;
-  let suppressed = 0;
+  const refused = createRefusals({ emit, clock });
+  const blocked = createRefusals({ emit, clock });
   return {
+    refused,
+    blocked,
     read({ principal, route, parameters, rows, bytes, remote, outcome }) {
       const said = shortenedAll(parameters);
       const count = rows === undefined ? "events" : rows === 1 ? "1 row" : `${rows} rows`;
@@ -102,35 +116,60 @@ export function createAudit({ emit, clock }: AuditOptions): Audit {
         },
       });
     },
-    refused({ remote, reason }) {
-      const nowUs = clock.nowUs();
-      if (nowUs - minuteUs >= MINUTE_US) {
-        minuteUs = nowUs;
-        written = 0;
-      }
-      if (written >= FAILURES_PER_MINUTE) {
-        suppressed += 1;
-        return;
-      }
-      written += 1;
+    limited({ principal, remote, refused }) {
+      if (refused === 0) return;
       emit({
-        timeUs: nowUs,
-        topic: "audit/login",
-        severity: "medium",
+        timeUs: clock.nowUs(),
+        topic: "audit/query",
+        severity: "low",
         outcome: "failure",
+        user: principal.name,
         service: AUDIT_SERVICE,
         ...addressOf(remote),
-        message: `A request${
-          remote === undefined ? "" : ` from ${remote}`
-        } was refused: ${reason}.`,
+        message: `${principal.name} asks for too much: ${
+          refused === 1 ? "a request was" : `${refused} requests were`
+        } refused.`,
         detail: {
-          reason,
+          principal: principal.name,
+          refused,
           ...(remote === undefined ? {} : { remote }),
-          ...(suppressed === 0 ? {} : { suppressed }),
         },
       });
-      suppressed = 0;
     },
+  };
+}
+
+/** Tells of refusals within a bound of its own. */
+function createRefusals({ emit, clock }: AuditOptions): (refusal: Refusal) => void {
+  let minuteUs = 0;
+  let written = 0;
+  let suppressed = 0;
+  return ({ remote, reason }) => {
+    const nowUs = clock.nowUs();
+    if (nowUs - minuteUs >= MINUTE_US) {
+      minuteUs = nowUs;
+      written = 0;
+    }
+    if (written >= FAILURES_PER_MINUTE) {
+      suppressed += 1;
+      return;
+    }
+    written += 1;
+    emit({
+      timeUs: nowUs,
+      topic: "audit/login",
+      severity: "medium",
+      outcome: "failure",
+      service: AUDIT_SERVICE,
+      ...addressOf(remote),
+      message: `A request${remote === undefined ? "" : ` from ${remote}`} was refused: ${reason}.`,
+      detail: {
+        reason,
+        ...(remote === undefined ? {} : { remote }),
+        ...(suppressed === 0 ? {} : { suppressed }),
+      },
+    });
+    suppressed = 0;
   };
 }
 

@@ -23,7 +23,7 @@ export interface Caller {
 
 /** Finds the principal of a request. Throws {@link ProblemError} 401, and 503 when nobody can tell at present. */
 export interface Authenticator {
-  authenticate(authorization: string | undefined): Caller;
+  authenticate(authorization: string | undefined): Promise<Caller>;
 }
 
 export interface AuthenticatorOptions {
@@ -45,7 +45,8 @@ export function digestOfToken(token: string): Uint8Array {
 
 export function createAuthenticator({ fixed, table }: AuthenticatorOptions): Authenticator {
   return {
-    authenticate(authorization) {
+    // deno-lint-ignore require-await
+    async authenticate(authorization) {
       if (authorization === undefined) throw unauthorized("A token is required");
       const match = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization);
       const token = match?.[1];

@@ -67,6 +67,8 @@ export interface QueryServiceOptions {
   readonly memoryLimitBytes?: number;
   /** Bounds of people's SQL. */
   readonly sqlLimits?: SqlLimits;
+  /** Requests of one principal, on average; ten seconds' worth of them at once. */
+  readonly requestsPerSecond?: number;
   /** Bounds of what runs at the same time; see `POOL_LIMITS`. */
   readonly poolLimits?: ExecutorsOptions["limits"];
   readonly threads?: number;
@@ -242,6 +244,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       fixed: [admin.known, ...options.tokens.others ?? []],
       table: tokens,
     }),
+    requestsPerSecond: options.requestsPerSecond,
     audit,
     metrics,
     clock,

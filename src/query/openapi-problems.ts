@@ -16,6 +16,7 @@ const MEANINGS: Readonly<Record<ProblemStatus, string>> = {
   414: "The query is too long",
   422: "It cannot be done within the bounds of time, memory and form",
   429: "Too much at once, or too many of them",
+  431: "The headers are too long",
   500: "The service failed; its log says why",
   503: "Not ready, stopping, or too busy",
 };
@@ -58,11 +59,12 @@ export function problemsOf(route: Route): Readonly<Record<string, ApiResponse | 
   const own = route.statuses ?? [];
   const statuses = new Set<ProblemStatus>([
     400,
+    413,
     414,
+    431,
     500,
     ...(route.action === undefined ? [] : [401, 403, 429, 503] as const),
     ...(route.pathParameters === undefined ? [] : [404] as const),
-    ...(route.body === undefined ? [] : [413] as const),
     ...(readsRecord(route) ? [422] as const : []),
     ...(route.problems ?? []),
   ]);

@@ -121,10 +121,10 @@ async function grant(name: string, more: Partial<Token> = {}): Promise<string> {
 const revoke = (name: string) => revokeToken(place(), { name, by: "admin" });
 
 /** What a request with it is answered. */
-function asked(text: string): string | number {
+async function asked(text: string): Promise<string | number> {
   try {
     const { authenticate } = createAuthenticator({ fixed: [], table });
-    return authenticate(`Bearer ${text}`).principal.name;
+    return (await authenticate(`Bearer ${text}`)).principal.name;
   } catch (error) {
     if (error instanceof ProblemError) return error.problem.status;
     throw error;
@@ -134,9 +134,9 @@ function asked(text: string): string | number {
 describe("a token of the registry", () => {
   test("is good in another process from its next look on, until it is revoked", async () => {
     const text = await grant("ann", { role: "analyst", hosts: ["web-*"] });
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
     await table.look();
-    expect(asked(text)).toBe("ann");
+    expect(await asked(text)).toBe("ann");
     expect(table.find(text)?.principal.scopes).toEqual({
       actions: new Set(["read", "sql"]),
       hosts: ["web-*"],
@@ -145,7 +145,7 @@ describe("a token of the registry", () => {
     const ended = table.find(text)?.ended;
     expect(await revoke("ann")).toBe(true);
     await table.look();
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
     expect(ended?.aborted).toBe(true);
   });
 
@@ -160,15 +160,15 @@ describe("a token of the registry", () => {
     const text = await grant("ann", { expiresAtMs: START_MS + 1_000 });
     await table.look();
     nowMs = START_MS + 999;
-    expect(asked(text)).toBe("ann");
+    expect(await asked(text)).toBe("ann");
     const held = table.find(text);
     nowMs = START_MS + 1_000;
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
     wake();
     await expect.poll(() => held?.ended.aborted).toBe(true);
     // A clock that is put back gives nothing back.
     nowMs = START_MS;
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
   });
 
   test("that was revoked here is not given back by a look that began before", async () => {
@@ -182,9 +182,9 @@ describe("a token of the registry", () => {
     onRead = () => Promise.resolve();
     resolve();
     await looking;
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
     await table.look();
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
   });
 
   test("that was made here stays through a look that began before", async () => {
@@ -199,7 +199,7 @@ describe("a token of the registry", () => {
     onRead = () => Promise.resolve();
     resolve();
     await looking;
-    expect(asked(text)).toBe("ann");
+    expect(await asked(text)).toBe("ann");
   });
 
   test("made anew at once under its name is another one", async () => {
@@ -209,7 +209,7 @@ describe("a token of the registry", () => {
     await revoke("ann");
     const second = await grant("ann");
     await table.look();
-    expect([asked(first), asked(second)]).toEqual([401, "ann"]);
+    expect([await asked(first), await asked(second)]).toEqual([401, "ann"]);
   });
 
   test("is read again until its time can be trusted, and then no more", async () => {
@@ -229,7 +229,7 @@ describe("a token of the registry", () => {
     await table.look();
     await real.delete("registry/tokens/ann");
     await table.look();
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
   });
 
   test("that cannot be read opens nothing, and keeps no other away", async () => {
@@ -240,7 +240,7 @@ describe("a token of the registry", () => {
     const text = new TextDecoder().decode(found?.body);
     await real.put("registry/tokens/ann", new TextEncoder().encode(text.replace("viewer", "root")));
     await table.look();
-    expect([asked(broken), asked(whole)]).toEqual([401, "bob"]);
+    expect([await asked(broken), await asked(whole)]).toEqual([401, "bob"]);
     expect(table.fault).toBeUndefined();
     expect(lines.join("")).toContain("opens nothing");
   });
@@ -259,9 +259,9 @@ describe("while the registry is away", () => {
     isAway = true;
     await table.look();
     expect(table.fault).toContain("away");
-    expect(asked(text)).toBe("ann");
+    expect(await asked(text)).toBe("ann");
     nowMs += 3_600_000;
-    expect(asked(text)).toBe(401);
+    expect(await asked(text)).toBe(401);
     isAway = false;
     await table.look();
     expect(table.fault).toBeUndefined();
@@ -272,12 +272,12 @@ describe("while the registry is away", () => {
     table = open();
     const text = await grant("ann");
     await table.look();
-    expect(asked(text)).toBe(503);
-    expect(asked(`${text.slice(0, -1)}!`)).toBe(401);
-    expect(asked("guessed-by-somebody")).toBe(401);
+    expect(await asked(text)).toBe(503);
+    expect(await asked(`${text.slice(0, -1)}!`)).toBe(401);
+    expect(await asked("guessed-by-somebody")).toBe(401);
     isAway = false;
     await table.look();
-    expect(asked(text)).toBe("ann");
+    expect(await asked(text)).toBe("ann");
   });
 });
 

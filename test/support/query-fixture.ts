@@ -29,6 +29,8 @@ export const EVENTS = 250;
 export interface AskOptions {
   readonly method?: string;
   readonly signal?: AbortSignal;
+  /** Address of the client; unknown without it. */
+  readonly remote?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: BodyInit;
   /** Null for none. */
@@ -58,6 +60,7 @@ export interface QueryFixtureOptions {
   /** Between two looks for data files to tally, in milliseconds. */
   readonly tallyIntervalMs?: number;
   readonly memoryLimitBytes?: number;
+  readonly requestsPerSecond?: number;
   readonly poolLimits?: ExecutorsOptions["limits"];
 }
 
@@ -109,9 +112,12 @@ export async function openQueryFixture(
     });
   let service = await open();
   const ask: QueryFixture["ask"] = (path, options = {}) => {
-    const { token = TOKEN, headers, ...init } = options;
+    const { token = TOKEN, headers, remote, ...init } = options;
     const all = { ...headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
-    return service.fetch(new Request(`http://localhost${path}`, { ...init, headers: all }));
+    return service.fetch(
+      new Request(`http://localhost${path}`, { ...init, headers: all }),
+      remote === undefined ? undefined : { remoteAddr: { hostname: remote } },
+    );
   };
   return {
     get service() {

@@ -52,8 +52,12 @@ export function sqlRoute(parts: SqlParts): Route {
     async handle(call) {
       const body = await readSqlBody(call.request);
       const parameters = { sql: body.sql, parameters: namedValues(body.parameters) };
+      let hasBegun = false;
+      const onBegin = (): void => {
+        hasBegun = true;
+      };
       try {
-        const { result, headers } = await run(call, body, parts);
+        const { result, headers } = await run(call, body, { ...parts, onBegin });
         const { text, rows, isTruncated } = write(result, body.format, parts.limits);
         call.report({ rows, bytes: Buffer.byteLength(text), parameters });
         return respond(text, body.format, {
@@ -61,7 +65,10 @@ export function sqlRoute(parts: SqlParts): Route {
           "Probity-Truncated": String(isTruncated),
         });
       } catch (error) {
-        call.report({ rows: 0, bytes: 0, parameters, outcome: "failure" });
+        // What was refused before it began is told by whoever counts refusals.
+        const isRefused = !hasBegun && error instanceof ProblemError &&
+          [429, 503].includes(error.problem.status);
+        if (!isRefused) call.report({ rows: 0, bytes: 0, parameters, outcome: "failure" });
         throw problemOfSql(error);
       }
     },
@@ -71,7 +78,7 @@ export function sqlRoute(parts: SqlParts): Route {
 async function run(
   call: Call,
   body: SqlBody,
-  { executor, acquire, limits }: SqlParts,
+  { executor, acquire, limits, onBegin }: SqlParts & { readonly onBegin: () => void },
 ): Promise<{ readonly result: SqlResult; readonly headers: Record<string, string> }> {
   return await withinTime(call.signal, async (signal) => {
     const asker = { principal: call.principal, signal };
@@ -80,6 +87,7 @@ async function run(
       return String(rows[0]?.[column]);
     };
     const treeText = await text(planParse(body.sql), "tree");
+    onBegin();
     const passed = passGate(JSON.parse(treeText), {
       tables: TABLES,
       values: body.parameters,

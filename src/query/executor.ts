@@ -7,18 +7,13 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../runtime/clock.ts";
-import {
-  SqlError,
-  type SqlResult,
-  type SqlValue,
-  type StatementOptions,
-} from "../storage/duckdb.ts";
+import { SqlError, type SqlResult, type StatementOptions } from "../storage/duckdb.ts";
 import { literalOf } from "../storage/sql-text.ts";
 import type { DataFile } from "../storage/table.ts";
 import type { Asker, ConnectionLease, ConnectionPool } from "./connection-pool.ts";
 import type { DataFiles } from "./data-files.ts";
 import type { Step } from "./planner.ts";
-import { FILES, type Statement } from "./planner/binder.ts";
+import { parametersOf } from "./planner/binder.ts";
 import { ProblemError } from "./problem.ts";
 
 /** What was read for an answer. */
@@ -178,10 +173,6 @@ export function scanOf(files: Iterable<DataFile>): Scan {
     bytes += sizeBytes;
   }
   return { files: count, bytes };
-}
-
-function parametersOf({ parameters }: Statement, paths: readonly string[]): SqlValue[] {
-  return parameters.map((each) => each === FILES ? JSON.stringify(paths) : each);
 }
 
 async function* withProblems<T>(items: AsyncIterable<T>): AsyncGenerator<T> {

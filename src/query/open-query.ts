@@ -34,7 +34,8 @@ import { figureRoutes } from "./routes/figure-routes.ts";
 import { metricRoutes } from "./routes/metric.ts";
 import { holdRoutes } from "./routes/holds.ts";
 import { type Readiness, statusRoutes } from "./routes/status.ts";
-import { SQL_LIMITS, type SqlLimits, sqlRoute } from "./routes/sql.ts";
+import { SQL_LIMITS, type SqlLimits } from "./routes/sql.ts";
+import { openSqlRoute } from "./sql/open-sql.ts";
 import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
@@ -150,7 +151,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   broker?.onConnected((connection) => watch.listen(connection, shards));
 
   const audit = createAudit({ emit: await openEmitter(options, stack), clock });
-  const { pages, streams: exports, backlogs } = stack.use(
+  const { pages, streams: exports, backlogs, sql: turns } = stack.use(
     openExecutors({
       ...{ database, files, scratchDirectory: folders.scratch, metrics, clock },
       ...(options.poolLimits === undefined ? {} : { limits: options.poolLimits }),
@@ -196,6 +197,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
 
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
+  const limits = options.sqlLimits ?? SQL_LIMITS;
   const routes: Route[] = [
     eventsRoute({
       pages,
@@ -222,7 +224,16 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
-    sqlRoute({ executor: pages, acquire, limits: options.sqlLimits ?? SQL_LIMITS }),
+    openSqlRoute({
+      stack,
+      files,
+      turns,
+      executor: pages,
+      acquire,
+      folder: folders.scratch,
+      limits,
+      log,
+    }),
     ...figureRoutes({ executor: pages, acquire }),
     ...metricRoutes({
       reader: { executor: pages, tallies },

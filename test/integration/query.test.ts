@@ -32,14 +32,15 @@ describe.runIf(canRunNats())("what is found", () => {
       return { isComplete, scannedFiles };
     };
     expect(await facts()).toEqual({ isComplete: true, scannedFiles: 0 });
+    const inSql = async () => (await running.client.sql("SELECT count(*) AS n FROM app")).rows;
+    expect(await inSql()).toEqual([{ n: 80 }]);
 
     await rig.once();
     await until(async () => (await facts()).scannedFiles === 1);
     expect(await running.all()).toEqual(before);
     expect(await gaps()).toEqual(gapsBefore);
     expect(await facts()).toEqual({ isComplete: true, scannedFiles: 1 });
-    const { rows } = await running.client.sql("SELECT count(*) AS n FROM app");
-    expect(rows).toEqual([{ n: 80 }]);
+    expect(await inSql()).toEqual([{ n: 80 }]);
 
     // A service that has seen nothing of it says the same.
     await running[Symbol.asyncDispose]();

@@ -55,7 +55,7 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
   "GET /v1/metrics/{topic}/tail": [{ path: "/v1/metrics/file/tail", query: "from=2026-06-01" }],
   "GET /v1/processes/{process_id}": [{ path: `/v1/processes/${PROCESS}`, query: RANGE }],
   "GET /v1/files/history": [{ query: `${RANGE}&path=/etc/new` }],
-  "POST /v1/sql": ["json", "ndjson", "csv"].map((format) => ({
+  "POST /v1/sql": ["json", "ndjson", "csv", "parquet"].map((format) => ({
     body: JSON.stringify({ sql: "SELECT host, count(*) AS n FROM events GROUP BY host", format }),
   })),
   "PUT /v1/subscriptions/{name}": [

@@ -28,8 +28,7 @@ let canaryPath: string;
 
 beforeAll(async () => {
   query = await openQueryFixture({
-    memoryLimitBytes: 60_000_000,
-    sqlLimits: { rowsMax: 1_000, bytesMax: 1_000_000, timeMs: 150 },
+    sqlLimits: { rowsMax: 1_000, bytesMax: 1_000_000, timeMs: 250, memoryBytes: 60_000_000 },
   });
   canaryPath = join(query.folder, "canary.csv");
   await writeFile(canaryPath, `a,b\n${CANARY},1\n`);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AuditEvent } from "../../src/event/event.ts";
 import { COLUMNS } from "../../src/event/columns.ts";
 import { isTopicUnder, TOPICS } from "../../src/event/topic.ts";
+import { parametersOf } from "../../src/query/planner/binder.ts";
 import { planSql } from "../../src/query/planner/sql-plan.ts";
 import { viewColumnsOf } from "../../src/query/planner/topic-view.ts";
 import { ADMIN_SCOPES } from "../../src/query/principal.ts";
@@ -159,13 +160,11 @@ describe("what a statement asks for reaches the statistics of row groups", () =>
     const plan = planSql(
       { statement: sql, parameters: [], tables: readBy(sql), limit: 10 },
       { name: "viewer", scopes: { ...ADMIN_SCOPES, hosts: ["db-1"] } },
-      { version: 0, files, hot: [], upper: new Map(), missing: [] },
+      { hasFiles: true, others: [] },
     );
     const paths = files.map(({ path }) => String(query.store.localPath(dataFileKey(path))));
-    const parameters = plan.statement.parameters
-      .map((each) => typeof each === "symbol" ? JSON.stringify(paths) : each);
-    const explained = await connection.query(`EXPLAIN (FORMAT json) ${plan.statement.sql}`, {
-      parameters,
+    const explained = await connection.query(`EXPLAIN (FORMAT json) ${plan.sql}`, {
+      parameters: parametersOf(plan, paths),
     });
     const text = JSON.stringify(explained.rows).replaceAll("\\", "");
     expect(text).toMatch(filter);

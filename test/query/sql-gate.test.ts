@@ -63,15 +63,10 @@ async function run(
   const statement = await textOf(planWrite(renameParameters(tree, numbers)), "statement");
   const parameters = names.map((name) => values[name] ?? null);
   const request = { statement, parameters, tables, limit: 1_000 };
-  const plan = planSql(request, { name: "admin", scopes: ADMIN_SCOPES }, {
-    version: -1,
-    files: [],
-    hot: [],
-    upper: new Map(),
-    missing: [],
-  });
-  const bound = plan.statement.parameters.filter((each) => typeof each !== "symbol");
-  return (await connection.query(plan.statement.sql, { parameters: bound })).rows;
+  const principal = { name: "admin", scopes: ADMIN_SCOPES };
+  const plan = planSql(request, principal, { hasFiles: false, others: [] });
+  const bound = plan.parameters.filter((each) => typeof each !== "symbol");
+  return (await connection.query(plan.sql, { parameters: bound })).rows;
 }
 
 const HOSTILE: readonly string[] = [

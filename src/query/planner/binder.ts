@@ -12,6 +12,11 @@ export interface Statement {
   readonly parameters: readonly Parameter[];
 }
 
+/** The parameters' values, now that it is known where the data files are. */
+export function parametersOf({ parameters }: Statement, paths: readonly string[]): SqlValue[] {
+  return parameters.map((each) => each === FILES ? JSON.stringify(paths) : each);
+}
+
 /** Collects values and gives the text that stands for each, with its type, since drivers guess types badly. */
 export interface Binder {
   text(value: string): string;

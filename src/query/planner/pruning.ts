@@ -45,12 +45,14 @@ export function isOnlyOf(file: DataFile, incarnation: string): boolean {
 
 /** Whether a row of the file may meet every condition. */
 export function mayHold(file: DataFile, conditions: readonly Condition[]): boolean {
-  return conditions.every((condition) => mayMeet(file, condition));
+  // An event also belongs to the topics of its list, of which the log knows nothing.
+  return conditions.every((condition) =>
+    condition.column.name === "topic" || mayHoldColumn(file, condition)
+  );
 }
 
-function mayMeet(file: DataFile, { column, isNegated, matches }: Condition): boolean {
-  // An event also belongs to the topics of its list, of which the log knows nothing.
-  if (column.name === "topic") return true;
+/** Whether a row of the file may meet a condition that is about the column alone. */
+export function mayHoldColumn(file: DataFile, { column, isNegated, matches }: Condition): boolean {
   if (file.rows > 0 && file.nullCount[column.name] === file.rows) return column.type === "strings";
   if (isNegated) return true;
   if (column.type === "date") return matches.some((match) => within(match, file.eventDate));

@@ -16,26 +16,47 @@ export interface SourceOptions {
   readonly hot: readonly HotRange[];
   /** Whether the column `detail` is JSON, as in people's SQL, rather than text. */
   readonly detail: "json" | "text";
+  /** Further relations that have the stored columns. */
+  readonly relations?: readonly string[];
   /** Further predicates on stored columns, for rows of data files and for hot rows alike. */
   readonly predicates: readonly string[];
 }
 
 /** The relation of a view's rows; undefined when it has none. */
 export function sourceOf(options: SourceOptions, binder: Binder): string {
-  const { hasFiles, hot, predicates } = options;
+  const { hasFiles, hot, predicates, relations = [] } = options;
   const columns = columnList(options.detail);
-  const parts = hot.map(({ table, after, upTo }) =>
-    `SELECT ${columns} FROM ${table} ${
-      where([`seq > ${binder.integer(after)}`, `seq <= ${binder.integer(upTo)}`, ...predicates])
-    }`
+  const parts = hot.map((range) => `SELECT ${columns} FROM ${hotRows(range, predicates, binder)}`);
+  parts.push(
+    ...relations.map((each) => `SELECT ${columns} FROM ${each} ${where(predicates)}`),
   );
-  if (hasFiles || hot.length === 0) {
+  if (hasFiles || parts.length === 0) {
     const files = hasFiles
       ? `read_parquet(${binder.files()}, schema = ${FILE_SCHEMA})`
       : `(SELECT ${STORED.map(emptyColumn).join(", ")} LIMIT 0)`;
     parts.unshift(`SELECT ${columns} FROM ${files} ${where(predicates)}`);
   }
   return parts.join("\nUNION ALL\n");
+}
+
+/** Hot rows with the stored columns alone. */
+export function storedRowsOf(
+  hot: readonly HotRange[],
+  predicates: readonly string[],
+  binder: Binder,
+): string {
+  const columns = STORED.map(({ name }) => identifierOf(name)).join(", ");
+  return hot.map((range) => `SELECT ${columns} FROM ${hotRows(range, predicates, binder)}`)
+    .join("\nUNION ALL\n");
+}
+
+function hotRows(
+  { table, after, upTo }: HotRange,
+  predicates: readonly string[],
+  binder: Binder,
+): string {
+  const range = [`seq > ${binder.integer(after)}`, `seq <= ${binder.integer(upTo)}`];
+  return `${table} ${where([...range, ...predicates])}`;
 }
 
 export function where(predicates: readonly string[]): string {

@@ -3,13 +3,13 @@
  * principal may see. Those stand before anything else that a name could mean.
  */
 import type { SqlValue } from "../../storage/duckdb.ts";
-import type { DataFile } from "../../storage/table.ts";
+import { listOf, literalOf } from "../../storage/sql-text.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import { EVENTS, TOPIC_VIEWS } from "../sql/views.ts";
 import { createBinder, type Statement } from "./binder.ts";
 import { scopePredicates } from "./predicate.ts";
-import { sourceOf } from "./rows.ts";
+import { sourceOf, storedRowsOf } from "./rows.ts";
 import { topicView } from "./topic-view.ts";
 
 export interface SqlRequest {
@@ -22,24 +22,24 @@ export interface SqlRequest {
   readonly limit: number;
 }
 
-export interface SqlPlan {
-  readonly files: readonly DataFile[];
-  readonly statement: Statement;
-  readonly prunedFiles: number;
-  readonly missing: readonly string[];
+/** Where the rows of events are. */
+export interface SqlSource {
+  readonly hasFiles: boolean;
+  /** Parquet files with the stored columns, beside those of the table; each list is read as one. */
+  readonly others: readonly (readonly string[])[];
 }
 
-export function planSql(request: SqlRequest, principal: Principal, view: ReadView): SqlPlan {
+export function planSql(request: SqlRequest, principal: Principal, source: SqlSource): Statement {
   const { statement, parameters, tables, limit } = request;
   const binder = createBinder(parameters);
-  const files = tables.size === 0 ? [] : view.files;
   const prefix = tables.size === 0 ? "" : `WITH ${
     [
       inlined(
         EVENTS,
         sourceOf({
-          hasFiles: files.length > 0,
-          hot: view.hot,
+          hasFiles: source.hasFiles,
+          hot: [],
+          relations: source.others.map((paths) => `read_parquet(${listOf(paths)})`),
           detail: "json",
           predicates: scopePredicates(principal.scopes, binder),
         }, binder),
@@ -49,12 +49,34 @@ export function planSql(request: SqlRequest, principal: Principal, view: ReadVie
     ].join(",\n")
   }\n`;
   const sql = `${prefix}SELECT * FROM (\n${statement}\n) AS answer LIMIT ${binder.integer(limit)}`;
-  return {
-    files,
-    statement: { sql, parameters: binder.parameters },
-    prunedFiles: view.files.length - files.length,
-    missing: tables.size === 0 ? [] : view.missing,
-  };
+  return { sql, parameters: binder.parameters };
+}
+
+/**
+ * The same over a file of no rows, to ask DuckDB what it would read. Two relations, since over one it would answer from
+ * statistics, or read a row's other columns in a second read without filters; each of two files, since the statistics
+ * of one it takes for true.
+ */
+export function planExplained(
+  request: SqlRequest,
+  principal: Principal,
+  standIn: string,
+): Statement {
+  const twice = [standIn, standIn];
+  return planSql(request, principal, { hasFiles: false, others: [twice, twice] });
+}
+
+/** Writes the hot rows that a principal may see to a file; undefined when there are none. */
+export function planHotRows(
+  path: string,
+  principal: Principal,
+  view: Pick<ReadView, "hot">,
+): Statement | undefined {
+  if (view.hot.length === 0) return undefined;
+  const binder = createBinder();
+  const rows = storedRowsOf(view.hot, scopePredicates(principal.scopes, binder), binder);
+  const sql = `COPY (${rows}) TO ${literalOf(path)} (FORMAT parquet, CODEC uncompressed)`;
+  return { sql, parameters: binder.parameters };
 }
 
 /** One row with `tree`: the syntax tree of a text, which is not run. */

@@ -2,14 +2,22 @@
 import { type ArkErrors, type } from "arktype";
 import type { SqlValue } from "../../storage/duckdb.ts";
 import { ProblemError } from "../problem.ts";
+import { negotiate, type Offer } from "../accept.ts";
+import { JSON_TYPE, NDJSON_TYPE, PARQUET_TYPE } from "../answer.ts";
+import type { SqlFormat } from "./engine/protocol.ts";
 import { SQL_FORM, SQL_LENGTH_MAX } from "./gate.ts";
 
 /** Largest body, in bytes. */
 export const BODY_BYTES_MAX = 256 * 1024;
 
-const FORMATS = ["json", "ndjson", "csv"] as const;
+const FORMATS = ["json", "ndjson", "csv", "parquet"] as const satisfies SqlFormat[];
 
-export type SqlFormat = typeof FORMATS[number];
+const OFFERS: readonly Offer<SqlFormat>[] = [
+  { form: "json", types: [JSON_TYPE] },
+  { form: "ndjson", types: [NDJSON_TYPE, "application/ndjson", "application/jsonl"] },
+  { form: "csv", types: ["text/csv"] },
+  { form: "parquet", types: [PARQUET_TYPE] },
+];
 
 type JsonScalar = typeof VALUE.infer;
 
@@ -21,7 +29,9 @@ export const SQL_BODY = type({
   sql: type(/\S/).and(`string <= ${SQL_LENGTH_MAX}`).describe(SQL_FORM),
   "parameters?": VALUE.array().or({ "[string]": VALUE }).or("null")
     .describe("values of $1, $2 … in a list, or of $name in an object"),
-  "format?": type.enumerated(...FORMATS).describe("of the answer; json unless given"),
+  "format?": type.enumerated(...FORMATS).describe(
+    "of the answer; what Accept prefers unless given, and else json",
+  ),
 });
 
 /** What is said of a member that is not of the form. */
@@ -44,7 +54,10 @@ export interface SqlBody {
   readonly format: SqlFormat;
 }
 
-/** Throws {@link ProblemError} 413 when the body is too large, 400 when it is not of this form. */
+/**
+ * The format is the body's, or else what `Accept` prefers. Throws {@link ProblemError} 413 when the body is too large,
+ * 400 when it is not of this form, 406 when none of the accepted types can be given.
+ */
 export async function readSqlBody(request: Request): Promise<SqlBody> {
   const text = await readText(request);
   let value: unknown;
@@ -58,7 +71,8 @@ export async function readSqlBody(request: Request): Promise<SqlBody> {
   }
   const body = SQL_BODY(value);
   if (body instanceof type.errors) throw problemOf(body);
-  const { sql, parameters, format = "json" } = body;
+  const { sql, parameters } = body;
+  const format = body.format ?? negotiate(request.headers.get("accept") ?? undefined, OFFERS);
   return { sql, parameters: valuesOf(parameters ?? []), format };
 }
 

@@ -1,0 +1,48 @@
+/**
+ * The program of a process that runs people's SQL, and nothing else: its first line of standard input are its settings,
+ * then come requests, one at a time. It ends with its input, so it never outlives the service.
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { type Engine, openEngine } from "./engine.ts";
+import { decode, encode, type EngineReply, type EngineRequest, faultOf } from "./protocol.ts";
+import { engineRequest, engineSettings } from "./requests.ts";
+
+let engine: Engine | undefined;
+let running: AbortController | undefined;
+let work: Promise<void> = Promise.resolve();
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const message = decode(line);
+    if (engine === undefined && running === undefined) {
+      running = new AbortController();
+      work = start(message);
+      return;
+    }
+    const request = engineRequest(message);
+    if (request.do === "cancel") running?.abort();
+    else work = work.then(() => answer(request));
+  })
+  .on("close", () => process.exit(0));
+
+async function start(message: unknown): Promise<void> {
+  engine = await openEngine(engineSettings(message));
+  say({});
+}
+
+async function answer(request: EngineRequest): Promise<void> {
+  running = new AbortController();
+  try {
+    if (engine === undefined) throw new Error("it has not started");
+    const { body, ...reply } = await engine.handle(request, running.signal);
+    say({ ...reply, ...(body === undefined ? {} : { bytes: body.length }) });
+    if (body !== undefined) process.stdout.write(body);
+  } catch (error) {
+    say({ error: faultOf(error) });
+  }
+}
+
+function say(reply: EngineReply): void {
+  process.stdout.write(`${encode(reply)}\n`);
+}

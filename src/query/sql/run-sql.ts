@@ -1,0 +1,184 @@
+/**
+ * One statement from its text to its answer: parsed and written by a process of its own, looked at here, planned over
+ * what the principal may see and over the files that DuckDB's own filters leave, and answered by the same process.
+ *
+ * Invariant: nothing but what the gate passed is run, and the scopes of the principal are part of every statement;
+ * files and hot rows stay what they were when the statement began.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { SqlValue } from "../../storage/duckdb.ts";
+import type { DataFile } from "../../storage/table.ts";
+import type { DataFiles } from "../data-files.ts";
+import { type Executor, scanOf, withinTime } from "../executor.ts";
+import { parametersOf, type Statement } from "../planner/binder.ts";
+import { readHeaders } from "../answer.ts";
+import { filesOfScans } from "../planner/scan-filters.ts";
+import { planExplained, planHotRows, planSql, type SqlRequest } from "../planner/sql-plan.ts";
+import type { Principal } from "../principal.ts";
+import { ProblemError } from "../problem.ts";
+import type { ViewLease } from "../read-view.ts";
+import type { EnginePool } from "./engine/engine-pool.ts";
+import type { EngineAnswer, EngineProcess } from "./engine/engine-process.ts";
+import { STAND_IN } from "./engine/engine.ts";
+import type { AnswerBounds, BoundSql } from "./engine/protocol.ts";
+import { passGate, renameParameters } from "./gate.ts";
+import type { SqlBody } from "./request.ts";
+import { TABLES } from "./views.ts";
+
+/** So few files are opened sooner than DuckDB explains what it would read. */
+const FEW_FILES = 2;
+
+export interface SqlService {
+  /** Runs one statement. Throws {@link ProblemError}, SqlError, or the signal's reason. */
+  run(body: SqlBody, principal: Principal, options: SqlRunOptions): Promise<SqlAnswer>;
+}
+
+export interface SqlRunOptions {
+  readonly bounds: AnswerBounds;
+  /** Longest time from the statement's turn to its answer. */
+  readonly timeMs: number;
+  readonly signal: AbortSignal;
+  /** Called when it is the statement's turn. */
+  readonly onBegin: () => void;
+}
+
+export interface SqlAnswer {
+  readonly body: Uint8Array<ArrayBuffer> | undefined;
+  /** Of a file of Parquet, the caller's to remove. */
+  readonly path: string | undefined;
+  readonly rows: number;
+  readonly isTruncated: boolean;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface SqlServiceOptions {
+  readonly engines: EnginePool;
+  readonly files: DataFiles;
+  /** Runs what concerns the hot table. */
+  readonly executor: Executor;
+  readonly acquire: () => ViewLease;
+  /** Where hot rows are handed over; the engines may read it. */
+  readonly handoverDirectory: string;
+}
+
+export function createSqlService(options: SqlServiceOptions): SqlService {
+  const { engines, files, executor, acquire, handoverDirectory } = options;
+  let handovers = 0;
+
+  /** A file with the hot rows that the principal may see. */
+  const handOver = async (
+    principal: Principal,
+    view: ViewLease["view"],
+    signal: AbortSignal,
+  ): Promise<string | undefined> => {
+    const path = join(handoverDirectory, `hot-${++handovers}.parquet`);
+    const statement = planHotRows(path, principal, view);
+    if (statement === undefined) return undefined;
+    await executor.rows({ files: [], statement }, { principal, signal });
+    return path;
+  };
+
+  const answerWith = async (
+    engine: EngineProcess,
+    { body, principal, bounds, signal }: {
+      readonly body: SqlBody;
+      readonly principal: Principal;
+      readonly bounds: AnswerBounds;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<SqlAnswer> => {
+    const request = await passedRequest(engine, body, { limit: bounds.rowsMax + 1, signal });
+    const isReading = request.tables.size > 0;
+    using held = acquire();
+    const { view } = held;
+    const wanted = isReading
+      ? await choose(engine, view.files, { request, principal, signal })
+      : [];
+    using local = await files.hold(wanted, signal);
+    const hot = isReading ? await handOver(principal, view, signal) : undefined;
+    try {
+      const source = { hasFiles: wanted.length > 0, others: hot === undefined ? [] : [[hot]] };
+      const statement = planSql(request, principal, source);
+      const answer = await engine.ask(
+        { do: "answer", format: body.format, bounds, ...boundOf(statement, local.paths) },
+        signal,
+      );
+      return {
+        ...answerOf(answer),
+        headers: readHeaders({
+          scan: scanOf(wanted),
+          prunedFiles: view.files.length - wanted.length,
+          missing: isReading ? view.missing : [],
+        }),
+      };
+    } finally {
+      // What was cancelled may read on for a moment.
+      if (hot !== undefined) void engine.settled().then(() => rm(hot, { force: true }));
+    }
+  };
+
+  return {
+    async run(body, principal, { bounds, timeMs, signal, onBegin }) {
+      // The wait for a process, and its start, are not the statement's time.
+      using lease = await engines.acquire({ principal, signal });
+      const { engine, lost } = lease;
+      onBegin();
+      return await withinTime(
+        AbortSignal.any([signal, lost]),
+        (within) => answerWith(engine, { body, principal, bounds, signal: within }),
+        timeMs,
+      );
+    },
+  };
+}
+
+/** Files that the statement can find a row in, by what DuckDB would ask of them. */
+async function choose(
+  engine: EngineProcess,
+  files: readonly DataFile[],
+  { request, principal, signal }: {
+    readonly request: SqlRequest;
+    readonly principal: Principal;
+    readonly signal: AbortSignal;
+  },
+): Promise<readonly DataFile[]> {
+  if (files.length <= FEW_FILES) return files;
+  const explained = planExplained(request, principal, engine.pathOf(STAND_IN));
+  const { scans = [] } = await engine.ask({ do: "explain", ...boundOf(explained, []) }, signal);
+  return filesOfScans(files, scans);
+}
+
+function boundOf(statement: Statement, paths: readonly string[]): BoundSql {
+  return { sql: statement.sql, parameters: parametersOf(statement, paths) };
+}
+
+/** The statement as the gate passed it. */
+async function passedRequest(
+  engine: EngineProcess,
+  { sql, parameters: values }: SqlBody,
+  { limit, signal }: { readonly limit: number; readonly signal: AbortSignal },
+): Promise<SqlRequest> {
+  const { text: tree = "" } = await engine.ask({ do: "parse", sql }, signal);
+  const passed = passGate(JSON.parse(tree), { tables: TABLES, values });
+  const numbers = new Map(passed.parameters.map((name, at) => [name, String(at + 1)]));
+  const parameters = passed.parameters.map((name) => valueOf(name, values));
+  const renamed = renameParameters(tree, numbers);
+  const { text: statement = "" } = await engine.ask({ do: "write", tree: renamed }, signal);
+  return { statement, parameters, tables: passed.tables, limit };
+}
+
+function valueOf(name: string, values: ReadonlyMap<string, SqlValue>): SqlValue {
+  const value = values.get(name);
+  if (value !== undefined) return value;
+  throw new ProblemError(422, `The statement cannot be run: it uses $${name}, which has no value`, {
+    parameter: "parameters",
+    accepted: "a value for every parameter of the statement",
+  });
+}
+
+function answerOf(
+  { body, path, rows = 0, isTruncated = false }: EngineAnswer,
+): Omit<SqlAnswer, "headers"> {
+  return { body, path, rows, isTruncated };
+}

@@ -24,6 +24,8 @@ export interface LookedUpActor {
   readonly columns: string;
   readonly name: string;
   readonly escaped: readonly string[];
+  /** What it runs, where that is known. */
+  readonly image?: Pick<ProcessImage, "script"> | undefined;
 }
 
 /** A process above another, as in `detail.ancestors`. */
@@ -31,6 +33,8 @@ export interface AncestorFacts {
   readonly pid: number;
   readonly process_id: string;
   readonly exe?: string;
+  /** Of an interpreter, what it was executed for. */
+  readonly script?: string;
 }
 
 /** Processes above one that are told. */
@@ -90,13 +94,23 @@ export function createProcessLookup(options: ProcessLookupOptions): ProcessLooku
       while (ppid > 0 && found.length < ANCESTORS_MAX) {
         const { entry, image, ppid: above } = answerOf(ppid);
         if (entry === undefined) break;
-        const exe = image?.exe === undefined ? {} : { exe: textOfInner(image.exe) };
-        found.push({ pid: ppid, process_id: entry.id, ...exe });
+        found.push({ pid: ppid, process_id: entry.id, ...textsOf(image) });
         ppid = above;
       }
       return found;
     },
     isOwn: (pid) => ownPids.includes(pid) || ownPids.includes(answerOf(pid).ppid),
+  };
+}
+
+/** What an image says, as plain text. */
+export function textsOf(
+  image: Partial<Pick<ProcessImage, "exe" | "script">> | undefined,
+): { readonly exe?: string; readonly script?: string } {
+  const { exe, script } = image ?? {};
+  return {
+    ...(exe === undefined ? {} : { exe: textOfInner(exe) }),
+    ...(script === undefined ? {} : { script: textOfInner(script) }),
   };
 }
 

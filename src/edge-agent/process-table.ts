@@ -35,6 +35,8 @@ export interface ProcessImage {
   /** The file that is executed, as its exec record names it; undefined where no such record told of it. */
   readonly inode?: number | undefined;
   readonly device?: number | undefined;
+  /** Of an interpreter, what it was executed for, as the kernel was given it: the inside of a JSON string. */
+  readonly script?: string;
 }
 
 /** What a record says of the process that it is about. */

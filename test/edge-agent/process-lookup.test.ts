@@ -8,7 +8,13 @@ import { createRedactor } from "../../src/edge-agent/redaction.ts";
 import { REDACTION_KEY_BYTES } from "../../src/edge-agent/redaction-key.ts";
 import { createDecoderContext } from "../../src/edge-agent/line-decoder.ts";
 import { createProcessDecoder } from "../../src/edge-agent/sources/process/process-lines.ts";
-import { execRecord, exitRecord, type HeaderFields, locate } from "../support/records.ts";
+import {
+  execRecord,
+  exitRecord,
+  forkRecord,
+  type HeaderFields,
+  locate,
+} from "../support/records.ts";
 
 /** No process can have it: more than the kernel's greatest. */
 const GONE_PID = 4_194_305;
@@ -101,5 +107,33 @@ describe("who had the pid of a process that has ended", () => {
     world.ring.push(execRecord(begun), exitRecord(dropped));
     for (let number = 0; number < 1000; number += 1) world.uidOf(GONE_PID);
     expect(world.catchUps).toBe(1);
+  });
+});
+
+describe("what an interpreter was executed for", () => {
+  it("is known of the process, of what it forks, and of those below it", () => {
+    const { ring, lookup } = createWorld();
+    const above = { pid: GONE_PID - 1, startNs: 10_000_000n, ppid: 0 };
+    const child = {
+      pid: GONE_PID,
+      startNs: 20_000_000n,
+      ppid: above.pid,
+      parentStartNs: above.startNs,
+    };
+    ring.push(
+      execRecord({ ...above, timeNs: 1n, exe: "/usr/bin/python3.11", script: "/usr/bin/dnf" }),
+      forkRecord({ ...child, timeNs: 2n }),
+      exitRecord({ ...child, timeNs: 3n }),
+    );
+    expect(lookup.actorOf(GONE_PID).image?.script).toBe("/usr/bin/dnf");
+    ring.push(
+      execRecord({ ...child, timeNs: 2n, exe: "/usr/bin/sh" }),
+      exitRecord({ ...above, timeNs: 9n }),
+    );
+    lookup.catchUp();
+    expect(lookup.actorOf(GONE_PID).image?.script).toBeUndefined();
+    expect(lookup.ancestorsOf(GONE_PID)).toMatchObject([
+      { pid: above.pid, exe: "/usr/bin/python3.11", script: "/usr/bin/dnf" },
+    ]);
   });
 });

@@ -10,6 +10,7 @@ import { deviceText, kindOf, timeNsOf, u32, u64, u64Text } from "../../decode-re
 import type { Libbpf } from "../../libbpf.ts";
 import type { DecoderContext, LineDecoder, LocatedRecord } from "../../line-decoder.ts";
 import { ticksOf } from "../../process-identity.ts";
+import { type AncestorFacts, textsOf } from "../../process-lookup.ts";
 import { kernelDevice } from "../../program-settings.ts";
 import type { ProgramObject } from "../../program-object.ts";
 import {
@@ -33,7 +34,6 @@ import {
   type RingFamily,
 } from "../ring-family.ts";
 import type { InodeHit } from "./inode-hook.ts";
-import type { Ancestor } from "./pending-looks.ts";
 
 /** Where a file for the proof may be made: an overlay has other inodes than those that become dirty. */
 const PLACES = [tmpdir(), "/run", "/dev/shm", "/var/tmp"];
@@ -101,23 +101,18 @@ function createHitDecoder(
 function ancestorsOf(
   { processes }: DecoderContext,
   { memory: { words }, offset }: LocatedRecord,
-): readonly Ancestor[] {
+): readonly AncestorFacts[] {
   const timeNs = timeNsOf(words, offset);
   const count = Math.min(ANCESTORS_MAX, u32(words, offset + INTEGRITY.ancestor_count));
-  return Array.from({ length: count }, (_each, place): Ancestor => {
+  return Array.from({ length: count }, (_each, place): AncestorFacts => {
     const at = offset + INTEGRITY.ancestors + place * IDENTITY_BYTES;
     const start = at + IDENTITY.start_ns;
     const pid = u32(words, at + IDENTITY.pid);
     const ticks = ticksOf(u32(words, start), u32(words, start + 4));
     const known = processes.peek(pid, ticks);
-    const exe = known?.imageAt(timeNs).exe;
     const id = known?.id ?? processes.idOf(pid, ticks);
-    return { pid, process_id: id, ...(exe === undefined ? {} : { exe: textOfInner(exe) }) };
+    return { pid, process_id: id, ...textsOf(known?.imageAt(timeNs)) };
   });
-}
-
-function textOfInner(inner: string): string {
-  return inner.includes("\\") ? JSON.parse(`"${inner}"`) : inner;
 }
 
 function proveByWrite(libbpf: Libbpf, object: Pick<ProgramObject, "mapFd">): ProofAction {

@@ -9,6 +9,7 @@ import process from "node:process";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { readStartTicks } from "../../process-identity.ts";
+import { textsOf } from "../../process-lookup.ts";
 import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
 import { packageLine, strayLine } from "./package-lines.ts";
 import { loadManifests } from "./packages/load-manifests.ts";
@@ -141,7 +142,7 @@ const HELD_MAX = 50_000;
 export function managerOf({ writers, origin }: PendingLook): PackageManager | undefined {
   if (origin.kind !== "live") return undefined;
   const managers = writers.map(({ actor, ancestors = [] }) =>
-    packageManagerOf([columnsOf(actor.columns), ...ancestors])
+    packageManagerOf([{ ...textsOf(actor.image), ...columnsOf(actor.columns) }, ...ancestors])
   );
   return managers.includes(undefined) ? undefined : managers.at(-1);
 }

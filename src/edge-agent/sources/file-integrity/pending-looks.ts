@@ -4,7 +4,7 @@
  * Invariants: what is said of a path before its look belongs to that look and to no other; a look waits for quiet, but
  * never longer than {@link WAIT_MAX_MS}, unless the file's own size makes looks costly. Pure but for the clock given.
  */
-import type { LookedUpActor } from "../../process-lookup.ts";
+import type { AncestorFacts, LookedUpActor } from "../../process-lookup.ts";
 
 /** A look waits until nothing was said of the path for this long … */
 export const QUIET_MS = 100;
@@ -36,17 +36,11 @@ export const HOWS = [
 ] as const;
 export type How = typeof HOWS[number];
 
-export interface Ancestor {
-  readonly pid: number;
-  readonly process_id: string;
-  readonly exe?: string;
-}
-
 export interface Writer {
   readonly pid: number;
   readonly actor: LookedUpActor;
   /** Parent first; undefined when they are not known. */
-  readonly ancestors: readonly Ancestor[] | undefined;
+  readonly ancestors: readonly AncestorFacts[] | undefined;
   readonly how: How;
   /** µs since the Unix epoch. */
   readonly atUs: number;

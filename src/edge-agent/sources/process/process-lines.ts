@@ -74,12 +74,15 @@ function learn(context: DecoderContext, record: LocatedRecord): void {
   text.isEscaped = false;
   const exe = text.json(memory.bytes, parts.exeFrom, parts.cwdFrom);
   const execId = u16(memory.words, offset + HEADER.exec_id);
-  const { words } = memory;
+  const { words, bytes } = memory;
+  const { isEscaped } = text;
+  const script = text.json(bytes, parts.scriptFrom, parts.ancestorNamesFrom);
   processes.noteExec(entry, {
     sinceNs: timeNs,
     exe,
-    isEscaped: text.isEscaped,
+    isEscaped,
     execId,
+    ...(script === "" ? {} : { script }),
     inode: u64(words, offset + EXEC.inode),
     device: u32(words, offset + EXEC.device),
   }, soleUidIn(memory, offset + EXEC.ids));

@@ -16,6 +16,8 @@ import {
   type FoldManifests,
   PACKAGE_FOLD_LIMITS,
 } from "../../../../src/edge-agent/sources/file-integrity/packages/package-fold.ts";
+import { managerOf } from "../../../../src/edge-agent/sources/file-integrity/package-folding.ts";
+import type { PendingLook } from "../../../../src/edge-agent/sources/file-integrity/pending-looks.ts";
 import { packageManagerOf } from "../../../../src/edge-agent/sources/file-integrity/packages/package-writer.ts";
 import { parseRpmFiles } from "../../../../src/edge-agent/sources/file-integrity/packages/rpm-manifest.ts";
 import { hostileText } from "./samples.ts";
@@ -192,6 +194,22 @@ describe("a writer works for a package manager", () => {
     expect(of("/sbin/apk")?.name).toBe("apk");
     expect(packageManagerOf([{ exe: "/usr/bin/python3.12", script: "/usr/bin/dnf" }]))
       .toEqual({ name: "dnf", processId: undefined });
+  });
+  it("when the kernel ran its script by an interpreter, for the writer and for those above it", () => {
+    const look = (image: object, columns: string, ancestors: readonly object[] = []) =>
+      managerOf(
+        // as: what else a look and its writer have plays no part
+        {
+          origin: { kind: "live" },
+          writers: [{ actor: { columns, image, name: "", escaped: [] }, ancestors }],
+        } as unknown as PendingLook,
+      )?.name;
+    const python = '"pid":1,"exe":"/usr/bin/python3.11",';
+    expect(look({ script: "/usr/bin/dnf" }, python)).toBe("dnf");
+    expect(look({ script: "/tmp/dnf" }, python)).toBeUndefined();
+    expect(look({}, python)).toBeUndefined();
+    const yum = { pid: 2, process_id: "p", exe: "/usr/bin/python3", script: "/usr/bin/yum" };
+    expect(look({}, '"pid":1,"exe":"/usr/bin/sh",', [yum])).toBe("yum");
   });
   it("and not when something merely bears its name", () => {
     expect(

@@ -124,6 +124,17 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
     },
     changes: { total: 0, values: [] },
   },
+  "GET /v1/reports/{name}": {
+    ...{ report: "packages", title: "Packages", ...RANGE, hosts: ["web-1"] },
+    ...{ sees: { topics: "all", hosts: "all" }, no_change: false, watched: true, whole: true },
+    statements: ["All hosts were watched for this all the time."],
+    tables: [{
+      ...{ table: "counts", title: "Packages: counts", total: 1 },
+      columns: [{ name: "host", title: "Host" }, { name: "count", title: "Count" }],
+      rows: [{ host: "web-1", count: 2 }],
+    }],
+    evidence: { events: 7, archived: 7, statements: ["…"], not_yet_verifiable: ["…"] },
+  },
   "GET /v1/metrics/{topic}": METRIC,
   "GET /v1/metrics/{topic}/tail": { ...METRIC, complete: true },
   "GET /v1/processes/{process_id}": {

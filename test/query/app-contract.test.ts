@@ -51,6 +51,9 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
     path: `/v1/hosts/${host}`,
     query: RANGE,
   })),
+  "GET /v1/reports/{name}": ["application/json", "text/csv", "text/markdown", "text/html"].map(
+    (accept) => ({ path: "/v1/reports/files", query: RANGE, headers: { accept } }),
+  ),
   "GET /v1/metrics/{topic}": [{ path: "/v1/metrics/process/exec", query: RANGE }],
   "GET /v1/metrics/{topic}/tail": [{ path: "/v1/metrics/file/tail", query: "from=2026-06-01" }],
   "GET /v1/processes/{process_id}": [{ path: `/v1/processes/${PROCESS}`, query: RANGE }],

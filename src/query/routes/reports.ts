@@ -52,6 +52,13 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       "text/markdown": { type: "string" },
       "text/html": { type: "string" },
     },
+    answerHeaders: {
+      "Probity-Truncated": "whether rows were left out",
+      "Content-Security-Policy": "nothing but the page's own style",
+      "Referrer-Policy": "none is told",
+      "X-Content-Type-Options": "the form is the one that is named",
+    },
+    problems: [406],
     async handle(call) {
       const name = nameOf(call.pathValue);
       const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
@@ -59,7 +66,7 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       using lease = acquire();
       const read = { name, request, executor, view: lease.view };
       const { report, plans } = await readReport(call, read);
-      const { text, headers } = written(report, form);
+      const { text, type } = written(report, form);
       const { steps, prunedFiles, missing } = planOf(plans);
       const given = Object.fromEntries([...call.parameters].map(([key, [value]]) => [key, value]));
       call.report({
@@ -72,8 +79,10 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
         headers: {
           ...readHeaders({ scan, prunedFiles, missing }),
           "Probity-Truncated": String(report.tables.some(({ rows, total }) => rows.length < total)),
+          "Content-Type": type,
+          "Content-Security-Policy": `${PAGE_POLICY}; frame-ancestors 'none'`,
+          "Referrer-Policy": "no-referrer",
           "X-Content-Type-Options": "nosniff",
-          ...headers,
         },
       });
     },
@@ -92,25 +101,15 @@ function nameOf(text: string): ReportName {
 function written(
   report: Report,
   form: Form,
-): { readonly text: string; readonly headers: Readonly<Record<string, string>> } {
+): { readonly text: string; readonly type: string } {
   switch (form) {
     case "json":
-      return {
-        text: `${JSON.stringify(reportJson(report))}\n`,
-        headers: { "Content-Type": JSON_TYPE },
-      };
+      return { text: `${JSON.stringify(reportJson(report))}\n`, type: JSON_TYPE };
     case "csv":
-      return { text: writeCsv(report), headers: { "Content-Type": CSV_TYPE } };
+      return { text: writeCsv(report), type: CSV_TYPE };
     case "markdown":
-      return { text: writeMarkdown(report), headers: { "Content-Type": MARKDOWN_TYPE } };
+      return { text: writeMarkdown(report), type: MARKDOWN_TYPE };
     case "html":
-      return {
-        text: writeHtml(report),
-        headers: {
-          "Content-Type": HTML_TYPE,
-          "Content-Security-Policy": `${PAGE_POLICY}; frame-ancestors 'none'`,
-          "Referrer-Policy": "no-referrer",
-        },
-      };
+      return { text: writeHtml(report), type: HTML_TYPE };
   }
 }

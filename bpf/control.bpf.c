@@ -138,14 +138,11 @@ static __always_inline int on_credentials_exit(struct call_exit *call)
 	return 0;
 }
 
-static __always_inline bool is_own(struct task_struct *task)
+static __always_inline bool is_ours(struct task_struct *task)
 {
-	struct task_struct *leader = KERNEL_READ(task, group_leader);
-	struct task_struct *parent = KERNEL_READ(leader, real_parent, group_leader);
 	struct probity_settings *now = settings_now();
 
-	return now && (is_own_pid(now, KERNEL_READ(leader, pid), KERNEL_READ(leader, start_boottime)) ||
-		       is_own_pid(now, KERNEL_READ(parent, pid), KERNEL_READ(parent, start_boottime)));
+	return now && is_own(task, now);
 }
 
 /* Whether a number that a process of the initial pid namespace gave is that of one of Probity's own. */
@@ -247,7 +244,7 @@ static __always_inline int on_ptrace_exit(struct call_exit *call)
 	if (target) {
 		record.target_pid = KERNEL_READ(target, tgid);
 		record.target_start_ns = KERNEL_READ(target, group_leader, start_boottime);
-		record.is_own = is_own(target);
+		record.is_own = is_ours(target);
 	} else if (record.is_initial) {
 		record.is_own = is_own_number(record.asked_pid);
 	}
@@ -262,7 +259,7 @@ static __always_inline int on_signal(bool typed, __u64 *ctx)
 	struct task_struct *target = (void *)ctx[2];
 	struct probity_signal record = {};
 
-	if (signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || !is_own(target))
+	if (signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || !is_ours(target))
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 target_pid = KERNEL_READ(target, tgid);

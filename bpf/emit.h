@@ -325,6 +325,24 @@ static __always_inline bool is_own_pid(struct probity_settings *now, __u32 pid, 
 	       (pid == now->own_pid[1] && ticks == now->own_start_ticks[1]);
 }
 
+/* The process that a thread's process was made by, or was given to since; NULL above the first. `task`: any. */
+static __always_inline struct task_struct *process_above(struct task_struct *task)
+{
+	struct task_struct *leader = KERNEL_READ(task, real_parent, group_leader);
+
+	return KERNEL_READ(leader, pid) ? leader : NULL;
+}
+
+/* Whether a task is of one of Probity's own processes, or of a child of one. `task`: any. */
+static __always_inline bool is_own(struct task_struct *task, struct probity_settings *now)
+{
+	struct task_struct *leader = KERNEL_READ(task, group_leader);
+	struct task_struct *parent = process_above(leader);
+
+	return is_own_pid(now, KERNEL_READ(leader, pid), KERNEL_READ(leader, start_boottime)) ||
+	       (parent && is_own_pid(now, KERNEL_READ(parent, pid), KERNEL_READ(parent, start_boottime)));
+}
+
 #include "admit.h"
 
 /* The way out of an event that was not admitted yet: by what its header says, and `exe` (see admit_header). */

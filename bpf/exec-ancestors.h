@@ -72,18 +72,14 @@ static __always_inline __u32 fill_ancestors(struct probity_exec *record, struct 
 
 	record->ancestor_count = 0;
 	for (int place = 0; place < PROBITY_ANCESTORS; place++) {
-		struct task_struct *parent = each->real_parent;
-		if (!parent)
+		each = process_above(each);
+		if (!each)
 			break;
-		struct task_struct *leader = parent->group_leader;
-		if (!leader || leader->pid == 0)
-			break;
-		ancestors[place].pid = leader->pid;
-		ancestors[place].start_ns = leader->start_boottime;
+		ancestors[place].pid = KERNEL_READ(each, pid);
+		ancestors[place].start_ns = KERNEL_READ(each, start_boottime);
 		ancestors[place].name_length = 0;
 		ancestors[place].is_exe = 0;
 		record->ancestor_count = place + 1;
-		each = leader;
 	}
 	/* Read anew: the verifier would follow each number on its own. */
 	__u32 count = *(volatile __u32 *)&record->ancestor_count;

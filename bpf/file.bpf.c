@@ -111,14 +111,6 @@ static __always_inline bool is_quiet(struct inode *inode)
 	return is_face_of_kernel(KERNEL_READ(inode, i_sb, s_magic));
 }
 
-static __always_inline bool is_own(struct task_struct *task, struct probity_settings *now)
-{
-	struct task_struct *parent = task->real_parent;
-
-	return is_own_pid(now, task->tgid, task->group_leader->start_boottime) ||
-	       is_own_pid(now, parent->tgid, parent->group_leader->start_boottime);
-}
-
 static __always_inline void fill_file(struct probity_file *record, struct file *file, struct inode *inode)
 {
 	record->inode = KERNEL_READ(inode, i_ino);

@@ -120,16 +120,12 @@ static __always_inline void fill_ancestors(struct probity_integrity *record, str
 	__u32 count = 0;
 
 	for (int place = 0; place < PROBITY_ANCESTORS; place++) {
-		struct task_struct *parent = KERNEL_READ(each, real_parent);
-		struct task_struct *leader = KERNEL_READ(parent, group_leader);
-		__u32 pid = KERNEL_READ(leader, pid);
-		record->ancestors[place].pid = pid;
-		record->ancestors[place].padding = 0;
-		record->ancestors[place].start_ns = KERNEL_READ(leader, start_boottime);
-		if (pid == 0)
+		each = process_above(each);
+		if (!each)
 			break;
+		record->ancestors[place].pid = KERNEL_READ(each, pid);
+		record->ancestors[place].start_ns = KERNEL_READ(each, start_boottime);
 		count = place + 1;
-		each = leader;
 	}
 	record->ancestor_count = count;
 }

@@ -191,6 +191,8 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("control over processes as %s", (v
     expect(line).toMatchObject({ topic: "process/ptrace", severity: "high" });
     tracer.kill("SIGKILL");
     await once(tracer, "exit");
+    // The first process is nobody's child, and not ours where there is no supervisor.
+    process.kill(1, "SIGCONT");
     const killer = spawn("/bin/sh", ["-c", `kill -TERM ${ours.pid}`], { uid: NOBODY });
     const ended = once(ours, "exit");
     const [signal] = await run.waitFor(

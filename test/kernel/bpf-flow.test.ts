@@ -16,7 +16,7 @@ import type { Line, SourceRun } from "../support/source-run.ts";
 const supportPath = (file: string): string =>
   fileURLToPath(new URL(`../support/${file}`, import.meta.url));
 const run = promisify(execFile);
-/** Peers that a socket's flows are told of apart; as in bpf/flow.bpf.c. */
+/** Peers that a socket's flows are told of apart; as in bpf/flow-socket.h. */
 const FLOWS = 16;
 
 /** An echo in a process of its own, which tells its port. */

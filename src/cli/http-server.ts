@@ -6,18 +6,25 @@
  */
 import { createAdaptorServer } from "@hono/node-server";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import { systemClock } from "../runtime/clock.ts";
-import { CommandError, EXIT, usageError } from "./exit.ts";
+import type { Log } from "../runtime/log.ts";
+import { CommandError, EXIT } from "./exit.ts";
 import type { Address } from "./option-type.ts";
+import { openTlsFiles, type TlsFiles, type TlsPair, type TlsPaths } from "./tls-files.ts";
 
 export interface HttpServerOptions {
   readonly fetch: (request: Request, environment?: unknown) => Promise<Response>;
   readonly address: Address;
-  /** Files in PEM; without them the server speaks plain HTTP. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** Files of a certificate, which are read again when they change; without them the server speaks plain HTTP. */
+  readonly tls: ServerTls | undefined;
+}
+
+export interface ServerTls extends TlsPaths {
+  readonly log: Log;
+  /** How often the files are looked at. */
+  readonly lookMs?: number;
 }
 
 export interface HttpServer extends AsyncDisposable {
@@ -25,6 +32,8 @@ export interface HttpServer extends AsyncDisposable {
   readonly url: string;
   /** Host and real port, in the form of `--listen`. */
   readonly listen: string;
+  /** The certificate in use; undefined without TLS. */
+  readonly tls: TlsPair | undefined;
 }
 
 /** Connections at the same time; more are refused. */
@@ -38,6 +47,8 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_MS = 75_000;
 const DRAIN_LIMIT_MS = 5_000;
 const IDLE_SWEEP_MS = 20;
+/** Older ones have known faults (RFC 8996). */
+const TLS_LEAST = "TLSv1.2";
 
 /** Listens; throws when the address is taken or the TLS files are unusable. */
 export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
@@ -48,10 +59,17 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
   };
+  await using stack = new AsyncDisposableStack();
+  const files = tls === undefined ? undefined : stack.use(openFiles(tls, (pair) => {
+    // as: with files, the server below is one of node:https
+    (server as TlsServer).setSecureContext(secureOf(pair));
+  }));
   const server = createAdaptorServer(
-    tls === undefined
-      ? { fetch, createServer, serverOptions: limits }
-      : { fetch, createServer: createTlsServer, serverOptions: { ...limits, ...readTls(tls) } },
+    files === undefined ? { fetch, createServer, serverOptions: limits } : {
+      fetch,
+      createServer: createTlsServer,
+      serverOptions: { ...limits, ...secureOf(files.current) },
+    },
   );
   // as: both factories above make servers of node:http's shape; the adaptor's type names HTTP/2 too
   const http = server as Server;
@@ -67,20 +85,30 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   const bound = http.address();
   const port = typeof bound === "object" && bound !== null ? bound.port : address.port;
   const scheme = tls === undefined ? "http" : "https";
+  const owned = stack.move();
   return {
     url: `${scheme}://${hostText(reachable(address.host))}:${port}`,
     listen: `${hostText(address.host)}:${port}`,
-    [Symbol.asyncDispose]: () => close(http),
+    get tls() {
+      return files?.current;
+    },
+    async [Symbol.asyncDispose]() {
+      await owned.disposeAsync();
+      await close(http);
+    },
   };
 }
 
-function readTls({ cert, key }: { cert: string; key: string }): { cert: string; key: string } {
-  try {
-    return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw usageError(`Cannot use TLS: ${reason}`, { cause });
-  }
+function openFiles(
+  { log, lookMs, ...paths }: ServerTls,
+  onChange: (pair: TlsPair) => void,
+): TlsFiles {
+  const clock = systemClock;
+  return openTlsFiles({ paths, onChange, clock, log, ...(lookMs === undefined ? {} : { lookMs }) });
+}
+
+function secureOf({ cert, key }: TlsPair) {
+  return { cert, key, minVersion: TLS_LEAST } as const;
 }
 
 async function close(server: Server): Promise<void> {

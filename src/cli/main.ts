@@ -9,8 +9,8 @@ import process from "node:process";
 import { outliveHangup } from "../runtime/lifecycle.ts";
 import { useCompileCache } from "./compile-cache.ts";
 
-/** Commands that SIGHUP tells to read their file anew: it must not end them before they can. */
-const RELOADING: readonly (string | undefined)[] = ["agent", "up"];
+/** Commands that SIGHUP tells to read files anew: it must not end them before they can. */
+const RELOADING: readonly (string | undefined)[] = ["agent", "serve", "up"];
 
 if (RELOADING.includes(process.argv.slice(2).find((word) => !word.startsWith("-")))) {
   outliveHangup();

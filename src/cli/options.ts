@@ -296,6 +296,10 @@ export const SERVER_OPTIONS = {
     default: "200",
     text: "requests of one principal, on average; ten times as many at once",
   }),
+  plain: option("server.plain", flag, {
+    default: "false",
+    text: "listen beyond loopback without TLS, as behind a proxy that has it",
+  }),
   tlsCert: optional("server.tls_cert", file, { text: "certificate chain (PEM) for HTTPS" }),
   tlsKey: optional("server.tls_key", file, { text: "private key (PEM) for HTTPS" }),
 } as const;

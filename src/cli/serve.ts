@@ -4,8 +4,8 @@ import { hostname } from "node:os";
 import { createMetrics } from "../runtime/metrics.ts";
 import { openStore } from "../storage/open-store.ts";
 import { defineCommand } from "./command.ts";
-import { EXIT, usageError } from "./exit.ts";
-import { listenAddress, refuseTwoAddresses } from "./listen.ts";
+import { EXIT } from "./exit.ts";
+import { listenAddress, refuseTwoAddresses, refuseWithoutTls } from "./listen.ts";
 import { natsAccessOf } from "./nats-access.ts";
 import { AGENT_OPTIONS, NATS_OPTIONS, PORT_OPTION, ROLLUP_OPTIONS } from "./options.ts";
 import { SERVER_OPTIONS, STORE_OPTIONS, SUPERVISED_VARIABLE } from "./options.ts";
@@ -40,9 +40,8 @@ export const serveCommand = defineCommand({
     refuseTwoAddresses(flags);
     const folder = dataFolderAt(global.data);
     const { tlsCert: cert, tlsKey: key } = settings.server;
-    if ((cert === undefined) !== (key === undefined)) {
-      throw usageError("Cannot use TLS: [server] tls_cert and tls_key are wanted together");
-    }
+    refuseWithoutTls(settings);
+    const metrics = createMetrics();
     const { openHttpServer } = await import("./http-server.ts");
     const { openQueryService } = await import("../query/open-query.ts");
     await using store = await openStore({ ...storeOptionsOf(settings.store, folder), log });
@@ -58,14 +57,22 @@ export const serveCommand = defineCommand({
       producerDirectory: folder.spool("query"),
       version: versionOfPackage(),
       log,
-      metrics: createMetrics(),
+      metrics,
     });
     await using server = await openHttpServer({
       fetch: service.fetch,
       address: listenAddress(settings),
-      tls: cert === undefined || key === undefined ? undefined : { cert, key },
+      tls: cert === undefined || key === undefined ? undefined : { cert, key, log },
     });
     const { url, listen } = server;
+    if (server.tls !== undefined) {
+      const help = "When the certificate in use ends, in seconds since 1970.";
+      metrics.observed(
+        "probity_tls_certificate_expiry_seconds",
+        { help },
+        () => (server.tls?.expiresMs ?? 0) / 1_000,
+      );
+    }
     // Under `up` the folder is not ours to write.
     if (environment[SUPERVISED_VARIABLE] !== "1") writeNote(folder.serverUrl, `${url}\n`);
     if (output.isForPeople) await output.write(`Listening on ${output.paint("bold", url)}\n`);

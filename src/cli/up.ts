@@ -11,7 +11,7 @@ import { openFolderLock } from "../storage/fs-lock.ts";
 import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
 import { CommandError, EXIT, type ExitCode } from "./exit.ts";
-import { listenText, refuseTwoAddresses } from "./listen.ts";
+import { listenText, refuseTwoAddresses, refuseWithoutTls } from "./listen.ts";
 import {
   AGENT_OPTIONS,
   GRAPHITE_OPTIONS,
@@ -97,9 +97,10 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
   if (warning !== undefined) log.warn(warning);
   prepareDataFolder(folder, account);
   ensureAdminToken(folder, account);
+  refuseTwoAddresses(invocation.flags);
+  refuseWithoutTls(invocation.settings);
   await using running = new AsyncDisposableStack();
   const broker = await useBroker({ invocation, folder, account, running });
-  refuseTwoAddresses(invocation.flags);
   // Children get the address in its one long form, and the free port that was taken once is kept over restarts.
   let listen = listenText(invocation.settings);
   const flags = new Map([...invocation.flags].filter(([key]) => key !== PORT_OPTION.port.key));
@@ -139,10 +140,12 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
     whenReady: async (child, gone) => parseAgentAnnouncement(await readAnnouncement(child, gone)),
     log,
   }));
-  // The agent is the one that can change while it runs; it reads the file itself.
+  // The agent reads its configuration again by itself, the query service its certificate.
   running.use(onHangup(() => {
-    const pid = agent.pid();
-    if (pid !== undefined) process.kill(pid, "SIGHUP");
+    for (const { pid } of [agent, serve]) {
+      const id = pid();
+      if (id !== undefined) process.kill(id, "SIGHUP");
+    }
   }));
   const stopped = new Promise<undefined>((resolve) => {
     signal.addEventListener("abort", () => resolve(undefined), { once: true });

@@ -18,6 +18,7 @@ export type Capability =
   | "root"
   | "faketime"
   | "systemd"
+  | "openssl"
   | "i386-gate";
 
 /**

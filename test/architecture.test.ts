@@ -120,6 +120,12 @@ const CASES: Readonly<Record<string, Case>> = {
     bad: ["Deno.exit(1);", "const a = Bun.file(b);"],
     good: ['// Deno.exit\nconst a = "Deno.x";', "x.Deno.y"],
   },
+  "limits of time keep no runtime": {
+    rule: language.noHoldingTimeouts,
+    in: SOURCE,
+    bad: ["const a = AbortSignal.timeout(1);"],
+    good: ["// AbortSignal.timeout\nconst a = AbortSignal.any([timeLimit(1)]);"],
+  },
   "nothing says that it is unfinished": {
     rule: language.nothingUnfinished,
     in: TYPESCRIPT,

@@ -3,6 +3,7 @@
  * again, or does not fit.
  */
 import { connectNats } from "../runtime/nats.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { isAgentName } from "../event/wire.ts";
 import { defineCommand } from "./command.ts";
 import { CommandError, EXIT, usageError } from "./exit.ts";
@@ -56,7 +57,7 @@ export const rollupAdoptCommand = defineCommand({
           ...access,
           name: "probity rollup adopt",
           log,
-          signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_LIMIT_MS)]),
+          signal: AbortSignal.any([signal, timeLimit(CONNECT_LIMIT_MS)]),
         }).catch((cause: unknown) => {
           const message = `Cannot reach the broker at ${access.url}`;
           throw new CommandError(EXIT.unreachable, message, { cause });

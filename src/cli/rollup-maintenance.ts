@@ -7,6 +7,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import type { Producer } from "../producer/producer.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { keepRulesOf } from "./keep-rules.ts";
@@ -86,7 +87,7 @@ export async function openRollupMaintenance(
           connect: () =>
             connectNats({
               ...{ ...nats, name: "probity adoption", log },
-              signal: AbortSignal.any([ending, AbortSignal.timeout(CONNECT_LIMIT_MS)]),
+              signal: AbortSignal.any([ending, timeLimit(CONNECT_LIMIT_MS)]),
             }),
           signal: ending,
         });

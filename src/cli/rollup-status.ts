@@ -1,6 +1,7 @@
 /** `rollup status`: per shard, how far the archive is, how far behind the log that is, and who works on it. */
 import { systemClock } from "../runtime/clock.ts";
 import { connectNats } from "../runtime/nats.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { openTable } from "../storage/delta-table.ts";
 import { openStore } from "../storage/open-store.ts";
 import type { ShardStatus } from "../pipeline/rollup-status.ts";
@@ -29,7 +30,7 @@ export const rollupStatusCommand = defineCommand({
     const { readRollupStatus } = await import("../pipeline/rollup-status.ts");
     const folder = dataFolderAt(global.data);
     const access = natsAccessOf(settings.nats, { folder, role: "rollup" });
-    const limit = AbortSignal.timeout(CONNECT_LIMIT_MS);
+    const limit = timeLimit(CONNECT_LIMIT_MS);
     await using store = await openStore({ ...storeOptionsOf(settings.store, folder), log });
     await using connection = await connectNats({
       ...access,

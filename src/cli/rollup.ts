@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { Worker } from "../pipeline/worker.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { createMetrics, type Metrics } from "../runtime/metrics.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { openStore } from "../storage/open-store.ts";
 import { defineCommand, type Invocation } from "./command.ts";
@@ -70,7 +71,7 @@ async function runOnce(invocation: RollupInvocation): Promise<ExitCode> {
   const { openRollup } = await import("../pipeline/rollup.ts");
   const { openRollupParts } = await import("../pipeline/rollup-parts.ts");
   await using store = await openBucket(invocation);
-  const limit = AbortSignal.timeout(CONNECT_LIMIT_MS);
+  const limit = timeLimit(CONNECT_LIMIT_MS);
   const options = {
     ...await optionsOf(invocation, store),
     store,

@@ -7,6 +7,7 @@
  */
 import process from "node:process";
 import { onHangup } from "../runtime/lifecycle.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { openFolderLock } from "../storage/fs-lock.ts";
 import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
@@ -79,7 +80,7 @@ export const upCommand = defineCommand({
       return runAll(invocation, folder);
     };
     try {
-      return await lock.run(action, AbortSignal.timeout(LOCK_WAIT_MS));
+      return await lock.run(action, timeLimit(LOCK_WAIT_MS));
     } catch (cause) {
       if (isHeld) throw cause;
       const message = `Cannot start: another "probity up" uses data folder "${folder.path}"`;

@@ -8,6 +8,7 @@
 import { connect } from "node:net";
 import type { Clock } from "../runtime/clock.ts";
 import { type Log, LOG_LEVELS, type LogLevel } from "../runtime/log.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import type { AgentReport } from "./agent-events.ts";
 import type { ListenAddress } from "./http.ts";
 
@@ -113,7 +114,7 @@ function nodeOf(text: string): string {
 }
 
 function sendText(address: ListenAddress, text: string, signal: AbortSignal): Promise<void> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(SEND_MS_MAX)]);
+  const limit = AbortSignal.any([signal, timeLimit(SEND_MS_MAX)]);
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address.host, port: address.port, signal: limit });
     socket.once("error", reject);

@@ -9,6 +9,7 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { ensureBucket } from "../runtime/nats.ts";
 import { outcomeOf } from "../runtime/outcome.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { createLeaseKeeper, type LeaseKeeper } from "./lease-keeper.ts";
 import { openRollup, type RollupOptions } from "./rollup.ts";
 import { openRollupParts, type RollupParts } from "./rollup-parts.ts";
@@ -62,7 +63,7 @@ export async function openWorker(options: WorkerOptions): Promise<Worker> {
         await Promise.allSettled([...serving.values()].map(({ ended }) => ended));
         serving.clear();
         // Others notice our silence if the broker is away.
-        const limit = AbortSignal.timeout(LEAVE_LIMIT_MS);
+        const limit = timeLimit(LEAVE_LIMIT_MS);
         const left = await outcomeOf(keeper.leave(), limit);
         if (left instanceof Error) log.warn("not left in order", { error: String(left) });
       }

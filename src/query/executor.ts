@@ -7,6 +7,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../runtime/clock.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { SqlError, type SqlResult, type StatementOptions } from "../storage/duckdb.ts";
 import { literalOf } from "../storage/sql-text.ts";
 import type { DataFile } from "../storage/table.ts";
@@ -192,7 +193,7 @@ export async function withinTime<T>(
   work: (signal: AbortSignal) => Promise<T>,
   limitMs: number = QUERY_LIMIT_MS,
 ): Promise<T> {
-  const limit = AbortSignal.timeout(limitMs);
+  const limit = timeLimit(limitMs);
   try {
     return await work(AbortSignal.any([signal, limit]));
   } catch (error) {

@@ -7,6 +7,7 @@ import { commitSubjectOf } from "../event/wire.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { NatsConnection } from "../runtime/nats.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import type { Table, TableSnapshot } from "../storage/table.ts";
 
 export interface TableWatch extends AsyncDisposable {
@@ -40,7 +41,7 @@ export function startTableWatch(options: TableWatchOptions): TableWatch {
 
   const lookOnce = async (): Promise<void> => {
     try {
-      const limit = AbortSignal.timeout(LOOK_LIMIT_MS);
+      const limit = timeLimit(LOOK_LIMIT_MS);
       onSnapshot(await table.refresh(AbortSignal.any([end.signal, limit])));
       if (fault !== undefined) log.debug("the bucket answers");
       fault = undefined;

@@ -9,6 +9,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { registryKey } from "../storage/layout.ts";
 import type { ObjectEntry, ObjectStore } from "../storage/object-store.ts";
 import { isRegistryName } from "../storage/registry.ts";
@@ -157,7 +158,7 @@ export function openTokenTable({ store, clock, log }: TokenTableOptions): TokenT
   };
 
   const lookOnce = async (): Promise<void> => {
-    const limit = AbortSignal.timeout(LOOK_LIMIT_MS);
+    const limit = timeLimit(LOOK_LIMIT_MS);
     try {
       await lookThrough(AbortSignal.any([stop.signal, limit]));
       fault = undefined;

@@ -10,6 +10,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { Log } from "../runtime/log.ts";
+import { timeLimit } from "../runtime/time-limit.ts";
 import { REGISTRY_PREFIX } from "./layout.ts";
 import { AmbiguousWriteError, type ObjectStore, type RequestOptions } from "./object-store.ts";
 import {
@@ -57,7 +58,7 @@ async function deleteRemoved(
   const found = await store.get(key, request);
   const removed = found === undefined ? undefined : removedOf(found.body);
   if (found === undefined || removed === undefined) return false;
-  const limit = AbortSignal.timeout(DELETE_LIMIT_MS);
+  const limit = timeLimit(DELETE_LIMIT_MS);
   const signal = AbortSignal.any([limit, ...request.signal === undefined ? [] : [request.signal]]);
   const seal = encodeRegistryContent(key, {
     mark: randomBytes(8).toString("hex"),

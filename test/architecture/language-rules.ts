@@ -139,6 +139,15 @@ export const noRuntimeGlobals: Rule = (file) =>
       kind === "word" && /^(Deno|Bun)$/.test(text) && is(next, ".") && !is(before, "."),
   );
 
+/** See `src/runtime/time-limit.ts`. */
+export const noHoldingTimeouts: Rule = (file) =>
+  report(
+    file,
+    "AbortSignal.timeout, which keeps Deno from ending",
+    (token, next, after) =>
+      isWord(token, "AbortSignal") && is(next, ".") && isWord(after, "timeout"),
+  );
+
 const UNFINISHED = new RegExp(`\\b(${["FIX" + "ME", "XX" + "X"].join("|")})\\b`);
 
 export const nothingUnfinished: Rule = ({ path, text }) =>

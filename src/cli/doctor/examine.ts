@@ -11,6 +11,7 @@ import type { SourceStatus } from "../../edge-agent/source.ts";
 import { streamOf } from "../../event/wire.ts";
 import { createLog, type Log } from "../../runtime/log.ts";
 import { connectNats, openStream } from "../../runtime/nats.ts";
+import { timeLimit } from "../../runtime/time-limit.ts";
 import { openDatabase } from "../../storage/duckdb.ts";
 import { openStore } from "../../storage/open-store.ts";
 import { natsAccessOf } from "../nats-access.ts";
@@ -132,7 +133,7 @@ async function serviceStatus({ folder, signal }: ExamineOptions): Promise<Source
   }
   return await tried(async () => {
     const response = await fetch(`${url}/readyz`, {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_LIMIT_MS)]),
+      signal: AbortSignal.any([signal, timeLimit(ANSWER_LIMIT_MS)]),
     });
     const said = (await response.text()).trim();
     if (response.ok) return url;
@@ -174,5 +175,5 @@ function reasonOf(error: unknown): string {
 }
 
 function limit({ signal }: ExamineOptions): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(ANSWER_LIMIT_MS)]);
+  return AbortSignal.any([signal, timeLimit(ANSWER_LIMIT_MS)]);
 }

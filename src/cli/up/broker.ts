@@ -15,6 +15,7 @@ import { systemClock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import { createNatsKey } from "../../runtime/nats.ts";
 import { retry } from "../../runtime/retry.ts";
+import { timeLimit } from "../../runtime/time-limit.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import type { Account } from "./account.ts";
 import { brokerConfigText, type BrokerUser } from "./broker-config.ts";
@@ -162,7 +163,7 @@ async function waitForGreeting(
   await retry(async () => {
     const socket = connect(port, "127.0.0.1");
     try {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(GREETING_LIMIT_MS)]);
+      const limit = AbortSignal.any([signal, timeLimit(GREETING_LIMIT_MS)]);
       const [greeting] = await once(socket, "data", { signal: limit });
       const isOurs = String(greeting).includes(`"${serverName}"`);
       if (isOurs && String(greeting).includes('"jetstream":true')) return;

@@ -8,6 +8,7 @@
 import { randomUUID } from "node:crypto";
 import type { Producer } from "../../producer/producer.ts";
 import { outcomeOf } from "../../runtime/outcome.ts";
+import { timeLimit } from "../../runtime/time-limit.ts";
 import { hasRecords, tellRecords } from "../../storage/admin-record.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { createRegistry, type Registry } from "../../storage/registry.ts";
@@ -153,7 +154,7 @@ export async function doWhatIsDue(
       await tellRecords(context, async (event) => {
         producer.emit(event);
         // A spool whose disk takes nothing holds up neither the other tasks nor the end.
-        const limit = AbortSignal.any([signal, AbortSignal.timeout(TELL_LIMIT_MS)]);
+        const limit = AbortSignal.any([signal, timeLimit(TELL_LIMIT_MS)]);
         const flushed = await outcomeOf(producer.flush(), limit);
         if (flushed instanceof Error) throw flushed;
       }, signal);

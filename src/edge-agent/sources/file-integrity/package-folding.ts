@@ -8,6 +8,7 @@
 import process from "node:process";
 import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
+import { timeLimit } from "../../../runtime/time-limit.ts";
 import { readStartTicks } from "../../process-identity.ts";
 import { textsOf } from "../../process-lookup.ts";
 import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
@@ -60,7 +61,7 @@ export function createPackageFolding(options: PackageFoldingOptions): PackageFol
   /** What cannot be read delivers nothing: its files are told singly. */
   const load = async (limitMs: number): Promise<ManifestIndex> => {
     try {
-      const signal = AbortSignal.timeout(limitMs);
+      const signal = timeLimit(limitMs);
       const place = root === undefined ? {} : { root };
       const { index, faults } = await loadManifests({ signal, ...place });
       for (const fault of faults) log.warn("cannot read the manifests of packages", { fault });

@@ -11,6 +11,7 @@ import {
 } from "../ring-family.ts";
 import { createFlowDecoder } from "./flow-lines.ts";
 import { type OlderActor, ownerOf, readOlderSockets } from "./listeners.ts";
+import { timeLimit } from "../../../runtime/time-limit.ts";
 
 const LOOPBACK = "127.0.0.1";
 
@@ -45,7 +46,7 @@ async function proveByDatagram(): Promise<ProofAction> {
   const client = await openSocket();
   const [from, to] = [client.address().port, server.address().port];
   try {
-    const received = once(server, "message", { signal: AbortSignal.timeout(RECEIVE_LIMIT_MS) });
+    const received = once(server, "message", { signal: timeLimit(RECEIVE_LIMIT_MS) });
     await Promise.all([received, sendTo(client, to)]);
   } catch (error) {
     throw new Error(`Cannot send a datagram to ${LOOPBACK}: is there a firewall?`, {

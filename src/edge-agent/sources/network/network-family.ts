@@ -11,6 +11,7 @@ import {
 } from "../ring-family.ts";
 import { type OlderActor, ownerOf, readOlderSockets } from "./listeners.ts";
 import { createNetworkDecoder } from "./network-lines.ts";
+import { timeLimit } from "../../../runtime/time-limit.ts";
 
 const LOOPBACK = "127.0.0.1";
 
@@ -45,7 +46,7 @@ async function proveByConnect(): Promise<ProofAction> {
   const port = typeof address === "object" && address !== null ? address.port : 0;
   const socket = sockets.adopt(connect(port, LOOPBACK), (opened) => void opened.destroy());
   try {
-    await once(socket, "connect", { signal: AbortSignal.timeout(CONNECT_LIMIT_MS) });
+    await once(socket, "connect", { signal: timeLimit(CONNECT_LIMIT_MS) });
   } catch (error) {
     throw new Error(`Cannot connect to ${LOOPBACK}: is there a firewall?`, { cause: error });
   }

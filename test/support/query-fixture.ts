@@ -56,6 +56,8 @@ export interface QueryFixtureOptions {
   readonly events?: readonly AuditEvent[];
   /** Commits events of its own instead. */
   readonly write?: (store: ObjectStore, folder: string) => Promise<void>;
+  /** All in one commit, and so in one data file. */
+  readonly isOneFile?: boolean;
   readonly sqlLimits?: SqlLimits;
   /** Between two looks for data files to tally, in milliseconds. */
   readonly tallyIntervalMs?: number;
@@ -69,7 +71,7 @@ export interface QueryFixtureOptions {
  * network/connect of db-1; in four messages and two commits.
  */
 export async function openQueryFixture(
-  { events = [], write, ...options }: QueryFixtureOptions = {},
+  { events = [], write, isOneFile = false, ...options }: QueryFixtureOptions = {},
 ): Promise<QueryFixture> {
   const folder = await openTemporaryFolder("query");
   await mkdir(join(folder.path, "bucket"));
@@ -77,7 +79,7 @@ export async function openQueryFixture(
   const lines: string[] = [];
   const log = createLog({ level: "info", write: (line) => lines.push(line) });
   const store = await openStore({ url: pathToFileURL(join(folder.path, "bucket")).href, log });
-  if (write === undefined) await fill(store, folder.path, events);
+  if (write === undefined) await fill(store, { folder: folder.path, events, isOneFile });
   else await write(store, folder.path);
   const open = () =>
     openQueryService({
@@ -147,8 +149,11 @@ export async function openQueryFixture(
 
 async function fill(
   store: ObjectStore,
-  folder: string,
-  events: readonly AuditEvent[],
+  { folder, events, isOneFile }: {
+    readonly folder: string;
+    readonly events: readonly AuditEvent[];
+    readonly isOneFile: boolean;
+  },
 ): Promise<void> {
   const web = createMessageMaker();
   const db = createMessageMaker({ agent: "a2", host: "db-1", firstSequence: 3 });
@@ -174,7 +179,8 @@ async function fill(
   ];
   const other = createMessageMaker({ agent: "a3", host: "db-1", firstSequence: 5 });
   const third = events.length === 0 ? [] : [[await other.next(events)]];
-  for (const messages of [first, second, ...third]) {
+  const commits = [first, second, ...third];
+  for (const messages of isOneFile ? [commits.flat()] : commits) {
     await commitMessages({ store, incarnation: INCARNATION, messages, folder });
   }
 }

@@ -36,6 +36,15 @@ const HOST = {
   since: "2026-06-01T00:00:00.000000Z",
   version: "0.1.0",
 };
+const CONTEXTS = {
+  ...RANGE,
+  cut: false,
+  contexts: [{
+    ...{ host: "web-1", context: "7f00aa", origin: "27bb", executable: "curl" },
+    ...{ start: 1_780_306_200.25, end: 1_780_306_200.5 },
+    events: { name: "tls::handshake", "tls::protocol_version": 772 },
+  }],
+};
 const SUBSCRIPTION = {
   name: "siem",
   state: "idle",
@@ -135,6 +144,8 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
     }],
     evidence: { events: 7, archived: 7, statements: ["…"], not_yet_verifiable: ["…"] },
   },
+  "GET /v1/contexts": CONTEXTS,
+  "GET /v1/contexts/{id}": CONTEXTS,
   "GET /v1/metrics/{topic}": METRIC,
   "GET /v1/metrics/{topic}/tail": { ...METRIC, complete: true },
   "GET /v1/processes/{process_id}": {

@@ -51,6 +51,8 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
     path: `/v1/hosts/${host}`,
     query: RANGE,
   })),
+  "GET /v1/contexts": [{ query: RANGE }],
+  "GET /v1/contexts/{id}": [{ path: "/v1/contexts/7f00aa", query: RANGE }],
   "GET /v1/reports/{name}": ["application/json", "text/csv", "text/markdown", "text/html"].map(
     (accept) => ({ path: "/v1/reports/files", query: RANGE, headers: { accept } }),
   ),
@@ -112,6 +114,11 @@ beforeAll(async () => {
       {
         topic: "agent/gap",
         detail: { class: "lost", count: 3, reason: "test", sources: ["file"] },
+      },
+      {
+        topic: "crypto/tls/group",
+        context: "7f00aa",
+        detail: { key: "tls::group", value: 29, type: "word", origin: "27bb" },
       },
       { topic: "agent/config", detail: { config_sha256: "a", changed: ["files"] } },
       { topic: "agent/stop", detail: { version: "1" } },

@@ -247,6 +247,8 @@ describe("the other routes", () => {
       "/metrics",
       "/openapi.json",
       "/readyz",
+      "/v1/contexts",
+      "/v1/contexts/{id}",
       "/v1/events",
       "/v1/events/{id}",
       "/v1/facets",

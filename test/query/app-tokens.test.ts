@@ -31,6 +31,8 @@ const ROUTES: Readonly<Record<string, string>> = {
   "GET /v1/hosts": READ,
   "GET /v1/hosts/{host}": READ,
   "GET /v1/reports/{name}": READ,
+  "GET /v1/contexts": READ,
+  "GET /v1/contexts/{id}": READ,
   "GET /v1/hits": READ,
   "GET /v1/facets": READ,
   "GET /v1/files/history": READ,

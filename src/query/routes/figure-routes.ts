@@ -1,6 +1,7 @@
 /** The routes that answer with what is known of many events, not with the events: counts, hosts, processes. */
 import type { FiguresParts } from "../figures-answer.ts";
 import type { Route } from "../route.ts";
+import { contextRoute, contextsRoute } from "./contexts.ts";
 import { facetsRoute } from "./facets.ts";
 import { fileHistoryRoute } from "./file-history.ts";
 import { topicsRoute } from "./figures.ts";
@@ -19,5 +20,7 @@ export function figureRoutes(parts: FiguresParts): Route[] {
     processRoute(parts),
     fileHistoryRoute(parts),
     reportRoute(parts),
+    contextsRoute(parts),
+    contextRoute(parts),
   ];
 }

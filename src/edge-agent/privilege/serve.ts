@@ -45,6 +45,8 @@ import { createReadable, type IsReadable } from "./readable.ts";
 
 /** Objects that are loaded at the same time. */
 const OBJECTS_MAX = 32;
+/** The event loop gets a turn after so many requests: what calls leave behind is freed in its turns alone. */
+const REQUESTS_PER_TURN = 256;
 /** How long a request waits at most while objects are being ended, in milliseconds. */
 const ENDING_POLL_MS = 2;
 /** Largest key or value that is written through a gate. */
@@ -86,7 +88,8 @@ export async function serve(
   const poll = new DataView(new ArrayBuffer(POLLFD_BYTES));
   poll.setInt32(0, socketFd, true);
   poll.setInt16(4, POLLIN, true);
-  for (;;) {
+  for (let requests = 1;; requests++) {
+    if (requests % REQUESTS_PER_TURN === 0) await nextTurn();
     // What is being ended in the background gets its turn; there is nothing else that could.
     while (service.isEnding()) {
       await nextTurn();

@@ -24,7 +24,7 @@ import {
   type Operation,
   REQUESTS,
 } from "../../../src/edge-agent/privilege/messages.ts";
-import { createService, type Service } from "../../../src/edge-agent/privilege/serve.ts";
+import { createService, serve, type Service } from "../../../src/edge-agent/privilege/serve.ts";
 import { requireCapability } from "../../support/require.ts";
 
 const O_WRONLY = 1;
@@ -297,3 +297,21 @@ function descriptorOf(path: string) {
     },
   };
 }
+
+describe("a process that answers without end", () => {
+  it("lets what its calls leave behind be freed: that needs turns of the event loop", async () => {
+    let answered = 0;
+    let answeredBefore = 0;
+    setImmediate(() => answeredBefore = answered);
+    await serve({
+      receive: () => ({
+        bytes: answered < 2_000 ? encodeRequest("readlink", { path: "/" }) : new Uint8Array(),
+        descriptors: [],
+      }),
+      send: () => ++answered,
+    }, { socketFd: -1, libc, libbpf: undefined, loadObject: () => expect.fail() });
+    expect(answered).toBe(2_000);
+    expect(answeredBefore).toBeLessThan(1_000);
+    expect(answeredBefore).toBeGreaterThan(0);
+  });
+});

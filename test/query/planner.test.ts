@@ -236,7 +236,7 @@ describe("a tail's plan", () => {
 
   test("reads loaded rows of hot tables alone", () => {
     const range = { table: "hot.rows_0_1", incarnation: A, after: 3, upTo: 5 };
-    const { sql, parameters } = planLoaded(conditions, ADMIN, [range]);
+    const { sql, parameters } = planLoaded([{ request: conditions, principal: ADMIN }], [range]);
     expect(sql).not.toContain("read_parquet");
     expect(parameters).toEqual([3, 5]);
   });

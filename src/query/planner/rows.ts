@@ -153,6 +153,18 @@ export function joinTailJson(text: string): string {
   return `${before}${detail}${behind}}`;
 }
 
+/** The values of a row by column, from its {@link TAIL_JSON}: `detail` as text, absent ones null or left out. */
+export function readTailValues(text: string): Readonly<Record<string, unknown>> {
+  const first = text.indexOf("\n");
+  const second = text.indexOf("\n", first + 1);
+  const detail = second + 1 === text.length ? null : text.slice(second + 1);
+  return {
+    ...JSON.parse(text.slice(0, first)),
+    ...JSON.parse(text.slice(first + 1, second)),
+    detail,
+  };
+}
+
 /** RFC 3339 with six decimals and Z. */
 export function timeText(column: string): string {
   return `strftime(${column} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')`;

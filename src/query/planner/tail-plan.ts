@@ -29,14 +29,27 @@ export interface BacklogStep {
 /** Rows of data files that one step of a backlog may sort. */
 const BACKLOG_ROWS = 250_000;
 
-/** Rows of freshly loaded messages. */
+/** Who asks, and for what. */
+export interface Interest {
+  readonly request: TailRequest;
+  readonly principal: Principal;
+}
+
+/** Most interests that are part of a statement: making a plan of many costs more than rows that nobody wants. */
+export const INTERESTS_MAX = 8;
+
+/** Rows of freshly loaded messages that some of the interests are about; all rows when those are many. */
 export function planLoaded(
-  request: TailRequest,
-  principal: Principal,
+  interests: readonly Interest[],
   ranges: readonly HotRange[],
 ): Statement {
   const binder = createBinder();
-  const predicates = tailPredicates(request, principal, binder);
+  const isAll = interests.length > INTERESTS_MAX;
+  const alternatives = isAll ? [] : interests.map(({ request, principal }) => {
+    const predicates = tailPredicates(request, principal, binder);
+    return predicates.length === 0 ? "true" : `(${predicates.join(" AND ")})`;
+  });
+  const predicates = isAll ? [] : [`(${alternatives.join(" OR ")})`];
   const source = sourceOf({ hasFiles: false, hot: ranges, detail: "text", predicates }, binder);
   const sql = `SELECT ${TAIL_ROW} FROM (\n${source}\n) ORDER BY seq, idx`;
   return { sql, parameters: binder.parameters };

@@ -1,6 +1,5 @@
 /**
- * Hands every freshly loaded row to the live clients that want it: one query per distinct filter and load, however
- * many clients share it.
+ * Hands every freshly loaded row to the live clients that want it: one query per load, however many clients there are.
  *
  * Invariants: rows of a stream are handed out once and in order; a client that joins is told from where on, so that it
  * can read what lies before by itself, and is told when the streams no longer continue what it was given.
@@ -9,10 +8,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
-import { joinTailJson } from "../planner/rows.ts";
+import { joinTailJson, readTailValues } from "../planner/rows.ts";
 import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
+import { createDistribution, type Distribution } from "./distribution.ts";
 import { createLiveQueue, type LiveQueue, type TailRow } from "./live-queue.ts";
 
 export interface Membership {
@@ -53,6 +53,9 @@ interface Group {
   readonly queues: Set<LiveQueue>;
 }
 
+/** A group as it was when rows began to be handed out. */
+type Present = Omit<Group, "queues"> & { readonly queues: readonly LiveQueue[] };
+
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { hot, connection, log, createQueue = createLiveQueue } = options;
   const groups = new Map<string, Group>();
@@ -85,15 +88,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const [first] = wanted;
     if (first === undefined) return;
     const present = [...groups.values()].map((group) => ({ ...group, queues: [...group.queues] }));
-    for (const { request, principal, queues } of present) {
-      const { sql, parameters } = planLoaded(request, principal, wanted);
-      const values = parameters.filter((each) => typeof each !== "symbol");
-      for await (const lines of connection.streamText(sql, { parameters: values })) {
-        for (const piece of piecesOf(lines)) {
-          const rows = piece.map((line) => parseTailRow(line, first.incarnation));
-          for (const queue of queues) queue.push(rows);
-          await room(queues);
-        }
+    if (present.length === 0) return;
+    const { sql, parameters } = planLoaded(present, wanted);
+    const values = parameters.filter((each) => typeof each !== "symbol");
+    const distribution = createDistribution(present);
+    for await (const lines of connection.streamText(sql, { parameters: values })) {
+      for (const piece of piecesOf(lines)) {
+        const queues = give(piece, { incarnation: first.incarnation, distribution });
+        await room(queues);
       }
     }
   };
@@ -144,6 +146,27 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   };
 }
 
+/** Puts rows into the queues of those who want them; which these are. */
+function give(
+  lines: readonly string[],
+  { incarnation, distribution }: {
+    readonly incarnation: string;
+    readonly distribution: Distribution<Present>;
+  },
+): readonly LiveQueue[] {
+  const given = new Map<Present, TailRow[]>();
+  for (const line of lines) {
+    const { row, text } = splitLine(line, incarnation);
+    for (const group of distribution.wantedBy(() => readTailValues(text))) {
+      const rows = given.get(group);
+      if (rows === undefined) given.set(group, [row]);
+      else rows.push(row);
+    }
+  }
+  for (const [{ queues }, rows] of given) queues.forEach((queue) => queue.push(rows));
+  return [...given.keys()].flatMap(({ queues }) => queues);
+}
+
 /** Lines in pieces that are small beside a client's queue. */
 function* piecesOf(lines: readonly string[]): Generator<readonly string[]> {
   let from = 0;
@@ -168,14 +191,23 @@ async function room(queues: readonly LiveQueue[]): Promise<void> {
 
 /** Reads a row as the plans of a tail write it: `<seq> <idx> <parts of JSON>`. */
 export function parseTailRow(line: string, incarnation: string): TailRow {
+  return splitLine(line, incarnation).row;
+}
+
+function splitLine(
+  line: string,
+  incarnation: string,
+): { readonly row: TailRow; readonly text: string } {
   const first = line.indexOf(" ");
   const second = line.indexOf(" ", first + 1);
-  return {
+  const text = line.slice(second + 1);
+  const row = {
     incarnation,
     sequence: Number(line.slice(0, first)),
     idx: Number(line.slice(first + 1, second)),
-    json: joinTailJson(line.slice(second + 1)),
+    json: joinTailJson(text),
   };
+  return { row, text };
 }
 
 function scopesKey({ scopes }: Principal): unknown {

@@ -1,0 +1,180 @@
+/**
+ * Whether a row is one that a client wants and may see: what the plans of a tail say in SQL, said again for rows that
+ * are here already, since asking DuckDB once per client and load is what a thousand clients cannot afford.
+ *
+ * Invariant: it says of every row what {@link planLoaded} says, absent values included (a comparison with nothing is
+ * unknown, and so is its negation); both are tried on the same rows in a test.
+ */
+import { type Column, findColumn } from "../../event/columns.ts";
+import type { Comparison, Condition, FilterValue, GlobPart, Match } from "../filter.ts";
+import type { TailRequest } from "../planner/tail-plan.ts";
+import type { Principal, Scopes } from "../principal.ts";
+
+/** Values of a row by column as they stand in its JSON, `detail` as text; absent ones are null or undefined. */
+export type RowValues = Readonly<Record<string, unknown>>;
+
+export type Matcher = (row: RowValues) => boolean;
+
+/** True, false, or null where SQL does not know. */
+type Known = boolean | null;
+type Test = (value: unknown) => Known;
+
+const TOPIC = findColumn("topic");
+
+export function createMatcher({ conditions, sinceUs }: TailRequest, principal: Principal): Matcher {
+  const tests = [
+    ...scopeTests(principal.scopes),
+    ...(sinceUs === undefined ? [] : [(row: RowValues) => timeUsOf(row["time"]) >= sinceUs]),
+    ...conditions.map(conditionTest),
+  ];
+  return (row) => tests.every((test) => test(row));
+}
+
+/**
+ * The topics of which each row that a request wants has one, itself or below; undefined when any row may be wanted.
+ * Finds the few requests that a row may be for.
+ */
+export function topicsOf({ conditions }: TailRequest): readonly string[] | undefined {
+  for (const { column, isNegated, matches } of conditions) {
+    if (column !== TOPIC || isNegated) continue;
+    const topics = matches.flatMap((match) => match.kind === "equal" ? [String(match.value)] : []);
+    if (topics.length === matches.length) return topics;
+  }
+  return undefined;
+}
+
+function scopeTests({ hosts, topics }: Scopes): Matcher[] {
+  const tests: Matcher[] = [];
+  if (hosts !== "all") tests.push(({ host }) => hosts.some((each) => isHost(host, each)));
+  if (topics !== "all") {
+    tests.push(({ topic }) => topics.some((each) => isUnder(topic, each) === true));
+  }
+  return tests;
+}
+
+function isHost(host: unknown, wanted: string): boolean {
+  if (typeof host !== "string") return false;
+  return wanted.endsWith("*") ? host.startsWith(wanted.slice(0, -1)) : host === wanted;
+}
+
+function isUnder(topic: unknown, above: string): Known {
+  if (typeof topic !== "string") return null;
+  return topic === above || topic.startsWith(`${above}/`);
+}
+
+function conditionTest({ column, isNegated, matches }: Condition): Matcher {
+  const tests = matches.map((match) => matchTest(column, match));
+  return (row) => {
+    const found = anyOf(tests, row);
+    return isNegated ? found === false : found === true;
+  };
+}
+
+function anyOf(tests: readonly ((row: RowValues) => Known)[], row: RowValues): Known {
+  let known: Known = false;
+  for (const test of tests) {
+    const found = test(row);
+    if (found === true) return true;
+    if (found === null) known = null;
+  }
+  return known;
+}
+
+function matchTest(column: Column, match: Match): (row: RowValues) => Known {
+  if (column === TOPIC && match.kind !== "compare") {
+    const test = topicTest(match);
+    return ({ topic, topics }) => {
+      const own = test(topic);
+      return own === true || someElement(topics, test) ? true : own;
+    };
+  }
+  const test = valueTest(column, match);
+  const { name } = column;
+  if (column.type === "strings") return (row) => someElement(row[name], test);
+  return (row) => test(row[name]);
+}
+
+function topicTest(match: Exclude<Match, { kind: "compare" }>): Test {
+  if (match.kind === "equal") return (topic) => isUnder(topic, String(match.value));
+  const own = globTest(match.parts);
+  const below = globTest([...match.parts, "/", { wildcard: "*" }]);
+  return (topic) => own(topic) === true ? true : below(topic);
+}
+
+function someElement(list: unknown, test: Test): boolean {
+  return Array.isArray(list) && list.some((element) => test(element) === true);
+}
+
+function valueTest(column: Column, match: Match): Test {
+  if (match.kind === "glob") return globTest(match.parts);
+  const read = column.type === "timestamp" ? timeUsOf : (value: unknown) => value;
+  const isRight = match.kind === "equal"
+    ? (order: number) => order === 0
+    : COMPARISONS[match.operator];
+  return (value) => isAbsent(value) ? null : isRight(orderOf(read(value), match.value));
+}
+
+const COMPARISONS: Readonly<Record<Comparison, (order: number) => boolean>> = {
+  "<": (order) => order < 0,
+  "<=": (order) => order <= 0,
+  ">": (order) => order > 0,
+  ">=": (order) => order >= 0,
+};
+
+function isAbsent(value: unknown): boolean {
+  return value === null || value === undefined;
+}
+
+const SURROGATE = /[\ud800-\udfff]/;
+
+/** Negative, zero or positive. Text goes by its characters, as its UTF-8 does, not by units of UTF-16. */
+function orderOf(value: unknown, wanted: FilterValue): number {
+  if (typeof wanted === "number") return Number(value) - wanted;
+  const text = String(value);
+  if (text === wanted) return 0;
+  if (SURROGATE.test(text) || SURROGATE.test(wanted)) {
+    return Buffer.compare(Buffer.from(text), Buffer.from(wanted));
+  }
+  return text < wanted ? -1 : 1;
+}
+
+/** µs since the Unix epoch of a time as answers write it, with six decimals. */
+function timeUsOf(text: unknown): number {
+  if (typeof text !== "string") return NaN;
+  const wholeMs = Date.parse(`${text.slice(0, -8)}Z`);
+  return wholeMs * 1_000 + Number(text.slice(-7, -1));
+}
+
+const REGEXP_SIGN = /[\\^$.*+?()[\]{}|/]/g;
+
+/** In time linear in the text: what follows a `*` is looked for from the left, once. */
+function globTest(parts: readonly GlobPart[]): Test {
+  const segments: GlobPart[][] = [[]];
+  for (const part of parts) {
+    if (typeof part !== "string" && part.wildcard === "*") segments.push([]);
+    else segments.at(-1)?.push(part);
+  }
+  const [first = [], ...others] = segments;
+  const last = others.pop();
+  const head = new RegExp(`^${patternOf(first)}${last === undefined ? "$" : ""}`, "su");
+  const middles = others.map((segment) => new RegExp(patternOf(segment), "gsu"));
+  const tail = new RegExp(`${patternOf(last ?? [])}$`, "su");
+  return (value) => {
+    if (typeof value !== "string") return null;
+    const begun = head.exec(value);
+    if (begun === null || last === undefined) return begun !== null;
+    let at = begun[0].length;
+    for (const middle of middles) {
+      middle.lastIndex = at;
+      const found = middle.exec(value);
+      if (found === null) return false;
+      at = middle.lastIndex;
+    }
+    return tail.test(value.slice(at));
+  };
+}
+
+function patternOf(parts: readonly GlobPart[]): string {
+  return parts.map((part) => typeof part === "string" ? part.replace(REGEXP_SIGN, "\\$&") : ".")
+    .join("");
+}

@@ -33,8 +33,8 @@ const START_LIMIT_MS = 20_000;
 const CAPABILITIES_MAX = 64;
 /** V8 listens for a debugger on SIGUSR1, which any process of the same user may send. */
 const NO_DEBUGGER = "--disable-sigusr1";
-/** Of the agent: young objects get 4 MiB, old ones a third more than they need before they are collected. */
-const MEMORY_OPTIONS = ["--max-semi-space-size=4", "--heap-growing-percent=30"];
+/** Of the agent: young objects get 2 MiB, old ones a third more than they need before they are collected. */
+const MEMORY_OPTIONS = ["--max-semi-space-size=2", "--heap-growing-percent=30"];
 /**
  * For the C library (glibc) of both: one heap for all threads instead of one for each, of which every one keeps what it
  * once needed; and what is large or free at the heap's end is given back.

@@ -44,7 +44,17 @@ export async function compressFrame(content: Uint8Array): Promise<Uint8Array> {
   const frame = content.length <= SYNC_BYTES_MAX
     ? zstdCompressSync(content, options)
     : await compress(content, options);
-  return new Uint8Array(frame.buffer, frame.byteOffset, frame.length);
+  return firstFrameOf(frame);
+}
+
+/**
+ * The frame alone. A frame that ends where a chunk of output does is followed by an empty one: both runtimes (Node 24,
+ * Deno 2.9) then ask for more once the frame is done, and Deno does so with any that needs a second chunk.
+ */
+function firstFrameOf(bytes: Uint8Array): Uint8Array {
+  const shape = frameShapeOf(bytes);
+  if (shape === undefined) throw new Error(`Cannot compress: ${bytes.length} bytes are no frame`);
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, shape.frameBytes);
 }
 
 /** The content of exactly one whole frame. Throws RangeError for any other shape, or one above `contentBytesMax`. */

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
@@ -25,6 +26,30 @@ describe("a frame", () => {
       expect(await decompressFrame(frame, LIMIT)).toEqual(content);
     },
   );
+
+  it("is one also when it fills what is set aside for it to the last byte", async () => {
+    // Each size around the steps in which output grows: of what does not shrink, and of what is compressed off the thread.
+    const small = Array.from({ length: 16 }, (_, place) => randomBytes(1008 + place));
+    const steps = [2038, 3062, 4086].map((sizeBytes) => randomBytes(sizeBytes));
+    const start = randomBytes(149_945);
+    const large = Array.from({ length: 60 }, (_, place) => {
+      const content = new Uint8Array(599_900 + 4 * place);
+      content.set(start);
+      return content;
+    });
+    const full = new Set<number>();
+    for (const content of [...small, ...steps, ...large]) {
+      const frame = await compressFrame(content);
+      expect(frameShapeOf(frame)).toMatchObject({
+        contentBytes: content.length,
+        frameBytes: frame.length,
+      });
+      const stepBytes = Math.max(1024, content.length / 4);
+      if (frame.length % stepBytes === 0) full.add(content.length);
+    }
+    expect([...full].filter((sizeBytes) => sizeBytes < 5000)).toEqual([1014, 2038, 3062, 4086]);
+    expect(Math.max(...full)).toBeGreaterThan(599_000);
+  });
 
   it("is known by its blocks to hold no more than they can", async () => {
     const small = frameShapeOf(await compressFrame(new Uint8Array(10)));
@@ -66,12 +91,19 @@ describe("a frame", () => {
     );
   });
 
-  it("declares its size under Deno as well", () => {
+  it("is one, and declares its size, under Deno as well", () => {
     const source = fileURLToPath(new URL("../../src/runtime/zstd.ts", import.meta.url));
     const script = `import { compressFrame, frameShapeOf } from ${JSON.stringify(source)};
-      const frame = await compressFrame(new Uint8Array(300_000));
-      console.log(JSON.stringify(frameShapeOf(frame)));`;
+      const random = crypto.getRandomValues(new Uint8Array(60_000));
+      for (const content of [new Uint8Array(300_000), random.subarray(0, 1014), random]) {
+        const frame = await compressFrame(content);
+        console.log(JSON.stringify([content.length, frame.length, frameShapeOf(frame)]));
+      }`;
     const answer = execFileSync("deno", ["run", "--quiet", "--ext=ts", "-"], { input: script });
-    expect(JSON.parse(String(answer))).toMatchObject({ contentBytes: 300_000 });
+    const told = String(answer).trim().split("\n").map((line) => JSON.parse(line));
+    expect(told).toHaveLength(3);
+    for (const [contentBytes, frameBytes, shape] of told) {
+      expect(shape).toMatchObject({ contentBytes, frameBytes });
+    }
   });
 });

@@ -207,13 +207,14 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       activity: streams,
       version: options.version,
     }),
-    eventRoute({ executor: pages, acquire }),
+    eventRoute({ executor: pages, acquire, version: options.version }),
     tailRoute({
       source: tailSource,
       hot: hotTable,
       activity: tails,
       clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
+      version: options.version,
     }),
     ...subscriptionRoutes({ subscriptions, hot: hotTable, nowUs: () => clock.nowUs() }),
     subscriptionEventsRoute({

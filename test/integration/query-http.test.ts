@@ -73,6 +73,18 @@ describe.runIf(canRunNats())("on real sockets", () => {
     expect(gap.count).toBe(total - before);
     expect(gap.to).toHaveLength(1);
     expect(before).toBeGreaterThan(100);
+    // The notice leads to what was left out, and to no more of it than the rest of a batch.
+    const given = [...text.slice(0, text.indexOf("event: gap")).matchAll(/"pid":(\d+)/g)]
+      .map(([, pid]) => Number(pid));
+    const missed: number[] = [];
+    for (const address of gap.searches) {
+      const answer = await running.ask(address, { accept: "application/x-ndjson" });
+      for (const line of (await answer.text()).split("\n").slice(0, -1)) {
+        missed.push(JSON.parse(line).pid);
+      }
+    }
+    expect(missed.length).toBeLessThan(gap.count + 200);
+    expect([...new Set([...given, ...missed])].toSorted((a, b) => a - b)).toEqual(range(0, total));
     slow.destroy();
     await until(async () => await figure(running, "probity_tail_clients") === 0);
   }, 180_000);

@@ -41,8 +41,14 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
     `${NDJSON}${OCSF}`,
   ].map((accept) => ({ query: `${RANGE}&limit=20`, headers: { accept } })),
   "HEAD /v1/events": [{ query: RANGE }],
-  "GET /v1/events/{id}": [{ path: "/v1/events/0a1b2c3d-1-0" }],
-  "GET /v1/tail": [{ query: "since=2026-06-01&topic=file" }],
+  "GET /v1/events/{id}": ["application/json", `application/json${OCSF}`].map((accept) => ({
+    path: "/v1/events/0a1b2c3d-1-0",
+    headers: { accept },
+  })),
+  "GET /v1/tail": ["text/event-stream", `text/event-stream${OCSF}`].map((accept) => ({
+    query: "since=2026-06-01&topic=file",
+    headers: { accept },
+  })),
   "GET /v1/hits": [{ query: `${RANGE}&by=user&limit=1` }, { query: RANGE }],
   "GET /v1/facets": [{ query: RANGE }],
   "GET /v1/topics": [{ query: RANGE }],
@@ -142,8 +148,12 @@ async function call(
   const target = `${own.replaceAll(/\{\w+\}/g, "nothing")}?${parameters}`;
   const answer = await query.ask(target, { method, ...options });
   const { status, headers } = answer;
-  const isEndless = typeOf(headers) === "text/event-stream";
-  return { status, headers, text: isEndless ? await beginningOf(answer) : await answer.text() };
+  const isEndless = typeOf(headers)?.startsWith("text/event-stream");
+  return {
+    status,
+    headers,
+    text: isEndless === true ? await beginningOf(answer) : await answer.text(),
+  };
 }
 
 /** What a stream says until it has told of an event. */

@@ -1,18 +1,19 @@
 /** `GET /v1/tail`: events as they come, as server-sent events (WHATWG HTML, 9.2). */
 import { type } from "arktype";
-import { negotiate } from "../accept.ts";
+import { negotiate, type Offer, withProfile } from "../accept.ts";
 import type { Activity } from "../activity.ts";
 import { readHeaders, streamedBody } from "../answer.ts";
-import { formatEventId } from "../../event/event-id.ts";
 import type { HotTable } from "../hot/table.ts";
 import { TEXT, WHOLE } from "../json-schema.ts";
+import { ocsfLine } from "../ocsf/line.ts";
+import { OCSF_EVENT_SCHEMA, OCSF_PROFILE } from "../ocsf/schema.ts";
 import { ProblemError } from "../problem.ts";
 import { TOKEN_ENDED } from "../token-table.ts";
-import { parseConditions, parseSince } from "../request.ts";
+import { type Parameters, parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
-import type { TailRow } from "../tail/live-queue.ts";
+import { gapNotice } from "../tail/gap-notice.ts";
 import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
 import { TIME_FORMS } from "../time-text.ts";
 
@@ -24,12 +25,24 @@ export interface TailParts {
   readonly clientsMax: number;
   /** A comment is sent after so long without an event. */
   readonly heartbeatMs: number;
+  /** Of Probity, for events of OCSF. */
+  readonly version: string;
 }
+
+type Form = "sse" | "ocsf-sse";
 
 export const CLIENTS_MAX = 256;
 export const HEARTBEAT_MS = 15_000;
 
 const EVENT_STREAM = "text/event-stream";
+const OFFERS: readonly Offer<Form>[] = [
+  { form: "sse", types: [EVENT_STREAM] },
+  { form: "ocsf-sse", types: [EVENT_STREAM], profile: OCSF_PROFILE },
+];
+const TYPES: Readonly<Record<Form, string>> = {
+  sse: EVENT_STREAM,
+  "ocsf-sse": withProfile(EVENT_STREAM, OCSF_PROFILE),
+};
 /** How long a client that was refused or cut off should wait, in milliseconds and seconds. */
 const RECONNECT_MS = 1_000;
 const RETRY_AFTER_SECONDS = 5;
@@ -39,6 +52,9 @@ const TAIL_GAP_SCHEMA = type({
   reason: TEXT,
   from: TEXT.describe("id of the first"),
   to: TEXT.array().describe("ids of the last, one of each stream"),
+  searches: TEXT.array().describe(
+    "addresses that give them, one of each stream; of the first and last batch perhaps more",
+  ),
 });
 
 export function tailRoute(parts: TailParts): Route {
@@ -54,7 +70,10 @@ export function tailRoute(parts: TailParts): Route {
       example: "15m",
     }],
     takesFilters: true,
-    answers: { [EVENT_STREAM]: eventStream(EVENT_SCHEMA, TAIL_GAP_SCHEMA) },
+    answers: {
+      [TYPES.sse]: eventStream(EVENT_SCHEMA, TAIL_GAP_SCHEMA),
+      [TYPES["ocsf-sse"]]: eventStream(OCSF_EVENT_SCHEMA, TAIL_GAP_SCHEMA),
+    },
     headers: [{
       name: "Last-Event-ID",
       text: "Goes on after this place, exactly: the last id of an earlier stream",
@@ -68,9 +87,8 @@ export function tailRoute(parts: TailParts): Route {
           headers: { Allow: "GET" },
         });
       }
-      negotiate(call.request.headers.get("accept") ?? undefined, [
-        { form: "sse", types: [EVENT_STREAM] },
-      ]);
+      const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
+      const writing = { form, version: parts.version, parameters: call.parameters };
       const items = openTail(call, parts);
       if (parts.activity.count >= parts.clientsMax) {
         throw new ProblemError(503, `${parts.clientsMax} clients follow the record already`, {
@@ -83,7 +101,9 @@ export function tailRoute(parts: TailParts): Route {
         let head = `retry: ${RECONNECT_MS}\n\n`;
         for await (const group of items) {
           rows += group.filter(({ kind }) => kind === "row").length;
-          if (group.length > 0) yield head + group.map(formatItem).join("");
+          if (group.length > 0) {
+            yield head + group.map((item) => formatItem(item, writing)).join("");
+          }
           head = "";
         }
         yield `: ${reasonOf(call.signal)}\n\n`;
@@ -100,7 +120,7 @@ export function tailRoute(parts: TailParts): Route {
       return new Response(body, {
         headers: {
           ...readHeaders({ ...facts, missing: parts.hot.missing() }),
-          "Content-Type": `${EVENT_STREAM}; charset=utf-8`,
+          "Content-Type": `${TYPES[form]}; charset=utf-8`,
           "Cache-Control": "no-store, no-transform",
           "X-Accel-Buffering": "no",
         },
@@ -140,28 +160,25 @@ function placeOf(text: string | null): TailPlace | undefined {
   });
 }
 
-function formatItem(item: TailItem): string {
+interface Writing {
+  readonly form: Form;
+  readonly version: string;
+  /** Of the tail. */
+  readonly parameters: Parameters;
+}
+
+function formatItem(item: TailItem, { form, version, parameters }: Writing): string {
   const id = `id: ${encodeTailPlace(item.place)}\n`;
   switch (item.kind) {
-    case "row":
-      return `event: audit\n${id}data: ${item.row.json}\n\n`;
-    case "gap": {
-      const { count, first, last } = item.skipped;
-      const data = {
-        count,
-        reason: "the client reads more slowly than events come",
-        from: idOf(first),
-        to: last.map(idOf),
-      };
-      return `event: gap\n${id}data: ${JSON.stringify(data)}\n\n`;
+    case "row": {
+      const { json } = item.row;
+      return `event: audit\n${id}data: ${form === "sse" ? json : ocsfLine(json, { version })}\n\n`;
     }
+    case "gap":
+      return `event: gap\n${id}data: ${JSON.stringify(gapNotice(item.skipped, parameters))}\n\n`;
     case "place":
     case "present":
       // An id without data moves the client's place and is no event of its own.
       return `: \n${id}\n`;
   }
-}
-
-function idOf({ incarnation, sequence, idx }: TailRow): string {
-  return formatEventId({ incarnation, sequence, idx });
 }

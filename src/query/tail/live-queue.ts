@@ -17,8 +17,17 @@ export interface TailRow {
 /** Rows that were left out because the client was too slow. */
 export interface Skipped {
   readonly count: number;
+  /** One of each stream, in the order in which they were left out first. */
+  readonly ranges: readonly SkippedRange[];
+}
+
+/** Rows of one stream that were left out. */
+export interface SkippedRange {
   readonly first: TailRow;
-  readonly last: readonly TailRow[];
+  readonly last: TailRow;
+  /** Times of the earliest and the latest event of them, as answers have them. */
+  readonly earliest: string;
+  readonly latest: string;
 }
 
 export type Taken =
@@ -51,7 +60,7 @@ export class LiveQueue {
   readonly #options: LiveQueueOptions;
   #rows: TailRow[] = [];
   #length = 0;
-  #skipped: { count: number; first: TailRow; last: Map<string, TailRow> } | undefined;
+  #skipped: { count: number; ranges: Map<string, SkippedRange> } | undefined;
   #isBroken = false;
   #isClosed = false;
   #wake: () => void = () => undefined;
@@ -81,9 +90,10 @@ export class LiveQueue {
         this.#length += row.json.length;
         continue;
       }
-      this.#skipped ??= { count: 0, first: row, last: new Map() };
+      this.#skipped ??= { count: 0, ranges: new Map() };
       this.#skipped.count += 1;
-      this.#skipped.last.set(row.incarnation, row);
+      const { ranges } = this.#skipped;
+      ranges.set(row.incarnation, withRow(ranges.get(row.incarnation), row));
     }
     if (rows.length > 0) this.#wake();
   }
@@ -115,9 +125,9 @@ export class LiveQueue {
       return { kind: "rows", rows };
     }
     if (this.#skipped !== undefined) {
-      const { count, first, last } = this.#skipped;
+      const { count, ranges } = this.#skipped;
       this.#skipped = undefined;
-      return { kind: "skipped", skipped: { count, first, last: [...last.values()] } };
+      return { kind: "skipped", skipped: { count, ranges: [...ranges.values()] } };
     }
     return this.#isClosed ? { kind: "closed" } : { kind: "quiet" };
   }
@@ -141,3 +151,17 @@ export class LiveQueue {
     });
   }
 }
+
+function withRow(range: SkippedRange | undefined, row: TailRow): SkippedRange {
+  const time = TIME.exec(row.json)?.[1] ?? "";
+  if (range === undefined) return { first: row, last: row, earliest: time, latest: time };
+  return {
+    first: range.first,
+    last: row,
+    earliest: time < range.earliest ? time : range.earliest,
+    latest: time > range.latest ? time : range.latest,
+  };
+}
+
+/** The members of an event begin with these two. */
+const TIME = /^\{"id":"[^"]*","time":"([^"]*)"/;

@@ -19,7 +19,7 @@ import { type Environment, readFunctionSettings } from "./settings.ts";
 export type Fetch = (request: Request, environment?: unknown) => Promise<Response>;
 
 /** A handler that opens the service at its first request and keeps it; a failed opening is tried again at the next. */
-export function createFetch(environment: Environment): Fetch {
+export function createFetch(environment: Environment, open = openService): Fetch {
   let opening: Promise<QueryService> | undefined;
   return async (request, around) => {
     opening ??= open(environment);
@@ -33,7 +33,8 @@ export function createFetch(environment: Environment): Fetch {
   };
 }
 
-async function open(environment: Environment): Promise<QueryService> {
+/** The service that answers from the archive alone, by the variables of the environment. */
+export async function openService(environment: Environment): Promise<QueryService> {
   const { folder, tokenFile, log, ...settings } = readFunctionSettings(environment);
   if (tokenFile === undefined) {
     throw usageError("Cannot tell who may ask: PROBITY_TOKEN_FILE is not set");

@@ -6,7 +6,7 @@
  */
 import { createAdaptorServer } from "@hono/node-server";
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import { systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
@@ -19,6 +19,15 @@ export interface HttpServerOptions {
   readonly address: Address;
   /** Files of a certificate, which are read again when they change; without them the server speaks plain HTTP. */
   readonly tls: ServerTls | undefined;
+  /** Without it, no WebSocket is taken. */
+  readonly webSockets?: WebSockets;
+}
+
+/** WebSockets at one path. */
+export interface WebSockets {
+  readonly path: string;
+  /** Takes connections of the server until it is disposed of, which ends them. */
+  open(server: Server): AsyncDisposable;
 }
 
 export interface ServerTls extends TlsPaths {
@@ -52,8 +61,12 @@ const TLS_LEAST = "TLSv1.2";
 
 /** Listens; throws when the address is taken or the TLS files are unusable. */
 export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { fetch, address, tls } = options;
+  const { fetch, address, tls, webSockets } = options;
   const limits = {
+    // Where the runtime does not ask, the refusal comes from the WebSockets' side.
+    ...(webSockets === undefined ? {} : {
+      shouldUpgradeCallback: (request: IncomingMessage) => wantsWebSocket(request, webSockets.path),
+    }),
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -74,6 +87,7 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
   // as: both factories above make servers of node:http's shape; the adaptor's type names HTTP/2 too
   const http = server as Server;
   http.maxConnections = CONNECTIONS_MAX;
+  const sockets = webSockets?.open(http);
   try {
     http.listen(address.port, address.host);
     await once(http, "listening");
@@ -94,9 +108,14 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     },
     async [Symbol.asyncDispose]() {
       await owned.disposeAsync();
-      await close(http);
+      await close(http, sockets);
     },
   };
+}
+
+/** Whether a request asks for the WebSocket at a path. */
+export function wantsWebSocket({ url = "", headers }: IncomingMessage, path: string): boolean {
+  return url.split("?")[0] === path && headers.upgrade?.toLowerCase() === "websocket";
 }
 
 function openFiles(
@@ -111,15 +130,17 @@ function secureOf({ cert, key }: TlsPair) {
   return { cert, key, minVersion: TLS_LEAST } as const;
 }
 
-async function close(server: Server): Promise<void> {
+async function close(server: Server, sockets: AsyncDisposable | undefined): Promise<void> {
   if (!server.listening) return;
   const limit = new AbortController();
   const closed = once(server, "close").then(() => limit.abort());
   server.close();
   // A connection that is kept alive becomes idle only after its last answer.
+  const leaving = sockets?.[Symbol.asyncDispose]();
   const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
   await Promise.allSettled([systemClock.sleep(DRAIN_LIMIT_MS, limit.signal)]);
   clearInterval(sweep);
+  await leaving;
   server.closeAllConnections();
   await closed;
 }

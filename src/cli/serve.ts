@@ -43,6 +43,7 @@ export const serveCommand = defineCommand({
     refuseWithoutTls(settings);
     const metrics = createMetrics();
     const { openHttpServer } = await import("./http-server.ts");
+    const { webSocketsOf } = await import("./web-socket.ts");
     const { openQueryService } = await import("../query/open-query.ts");
     await using store = await openStore({ ...storeOptionsOf(settings.store, folder), log });
     await using service = await openQueryService({
@@ -61,6 +62,7 @@ export const serveCommand = defineCommand({
     });
     await using server = await openHttpServer({
       fetch: service.fetch,
+      webSockets: webSocketsOf(service.rpc),
       address: listenAddress(settings),
       tls: cert === undefined || key === undefined ? undefined : { cert, key, log },
     });

@@ -9,22 +9,20 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Audit } from "./audit.ts";
-import type { Authenticator } from "./auth.ts";
-import { createDoor, type Door } from "./door.ts";
+import type { Door } from "./door.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
 import { remoteOf } from "./remote.ts";
 import { FILTER_NAMES, readParameters } from "./request.ts";
 import type { Call, Route } from "./route.ts";
+import { RPC_PATH } from "./rpc/protocol.ts";
 
 export interface AppOptions {
   readonly routes: readonly Route[];
-  readonly authenticator: Authenticator;
+  readonly door: Door;
   readonly audit: Audit;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
-  /** Of one principal, on average. */
-  readonly requestsPerSecond?: number | undefined;
   /** When this machine started, µs since the Unix epoch. */
   readonly bootUs: () => number;
   /** Aborted when the service stops. */
@@ -51,13 +49,8 @@ export function createApp(options: AppOptions): App {
     labels: ["route"],
     buckets: DURATION_BUCKETS,
   });
-  const { authenticator, audit, clock, requestsPerSecond } = options;
-  const door = createDoor({
-    ...{ authenticator, audit, elapsedMs: () => clock.elapsedMs() },
-    ...(requestsPerSecond === undefined ? {} : { requestsPerSecond }),
-  });
   for (const route of routes) {
-    const handle = createHandler(route, { ...options, door });
+    const handle = createHandler(route, options);
     const name = `${route.method} ${route.path}`;
     hono.on(route.method, honoPath(route.path), async (context) => {
       const startedMs = performance.now();
@@ -76,6 +69,8 @@ export function createApp(options: AppOptions): App {
   for (const [path, methods] of methodsByPath(routes)) {
     hono.all(honoPath(path), () => problemResponse(notAllowed(methods)));
   }
+  // A server that takes WebSockets does so before it asks here.
+  hono.all(RPC_PATH, () => problemResponse(webSocketOnly()));
   hono.notFound((context) =>
     problemResponse(
       new ProblemError(404, `There is nothing at "${context.req.path.slice(0, 200)}"`),
@@ -95,7 +90,7 @@ interface Incoming {
 
 function createHandler(
   route: Route,
-  options: AppOptions & { readonly door: Door },
+  options: AppOptions,
 ): (incoming: Incoming) => Promise<Response> {
   const { audit, clock, bootUs, signal } = options;
   const known = [
@@ -172,6 +167,13 @@ function toResponse(error: unknown, log: Log): Response {
   if (isGone) return problemResponse(new ProblemError(503, "The request was broken off"));
   log.error("a request failed", { error: String(error) });
   return problemResponse(new ProblemError(500, "The request failed inside the service"));
+}
+
+function webSocketOnly(): ProblemError {
+  return new ProblemError(426, "This is a WebSocket", {
+    accepted: "a request to upgrade the connection",
+    headers: { Connection: "Upgrade", Upgrade: "websocket" },
+  });
 }
 
 function notAllowed(methods: readonly string[]): ProblemError {

@@ -7,6 +7,7 @@
  */
 import type { Audit } from "./audit.ts";
 import type { Authenticator, Caller } from "./auth.ts";
+import type { Action, Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
 import { createRateLimit } from "./rate-limit.ts";
 import type { Route } from "./route.ts";
@@ -14,6 +15,10 @@ import type { Route } from "./route.ts";
 export interface Door {
   /** Lets a request in. Throws {@link ProblemError} 401, 403, 413, 414, 429, 431 or 503. */
   enter(visit: Visit): Promise<Caller>;
+  /** The same for what is no request of HTTP. Throws {@link ProblemError} 401, 403, 429 or 503. */
+  admit(authorization: string | undefined, visit: Admittance): Promise<Caller>;
+  /** Counts one more request of a principal who was let in. Throws {@link ProblemError} 429 when there are too many. */
+  charge(principal: Principal, visit: Pick<Visit, "remote">): void;
   /** Tells the audit, once in a while, that a principal is refused since they ask for too much. */
   refused(caller: Pick<Caller, "principal">, visit: Pick<Visit, "remote">): void;
 }
@@ -23,6 +28,10 @@ export interface Visit {
   readonly route: Pick<Route, "action">;
   /** Address of the client; undefined when the server does not know it. */
   readonly remote: string | undefined;
+}
+
+export interface Admittance extends Pick<Visit, "remote"> {
+  readonly action: Action;
 }
 
 export interface DoorOptions {
@@ -57,9 +66,12 @@ export function createDoor(options: DoorOptions): Door {
     ...{ burst: requestsPerSecond * BURST_SECONDS, perSecond: requestsPerSecond, elapsedMs },
   });
 
-  const callerOf = async ({ request, remote }: Visit): Promise<Caller> => {
+  const callerOf = async (
+    authorization: string | undefined,
+    remote: string | undefined,
+  ): Promise<Caller> => {
     try {
-      return await authenticator.authenticate(request.headers.get("authorization") ?? undefined);
+      return await authenticator.authenticate(authorization);
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;
       // A server that knows no addresses has nobody to tell from others.
@@ -76,21 +88,27 @@ export function createDoor(options: DoorOptions): Door {
       throw error;
     }
   };
+  const charge: Door["charge"] = (principal, { remote }) => {
+    const allowance = requests.take(principal.name);
+    if (allowance.isAllowed) return;
+    audit.limited({ principal, remote, refused: allowance.untold });
+    throw tooMany("Too many requests of yours", allowance);
+  };
+  const admit: Door["admit"] = async (authorization, { action, remote }) => {
+    const caller = await callerOf(authorization, remote);
+    const { principal } = caller;
+    charge(principal, { remote });
+    if (principal.scopes.actions.has(action)) return caller;
+    audit.refused({ remote, reason: `"${principal.name}" may not ${action}` });
+    throw new ProblemError(403, "The token does not allow this");
+  };
   return {
-    async enter(visit) {
-      const { request, route, remote } = visit;
+    admit,
+    charge,
+    async enter({ request, route: { action }, remote }) {
       refuseSize(request);
-      if (route.action === undefined) return NOBODY;
-      const caller = await callerOf(visit);
-      const { name, scopes } = caller.principal;
-      const allowance = requests.take(name);
-      if (!allowance.isAllowed) {
-        audit.limited({ principal: caller.principal, remote, refused: allowance.untold });
-        throw tooMany("Too many requests of yours", allowance);
-      }
-      if (scopes.actions.has(route.action)) return caller;
-      audit.refused({ remote, reason: `"${name}" may not ${route.action}` });
-      throw new ProblemError(403, "The token does not allow this");
+      if (action === undefined) return NOBODY;
+      return await admit(request.headers.get("authorization") ?? undefined, { action, remote });
     },
     refused({ principal }, { remote }) {
       audit.limited({ principal, remote, refused: requests.refused(principal.name) });

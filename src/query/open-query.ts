@@ -22,6 +22,7 @@ import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts"
 import { type Broker, type NatsOptions, openBroker } from "./broker.ts";
 import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
 import { openDataFiles } from "./data-files.ts";
+import { createDoor } from "./door.ts";
 import { type ExecutorsOptions, openExecutors } from "./executors.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
 import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
@@ -42,6 +43,7 @@ import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { tableRoutes } from "./routes/table.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
+import { createRpcEndpoint, type RpcEndpoint } from "./rpc/endpoint.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
 import { observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
@@ -93,6 +95,8 @@ export interface QueryServiceOptions {
 export interface QueryService extends AsyncDisposable {
   /** The HTTP interface; the second argument is what the server knows beside the request. */
   fetch(request: Request, environment?: unknown): Promise<Response>;
+  /** JSON-RPC, for a server that takes WebSockets. */
+  readonly rpc: RpcEndpoint;
   ready(): Readiness;
 }
 
@@ -195,6 +199,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
   );
 
+  const reader = { executor: pages, tallies };
+
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
   const limits = options.sqlLimits ?? SQL_LIMITS;
@@ -237,7 +243,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
     ...figureRoutes({ executor: pages, acquire }),
     ...metricRoutes({
-      reader: { executor: pages, tallies },
+      reader,
       ...{ hot: hotTable, activity: tails, clientsMax: CLIENTS_MAX, clock },
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
@@ -250,23 +256,30 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...{ hotTable, tails, streams, subscriptions },
     cachedBytes: () => files.cachedBytes,
   });
+  const authenticator = createAuthenticator({
+    fixed: [admin.known, ...options.tokens.others ?? []],
+    table: tokens,
+  });
+  const bootUs = () => clock.nowUs() - Math.round(uptime() * 1_000_000);
+  const { requestsPerSecond } = options;
+  const door = createDoor({
+    ...{ authenticator, audit, elapsedMs: () => clock.elapsedMs() },
+    ...(requestsPerSecond === undefined ? {} : { requestsPerSecond }),
+  });
+  const around = { door, audit, metrics, clock, log, bootUs, signal: end.signal };
   const app: App = createApp({
     routes: [...routes, ...descriptionRoutes(routes, options.version)],
-    authenticator: createAuthenticator({
-      fixed: [admin.known, ...options.tokens.others ?? []],
-      table: tokens,
-    }),
-    requestsPerSecond: options.requestsPerSecond,
-    audit,
-    metrics,
-    clock,
-    log,
-    bootUs: () => clock.nowUs() - Math.round(uptime() * 1_000_000),
-    signal: end.signal,
+    ...around,
+  });
+  const rpc = createRpcEndpoint({
+    ...around,
+    ...{ executor: pages, streams: exports, source: tailSource, hot: hotTable },
+    ...{ tails, sending: streams, clientsMax: CLIENTS_MAX, reader },
+    heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
   });
   await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(LOOK_WAIT_MS)]);
   const owned = stack.move();
-  return { fetch: app.fetch, ready, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { fetch: app.fetch, rpc, ready, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 interface Folders {

@@ -15,6 +15,7 @@ const MEANINGS: Readonly<Record<ProblemStatus, string>> = {
   413: "The body is too large, or there is one where none is taken",
   414: "The query is too long",
   422: "It cannot be done within the bounds of time, memory and form",
+  426: "This is a WebSocket",
   429: "Too much at once, or too many of them",
   431: "The headers are too long",
   500: "The service failed; its log says why",
@@ -25,11 +26,12 @@ const WAIT = "seconds after which trying again may help";
 const HEADERS: Readonly<Partial<Record<ProblemStatus, Readonly<Record<string, string>>>>> = {
   401: { "WWW-Authenticate": "the scheme, and what is wrong with the token" },
   405: { Allow: "methods that can be used" },
+  426: { Upgrade: "the protocol to ask for" },
   429: { "Retry-After": WAIT },
   503: { "Retry-After": WAIT },
 };
 /** Headers that each such answer has. */
-const ALWAYS: readonly string[] = ["WWW-Authenticate", "Allow"];
+const ALWAYS: readonly string[] = ["WWW-Authenticate", "Allow", "Upgrade"];
 
 const SCHEMA = { $ref: "#/components/schemas/Problem" } as const;
 

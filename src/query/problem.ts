@@ -39,6 +39,7 @@ export const PROBLEM_TITLES = {
   413: "Content Too Large",
   414: "URI Too Long",
   422: "Unprocessable Content",
+  426: "Upgrade Required",
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",

@@ -7,16 +7,16 @@
 export function remoteOf(environment: unknown, request: Request): string | undefined {
   const { incoming, remoteAddr, requestIP } = fieldsOf(environment);
   const byNode = fieldsOf(fieldsOf(incoming)["socket"])["remoteAddress"];
-  if (typeof byNode === "string") return withoutMapping(byNode);
+  if (typeof byNode === "string") return plainAddress(byNode);
   const byDeno = fieldsOf(remoteAddr)["hostname"];
-  if (typeof byDeno === "string") return withoutMapping(byDeno);
+  if (typeof byDeno === "string") return plainAddress(byDeno);
   if (typeof requestIP !== "function") return undefined;
   const byBun = fieldsOf(requestIP.call(environment, request))["address"];
-  return typeof byBun === "string" ? withoutMapping(byBun) : undefined;
+  return typeof byBun === "string" ? plainAddress(byBun) : undefined;
 }
 
 /** An IPv4 address as it is written, not as a socket of both families shows it. */
-function withoutMapping(address: string): string {
+export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=[0-9.]+$)/, "");
 }
 

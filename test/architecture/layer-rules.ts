@@ -37,6 +37,7 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
   [/^@aws-sdk\//, ["storage/s3-store.ts"]],
   [/^@hono\/node-server$/, ["cli/http-server.ts"]],
   [/^hono($|\/)/, ["query/"]],
+  [/^ws$/, ["cli/web-socket.ts"]],
   [/^@nats-io\//, [
     "runtime/nats.ts",
     "runtime/nats-credentials.ts",

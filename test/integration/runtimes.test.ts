@@ -87,7 +87,18 @@ describe.runIf(canRunNats())("function handlers", () => {
     );
   });
 
-  const seen = { libc: [true, 0, -2], health: 200, refused: 401, topics: ["app/smoke"] };
+  const seen = {
+    ...{ libc: [true, 0, -2], health: 200, refused: 401, topics: ["app/smoke"] },
+    rpc: {
+      refused: true,
+      data: {
+        ...{ total: 1, averagePerMinute: 1, averagePerHour: 1, averagePerDay: 1, complete: false },
+      },
+      path: ["app", "smoke"],
+      cancelled: -32_800,
+      code: 1_000,
+    },
+  };
 
   it("answer in Node, where the C library can be called too", async () => {
     expect(await smoke(process.execPath, [])).toEqual(seen);

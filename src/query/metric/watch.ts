@@ -93,7 +93,7 @@ async function countAll(
 }
 
 /** Later than every event, µs: the end of the year 9999, which the database can still tell. */
-const TIME_MAX_US = Date.UTC(10_000, 0, 1) * 1_000;
+export const TIME_MAX_US = Date.UTC(10_000, 0, 1) * 1_000;
 
 /** Another one whenever there may be more to count. */
 function stampOf(hot: HotTable): string {

@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import { negotiate } from "../accept.ts";
 import type { Activity } from "../activity.ts";
 import { JSON_TYPE, jsonResponse, readHeaders, streamedBody } from "../answer.ts";
-import type { CursorCodec, RowPlace } from "../cursor.ts";
+import type { CursorCodec } from "../cursor.ts";
 import {
   EVENT_ANSWERS,
   EVENT_OFFERS,
@@ -14,15 +14,14 @@ import {
   TYPES,
 } from "../event-forms.ts";
 import { type Executor, scanOf, withinTime } from "../executor.ts";
-import { parseEventId } from "../../event/event-id.ts";
 import type { Plan } from "../planner.ts";
 import { planCount, planEvents } from "../planner.ts";
 import { CSV_HEADER } from "../planner/rows.ts";
 import type { ReadView, ViewLease } from "../read-view.ts";
 import { pageRows, type ParsedEventsRequest, parseEventsRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
+import { rowPlaceOf } from "../row-place.ts";
 import { LIMIT_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
-import { parseTime } from "../time-text.ts";
 
 export interface EventsParts {
   /** For answers that are made before they are sent, and for those that take as long as they need. */
@@ -136,20 +135,6 @@ function nextCursor(
   const { digest: query, fromUs, toUs } = request;
   const upper = request.upper ?? view.upper;
   return cursors.encode({ query, fromUs, toUs, after: rowPlaceOf(line ?? ""), upper });
-}
-
-/** Place of a row, read out of its JSON. */
-function rowPlaceOf(line: string): RowPlace {
-  const event: unknown = JSON.parse(line);
-  const { id = "", time = "" } = typeof event === "object" && event !== null
-    ? Object.fromEntries(Object.entries(event))
-    : {};
-  const place = parseEventId(String(id));
-  const timeUs = parseTime(String(time), { nowUs: 0, bootUs: 0 });
-  if (place === undefined || timeUs === undefined) {
-    throw new RangeError(`Cannot page beyond an event without a place: ${line.slice(0, 200)}`);
-  }
-  return { timeUs, ...place };
 }
 
 async function stream(

@@ -24,6 +24,8 @@ export interface FollowOptions {
   /** Where an earlier stream ended; before {@link FollowOptions.since} when both are given. */
   readonly place: TailPlace | undefined;
   readonly since: Since | undefined;
+  /** Whether the event of {@link FollowOptions.since} is given, too. */
+  readonly isSinceIncluded?: boolean;
   /** Ends the tail. */
   readonly signal: AbortSignal;
   /** After so long without an event, the place alone is given. */
@@ -115,14 +117,20 @@ async function beginningOf(source: TailSource, options: Beginning): Promise<Stre
     });
     return new Map([...starts, ...now, ...starts]);
   }
-  const { incarnation, sequence, idx } = since.place;
+  const { incarnation } = since.place;
   const fromUs = await loggedAtOf(source, options, since);
   const starts = await startsOf(source, options, {
     except: [incarnation],
     since: { column: "logged_at", fromUs },
   });
+  const begin = options.isSinceIncluded === true ? placeBefore(since.place) : since.place;
+  const { sequence, idx } = begin;
   const named: Streams = new Map([[incarnation, { sequence, idx }], ...starts]);
   return new Map([...named, ...now, ...named]);
+}
+
+function placeBefore({ sequence, idx }: StreamPlace): StreamPlace {
+  return idx === 0 ? { sequence: sequence - 1, idx: WHOLE_MESSAGE } : { sequence, idx: idx - 1 };
 }
 
 async function startsOf(

@@ -31,7 +31,7 @@ export interface TailParts {
 
 type Form = "sse" | "ocsf-sse";
 
-export const CLIENTS_MAX = 256;
+export const CLIENTS_MAX = 2_048;
 export const HEARTBEAT_MS = 15_000;
 
 const EVENT_STREAM = "text/event-stream";

@@ -87,9 +87,18 @@ export interface Libc {
   fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
   /** Fills `handle` (`struct file_handle`, its size field set) for a path below `fd`; AT_ flags, none by default. */
   name_to_handle_at(fd: number, path: PathBytes, handle: Uint8Array, flags?: number): number;
-  /** `handle` is a whole `struct file_handle`. */
-  open_by_handle_at(mountFd: number, handle: Uint8Array, flags: number): number;
+  /**
+   * Each handle is a whole `struct file_handle`; what each call gives, in their order. At most {@link HANDLES_MAX}.
+   */
+  open_by_handles_at(
+    mountFd: number,
+    handles: readonly Uint8Array[],
+    flags: number,
+  ): readonly number[];
 }
+
+/** Handles that are opened by one call. */
+export const HANDLES_MAX = 32;
 
 export interface StatxOptions {
   readonly flags: number;
@@ -203,8 +212,8 @@ function bindLibc(): Libc {
       result(fanotifyMark(fd, flags, mask, markedFd, null)),
     name_to_handle_at: (fd, path, handle, flags = 0) =>
       result(nameToHandleAt(fd, terminated(path), handle, mountId, flags)),
-    open_by_handle_at: (mountFd, handle, flags) =>
-      result(openByHandleAt(mountFd, handle, flags | O_CLOEXEC)),
+    open_by_handles_at: (mountFd, handles, flags) =>
+      handles.map((handle) => result(openByHandleAt(mountFd, handle, flags | O_CLOEXEC))),
   };
 }
 

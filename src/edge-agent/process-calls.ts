@@ -10,7 +10,7 @@ import { ERRNO } from "./libc.ts";
 /** Largest message in either direction, in bytes. */
 export const MESSAGE_BYTES_MAX = 64 * 1024;
 /** Most descriptors with one message. */
-export const MESSAGE_DESCRIPTORS_MAX = 4;
+export const MESSAGE_DESCRIPTORS_MAX = 32;
 
 /** Capabilities by name (include/uapi/linux/capability.h). */
 export const CAPABILITY = {
@@ -179,7 +179,7 @@ const VECTOR_AT = 64;
 const CONTROL_AT = 80;
 const CONTROL_HEADER_BYTES = 16;
 const CONTROL_BYTES = CONTROL_HEADER_BYTES + 4 * MESSAGE_DESCRIPTORS_MAX;
-const DATA_AT = 128;
+const DATA_AT = 256;
 
 function openMessages(library: Library, fd: number): MessageSocket {
   const sendmsg = library.func("int64_t sendmsg(int fd, uintptr_t message, int flags)");

@@ -5,12 +5,22 @@
  * Invariants: a request is taken only when every field is there, none is there that is not named, and each is what it
  * should be; everything else is no request. Bytes travel as text, one character for each.
  */
+import { HANDLES_MAX } from "../libc.ts";
 import type { ProgramVariant } from "../program-object.ts";
 
 /** What a field may be. A path is absolute, without NUL; a relative one is not; a name has letters, digits, - and _. */
-type FieldKind = "path" | "paths" | "relative" | "bytes" | "name" | "number" | "values" | "variant";
+type FieldKind =
+  | "path"
+  | "paths"
+  | "relative"
+  | "bytes"
+  | "handles"
+  | "name"
+  | "number"
+  | "values"
+  | "variant";
 type ValueOf<K extends FieldKind> = K extends "number" ? number
-  : K extends "paths" ? readonly string[]
+  : K extends "paths" | "handles" ? readonly string[]
   : K extends "values" ? Readonly<Record<string, string>>
   : K extends "variant" ? ProgramVariant
   : string;
@@ -38,8 +48,8 @@ export const REQUESTS = {
   fanotify_mark: { fields: { flags: "number", mask: "number" }, descriptors: 2 },
   /** Descriptor: the folder that the name is in. */
   handle_of: { fields: { name: "bytes", sizeBytes: "number", flags: "number" }, descriptors: 1 },
-  /** Descriptor: anything on the filesystem. */
-  open_by_handle: { fields: { handle: "bytes", flags: "number" }, descriptors: 1 },
+  /** Descriptor: anything on the filesystem. Gives one for each handle that could be opened; text: each one's status. */
+  open_by_handles: { fields: { handles: "handles", flags: "number" }, descriptors: 1 },
   pin_open: { fields: { path: "path" }, descriptors: 0 },
   /** Descriptor: a map. Gives three descriptors; see `GateDescriptors`. */
   gate_open: { fields: { keyBytes: "number", valueBytes: "number" }, descriptors: 1 },
@@ -86,6 +96,8 @@ const VARIANTS: Readonly<Record<ProgramVariant, true>> = {
 const PATH_CHARACTERS_MAX = 4096;
 const PATHS_MAX = 1024;
 const BYTES_MAX = 512;
+/** `MAX_HANDLE_SZ`, and the two fields before it. */
+const HANDLE_BYTES_MAX = 128 + 8;
 const VALUES_MAX = 16;
 const VALUE_BYTES_MAX = 4096;
 const NUMBER_MAX = 2 ** 48;
@@ -153,6 +165,11 @@ function isValid(kind: FieldKind | undefined, value: unknown): boolean {
       return isValues(value);
     case "bytes":
       return typeof value === "string" && value.length <= BYTES_MAX && isBytes(value);
+    case "handles":
+      return Array.isArray(value) && value.length > 0 && value.length <= HANDLES_MAX &&
+        value.every((each) =>
+          typeof each === "string" && each.length <= HANDLE_BYTES_MAX && isBytes(each)
+        );
     case "variant":
       return typeof value === "string" && Object.hasOwn(VARIANTS, value);
     case undefined:

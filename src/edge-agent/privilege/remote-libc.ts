@@ -87,12 +87,16 @@ export function createRemoteLibc(direct: Libc, connection: PrivilegedConnection)
       if (answer.status >= 0) Buffer.from(answer.text, "latin1").copy(handle);
       return answer.status;
     },
-    open_by_handle_at: (mountFd, handle, flags) =>
-      connection.askDescriptor(
-        "open_by_handle",
-        { handle: textOf(handle), flags: flags & ~O_CLOEXEC },
-        [mountFd],
-      ),
+    open_by_handles_at(mountFd, handles, flags) {
+      const fields = { handles: handles.map(textOf), flags: flags & ~O_CLOEXEC };
+      const { status, text, descriptors } = connection.ask("open_by_handles", fields, [mountFd]);
+      const opened = descriptors.values();
+      const given = text.split(" ").map(Number);
+      return handles.map((_handle, place) => {
+        const each = status < 0 ? status : given[place] ?? -ERRNO.EINVAL;
+        return each < 0 ? each : opened.next().value ?? -ERRNO.EBADF;
+      });
+    },
   };
 }
 

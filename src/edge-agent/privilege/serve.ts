@@ -239,14 +239,15 @@ export function createService(options: ServeOptions): Service {
         const status = libc.name_to_handle_at(first, bytesOf(name), handle, flags);
         return { status, text: handle.toString("latin1") };
       }
-      case "open_by_handle": {
-        const { handle, flags } = request.fields;
-        const bytes = bytesOf(handle);
-        // The kernel reads as many bytes as the first field says.
-        const isWhole = bytes.length >= HANDLE_HEADER_BYTES &&
-          bytes.readUInt32LE(0) <= bytes.length - HANDLE_HEADER_BYTES;
-        if (!areOpenFlags(flags) || !isWhole) return refused(ERRNO.EPERM);
-        return openOf(libc.open_by_handle_at(first, bytes, O_PATH), flags);
+      case "open_by_handles": {
+        const { handles, flags } = request.fields;
+        // Something to be looked at, not read.
+        if (flags !== O_PATH) return refused(ERRNO.EPERM);
+        const all = handles.map(bytesOf);
+        if (!all.every(isWholeHandle)) return refused(ERRNO.EPERM);
+        const opened = libc.open_by_handles_at(first, all, flags);
+        const descriptors = opened.filter((fd) => fd >= 0);
+        return { status: 0, text: opened.map((fd) => Math.min(0, fd)).join(" "), descriptors };
       }
       case "pin_open": {
         const { path } = request.fields;
@@ -340,6 +341,12 @@ function gateOf(libbpf: Libbpf | undefined, mapFd: number, sizes: MapSizes): Ans
   } catch (error) {
     return { status: -ERRNO.EINVAL, text: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** The kernel reads as many bytes as the first field says. */
+function isWholeHandle(handle: Buffer): boolean {
+  return handle.length >= HANDLE_HEADER_BYTES &&
+    handle.readUInt32LE(0) <= handle.length - HANDLE_HEADER_BYTES;
 }
 
 /** Inode and device (`struct statx`, include/uapi/linux/stat.h). */

@@ -15,6 +15,10 @@ const VALID: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   relative: path.map((text) => text.slice(1)),
   paths: fc.array(path, { maxLength: 4 }),
   bytes: fc.uint8Array({ maxLength: 128 }).map((bytes) => Buffer.from(bytes).toString("latin1")),
+  handles: fc.array(
+    fc.uint8Array({ maxLength: 136 }).map((bytes) => Buffer.from(bytes).toString("latin1")),
+    { minLength: 1, maxLength: 32 },
+  ),
   name: fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/),
   number: fc.nat(),
   variant: fc.constantFrom("tp_btf", "raw_tp", "cgroup"),
@@ -27,6 +31,7 @@ const INVALID: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   relative: fc.constantFrom("/etc", "a\0b", "\u0100", "a".repeat(4096), 1, null),
   path: fc.constantFrom("", "etc", "/a\0b", "/\u0100", `/${"a".repeat(4096)}`, 1, null, ["/a"]),
   paths: fc.constantFrom("/a", ["a"], [1], null, { 0: "/a" }, Array(1025).fill("/a")),
+  handles: fc.constantFrom("a", [], [1], ["\u0100"], ["a".repeat(137)], Array(33).fill("a"), null),
   bytes: fc.constantFrom("\u0100", "a".repeat(513), 1, null),
   name: fc.constantFrom("", "a/b", "..", "a.b", "a".repeat(65), 1),
   number: fc.constantFrom(-1, 1.5, 2 ** 53, "1", null, Number.MAX_VALUE),

@@ -18,7 +18,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { filesystemMagic } from "../../../src/edge-agent/kernel-files.ts";
-import { loadLibc } from "../../../src/edge-agent/libc.ts";
+import { AT_EMPTY_PATH, ERRNO, loadLibc } from "../../../src/edge-agent/libc.ts";
 import {
   encodeRequest,
   type Operation,
@@ -232,9 +232,33 @@ describe("the privileged process", () => {
     const short = Buffer.alloc(8);
     short.writeUInt32LE(128, 0);
     for (const handle of [short, Buffer.alloc(4), Buffer.alloc(0)]) {
-      const fields = { handle: handle.toString("latin1"), flags: O_PATH };
-      expect(say(service, "open_by_handle", fields, [mount.fd]).status).toBe(EPERM);
+      const fields = { handles: [handle.toString("latin1")], flags: O_PATH };
+      expect(say(service, "open_by_handles", fields, [mount.fd]).status).toBe(EPERM);
     }
+  });
+
+  it("opens many handles at once, in their order, and only to look at", () => {
+    const service = newService();
+    using mount = descriptorOf(folder);
+    const handles = ["file", "other"].map((name) => {
+      writeFileSync(join(watched, name), name);
+      const handle = Buffer.alloc(136);
+      handle.writeUInt32LE(128, 0);
+      using opened = descriptorOf(join(watched, name));
+      expect(libc.name_to_handle_at(opened.fd, "", handle, AT_EMPTY_PATH)).toBe(0);
+      return handle.toString("latin1", 0, 8 + handle.readUInt32LE(0));
+    });
+    const [first = "", second = ""] = handles;
+    const gone = first.slice(0, 8) + "\x7f".repeat(first.length - 8);
+    const fields = { handles: [first, gone, second], flags: O_PATH };
+    const answer = service.answer(encodeRequest("open_by_handles", fields), [mount.fd]);
+    const opened = answer.descriptors ?? [];
+    const paths = opened.map((fd) => readlinkSync(`/proc/self/fd/${fd}`));
+    for (const fd of opened) closeSync(fd);
+    expect(paths).toEqual([join(watched, "file"), join(watched, "other")]);
+    expect(answer).toMatchObject({ status: 0, text: `0 -${ERRNO.ESTALE} 0` });
+    const toRead = { handles, flags: 0 };
+    expect(say(service, "open_by_handles", toRead, [mount.fd]).status).toBe(EPERM);
   });
 
   it("refuses what it does not know, keeps going, and leaves no descriptor open", () => {

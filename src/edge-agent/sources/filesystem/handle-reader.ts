@@ -1,12 +1,13 @@
 /**
  * What the kernel says of a file handle now: its path, its parent, its attributes. The only place that opens handles.
  *
- * Invariant: no descriptor stays open between two looks, and a filesystem's own descriptor only for one
- * {@link HandleReader.release} to the next: an open descriptor would keep an administrator from unmounting.
+ * Invariant: no descriptor stays open for longer than from one {@link HandleReader.release} to the next: it would keep an
+ * administrator from unmounting.
  */
 import {
   AT_EMPTY_PATH,
   ERRNO,
+  HANDLES_MAX,
   type Libc,
   O_NONBLOCK,
   O_PATH,
@@ -39,9 +40,14 @@ export interface HandleReader {
   directory(handle: FileHandle): Whereabouts | undefined;
   /** An object's attributes and, of a symbolic link, its text; undefined when it is gone. */
   object(handle: FileHandle): { attributes: Attributes; linkText: string | undefined } | undefined;
+  /**
+   * Opens objects that are about to be looked at, {@link HANDLES_MAX} of a filesystem at most, by one call: where another
+   * process opens them, asking it takes longer than the work. Each is as it was then.
+   */
+  openAhead(handles: readonly FileHandle[]): void;
   /** The handle by which events name a directory that is there now. */
   handleOf(path: string): FileHandle | undefined;
-  /** Closes the filesystems' descriptors. */
+  /** Closes the filesystems' descriptors, and those that were opened ahead in vain. */
   release(): void;
 }
 
@@ -70,10 +76,17 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
     mountFds.set(fsid, fd);
     return fd;
   };
+  /** Descriptors, or negative, by handle. */
+  const ahead = new Map<FileHandle, number>();
+  const openAll = (handles: readonly FileHandle[]): readonly number[] => {
+    const onto = handles[0] === undefined ? undefined : mountFd(fsidOf(handles[0]));
+    if (onto === undefined) return [];
+    return libc.open_by_handles_at(onto, handles.map(handleBytes), O_PATH);
+  };
   const withOpen = <T>(handle: FileHandle, look: (fd: number) => T): T | undefined => {
-    const onto = mountFd(fsidOf(handle));
-    if (onto === undefined) return undefined;
-    const fd = libc.open_by_handle_at(onto, handleBytes(handle), O_PATH);
+    const known = ahead.get(handle);
+    ahead.delete(handle);
+    const fd = known ?? openAll([handle])[0] ?? -1;
     if (fd < 0) return undefined;
     try {
       return look(fd);
@@ -103,6 +116,13 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
         if (isRoot) return { root: path };
         return { directory: parent, name: path.slice(path.lastIndexOf("/") + 1) };
       }),
+    openAhead(handles) {
+      const wanted = [...new Set(handles)].filter((each) => !ahead.has(each));
+      for (const ofOne of Map.groupBy(wanted, fsidOf).values()) {
+        const asked = ofOne.slice(0, HANDLES_MAX);
+        for (const [place, fd] of openAll(asked).entries()) ahead.set(asked[place] ?? "", fd);
+      }
+    },
     handleOf(path) {
       const fd = libc.open(path, O_RDONLY | O_NONBLOCK);
       if (fd < 0) return undefined;
@@ -125,8 +145,9 @@ export function createHandleReader(libc: Libc, filesystemOf: FilesystemByFsid): 
         };
       }),
     release() {
-      for (const fd of mountFds.values()) libc.close(fd);
+      for (const fd of [...mountFds.values(), ...ahead.values()]) if (fd >= 0) libc.close(fd);
       mountFds.clear();
+      ahead.clear();
     },
   };
 }

@@ -5,7 +5,7 @@
  * A create is a link if the inode was there before: an earlier report told its creation, or its birth is much older than
  * the moment at which the queue was last empty.
  */
-import type { Libc } from "../../libc.ts";
+import { HANDLES_MAX, type Libc } from "../../libc.ts";
 import { knownPathOf, type Observation } from "./describe.ts";
 import { FAN_CREATE, FAN_ONDIR, FAN_RENAME, type FanotifyEvent } from "./fanotify-event.ts";
 import { type FileHandle, fsidOf, inodeOf } from "./file-handle.ts";
@@ -81,13 +81,21 @@ export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): O
     else tree.set(target, newEntry);
     renamed.add(target);
   };
+  /** Events until objects are opened ahead again. */
+  let untilAhead = 0;
+  const openAhead = (event: WaitingEvent): void => {
+    untilAhead -= 1;
+    if (untilAhead > 0 || waiting.length === 0) return;
+    const soon = [event, ...waiting.upcoming(HANDLES_MAX - 1)];
+    untilAhead = soon.length;
+    reader.openAhead(soon.flatMap((each) => objectOf(each) ?? []));
+  };
   const look = (event: WaitingEvent): Observation => {
     const { entry, newEntry, target, mask } = event;
     const filesystem = target === undefined ? undefined : filesystemOf(fsidOf(target));
-    const isCreate = (mask & FAN_CREATE) !== 0;
-    const object = target !== undefined && (isCreate || (mask & FAN_RENAME) !== 0)
-      ? reader.object(target)
-      : undefined;
+    openAhead(event);
+    const looked = objectOf(event);
+    const object = looked === undefined ? undefined : reader.object(looked);
     const path = knownPathOf(entry && resolver.directory(entry.directory), entry?.name ?? "");
     const newPath = newEntry && knownPathOf(resolver.directory(newEntry.directory), newEntry.name);
     return {
@@ -124,6 +132,14 @@ export function createObserver({ libc, filesystemOf, pump }: ObserverOptions): O
       return handle && resolver.directory(handle);
     },
     forgetPaths: () => tree.clear(),
-    release: () => reader.release(),
+    release() {
+      untilAhead = 0;
+      reader.release();
+    },
   };
+}
+
+/** What is looked at of an event: what was made or renamed. */
+function objectOf({ mask, target }: FanotifyEvent): FileHandle | undefined {
+  return (mask & (FAN_CREATE | FAN_RENAME)) === 0 ? undefined : target;
 }

@@ -31,6 +31,8 @@ export interface WaitingEvents {
   push(event: WaitingEvent): void;
   /** The next event; it stays the present one until the next call. */
   shift(): WaitingEvent | undefined;
+  /** The events that come after the present one, at most so many. */
+  upcoming(count: number): readonly WaitingEvent[];
   /** Name and parent that a directory had as of the present event, if a waiting event tells. */
   entryOf(directory: FileHandle): DirectoryEntry | undefined;
   /** The waiting second half of an exchange that the present event opens. */
@@ -91,6 +93,7 @@ export function createWaitingEvents(): WaitingEvents {
       }
       return event;
     },
+    upcoming: (count) => queue.slice(head, head + count),
     entryOf(directory) {
       const tellings = told.get(directory) ?? [];
       while (tellings[0] !== undefined && tellings[0].number < present) tellings.shift();

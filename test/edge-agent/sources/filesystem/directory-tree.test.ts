@@ -57,6 +57,7 @@ describe("paths by handles", () => {
           return seen.includes(key) ? entry("root", key) : undefined;
         },
         object: () => undefined,
+        openAhead: () => undefined,
         handleOf: () => undefined,
         release: () => undefined,
       },

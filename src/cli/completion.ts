@@ -83,22 +83,18 @@ function bashScript(nodes: readonly Node[]): string {
     const offered = [...commands.keys(), ...choices, ...options.flatMap(namesOf), "--help"];
     return `    ${quote(words.join(" "))}) offered=${quote(offered.join(" "))} ;;`;
   });
-  const values = new Map<string, string>();
-  for (const option of nodes.flatMap(({ options }) => options)) {
-    for (const name of namesOf(option)) values.set(name, bashValue(option));
-  }
-  const valueCases = [...values].filter(([, does]) => does !== "")
-    .map(([name, does]) => `    ${name}) ${does}; return ;;`);
+  const valueCases = casesOfValues(nodes, bashValue)
+    .map(([pattern, does]) => `    ${pattern}) ${does}; return ;;`);
   const known = nodes.map(({ words }) => quote(words.join(" "))).join("|");
   return `# bash completion of probity
 _probity() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" words="" word offered=""
-  case "$previous" in
-${valueCases.join("\n")}
-  esac
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "\${words:+$words }$word" in ${known}) words="\${words:+$words }$word" ;; esac
   done
+  case "$words $previous" in
+${valueCases.join("\n")}
+  esac
   case "$words" in
 ${cases.join("\n")}
   esac
@@ -106,6 +102,37 @@ ${cases.join("\n")}
 }
 complete -F _probity probity
 `;
+}
+
+/** Patterns of a command's words and an option, with what completes its value: one for all where all agree. */
+function casesOfValues(
+  nodes: readonly Node[],
+  completes: (option: Option<unknown>) => string,
+): (readonly [pattern: string, does: string])[] {
+  const byName = new Map<string, { readonly words: string; readonly does: string }[]>();
+  for (const { words, options } of nodes) {
+    for (const option of options) {
+      const does = completes(option);
+      for (const name of namesOf(option)) {
+        byName.set(name, [...byName.get(name) ?? [], { words: words.join(" "), does }]);
+      }
+    }
+  }
+  return [...byName].flatMap(([name, all]) => {
+    const [first] = all;
+    const isOne = all.every(({ does }) => does === first?.does);
+    const cases = isOne
+      ? [[`*${quote(` ${name}`)}`, first?.does ?? ""] as const]
+      : all.map(({ words, does }) => [quote(`${words} ${name}`), does] as const);
+    return cases.filter(([, does]) => does !== "");
+  });
+}
+
+function zshValue({ type: { placeholder, choices } }: Option<unknown>): string {
+  if (choices !== undefined) {
+    return `offered=(${choices.map(quote).join(" ")}); _describe probity offered`;
+  }
+  return placeholder === "file" || placeholder === "dir" ? "_files" : "";
 }
 
 function bashValue({ type: { placeholder, choices } }: Option<unknown>): string {
@@ -127,19 +154,18 @@ function zshScript(nodes: readonly Node[]): string {
     return `    ${quote(words.join(" "))}) offered=(${described.join(" ")}) ;;`;
   });
   const known = nodes.map(({ words }) => quote(words.join(" "))).join("|");
-  const files = new Set(
-    nodes.flatMap(({ options }) => options)
-      .filter(({ type: { placeholder } }) => placeholder === "file" || placeholder === "dir")
-      .flatMap(namesOf),
-  );
+  const valueCases = casesOfValues(nodes, zshValue)
+    .map(([pattern, does]) => `    ${pattern}) ${does}; return ;;`);
   return `#compdef probity
 _probity() {
   local words_seen="" word
   local -a offered
-  case "\${words[CURRENT-1]}" in ${[...files].join("|")}) _files; return ;; esac
   for word in "\${(@)words[2,CURRENT-1]}"; do
     case "\${words_seen:+$words_seen }$word" in ${known}) words_seen="\${words_seen:+$words_seen }$word" ;; esac
   done
+  case "$words_seen \${words[CURRENT-1]}" in
+${valueCases.join("\n")}
+  esac
   case "$words_seen" in
 ${cases.join("\n")}
   esac

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { type Command, defineCommand } from "../../src/cli/command.ts";
 import { COMMANDS } from "../../src/cli/commands.ts";
@@ -91,6 +92,29 @@ describe("completion", () => {
     for (const { key } of Object.values(GLOBAL_OPTIONS)) {
       expect(script).toContain(key.replaceAll("_", "-"));
     }
-    expect(script).toContain("auto always never".slice(0, shell === "zsh" ? 0 : undefined));
+    expect(script.replaceAll("'", "")).toContain("auto always never");
+  });
+});
+
+describe("completion in bash", () => {
+  it.each([
+    ["probity report ", ["packages", "gaps", "--format"]],
+    ["probity report gaps --format ", ["csv", "html", "markdown"]],
+    ["probity tail --format ", ["bpfink", "ndjson"]],
+    ["probity context ", ["add", "list", "remove", "use"]],
+    ["probity --color ", ["always", "auto", "never"]],
+    ["probity search --fo", ["--follow"]],
+  ])("offers what may follow %j", (line, wanted) => {
+    const words = line.split(" ");
+    const quoted = words.map((word) => `'${word}'`).join(" ");
+    const asked = `${completionScript("bash", COMMANDS)}
+COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _probity; printf '%s\n' "\${COMPREPLY[@]}"`;
+    const { stdout, stderr } = spawnSync("bash", ["--norc"], { input: asked, encoding: "utf8" });
+    expect(stderr).toBe("");
+    const offered = stdout.trimEnd().split("\n");
+    expect(offered).toEqual(expect.arrayContaining(wanted));
+    const isValue = /--(format|color) $/.test(line);
+    expect(offered.some((each) => each.startsWith("--"))).toBe(!isValue);
+    if (line.includes("tail")) expect(offered).not.toContain("html");
   });
 });

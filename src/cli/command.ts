@@ -10,7 +10,7 @@ import type { ExitCode } from "./exit.ts";
 import { GLOBAL_OPTIONS, type Option } from "./options.ts";
 import type { OptionGroups, Settings, Values } from "./options.ts";
 import { createOutput, type Output } from "./output.ts";
-import { type GivenFlags, resolveSettings, resolveValues, type ValueSource } from "./settings.ts";
+import { type GivenFlags, resolveSettings, type ValueSource } from "./settings.ts";
 
 export interface CommandArgument {
   readonly name: string;
@@ -37,7 +37,8 @@ export interface CommandDefinition<S extends OptionGroups> {
   run(invocation: Invocation<S>): Promise<ExitCode>;
 }
 
-export type GlobalSettings = Values<typeof GLOBAL_OPTIONS>;
+/** `isDataGiven`: whether the data folder was named, and therefore is meant. */
+export type GlobalSettings = Values<typeof GLOBAL_OPTIONS> & { readonly isDataGiven: boolean };
 
 /** Everything a command gets. */
 export interface Invocation<S extends OptionGroups> {
@@ -95,7 +96,10 @@ export function defineCommand<const S extends OptionGroups>(
     isDaemon,
     execute: async (call) => {
       const { flags, environment } = call;
-      const global = resolveValues(GLOBAL_OPTIONS, { flags, environment, file: undefined });
+      const own = { flags, environment, file: undefined };
+      const given = resolveSettings({ global: GLOBAL_OPTIONS }, own);
+      const isDataGiven = given.sourceOf(GLOBAL_OPTIONS.data) !== "default";
+      const global = { ...given.settings.global, isDataGiven };
       const file = global.config === undefined ? undefined : await readFile(global.config);
       const { settings, sourceOf } = resolveSettings(options, { flags, environment, file });
       return await definition.run({

@@ -1,6 +1,7 @@
 /** All commands, in the order of help. */
 import { agentCommand } from "./agent.ts";
 import type { Command } from "./command.ts";
+import { CONTEXT_COMMANDS } from "./context.ts";
 import { createCompletionCommand } from "./completion.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -39,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,
   ...TOKEN_COMMANDS,
+  ...CONTEXT_COMMANDS,
   ...TABLE_READ_COMMANDS,
   ...TABLE_CHANGE_COMMANDS,
   doctorCommand,

@@ -2,13 +2,19 @@
  * How a command reaches the service: which address, which token, and what a failure means for the exit code.
  *
  * Invariant: the data folder's own token goes to this machine only; another server gets a token only from
- * `--token-file`.
+ * `--token-file` or the file that its context names.
  */
 import { readFileSync } from "node:fs";
 import { type Client, createClient } from "../client/client.ts";
 import { ProblemError, UnreachableError } from "../client/problem.ts";
 import type { GlobalSettings } from "./command.ts";
 import { CommandError, EXIT, type ExitCode, usageError } from "./exit.ts";
+import {
+  contextNamed,
+  contextsPath,
+  readContexts,
+  type ServerContexts,
+} from "./server-contexts.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
 
 export const DEFAULT_SERVER = "http://127.0.0.1:7333";
@@ -17,6 +23,10 @@ export interface Access {
   readonly url: string;
   readonly token: string | undefined;
 }
+
+export type AccessOptions =
+  & Pick<GlobalSettings, "server" | "data" | "tokenFile">
+  & Partial<Pick<GlobalSettings, "context" | "isDataGiven">>;
 
 /** Runs a command's work with a client; its failures become errors with the exit codes of the command line. */
 export async function withClient(
@@ -32,17 +42,34 @@ export async function withClient(
   }
 }
 
-/** Address and token that the options and the data folder give. */
+/**
+ * Address and token that the options give, else a context, else the data folder. A data folder that was named is meant,
+ * whatever context is in use.
+ */
 export function accessOf(
-  { server, data, tokenFile }: Pick<GlobalSettings, "server" | "data" | "tokenFile">,
+  { context: name, isDataGiven = false, ...given }: AccessOptions,
+  contexts: () => ServerContexts = () => readContexts(contextsPath()),
 ): Access {
-  const folder = dataFolderAt(data);
+  if (name !== undefined && given.server !== undefined) {
+    throw usageError("Cannot use --context and --server together: both name a server");
+  }
+  const mayUse = name !== undefined || (given.server === undefined && !isDataGiven);
+  const known = mayUse ? contexts() : undefined;
+  const wanted = name ?? known?.current;
+  const context = wanted === undefined || known === undefined
+    ? undefined
+    : contextNamed(known, wanted);
+  const folder = dataFolderAt(given.data);
+  const server = given.server ?? context?.server;
+  const tokenFile = given.tokenFile ?? context?.tokenFile;
   const url = server ?? readIfThere(folder.serverUrl) ?? DEFAULT_SERVER;
   if (tokenFile !== undefined) {
     const token = readIfThere(tokenFile);
     if (token === undefined) throw usageError(`Cannot read token file "${tokenFile}": not there`);
     return { url, token };
   }
+  // What a context names may be a tunnel: the folder's token is of its own service alone.
+  if (context !== undefined) return { url, token: undefined };
   if (server !== undefined && !isThisMachine(server)) return { url, token: undefined };
   return { url, token: readIfThere(folder.adminToken) };
 }

@@ -132,6 +132,10 @@ export const GLOBAL_OPTIONS = {
     reach: "variable",
     text: "file that holds the token; default: admin.token in the data folder",
   }),
+  context: optional("context", text, {
+    reach: "variable",
+    text: "server by the name that `context add` gave it; default: the one of `context use`",
+  }),
   json: option("json", flag, {
     reach: "variable",
     default: "false",

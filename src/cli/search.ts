@@ -8,10 +8,11 @@ import { COLUMN_OPTIONS, conditionsOf } from "./column-options.ts";
 import { defineCommand } from "./command.ts";
 import { withClient } from "./connect.ts";
 import { formatEventLine } from "./event-line.ts";
-import { EXIT } from "./exit.ts";
-import { choiceOf, integerBetween, text } from "./option-type.ts";
-import { optional } from "./options.ts";
+import { EXIT, usageError } from "./exit.ts";
+import { choiceOf, flag, integerBetween, text } from "./option-type.ts";
+import { option, optional, type Values } from "./options.ts";
 import type { Output } from "./output.ts";
+import { printTailItem } from "./tail-item.ts";
 
 /** Events that a terminal is shown unless `--limit` says otherwise. */
 const TERMINAL_EVENTS = 100;
@@ -25,6 +26,12 @@ const RANGE_OPTIONS = {
       "begin, inclusive: RFC 3339, 15m, now-2h, today, yesterday, boot; default: 24 h before --to",
   }),
   to: optional("to", text, { reach: "flag", text: "end, exclusive; default: now" }),
+  since: optional("since", text, { reach: "flag", text: "the same as --from" }),
+  follow: option("follow", flag, {
+    reach: "flag",
+    default: "false",
+    text: "go on with events as they come, as `tail` does; begins at --since, now unless given",
+  }),
   limit: optional("limit", integerBetween(1, LIMIT_MAX), {
     reach: "flag",
     text: `at most so many, the newest; default: ${TERMINAL_EVENTS} on a terminal, all when piped`,
@@ -41,6 +48,7 @@ export const searchCommand = defineCommand({
   examples: [
     ["probity search --topic process/exec --user root", "what root ran in the last 24 hours"],
     ["probity search --path '/etc/*' --from today", "what happened to files below /etc today"],
+    ["probity search --topic auth --since 1h --follow", "an hour back, and on as it happens"],
     [
       "probity search --dst-port '!443,80' --uid '>=1000' --json",
       "none of two ports, a comparison",
@@ -49,7 +57,16 @@ export const searchCommand = defineCommand({
   options: { range: RANGE_OPTIONS, columns: COLUMN_OPTIONS },
   run: ({ global, settings, output, signal }) =>
     withClient(global, async (client) => {
-      const { from, to, order, limit } = settings.range;
+      const { to, order, limit, follow } = settings.range;
+      const from = beginOf(settings.range);
+      if (follow) {
+        const query = {
+          ...conditionsOf(settings.columns),
+          ...(from === undefined ? {} : { since: from }),
+        };
+        for await (const item of client.tail(query, { signal })) await printTailItem(item, output);
+        return EXIT.ok;
+      }
       const most = limit ?? (output.isForPeople ? TERMINAL_EVENTS : undefined);
       const isTurned = order === undefined && most !== undefined;
       const { events, isComplete, missing } = await client.stream({
@@ -71,6 +88,17 @@ export const searchCommand = defineCommand({
       return EXIT.incomplete;
     }),
 });
+
+/** Throws a usage error for what contradicts itself. */
+function beginOf({ from, since, to, order, limit, follow }: Values<typeof RANGE_OPTIONS>) {
+  if (from !== undefined && since !== undefined) {
+    throw usageError("Cannot use --from and --since together: they mean the same");
+  }
+  if (follow && (to !== undefined || order !== undefined || limit !== undefined)) {
+    throw usageError("Cannot use --follow with --to, --order or --limit: it has no end");
+  }
+  return from ?? since;
+}
 
 interface Printing {
   readonly most: number | undefined;

@@ -153,6 +153,28 @@ describe("tail", () => {
   });
 });
 
+describe("search --follow", () => {
+  it("begins in the past and goes on live", async () => {
+    answer = (_request, response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(`event: audit\nid: p1\ndata: ${JSON.stringify(eventOf(1))}\n\n`);
+    };
+    const until = (stdout: string) => stdout.endsWith("\n");
+    const words = ["search", "--since", "1h", "--follow", "--host", "web-1", "--data", data];
+    const { stdout } = await runCli(words, { until });
+    expect(JSON.parse(stdout)).toEqual(eventOf(1));
+    expect(server.requests.at(-1)?.url).toBe("/v1/tail?host=web-1&since=1h");
+  });
+
+  it.each([
+    [["--follow", "--to", "now"], "it has no end"],
+    [["--from", "1h", "--since", "1h"], "they mean the same"],
+  ])("refuses %j", async (words, reason) => {
+    const { code, stderr } = await runCli(["search", ...words, "--data", data]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(reason)]);
+  });
+});
+
 describe("export", () => {
   const change = {
     ...eventOf(1),

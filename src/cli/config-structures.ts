@@ -12,6 +12,7 @@ import {
   ENVIRONMENT_NAMES_MAX,
 } from "../edge-agent/sources/process/environment.ts";
 import { isKeep } from "./keep-rules.ts";
+import { oidc, OIDC_FORM, type OidcSection } from "./config-oidc.ts";
 import { duration } from "./option-type.ts";
 
 const text = type("string > 0").describe("text that is not empty");
@@ -138,6 +139,8 @@ export interface Structures {
   /** Most events per second of one executable, by topic; undefined when nothing is said of it. */
   readonly limits: Readonly<Record<string, number>> | undefined;
   readonly filters: readonly Filter[];
+  /** An issuer of tokens; undefined when none is named. */
+  readonly oidc: OidcSection;
 }
 
 export interface StructureKey {
@@ -165,6 +168,7 @@ export const STRUCTURE_KEYS: Readonly<Record<keyof Structures, StructureKey>> = 
   filters: key(["filters"], filters),
   files: key(["files"], fileRule.array(), "tables of paths, exclude and kind"),
   collectors: key(["collectors"], collector.array(), "tables of name, command, schedule, timeout"),
+  oidc: key(["oidc"], oidc, OIDC_FORM),
   sinks: key(["sinks"], sink.array(), "tables of name, type, topics, url and secret_file"),
 };
 

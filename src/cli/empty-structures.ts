@@ -11,4 +11,5 @@ export const NO_STRUCTURES: Structures = {
   sinks: [],
   limits: undefined,
   filters: [],
+  oidc: undefined,
 };

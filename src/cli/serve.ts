@@ -36,7 +36,7 @@ export const serveCommand = defineCommand({
     agent: { host: AGENT_OPTIONS.host },
   },
   isDaemon: true,
-  run: async ({ settings, global, flags, environment, output, log, signal }) => {
+  run: async ({ settings, structures, global, flags, environment, output, log, signal }) => {
     refuseTwoAddresses(flags);
     const folder = dataFolderAt(global.data);
     const { tlsCert: cert, tlsKey: key } = settings.server;
@@ -44,6 +44,7 @@ export const serveCommand = defineCommand({
     const metrics = createMetrics();
     const { openHttpServer } = await import("./http-server.ts");
     const { webSocketsOf } = await import("./web-socket.ts");
+    const { oidcSettingsOf } = await import("./config-oidc.ts");
     const { openQueryService } = await import("../query/open-query.ts");
     await using store = await openStore({ ...storeOptionsOf(settings.store, folder), log });
     await using service = await openQueryService({
@@ -52,7 +53,10 @@ export const serveCommand = defineCommand({
       shards: shardNames(settings.rollup.shards),
       cacheDirectory: join(folder.cache, "query"),
       hot: { limitBytes: HOT_LIMIT_BYTES },
-      tokens: { adminTokenFile: global.tokenFile ?? folder.adminToken },
+      tokens: {
+        adminTokenFile: global.tokenFile ?? folder.adminToken,
+        oidc: structures.oidc && oidcSettingsOf(structures.oidc),
+      },
       requestsPerSecond: settings.server.requestsPerSecond,
       host: settings.agent.host ?? hostname(),
       producerDirectory: folder.spool("query"),

@@ -1,9 +1,11 @@
 /**
- * Who asks: bearer tokens to principals. Tokens are the administrator's, from a file, and those of the registry. A token
+ * Who asks: bearer tokens to principals. Tokens are the administrator's, from a file, those of the registry, and those of
+ * an OpenID Connect issuer, which alone have the form of a JSON Web Token. A token
  * itself is never kept, only its SHA-256, and is compared in constant time.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { isJwt, JWT_LENGTH_MAX, type Oidc } from "./oidc/oidc.ts";
 import { ADMIN_SCOPES, type Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
 import type { TokenTable } from "./token-table.ts";
@@ -23,13 +25,23 @@ export interface Caller {
 
 /** Finds the principal of a request. Throws {@link ProblemError} 401, and 503 when nobody can tell at present. */
 export interface Authenticator {
-  authenticate(authorization: string | undefined): Promise<Caller>;
+  authenticate(
+    authorization: string | undefined,
+    options?: AuthenticateOptions,
+  ): Promise<Caller>;
+}
+
+export interface AuthenticateOptions {
+  /** Finds only who is known already: nothing that costs more than a look is done for others. */
+  readonly isBrief?: boolean;
 }
 
 export interface AuthenticatorOptions {
   /** Tokens that stand as long as the process does. */
   readonly fixed: readonly KnownToken[];
   readonly table: Pick<TokenTable, "find" | "fault">;
+  /** Knows tokens of an issuer. */
+  readonly oidc?: Pick<Oidc, "known" | "find"> | undefined;
 }
 
 /** The principal of the administrator's token file; no token of the registry has this name. */
@@ -43,16 +55,23 @@ export function digestOfToken(token: string): Uint8Array {
   return createHash("sha256").update(token).digest();
 }
 
-export function createAuthenticator({ fixed, table }: AuthenticatorOptions): Authenticator {
+export function createAuthenticator({ fixed, table, oidc }: AuthenticatorOptions): Authenticator {
+  const ofIssuer = async (token: string, isBrief: boolean): Promise<Caller> => {
+    const found = isBrief ? oidc?.known(token) : await oidc?.find(token);
+    if (found === undefined) throw unauthorized("The token is not known", "invalid_token");
+    if (found === "away") throw notNow();
+    return found;
+  };
   return {
-    // deno-lint-ignore require-await
-    async authenticate(authorization) {
+    async authenticate(authorization, { isBrief = false } = {}) {
       if (authorization === undefined) throw unauthorized("A token is required");
       const match = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization);
-      const token = match?.[1];
-      if (token === undefined || token.length > TOKEN_LENGTH_MAX) {
+      const token = match?.[1] ?? "";
+      const isOfIssuer = oidc !== undefined && isJwt(token);
+      if (token === "" || token.length > (isOfIssuer ? JWT_LENGTH_MAX : TOKEN_LENGTH_MAX)) {
         throw unauthorized("The header Authorization is malformed", "invalid_request");
       }
+      if (isOfIssuer) return await ofIssuer(token, isBrief);
       const digest = digestOfToken(token);
       let found: Principal | undefined;
       // Every token is compared, so that the time says nothing about which one was close.
@@ -69,11 +88,15 @@ export function createAuthenticator({ fixed, table }: AuthenticatorOptions): Aut
         throw unauthorized("The token is not known", "invalid_token");
       }
       // It may have been made while the registry was away: who holds it shall not throw it away.
-      throw new ProblemError(503, "Tokens cannot be looked up at present", {
-        headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
-      });
+      throw notNow();
     },
   };
+}
+
+function notNow(): ProblemError {
+  return new ProblemError(503, "Tokens cannot be looked up at present", {
+    headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
+  });
 }
 
 export interface TokenFile {

@@ -70,8 +70,9 @@ export function createDoor(options: DoorOptions): Door {
     authorization: string | undefined,
     remote: string | undefined,
   ): Promise<Caller> => {
+    const isBrief = remote !== undefined && !failures.has(networkOf(remote));
     try {
-      return await authenticator.authenticate(authorization);
+      return await authenticator.authenticate(authorization, { isBrief });
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;
       // A server that knows no addresses has nobody to tell from others.

@@ -26,6 +26,7 @@ import { createDoor } from "./door.ts";
 import { type ExecutorsOptions, openExecutors } from "./executors.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
 import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
+import { type OidcSettings, openOidc } from "./oidc/oidc.ts";
 import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { descriptionRoutes } from "./routes/description.ts";
@@ -65,6 +66,8 @@ export interface QueryServiceOptions {
   readonly tokens: {
     readonly adminTokenFile: string;
     readonly others?: readonly KnownToken[];
+    /** An OpenID Connect issuer whose tokens are taken as well. */
+    readonly oidc?: OidcSettings | undefined;
   };
   /** Bound of DuckDB's memory; the process takes up to about 1.8 times this. */
   readonly memoryLimitBytes?: number;
@@ -189,6 +192,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   );
 
   const tokens = stack.use(openTokenTable({ store, clock, log }));
+  const issuer = options.tokens.oidc;
+  const oidc = issuer && stack.use(openOidc({ ...issuer, clock, log }));
 
   const tallies = stack.use(
     await openTallies({
@@ -259,6 +264,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const authenticator = createAuthenticator({
     fixed: [admin.known, ...options.tokens.others ?? []],
     table: tokens,
+    oidc,
   });
   const bootUs = () => clock.nowUs() - Math.round(uptime() * 1_000_000);
   const { requestsPerSecond } = options;

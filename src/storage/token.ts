@@ -40,6 +40,11 @@ export const TOKENS_MAX = 1_000;
 export const TOKEN_SCOPES_MAX = 100;
 export const TOKEN_TEXT_LENGTH_MAX = 256;
 
+/** Whether a text can narrow a token to hosts: a name, or with `*` at the end all that begin so. */
+export function isHostScope(text: string): boolean {
+  return text !== "" && text.length <= TOKEN_TEXT_LENGTH_MAX && /^[^\s*]*\*?$/.test(text);
+}
+
 /** The tokens of a bucket, by name. */
 export function openTokens(store: ObjectStore): Registry<Token> {
   return createRegistry({ store, kind: TOKEN_KIND, parse: parseToken });

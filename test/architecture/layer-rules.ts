@@ -45,6 +45,7 @@ export const OWNERS: readonly (readonly [name: RegExp, owners: readonly string[]
     "runtime/subject-writer.ts",
     "producer/publisher.ts",
   ]],
+  [/^jose$/, ["query/oidc/verify.ts"]],
   [/^prom-client$/, ["runtime/metrics.ts"]],
   [/^(commander|smol-toml)$/, ["cli/"]],
   [/^arktype$/, [""]],

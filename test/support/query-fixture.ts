@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import type { AuditEvent } from "../../src/event/event.ts";
 import { digestOfToken } from "../../src/query/auth.ts";
 import type { ExecutorsOptions } from "../../src/query/executors.ts";
+import type { OidcSettings } from "../../src/query/oidc/oidc.ts";
 import { openQueryService, type QueryService } from "../../src/query/open-query.ts";
 import type { SqlLimits } from "../../src/query/routes/sql.ts";
 import { createLog } from "../../src/runtime/log.ts";
@@ -63,6 +64,7 @@ export interface QueryFixtureOptions {
   readonly tallyIntervalMs?: number;
   readonly memoryLimitBytes?: number;
   readonly requestsPerSecond?: number;
+  readonly oidc?: OidcSettings;
   readonly poolLimits?: ExecutorsOptions["limits"];
 }
 
@@ -71,7 +73,7 @@ export interface QueryFixtureOptions {
  * network/connect of db-1; in four messages and two commits.
  */
 export async function openQueryFixture(
-  { events = [], write, isOneFile = false, ...options }: QueryFixtureOptions = {},
+  { events = [], write, oidc, isOneFile = false, ...options }: QueryFixtureOptions = {},
 ): Promise<QueryFixture> {
   const folder = await openTemporaryFolder("query");
   await mkdir(join(folder.path, "bucket"));
@@ -91,6 +93,7 @@ export async function openQueryFixture(
       hot: "off",
       tokens: {
         adminTokenFile: join(folder.path, "token"),
+        oidc,
         others: [{
           sha256: digestOfToken(VIEWER),
           principal: {

@@ -12,6 +12,7 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import { isRegistryName } from "../../storage/registry.ts";
 import {
   grantToken,
+  isHostScope,
   isRole,
   openTokens,
   revokeToken,
@@ -177,7 +178,7 @@ function nameOf({ pathValue }: Call): string {
 function tokenOf(call: Call, text: string): Token {
   const { parameters, time, principal } = call;
   const role = roleOf(single(parameters, "role"));
-  const hosts = scopesOf(call, "host", (text) => text !== "" && /^[^\s*]*\*?$/.test(text));
+  const hosts = scopesOf(call, "host", isHostScope);
   const topics = scopesOf(call, "topic", isTopic);
   if (!isScopedRole(role) && hosts.length + topics.length > 0) {
     throw new ProblemError(400, `The role ${role} cannot be narrowed to hosts or topics`, {

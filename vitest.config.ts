@@ -9,7 +9,7 @@ const kernelTests = ["test/kernel/**/*.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
 const longTests = [
-  "test/cli/{host,replay-trial,report,rollup,search,subscription,supervisor,table,unusable-folder}.test.ts",
+  "test/cli/{host,replay-trial,report,rollup,search,sql,subscription,supervisor,table,unusable-folder}.test.ts",
   "test/edge-agent/sources/digest/file-digests.test.ts",
   "test/pipeline/maintenance/{compaction,retention,schedule,vacuum}.test.ts",
   "test/pipeline/round.test.ts",

@@ -1,25 +1,35 @@
 /**
- * `sql`: one read-only statement over the view `events`, from the command line, standard input, or a prompt.
- *
- * Invariant: an answer that is cut or incomplete ends in exit 5; at the prompt an error ends the statement, not the
- * session.
+ * `sql`: one read-only statement over `events` and its views, from the command line, standard input, or a prompt; asked
+ * of a server, or of a bucket itself.
  */
 import process from "node:process";
-import { createInterface } from "node:readline/promises";
 import { text as textOf } from "node:stream/consumers";
-import type { Client } from "../client/client.ts";
-import { ProblemError } from "../client/problem.ts";
-import type { SqlColumn, SqlResult } from "../client/sql-result.ts";
+import type { Client, SqlOptions } from "../client/client.ts";
+import { createLog } from "../runtime/log.ts";
 import { defineCommand } from "./command.ts";
-import { withClient } from "./connect.ts";
-import { EXIT, type ExitCode, usageError } from "./exit.ts";
-import { type Output, printable } from "./output.ts";
+import { commandErrorOf, withClient } from "./connect.ts";
+import { type ExitCode, usageError } from "./exit.ts";
+import { choiceOf, text } from "./option-type.ts";
+import { optional, repeated, STORE_OPTIONS } from "./options.ts";
+import { ask } from "./sql/ask.ts";
 
-const NUMBER_TYPE = /INT|DECIMAL|DOUBLE|FLOAT|REAL/;
+const ASK_OPTIONS = {
+  local: optional("local", text, {
+    reach: "flag",
+    text: "a bucket to read without a server: a folder, or s3://bucket/prefix",
+  }),
+  format: optional("format", choiceOf(["ndjson", "csv", "parquet"]), {
+    reach: "flag",
+    text: "of the answer; default: a table on a terminal, ndjson when piped",
+  }),
+  parameter: repeated("parameter", text, {
+    text: "NAME=VALUE, for $NAME in the statement; a value in JSON is what it is there",
+  }),
+} as const;
 
 export const sqlCommand = defineCommand({
   name: "sql",
-  summary: "ask one read-only SQL statement (DuckDB) over the view events",
+  summary: "ask one read-only SQL statement (DuckDB) over events and its views",
   arguments: [{
     name: "statement",
     text: "default: standard input, or a prompt",
@@ -29,94 +39,62 @@ export const sqlCommand = defineCommand({
     ['probity sql "SELECT topic, count(*) FROM events GROUP BY ALL ORDER BY 2 DESC"', "by topic"],
     ["probity sql < report.sql", "a statement from a file"],
     ["probity sql", "a prompt; a statement ends with ;"],
+    [
+      'probity sql --local s3://audit "FROM process_exec" --format parquet > exec.parquet',
+      "a file",
+    ],
   ],
-  options: {},
-  run: ({ global, arguments: [given], output, signal }) =>
-    withClient(global, async (client) => {
-      const session = { client, output, signal };
-      if (given === undefined && process.stdin.isTTY === true) return await prompt(session);
+  options: { ask: ASK_OPTIONS, store: STORE_OPTIONS },
+  run: async ({ global, settings, arguments: [given], output, signal, environment }) => {
+    const { local, format, parameter } = settings.ask;
+    const parameters = parametersOf(parameter);
+    const work = async (client: Client): Promise<ExitCode> => {
+      const asking = { client, output, signal, form: format, parameters };
+      if (given === undefined && process.stdin.isTTY === true) {
+        const { prompt } = await import("./sql/prompt.ts");
+        return await prompt({ ...asking, environment });
+      }
       const statement = (given ?? await textOf(process.stdin)).trim();
       if (statement === "") throw usageError("Cannot ask: the statement is empty");
-      return await ask(statement, session);
-    }),
+      return await ask(statement, asking);
+    };
+    if (local === undefined) return await withClient(global, work);
+    const { withLocalClient } = await import("./sql/local.ts");
+    const { endpoint, region, pathStyle } = settings.store;
+    const store = {
+      pathStyle,
+      ...(endpoint === undefined ? {} : { endpoint }),
+      ...(region === undefined ? {} : { region }),
+    };
+    try {
+      const log = createLog({ level: "error", fields: { command: "sql" } });
+      return await withLocalClient({ place: local, store, log }, work);
+    } catch (error) {
+      throw commandErrorOf(error);
+    }
+  },
 });
 
-interface Session {
-  readonly client: Client;
-  readonly output: Output;
-  readonly signal: AbortSignal;
-}
-
-async function ask(statement: string, { client, output, signal }: Session): Promise<ExitCode> {
-  const result = await client.sql(statement, { signal });
-  await print(result, output);
-  if (result.isTruncated) {
-    output.notice(`cut: only the first ${result.rows.length} rows are here; use LIMIT or count`);
-  }
-  if (!result.isComplete) {
-    output.notice(`incomplete: ${result.missing ?? "a part of the record cannot be searched yet"}`);
-  }
-  return result.isTruncated || !result.isComplete ? EXIT.incomplete : EXIT.ok;
-}
-
-/** Reads statements until the end of input; Ctrl-C drops what is typed. */
-async function prompt(session: Session): Promise<ExitCode> {
-  const lines = createInterface({ input: process.stdin, output: process.stderr, prompt: "sql> " });
-  let typed = "";
-  let isOpen = true;
-  lines.on("close", () => isOpen = false);
-  const show = (): void => {
-    // At the end of input, statements that were typed before it may still wait.
-    if (!isOpen) return;
-    lines.setPrompt(typed === "" ? "sql> " : "...> ");
-    lines.prompt();
-  };
-  lines.on("SIGINT", () => {
-    typed = "";
-    session.output.notice("");
-    show();
-  });
-  session.output.notice("A statement ends with ; and the session with Ctrl-D.");
-  show();
-  for await (const line of lines) {
-    typed = `${typed}${line}\n`;
-    if (typed.trim() === "") typed = "";
-    if (!typed.trimEnd().endsWith(";")) {
-      show();
-      continue;
+function parametersOf(given: readonly string[]): NonNullable<SqlOptions["parameters"]> {
+  return Object.fromEntries(given.map((each) => {
+    const [, name, value] = /^([A-Za-z_][A-Za-z_0-9]*|[1-9][0-9]*)=(.*)$/s.exec(each) ?? [];
+    if (name === undefined || value === undefined) {
+      throw usageError(`Cannot use --parameter ${JSON.stringify(each)}: it is not NAME=VALUE`);
     }
-    const statement = typed.trim();
-    typed = "";
-    try {
-      await ask(statement, session);
-    } catch (error) {
-      if (!(error instanceof ProblemError) || error.isNotAllowed) throw error;
-      session.output.notice(error.message);
-    }
-    show();
+    return [name, valueOf(value)];
+  }));
+}
+
+/** Numbers, `true`, `false` and `null` as in JSON, text with or without quotes. */
+function valueOf(text: string): string | number | boolean | null {
+  if (!/^(-?[0-9][0-9.eE+-]*|true|false|null|".*")$/s.test(text)) return text;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "number" || typeof value === "boolean" || value === null
+      ? value
+      : String(value);
+  } catch (error) {
+    if (error instanceof SyntaxError) return text;
+    throw error;
   }
-  return EXIT.ok;
-}
-
-async function print({ columns, rows }: SqlResult, output: Output): Promise<void> {
-  if (!output.isForPeople) {
-    for (const row of rows) await output.json(row);
-    return;
-  }
-  await output.table(
-    columns.map(({ name, type }) => ({ name, align: alignOf(type) })),
-    rows.map((row) => columns.map((column) => cellOf(row[column.name]))),
-  );
-  output.notice(`${rows.length} ${rows.length === 1 ? "row" : "rows"}`);
-}
-
-function alignOf(type: SqlColumn["type"]): "left" | "right" {
-  return NUMBER_TYPE.test(type) && !/[[(<]/.test(type.replace(/^DECIMAL\(.*\)$/, "DECIMAL"))
-    ? "right"
-    : "left";
-}
-
-function cellOf(value: unknown): string {
-  if (value === null || value === undefined) return "";
-  return printable(typeof value === "object" ? JSON.stringify(value) : String(value));
 }

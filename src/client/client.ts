@@ -19,7 +19,7 @@ import {
 } from "./request.ts";
 import { createReports, type ReportClient } from "./reports.ts";
 import { createSubscriptions, type SubscriptionClient } from "./subscriptions.ts";
-import { type SqlResult, sqlResult } from "./sql-result.ts";
+import { type SqlFile, type SqlForm, type SqlResult, sqlResult } from "./sql-result.ts";
 import { tail, type TailItem, type TailOptions } from "./tail.ts";
 import { createTokens, type TokenClient } from "./tokens.ts";
 import { type TopicCount, topicCounts } from "./topic-count.ts";
@@ -69,6 +69,8 @@ export interface Client {
   tail(query?: TailQuery, options?: TailOptions): AsyncIterable<TailItem>;
   /** Answer of one read-only statement over `events` and its views. */
   sql(statement: string, options?: SqlOptions): Promise<SqlResult>;
+  /** The same as a file of another form. */
+  sqlFile(statement: string, form: SqlForm, options?: SqlOptions): Promise<SqlFile>;
   /** Topics and those above them, with their numbers of events. */
   topics(query?: RangeQuery, options?: RequestOptions): Promise<readonly TopicCount[]>;
   /** A process with its ancestors and descendants, and what it did; throws `ProblemError` 404 for an unknown one. */
@@ -100,10 +102,15 @@ export function createClient(options: ClientOptions): Client {
     stream: (query, each) => openStream(connection, { ...query }, { ...each }),
     event: (id, each) => readEvent(connection, id, { ...each }),
     tail: (query, each) => tail(connection, { ...query }, { ...each }),
-    sql: async (statement, { parameters, ...each } = {}) => {
-      const body = { sql: statement, ...(parameters === undefined ? {} : { parameters }) };
-      const response = await request(connection, "v1/sql", { ...each, body });
+    sql: async (statement, options) => {
+      const response = await askSql(connection, statement, { ...options, form: "json" });
       return sqlResult(await jsonOf(response), factsOf(response));
+    },
+    sqlFile: async (statement, form, options) => {
+      const response = await askSql(connection, statement, { ...options, form });
+      const isTruncated = response.headers.get("Probity-Truncated") === "true";
+      const content = new Uint8Array(await response.arrayBuffer());
+      return { ...factsOf(response), content, isTruncated };
     },
     topics: async (query, each) => {
       const response = await request(connection, "v1/topics", {
@@ -122,6 +129,15 @@ export function createClient(options: ClientOptions): Client {
     subscriptions: createSubscriptions(connection),
     tokens: createTokens(connection),
   };
+}
+
+function askSql(
+  connection: Connection,
+  sql: string,
+  { form, parameters, ...options }: SqlOptions & { readonly form: SqlForm | "json" },
+): Promise<Response> {
+  const body = { sql, format: form, ...(parameters === undefined ? {} : { parameters }) };
+  return request(connection, "v1/sql", { ...options, body });
 }
 
 async function* allPages(

@@ -16,6 +16,15 @@ export interface SqlResult extends AnswerFacts {
   readonly isTruncated: boolean;
 }
 
+/** Forms of an answer beside the one that is read here. */
+export type SqlForm = "ndjson" | "csv" | "parquet";
+
+export interface SqlFile extends AnswerFacts {
+  readonly content: Uint8Array<ArrayBuffer>;
+  /** Whether the service left out rows beyond its limit. */
+  readonly isTruncated: boolean;
+}
+
 /** The result in the JSON of an answer. Throws TypeError when it is none. */
 export function sqlResult(value: unknown, facts: AnswerFacts): SqlResult {
   const columns = membersOf(value, "columns").filter(isColumn);

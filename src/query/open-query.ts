@@ -56,6 +56,7 @@ export interface QueryServiceOptions {
   readonly store: ObjectStore;
   /** Without a broker the archive alone is read, and the audit goes to the log of the process. */
   readonly nats: NatsOptions | undefined;
+  /** None when the archive is all that is asked about: nothing is missing then without a broker. */
   readonly shards: readonly string[];
   /** Copies of data files and scratch space; of this process alone. */
   readonly cacheDirectory: string;

@@ -25,7 +25,7 @@ describe("tasks of Deno", () => {
 
   it("let only those call native code that need to", () => {
     const native = Object.entries(permissions).filter(([, { ffi }]) => ffi === true);
-    expect(native.map(([name]) => name)).toEqual(["agent", "doctor", "rollup", "serve"]);
+    expect(native.map(([name]) => name)).toEqual(["agent", "doctor", "rollup", "serve", "sql"]);
   });
 
   it("let none start whatever program it likes", () => {

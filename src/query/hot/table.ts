@@ -50,6 +50,7 @@ export interface HotTableOptions {
   readonly store: ObjectStore;
   /** Undefined when the service answers from the archive alone. */
   readonly nats: (() => NatsConnection) | undefined;
+  /** None when the archive is all that is asked about. */
   readonly shards: readonly string[];
   /** Bound of what is held for all shards, in bytes of JSON. */
   readonly limitBytes: number;
@@ -102,7 +103,7 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
 
   const missing = (): readonly string[] =>
     nats === undefined
-      ? [ARCHIVE_ONLY]
+      ? shards.length === 0 ? [] : [ARCHIVE_ONLY]
       : parts.flatMap(({ shard }) => shard.missing === undefined ? [] : [shard.missing]);
   return {
     get version() {

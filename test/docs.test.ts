@@ -10,7 +10,7 @@ import { RULES } from "../src/producer/resend-rules.ts";
 import { classOf } from "../src/query/ocsf/classes.ts";
 import { TOPIC_MAPPINGS } from "../src/query/ocsf/topics.ts";
 import { viewColumnsOf } from "../src/query/planner/topic-view.ts";
-import { COMMON_KEYS } from "../src/query/sql/detail-keys.ts";
+import { COMMON_KEYS, detailKeysOf } from "../src/query/sql/detail-keys.ts";
 import { MACROS } from "../src/query/sql/macros.ts";
 import { TOPIC_VIEWS } from "../src/query/sql/views.ts";
 import { MAY_IMPORT } from "./architecture/layer-rules.ts";
@@ -92,6 +92,16 @@ describe("derived tables", () => {
       return [`\`${topic}\``, `${uid} ${name}`, told.join(", ")];
     });
     expect(tableOf("docs/ocsf.md", "ocsf")).toEqual(expected);
+  });
+
+  it("of what agents put into detail: docs/formats.md and docs/file-integrity.md", () => {
+    const said = ["docs/formats.md", "docs/file-integrity.md", "docs/http.md"].map(textOf).join();
+    const missing = ["process", "file", "network", "account", "agent"].flatMap((topic) =>
+      detailKeysOf(topic).map(({ name }) => name)
+        .filter((name) => !new RegExp(`\`(detail\\.)?${name}[\`:]`).test(said))
+        .map((name) => `${topic}: ${name}`)
+    );
+    expect(missing).toEqual([]);
   });
 
   it("of views and functions: docs/sql.md", () => {

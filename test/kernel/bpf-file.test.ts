@@ -198,6 +198,19 @@ describe.runIf(hasBpf).each(PROGRAM_VARIANTS)("the file source as %s", (variant)
     spawnSync("rm", ["-rf", at("deeper")]);
   });
 
+  it("tells no open that gives no way to the content, and what is opened by way of it", async () => {
+    const path = at("path-only");
+    writeFileSync(path, "");
+    // O_PATH | O_RDWR, then the same file for writing by way of that descriptor.
+    const script = "sysopen(my $p, $ARGV[0], 0x200002) or die $!; exit if $ARGV[1] eq 'path';" +
+      "open(my $f, '>>', '/proc/self/fd/' . fileno($p)) or die $!";
+    const lines = await linesOf(() => {
+      execFileSync("perl", ["-e", script, path, "path"]);
+      execFileSync("perl", ["-e", script, path, "both"]);
+    });
+    expect(lines.map(({ topic, path: told }) => [topic, told])).toEqual([["file/write", path]]);
+  });
+
   it("filters and counts what says nothing: /proc, devices without memory, pipes", async () => {
     const before = source.counters();
     execFileSync("mkfifo", [at("fifo")]);

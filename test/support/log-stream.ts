@@ -4,6 +4,7 @@ import { type BatchHeader, PAYLOAD_JSON_BYTES_MAX } from "../../src/event/wire.t
 import { createLog } from "../../src/runtime/log.ts";
 import { connectNats } from "../../src/runtime/nats.ts";
 import { decompressFrame } from "../../src/runtime/zstd.ts";
+import { requireListedDetail } from "./listed-detail.ts";
 import { type AcceptedBatch, createRollUpStandIn } from "./roll-up-stand-in.ts";
 import type { Line } from "./source-run.ts";
 
@@ -71,6 +72,7 @@ async function linesOf({ header, payload }: AcceptedBatch): Promise<LoggedLine[]
   const json = Buffer.from(await decompressFrame(payload, PAYLOAD_JSON_BYTES_MAX));
   const lines: Line[] = json.toString().trimEnd().split("\n").map((text) => JSON.parse(text));
   const isCounted = lines.every((line, place) => line["idx"] === place);
+  lines.forEach(requireListedDetail);
   if (lines.length !== header.count || !isCounted) throw new Error("The count is wrong");
   return lines.map((line) => ({ line, header }));
 }

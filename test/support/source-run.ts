@@ -1,5 +1,6 @@
 /** A source under test, run until its lines have been seen. */
 import type { Source, SourceChunk } from "../../src/edge-agent/source.ts";
+import { requireListedDetail } from "./listed-detail.ts";
 
 /** A line as a reader of the log sees it. */
 export type Line = Readonly<Record<string, unknown>> & {
@@ -64,5 +65,7 @@ export function runSource(source: Source): SourceRun {
 
 /** The JSON object that the batcher makes of a line's fields. */
 export function parseLine(fields: string): Line {
-  return JSON.parse(`{"idx":0,${fields}`);
+  const line = JSON.parse(`{"idx":0,${fields}`);
+  requireListedDetail(line);
+  return line;
 }

@@ -19,9 +19,14 @@ export interface ViewColumn extends DetailKey {
 export function viewColumnsOf(topic: string): readonly ViewColumn[] {
   return detailKeysOf(topic).map((key) => ({
     ...key,
-    column: findColumn(key.name) === undefined ? key.name : `detail_${key.name}`,
+    column: isTaken(key.name) ? `detail_${key.name}` : key.name,
     sqlType: SQL_TYPES[key.type],
   }));
+}
+
+/** The id of an event is made of others, and stands in every answer. */
+function isTaken(name: string): boolean {
+  return name === "id" || findColumn(name) !== undefined;
 }
 
 /** SQL of the view over a relation named `events`; the topic is one of our own. */

@@ -54,7 +54,8 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
     "file",
     keys(
       "how:text type:text inode:long device:text generation:long mode:text size:long links:long " +
-        "flags:text offline:boolean",
+        "flags:text offline:boolean target:text merged:boolean incomplete:texts deleted:boolean " +
+        "truncated:boolean",
     ),
   ],
   [
@@ -114,7 +115,8 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
     "agent/gap",
     keys(
       "class:text count:long reason:text from:time to:time agent:text epoch:text batches:json " +
-        "sources:json classes:json cpus:json",
+        "sources:json classes:json cpus:json kind:text scope:text id:long first_pid:long beyond:long " +
+        "samples:long",
     ),
   ],
   ["audit", keys("principal:text route:text parameters:json rows:long bytes:long remote:text")],

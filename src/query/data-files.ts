@@ -32,6 +32,13 @@ export interface DataFiles {
   isAtHand(file: DataFile): boolean;
   /** What the cache holds, in bytes; 0 when files are read in place. */
   readonly cachedBytes: number;
+  /** Files that were asked for and found in the cache, and that had to be copied; 0 when files are read in place. */
+  readonly figures: CacheFigures;
+}
+
+export interface CacheFigures {
+  readonly hits: number;
+  readonly misses: number;
 }
 
 export interface DataFilesOptions {
@@ -55,6 +62,7 @@ function filesInPlace(store: ObjectStore, directory: string): DataFiles {
   return {
     directory,
     cachedBytes: 0,
+    figures: { hits: 0, misses: 0 },
     isAtHand: () => true,
     hold: (files) => {
       const paths = files.map(({ path }) => String(store.localPath(dataFileKey(path))));
@@ -78,6 +86,8 @@ class FileCache implements DataFiles {
   readonly #entries = new Map<string, Entry>();
   readonly #copies = new Map<string, Promise<void>>();
   #bytes = 0;
+  #hits = 0;
+  #misses = 0;
 
   constructor({ store, cacheLimitBytes, directory }: DataFilesOptions & { directory: string }) {
     this.directory = directory;
@@ -87,6 +97,10 @@ class FileCache implements DataFiles {
 
   get cachedBytes(): number {
     return this.#bytes;
+  }
+
+  get figures(): CacheFigures {
+    return { hits: this.#hits, misses: this.#misses };
   }
 
   isAtHand(file: DataFile): boolean {
@@ -144,6 +158,8 @@ class FileCache implements DataFiles {
   /** Makes sure the file is there and counts one more user of it. */
   async #take(file: DataFile, signal: AbortSignal): Promise<void> {
     const name = nameOf(file);
+    if (this.#entries.has(name)) this.#hits += 1;
+    else this.#misses += 1;
     for (;;) {
       signal.throwIfAborted();
       const entry = this.#entries.get(name);

@@ -46,7 +46,7 @@ import { tokenRoutes } from "./routes/tokens.ts";
 import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { createRpcEndpoint, type RpcEndpoint } from "./rpc/endpoint.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
-import { observeQuery } from "./query-metrics.ts";
+import { leftOutCounters, observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
 import { openTokenTable, type TokenTable } from "./token-table.ts";
@@ -227,6 +227,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
       version: options.version,
+      left: leftOutCounters(metrics),
     }),
     ...subscriptionRoutes({ subscriptions, hot: hotTable, nowUs: () => clock.nowUs() }),
     subscriptionEventsRoute({
@@ -259,8 +260,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...statusRoutes({ ready, metrics }),
   ];
   observeQuery(metrics, {
-    ...{ hotTable, tails, streams, subscriptions },
-    cachedBytes: () => files.cachedBytes,
+    ...{ hotTable, tails, streams, subscriptions, files, tallies, watch },
+    connection: stack.use(await database.connect()),
   });
   const authenticator = createAuthenticator({
     fixed: [admin.known, ...options.tokens.others ?? []],

@@ -13,6 +13,8 @@ import type { Table, TableSnapshot } from "../storage/table.ts";
 export interface TableWatch extends AsyncDisposable {
   /** Why the last look at the bucket failed; undefined when it did not. */
   readonly fault: string | undefined;
+  /** When the bucket last told which version is the newest, µs; undefined when it never did. */
+  readonly checkedUs: number | undefined;
   /** Listens for commits on a connection, until that is closed. */
   listen(nats: NatsConnection, shards: readonly string[]): void;
   /** Looks at the bucket now; resolves when that was done, whatever came of it. */
@@ -36,13 +38,16 @@ export function startTableWatch(options: TableWatchOptions): TableWatch {
   const { table, onSnapshot, intervalMs = LOOK_INTERVAL_MS, clock, log } = options;
   const end = new AbortController();
   let fault: string | undefined = "it has not been asked yet";
+  let checkedUs: number | undefined;
   let looking: Promise<void> | undefined;
   let isAskedAgain = false;
 
   const lookOnce = async (): Promise<void> => {
     try {
       const limit = timeLimit(LOOK_LIMIT_MS);
+      const startedUs = clock.nowUs();
       onSnapshot(await table.refresh(AbortSignal.any([end.signal, limit])));
+      checkedUs = startedUs;
       if (fault !== undefined) log.debug("the bucket answers");
       fault = undefined;
     } catch (error) {
@@ -72,6 +77,9 @@ export function startTableWatch(options: TableWatchOptions): TableWatch {
   return {
     get fault() {
       return fault;
+    },
+    get checkedUs() {
+      return checkedUs;
     },
     look,
     listen(nats, shards) {

@@ -37,7 +37,7 @@ export interface Metrics {
   gauge(name: string, options: MetricOptions): GaugeMetric;
   histogram(name: string, options: HistogramOptions): HistogramMetric;
   /** Reads `value` anew at every scrape; for totals that are kept elsewhere, give a name ending in `_total`. */
-  observed(name: string, options: MetricOptions, value: () => number): void;
+  observed(name: string, options: MetricOptions, value: () => number | Promise<number>): void;
   /** As {@link Metrics.observed}, with one value for each set of labels there is at the time. */
   observedEach(
     name: string,
@@ -77,17 +77,18 @@ export function createMetrics(): Metrics {
       if (name.endsWith("_total")) {
         new Counter({
           ...settings(name, options),
-          collect() {
+          async collect() {
+            const present = await value();
             this.reset();
-            this.inc(value());
+            this.inc(present);
           },
         });
         return;
       }
       new Gauge({
         ...settings(name, options),
-        collect() {
-          this.set(value());
+        async collect() {
+          this.set(await value());
         },
       });
     },

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { COLUMNS } from "../../src/event/columns.ts";
 import { CURSOR_LENGTH_MAX } from "../../src/query/cursor.ts";
@@ -289,5 +290,26 @@ describe("the other routes", () => {
       /probity_http_requests_total\{route="GET \/v1\/events",status="200"\} \d+/,
     );
     expect(text).toMatch(/probity_table_version \d/);
+    expect(text).toMatch(/probity_duckdb_memory_bytes [1-9]/);
+  });
+
+  test("count in figures that docs/operations.md explains, each of them, in base units", async () => {
+    const text = await (await query.ask("/metrics")).text();
+    const figures = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => ({
+      name,
+      type,
+    }));
+    const document = await readFile(new URL("../../docs/operations.md", import.meta.url), "utf8");
+    const table = document.split("<!-- derived: query-metrics -->")[1]?.split("\n\n")[1] ?? "";
+    const explained = [...table.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
+    expect(figures.map(({ name }) => name).toSorted()).toEqual(explained.toSorted());
+    for (const { name = "", type } of figures) {
+      expect(name).toMatch(/^(probity|process)_[a-z_]+$/);
+      expect(name.endsWith("_total")).toBe(type === "counter");
+      expect(name).not.toMatch(/_(ms|milliseconds|minutes|kb|mb|percent)(_total)?$/);
+    }
+    // What clients say is in no label.
+    const labels = new Set([...text.matchAll(/[{,](\w+)="/g)].map(([, label]) => label));
+    expect([...labels].toSorted()).toEqual(["le", "pool", "route", "status"]);
   });
 });

@@ -8,6 +8,7 @@ import { TEXT, WHOLE } from "../json-schema.ts";
 import { ocsfLine } from "../ocsf/line.ts";
 import { OCSF_EVENT_SCHEMA, OCSF_PROFILE } from "../ocsf/schema.ts";
 import { ProblemError } from "../problem.ts";
+import type { LeftOut } from "../query-metrics.ts";
 import { TOKEN_ENDED } from "../token-table.ts";
 import { type Parameters, parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
@@ -27,6 +28,7 @@ export interface TailParts {
   readonly heartbeatMs: number;
   /** Of Probity, for events of OCSF. */
   readonly version: string;
+  readonly left: LeftOut;
 }
 
 type Form = "sse" | "ocsf-sse";
@@ -100,7 +102,12 @@ export function tailRoute(parts: TailParts): Route {
       const chunks = async function* (): AsyncGenerator<string> {
         let head = `retry: ${RECONNECT_MS}\n\n`;
         for await (const group of items) {
-          rows += group.filter(({ kind }) => kind === "row").length;
+          for (const item of group) {
+            if (item.kind === "row") rows += 1;
+            if (item.kind !== "gap") continue;
+            parts.left.gaps.add(1);
+            parts.left.events.add(item.skipped.count);
+          }
           if (group.length > 0) {
             yield head + group.map((item) => formatItem(item, writing)).join("");
           }

@@ -24,7 +24,7 @@ export async function ask(statement: string, asking: Asking): Promise<ExitCode> 
   const options = { signal, ...(parameters === undefined ? {} : { parameters }) };
   if (form === undefined) {
     const result = await client.sql(statement, options);
-    await print(result, output);
+    await printResult(result, output);
     return exitOf(result, `the first ${result.rows.length} rows`, output);
   }
   if (form === "parquet" && process.stdout.isTTY === true) {
@@ -47,9 +47,13 @@ function exitOf(
   return isTruncated || !isComplete ? EXIT.incomplete : EXIT.ok;
 }
 
-const NUMBER_TYPE = /INT|DECIMAL|DOUBLE|FLOAT|REAL/;
+const NUMBER_TYPE = /INT(?!ERVAL)|DECIMAL|DOUBLE|FLOAT|REAL/;
 
-async function print({ columns, rows }: SqlResult, output: Output): Promise<void> {
+/** Rows as a table with their number, or one JSON object per line. */
+export async function printResult(
+  { columns, rows }: Pick<SqlResult, "columns" | "rows">,
+  output: Output,
+): Promise<void> {
   if (!output.isForPeople) {
     for (const row of rows) await output.json(row);
     return;

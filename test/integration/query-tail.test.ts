@@ -5,8 +5,11 @@ import type { TailItem } from "../../src/client/tail.ts";
 import { streamOf } from "../../src/event/wire.ts";
 import { deleteStream } from "../../src/runtime/nats.ts";
 import { createBatchAgent, NOON_US, numberedEvent, publishAll } from "../support/batches.ts";
+import type { RpcEndpoint } from "../../src/query/rpc/endpoint.ts";
 import { canRunNats } from "../support/nats-server.ts";
 import { openQueryRig, QUERY_TOKEN } from "../support/query-rig.ts";
+import { openRpcClient } from "../support/rpc-client.ts";
+import { createSeededRandom } from "../support/seeded-random.ts";
 import { makeStream, publishNumbers, range, until } from "../support/rollup-rig.ts";
 
 interface Follower extends AsyncDisposable {
@@ -51,6 +54,25 @@ function followTail(
   };
 }
 
+/** Numbers of the events that a client of JSON-RPC gets that goes on after its last place again and again. */
+async function followWithCuts(rpc: RpcEndpoint, count: number): Promise<number[]> {
+  const random = createSeededRandom(7);
+  const numbers: number[] = [];
+  let seek: unknown;
+  while (numbers.length < count) {
+    await using client = await openRpcClient(rpc, QUERY_TOKEN);
+    const call = client.call("auditEventsGet", {
+      ...{ paths: [["app", "test"]], awaitFutureEvents: true },
+      ...(seek === undefined ? {} : { seek }),
+    });
+    await call.untilParts(Math.min(random.between(20, 200), count - numbers.length));
+    await client.close();
+    numbers.push(...call.parts.map(({ data }) => Number(Object(data).pid)));
+    seek = call.parts.at(-1)?.["place"];
+  }
+  return numbers;
+}
+
 describe.runIf(canRunNats())("a live tail", () => {
   test("gives every event once and in order while roll-ups commit", async () => {
     await using query = await openQueryRig();
@@ -61,15 +83,24 @@ describe.runIf(canRunNats())("a live tail", () => {
     await using all = followTail(running.client);
     await using late = followTail(running.client, { pid: ">=1000" });
     await until(async () => (await metric(running, "probity_tail_clients")) === 2);
+    await using rpc = await openRpcClient(running.service.rpc, QUERY_TOKEN);
+    const counted = rpc.call("auditMetricTail", { path: ["app", "test"] });
     let isDone = false;
     const committing = (async () => {
       while (!isDone) await query.rig.once();
     })();
+    const cutting = followWithCuts(running.service.rpc, 2_001);
     for (let number = 1; number < 2_001; number += 40) {
       await publishNumbers(query.rig, agent, range(number, number + 40));
     }
     await all.waitFor(2_000);
     await late.waitFor(1_001);
+    // Over JSON-RPC: from the first event on, each once, however often the connection is cut.
+    expect(await cutting).toEqual(range(0, 2_001));
+    const totals = () => counted.parts.map(({ data }) => Number(Object(data).total));
+    await until(() => Promise.resolve(totals().at(-1) === 2_001));
+    expect(totals()).toEqual(totals().toSorted((a, b) => a - b));
+    expect(totals().length).toBeGreaterThan(1);
     isDone = true;
     await committing;
     expect(all.numbers).toEqual(range(1, 2_001));

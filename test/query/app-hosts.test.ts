@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type AuditEvent, formatTime } from "../../src/event/event.ts";
+import {
+  type AgentReport,
+  heartbeatEvent,
+  startEvent,
+  stopEvent,
+} from "../../src/edge-agent/agent-events.ts";
+import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
 import { planGaps, planSigns } from "../../src/query/planner/coverage.ts";
 import { ADMIN_SCOPES } from "../../src/query/principal.ts";
 import {
@@ -42,6 +49,24 @@ function beats(from: number, to: number, detail = {}): AuditEvent[] {
       }),
   );
 }
+
+/** What an agent really says. */
+const COUNTERS = {
+  ...{ attempted: 0, submitted: 0, ringFull: 0, filtered: 0, throttled: 0, readFault: 0 },
+  truncated: 0,
+};
+const PRODUCER = {
+  ...{ eventsAppended: 0, batchesClosed: 0, batchesPublished: 0, batchesResent: 0 },
+  ...{ batchesReleased: 0, eventsVoided: 0, eventsLost: 0, spoolBytes: 0, spoolBatches: 0 },
+};
+const REPORT: AgentReport = {
+  ...{ version: "3", boot: "aaaa0003", pid: 1, configSha256: "ab", producer: PRODUCER },
+  sources: [{ name: "process", status: { state: "on", how: "ring" }, counters: COUNTERS }],
+};
+const RULES = {
+  rules: DEFAULT_RULES,
+  places: { fileAt: () => undefined, cgroupAt: () => undefined },
+};
 
 /** Each host in its own way; the time is {@link RANGE}. */
 const HOSTS: Readonly<Record<string, readonly AuditEvent[]>> = {
@@ -102,6 +127,15 @@ const HOSTS: Readonly<Record<string, readonly AuditEvent[]>> = {
     gap(30, { count: 9e15, from: "2999-01-01T00:00:00Z", to: at(25) }),
     gap(31, { count: 9e15 }),
   ],
+  "real-1": [
+    startEvent({ ...REPORT, ...RULES, labels: {} }, START_US),
+    heartbeatEvent(REPORT, START_US + 30_000_000),
+    heartbeatEvent(
+      { ...REPORT, sources: REPORT.sources.map((each) => ({ ...each, isBlind: true })) },
+      START_US + 60_000_000,
+    ),
+    stopEvent(REPORT, START_US + 70_000_000),
+  ],
   "mute-1": [event(5, "process/exec", {})],
 };
 
@@ -155,6 +189,7 @@ describe("GET /v1/hosts", () => {
       ["killed-1", "watched", at(5000)],
       ["mute-1", "unknown", undefined],
       ["new-1", "watched", at(7200)],
+      ["real-1", "stopped", at(70)],
       ["rebooted-1", "watched", at(900)],
       ["silent-1", "silent", at(600)],
       ["stopped-1", "stopped", at(610)],
@@ -297,6 +332,19 @@ describe("GET /v1/hosts/{host}", () => {
     ])).toEqual([
       ["unknown", Number.MAX_SAFE_INTEGER, at(25)],
       ["5", undefined, at(30)],
+    ]);
+  });
+
+  test("reads what an agent really says", async () => {
+    expect(await hostOf("real-1")).toMatchObject({
+      state: "stopped",
+      version: "3",
+      boot: "aaaa0003",
+    });
+    expect(await rangesOf("real-1", "process")).toMatchObject([
+      { from: at(0), to: at(60), state: "watched" },
+      { from: at(60), to: at(70), state: "unwatched", cause: "blind" },
+      { from: at(70), to: TO, state: "unwatched", cause: "stopped" },
     ]);
   });
 

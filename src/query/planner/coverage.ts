@@ -34,23 +34,26 @@ export function planSigns(request: EventsRequest, principal: Principal, view: Re
     const topics = `topic IN (${SIGNS.map((each) => binder.text(each)).join(", ")})`;
     const beat = binder.text("agent/heartbeat");
     const silent = binder.integer(SILENT_US);
-    const told = (name: string): string => `json_extract_string(detail, '$.${name}') AS ${name}`;
-    return `WITH signs AS (SELECT host, agent, topic, epoch_us("time") AS time_us, outcome,
-  incarnation, seq, idx, ${told("version")}, ${told("boot")},
-  json_extract_string(detail, '$.config_sha256') AS config,
-  json_extract(detail, '$.sources')::VARCHAR AS sources,
-  json_extract(detail, '$.changed')::VARCHAR AS changed
-FROM (\n${source([topics, "service IS NULL", "host IS NOT NULL"])}\n)),
+    const signs = (): string => source([topics, "service IS NULL", "host IS NOT NULL"]);
+    const told = (name: string): string => `json_extract_string(detail, '$.${name}')`;
+    const list = (name: string): string => `json_extract(detail, '$.${name}')::VARCHAR`;
+    // What a heartbeat says before its counters is compared as text: JSON is read of the few that are kept.
+    return `WITH signs AS (SELECT host, topic, epoch_us("time") AS time_us, incarnation, seq, idx,
+  hash(agent, split_part(detail, '"counters":', 1)) AS said FROM (\n${signs()}\n)),
 placed AS (SELECT *, lag(time_us) OVER told AS before_us, lag(topic) OVER told AS before_topic,
-  lead(time_us) OVER told AS next_us,
-  (version, boot, sources, agent) IS DISTINCT FROM (lag(version) OVER told, lag(boot) OVER told,
-    lag(sources) OVER told, lag(agent) OVER told) AS is_other
-  FROM signs WINDOW told AS (PARTITION BY host ORDER BY time_us, incarnation, seq, idx))
-SELECT host, agent, topic, time_us, version, boot, config, sources, changed, outcome, before_us,
-  before_topic
-FROM placed WHERE topic <> ${beat} OR is_other OR before_us IS NULL OR next_us IS NULL
-  OR time_us - before_us > ${silent} OR next_us - time_us > ${silent}
-ORDER BY host, time_us, incarnation, seq, idx LIMIT ${binder.integer(SIGNS_MAX + 1)}`;
+  lead(time_us) OVER told AS next_us, said IS DISTINCT FROM lag(said) OVER told AS is_other
+  FROM signs WINDOW told AS (PARTITION BY host ORDER BY time_us, incarnation, seq, idx)),
+kept AS (SELECT host, time_us, incarnation, seq, idx, before_us, before_topic
+  FROM placed WHERE topic <> ${beat} OR is_other OR before_us IS NULL OR next_us IS NULL
+    OR time_us - before_us > ${silent} OR next_us - time_us > ${silent}
+  ORDER BY host, time_us, incarnation, seq, idx LIMIT ${binder.integer(SIGNS_MAX + 1)})
+SELECT kept.host, agent, topic, kept.time_us, ${told("version")} AS version, ${
+      told("boot")
+    } AS boot, ${told("config_sha256")} AS config, ${list("sources")} AS sources, ${
+      list("changed")
+    } AS changed, outcome, before_us, before_topic
+FROM (\n${signs()}\n) AS signs JOIN kept USING (incarnation, seq, idx)
+ORDER BY kept.host, kept.time_us, incarnation, seq, idx`;
   });
 }
 

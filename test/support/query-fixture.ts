@@ -21,6 +21,8 @@ export const TOKEN = "test-token-of-enough-length";
 export const VIEWER = "viewer-token-of-enough-length";
 /** Of somebody who may see figures of the process, and no event. */
 export const METER = "meter-token-of-enough-length";
+/** Of somebody who may do nothing. */
+export const NOTHING = "nothing-token-of-enough-length";
 export const INCARNATION = "0a1b2c3d";
 export const START_US = Date.UTC(2026, 5, 1) * 1000;
 /** The day of all events. */
@@ -99,6 +101,12 @@ export async function openQueryFixture(
           principal: {
             name: "viewer",
             scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+          },
+        }, {
+          sha256: digestOfToken(NOTHING),
+          principal: {
+            name: "nothing",
+            scopes: { actions: new Set(), topics: "all", hosts: "all" },
           },
         }, {
           sha256: digestOfToken(METER),

@@ -34,7 +34,10 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
   ],
   [
     "process/hash",
-    keys("sha256:text sha256_missing:text script_sha256:text script_sha256_missing:text size:long"),
+    keys(
+      "sha256:text sha256_touched:boolean sha256_missing:text script_sha256:text " +
+        "script_sha256_touched:boolean script_sha256_missing:text size:long",
+    ),
   ],
   ["process/exit", keys("exit_code:long signal:long core:boolean duration_ms:long")],
   ["process/setuid", keys("how:text before:json after:json caps_gained:texts")],

@@ -3,7 +3,8 @@
  * file that knows the library.
  *
  * Invariants: a message is read when the one before was dealt with; what is sent waits for the client beyond
- * {@link BUFFER_BYTES}; a client that gives no sign of life between two heartbeats is cut off.
+ * {@link BUFFER_BYTES}; a client that gives no sign of life between two heartbeats is cut off. The server's limits end
+ * where an upgrade begins: from there on each connection is bounded in time here, refused ones too.
  */
 import { once } from "node:events";
 import { type IncomingMessage, type Server, STATUS_CODES } from "node:http";
@@ -26,6 +27,8 @@ const BUFFER_BYTES = 262_144;
 const INBOX_MAX = 16;
 /** How long clients have to leave once they were told to, in milliseconds. */
 const LEAVE_LIMIT_MS = 1_000;
+/** How long a client has to take a refusal, in milliseconds. */
+const REFUSAL_LIMIT_MS = 2_000;
 /** Close codes of RFC 6455: going away, not text, not allowed any more. */
 const GOING_AWAY = 1_001;
 const NOT_TEXT = 1_003;
@@ -45,6 +48,8 @@ function openWebSockets(server: Server, endpoint: RpcEndpoint): AsyncDisposable 
     handleProtocols: (offered) => offered.has(RPC_PROTOCOL) ? RPC_PROTOCOL : false,
   });
   const serving = new Set<Promise<void>>();
+  /** Connections that asked for an upgrade and are neither a WebSocket nor closed yet. */
+  const arriving = new Set<Duplex>();
   let isClosed = false;
 
   const upgrade = async (
@@ -60,6 +65,7 @@ function openWebSockets(server: Server, endpoint: RpcEndpoint): AsyncDisposable 
       const admission = await endpoint.admit(handshakeOf(request));
       if (isClosed) throw new ProblemError(503, "The service is stopping");
       sockets.handleUpgrade(request, socket, head, (client) => {
+        arriving.delete(socket);
         const served = serve(client, admission, endpoint.heartbeatMs)
           .finally(() => serving.delete(served));
         serving.add(served);
@@ -70,6 +76,8 @@ function openWebSockets(server: Server, endpoint: RpcEndpoint): AsyncDisposable 
   };
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on("error", () => socket.destroy());
+    arriving.add(socket);
+    socket.once("close", () => arriving.delete(socket));
     void upgrade(request, socket, head);
   });
   return {
@@ -80,6 +88,7 @@ function openWebSockets(server: Server, endpoint: RpcEndpoint): AsyncDisposable 
       const left = Promise.all(serving).then(() => limit.abort());
       await Promise.allSettled([systemClock.sleep(LEAVE_LIMIT_MS, limit.signal)]);
       for (const client of sockets.clients) client.terminate();
+      for (const socket of arriving) socket.destroy();
       await left;
     },
   };
@@ -95,12 +104,17 @@ function handshakeOf({ headers, socket }: IncomingMessage) {
 
 /** Answers as the routes do, on a socket that is no longer the HTTP server's. */
 async function refuse(socket: Duplex, error: unknown): Promise<void> {
+  if (socket.destroyed) return;
   const problem = error instanceof ProblemError
     ? error
     : new ProblemError(500, "The request failed inside the service");
   const answer = problemResponse(problem);
   const { status, headers } = answer;
   const body = await answer.text();
+  // A client need not close its side, and nobody else would close ours.
+  const limit = setTimeout(() => socket.destroy(), REFUSAL_LIMIT_MS);
+  socket.once("close", () => clearTimeout(limit));
+  socket.once("finish", () => socket.destroy());
   const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lines}Connection: close\r\n` +

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import { type HttpServer, openHttpServer } from "../../src/cli/http-server.ts";
 import { MESSAGE_BYTES_MAX, webSocketsOf } from "../../src/cli/web-socket.ts";
-import { RPC_PROTOCOL, TOKEN_PROTOCOL } from "../../src/query/rpc/endpoint.ts";
+import { RPC_PROTOCOL, type RpcEndpoint, TOKEN_PROTOCOL } from "../../src/query/rpc/endpoint.ts";
 import { CODES } from "../../src/query/rpc/protocol.ts";
 import { CALLS_MAX } from "../../src/query/rpc/session.ts";
 import {
@@ -28,10 +28,14 @@ let server: HttpServer;
 /** On a busy machine a sign of life takes longer than the service's own tests want one. */
 const PATIENT_MS = 60_000;
 
-const listen = (heartbeatMs = PATIENT_MS) =>
+/** A request to upgrade, without a token. */
+const UPGRADE = "GET /rpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+const listen = (heartbeatMs = PATIENT_MS, more: Partial<RpcEndpoint> = {}) =>
   openHttpServer({
     fetch: query.service.fetch,
-    webSockets: webSocketsOf({ ...query.service.rpc, heartbeatMs }),
+    webSockets: webSocketsOf({ ...query.service.rpc, heartbeatMs, ...more }),
     address: { host: "127.0.0.1", port: 0 },
     tls: undefined,
   });
@@ -120,6 +124,44 @@ describe("a connection of /rpc", () => {
     expect(response.headers["content-type"]).toBe("application/problem+json");
     if (status === 401) expect(response.headers["www-authenticate"]).toContain("Bearer");
     expect(JSON.parse(String((await once(response, "data"))[0]))).toMatchObject({ status });
+  });
+
+  test("that was refused is closed, even where the client never closes its side", async () => {
+    const other = await listen();
+    const { hostname, port } = new URL(other.url);
+    const sockets = await Promise.all(Array.from({ length: 3 }, async () => {
+      const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+      socket.on("error", () => undefined);
+      await once(socket, "connect");
+      socket.write(UPGRADE);
+      return socket;
+    }));
+    for (const socket of sockets) {
+      expect(String((await once(socket, "data"))[0])).toContain(" 401 ");
+    }
+    const startedMs = performance.now();
+    await other[Symbol.asyncDispose]();
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  test("whose token is looked up for long does not hold up the end of the server", async () => {
+    const asked = Promise.withResolvers<void>();
+    const server = await listen(PATIENT_MS, {
+      admit() {
+        asked.resolve();
+        return new Promise(() => undefined);
+      },
+    });
+    const { hostname, port } = new URL(server.url);
+    const socket = connect({ port: Number(port), host: hostname, allowHalfOpen: true });
+    socket.on("error", () => undefined);
+    socket.write(UPGRADE);
+    await asked.promise;
+    const startedMs = performance.now();
+    await server[Symbol.asyncDispose]();
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+    socket.destroy();
   });
 
   test("is asked for by a WebSocket at that path alone; others are answered as ever", async () => {

@@ -129,17 +129,22 @@ function attempt<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (cause) {
-    const reason = cause instanceof Error && "code" in cause ? cause.code : "no PEM";
-    throw usageError(`Cannot use file "${path}" for TLS: ${reason}`, { cause });
+    throw usageError(`Cannot use file "${path}" for TLS: ${codeOf(cause) ?? "no PEM"}`, { cause });
   }
 }
 
-/** What changes when one of the files does; links are followed. */
+/** What changes when one of the files does; links are followed. Why one cannot be looked at is a version, too. */
 function versionOf({ cert, key }: TlsPaths): string {
   return [cert, key].map((path) => {
-    const found = statSync(path, { throwIfNoEntry: false });
-    return found === undefined
-      ? ""
-      : `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`;
+    try {
+      const { ino, size, mtimeMs, ctimeMs } = statSync(path);
+      return `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+    } catch (error) {
+      return codeOf(error) ?? String(error);
+    }
   }).join(" ");
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }

@@ -8,6 +8,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { Socket } from "node:net";
 import { systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { CommandError, EXIT } from "./exit.ts";
@@ -21,6 +22,8 @@ export interface HttpServerOptions {
   readonly tls: ServerTls | undefined;
   /** Without it, no WebSocket is taken. */
   readonly webSockets?: WebSockets;
+  /** How long answers may take that are under way when it closes; {@link DRAIN_LIMIT_MS} unless told. */
+  readonly drainMs?: number;
 }
 
 /** WebSockets at one path. */
@@ -34,6 +37,8 @@ export interface ServerTls extends TlsPaths {
   readonly log: Log;
   /** How often the files are looked at. */
   readonly lookMs?: number;
+  /** Time for a handshake; {@link HEADERS_TIMEOUT_MS} unless told. */
+  readonly handshakeMs?: number;
 }
 
 export interface HttpServer extends AsyncDisposable {
@@ -52,6 +57,8 @@ const HEADER_BYTES_MAX = 16_384;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** Time for a whole request to arrive; answers may take as long as they need. */
 const REQUEST_TIMEOUT_MS = 30_000;
+/** How often is looked whose time is over. */
+const CHECK_MS = 1_000;
 /** Longer than usual proxies keep theirs, so that they never send on a connection that we are closing. */
 const KEEP_ALIVE_MS = 75_000;
 const DRAIN_LIMIT_MS = 5_000;
@@ -61,7 +68,8 @@ const TLS_LEAST = "TLSv1.2";
 
 /** Listens; throws when the address is taken or the TLS files are unusable. */
 export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { fetch, address, tls, webSockets } = options;
+  const { fetch, address, tls, webSockets, drainMs = DRAIN_LIMIT_MS } = options;
+  const handshakeTimeout = tls?.handshakeMs ?? HEADERS_TIMEOUT_MS;
   const limits = {
     // Where the runtime does not ask, the refusal comes from the WebSockets' side.
     ...(webSockets === undefined ? {} : {
@@ -71,6 +79,7 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_MS,
   };
   await using stack = new AsyncDisposableStack();
   const files = tls === undefined ? undefined : stack.use(openFiles(tls, (pair) => {
@@ -81,12 +90,13 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     files === undefined ? { fetch, createServer, serverOptions: limits } : {
       fetch,
       createServer: createTlsServer,
-      serverOptions: { ...limits, ...secureOf(files.current) },
+      serverOptions: { ...limits, handshakeTimeout, ...secureOf(files.current) },
     },
   );
   // as: both factories above make servers of node:http's shape; the adaptor's type names HTTP/2 too
   const http = server as Server;
   http.maxConnections = CONNECTIONS_MAX;
+  const connections = connectionsOf(http);
   const sockets = webSockets?.open(http);
   try {
     http.listen(address.port, address.host);
@@ -108,7 +118,7 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     },
     async [Symbol.asyncDispose]() {
       await owned.disposeAsync();
-      await close(http, sockets);
+      await close(http, { sockets, connections, drainMs });
     },
   };
 }
@@ -119,10 +129,11 @@ export function wantsWebSocket({ url = "", headers }: IncomingMessage, path: str
 }
 
 function openFiles(
-  { log, lookMs, ...paths }: ServerTls,
+  { log, lookMs, cert, key }: ServerTls,
   onChange: (pair: TlsPair) => void,
 ): TlsFiles {
   const clock = systemClock;
+  const paths = { cert, key };
   return openTlsFiles({ paths, onChange, clock, log, ...(lookMs === undefined ? {} : { lookMs }) });
 }
 
@@ -130,7 +141,23 @@ function secureOf({ cert, key }: TlsPair) {
   return { cert, key, minVersion: TLS_LEAST } as const;
 }
 
-async function close(server: Server, sockets: AsyncDisposable | undefined): Promise<void> {
+/** Connections that are open: the server itself forgets those in a handshake, and those that were upgraded. */
+function connectionsOf(server: Server): ReadonlySet<Socket> {
+  const open = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    open.add(socket);
+    socket.once("close", () => open.delete(socket));
+  });
+  return open;
+}
+
+interface Closing {
+  readonly sockets: AsyncDisposable | undefined;
+  readonly connections: ReadonlySet<Socket>;
+  readonly drainMs: number;
+}
+
+async function close(server: Server, { sockets, connections, drainMs }: Closing): Promise<void> {
   if (!server.listening) return;
   const limit = new AbortController();
   const closed = once(server, "close").then(() => limit.abort());
@@ -138,10 +165,11 @@ async function close(server: Server, sockets: AsyncDisposable | undefined): Prom
   // A connection that is kept alive becomes idle only after its last answer.
   const leaving = sockets?.[Symbol.asyncDispose]();
   const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-  await Promise.allSettled([systemClock.sleep(DRAIN_LIMIT_MS, limit.signal)]);
+  await Promise.allSettled([systemClock.sleep(drainMs, limit.signal)]);
   clearInterval(sweep);
   await leaving;
   server.closeAllConnections();
+  for (const socket of connections) socket.destroy();
   await closed;
 }
 

@@ -1,11 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { get } from "node:https";
 import { join } from "node:path";
+import { connect as connectPlain } from "node:net";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
+import { setTimeout as delay } from "node:timers/promises";
 import { connect, type ConnectionOptions } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { openHttpServer } from "../../src/cli/http-server.ts";
@@ -118,8 +128,15 @@ describe.runIf(hasOpenssl)("the server with TLS", () => {
       await expect.poll(() => shown(port)).toBe("second TLSv1.3");
       expect(await shown(port, OLD)).toMatch(REFUSED);
 
+      // What cannot even be looked at changes nothing, and its end is noticed.
+      unlinkSync(used.cert);
+      symlinkSync(used.cert, used.cert);
+      await expect.poll(server.log).toContain("for TLS: ELOOP");
+      expect(await shown(port)).toBe("second TLSv1.3");
+      unlinkSync(used.cert);
+
       writeFileSync(used.cert, "-----BEGIN CERTIFICATE-----\nhalf");
-      await expect.poll(server.log).toContain("for TLS");
+      await expect.poll(server.log).toMatch(/for TLS: (?!ELOOP|ENOENT)/);
       expect(await shown(port)).toBe("second TLSv1.3");
       put(first, used);
       child.kill("SIGHUP");
@@ -152,6 +169,29 @@ describe.runIf(hasOpenssl)("the server with TLS", () => {
     const log = createLog({ level: "error" });
     await expect(openHttpServer({ fetch, address, tls: { ...first, key: second.key, log } }))
       .rejects.toMatchObject({ exitCode: 2 });
+  });
+
+  it("waits neither long nor when it closes for somebody who connects and says nothing", async () => {
+    for (const limits of [{ handshakeMs: 100, drainMs: 5_000 }, { drainMs: 100 }]) {
+      const { drainMs, ...tls } = limits;
+      const server = await openHttpServer({
+        fetch: () => Promise.resolve(new Response()),
+        address: { host: "127.0.0.1", port: 0 },
+        tls: { ...first, log: createLog({ level: "error" }), ...tls },
+        drainMs,
+      });
+      const silent = connectPlain(Number(new URL(server.url).port), "127.0.0.1");
+      silent.on("error", () => undefined);
+      const closed = once(silent, "close").then(() => "closed");
+      await once(silent, "connect");
+      if ("handshakeMs" in limits) {
+        expect(await Promise.race([closed, delay(2_000)])).toBe("closed");
+      }
+      const startedMs = performance.now();
+      await server[Symbol.asyncDispose]();
+      expect(performance.now() - startedMs).toBeLessThan(2_000);
+      expect(await closed).toBe("closed");
+    }
   });
 
   it("warns of a certificate that ends soon", async () => {

@@ -1,0 +1,354 @@
+/**
+ * How long questions take over an archive of `--events` (1,000,000 by default; 100,000,000 is the aim's), 30 days and
+ * 200 hosts, beside plain DuckDB on the same files and `ausearch` on the same events.
+ *
+ * The archive is made in `--folder` day by day and is kept there when one is named: a run that was broken off goes on
+ * with the days that lack, and another measures what is there. Questions go to the service without a socket; `cold` is a
+ * service that was just opened, with an empty cache and the files in the page cache of the system. Times are the 95th
+ * percentile and the median of `--rounds` different questions, in milliseconds. The same SQL goes to DuckDB in turns
+ * with the service, with as many threads; `ratio` is of medians. `ausearch`, where it is installed and the archive has a
+ * million events at most, gets a log of them as auditd writes it, four records each, and is asked for one hour of one
+ * host, which its log is read for from the beginning.
+ */
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { openQueryService, type QueryService } from "../src/query/open-query.ts";
+import { systemClock } from "../src/runtime/clock.ts";
+import { createLog } from "../src/runtime/log.ts";
+import { createMetrics } from "../src/runtime/metrics.ts";
+import { putContentFile } from "../src/storage/content-object.ts";
+import { rowsOfFiles } from "../src/storage/data-rows.ts";
+import { openTable } from "../src/storage/delta-table.ts";
+import { openDatabase } from "../src/storage/duckdb.ts";
+import { dataFileKey } from "../src/storage/layout.ts";
+import type { ObjectStore } from "../src/storage/object-store.ts";
+import { openStore } from "../src/storage/open-store.ts";
+import { writeDataFiles } from "../src/storage/parquet.ts";
+import { createSeededRandom, type SeededRandom } from "../test/support/seeded-random.ts";
+import { shardWork } from "../test/support/shard-work.ts";
+import { ausearch, isInstalled, writeAuditLog } from "./ausearch.ts";
+import {
+  DAYS,
+  FIRST_DAY,
+  HOSTS,
+  INCARNATION,
+  MESSAGE_LINES,
+  rowsSql,
+  sequencesOf,
+} from "./query-events.ts";
+import { printReport } from "./report.ts";
+
+const { values } = parseArgs({
+  options: {
+    events: { type: "string", default: "1000000" },
+    folder: { type: "string" },
+    rounds: { type: "string", default: "40" },
+    seed: { type: "string", default: "1" },
+  },
+});
+const TOKEN = "bench-token-of-enough-length";
+const THREADS = 2;
+const MEMORY_BYTES = 1024 ** 3;
+/** Rows of one file at most: they are sorted in memory. */
+const FILE_ROWS_MAX = 1_000_000;
+const AUSEARCH_EVENTS_MAX = 1_000_000;
+const DAY_MS = 86_400_000;
+const FIRST_MS = Date.parse(FIRST_DAY);
+const log = createLog({ level: "error" });
+
+async function main(): Promise<void> {
+  const events = Number(values.events);
+  const own = values.folder === undefined ? await mkdtemp(join(tmpdir(), "probity-query-")) : "";
+  const folder = values.folder ?? own;
+  try {
+    await mkdir(join(folder, "bucket"), { recursive: true });
+    await using store = await openStore({ url: pathToFileURL(join(folder, "bucket")).href, log });
+    const made = await makeArchive(store, { folder, events });
+    const random = createSeededRandom(Number(values.seed));
+    const figures = await measure(store, { folder, events, random });
+    printReport("query", { events, days: DAYS, hosts: HOSTS, ...made, ...figures });
+  } finally {
+    if (own !== "") await rm(own, { recursive: true, force: true });
+  }
+}
+
+interface Place {
+  readonly folder: string;
+  readonly events: number;
+}
+
+async function openConnection(folder: string) {
+  await using stack = new AsyncDisposableStack();
+  const database = stack.use(
+    await openDatabase({
+      memoryLimitBytes: 2 * MEMORY_BYTES,
+      threads: THREADS,
+      tempDirectory: join(folder, "spill"),
+      tempLimitBytes: 20e9,
+    }),
+  );
+  const connection = stack.use(await database.connect());
+  const resources = stack.move();
+  return { connection, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+/** Goes on where an earlier run ended: what is committed is not made again. */
+async function makeArchive(store: ObjectStore, { folder, events }: Place) {
+  const started = performance.now();
+  const table = openTable({ store, clock: systemClock, log });
+  const perFile = Math.min(FILE_ROWS_MAX, Math.ceil(events / DAYS / MESSAGE_LINES) * MESSAGE_LINES);
+  await using opened = await openConnection(folder);
+  const { connection } = opened;
+  let { shards } = await table.refresh();
+  for (let from = 0; from < events; from += perFile) {
+    const to = Math.min(events, from + perFile);
+    const { first, last } = sequencesOf({ from, to });
+    if ((shards.get("0")?.sequence ?? 0) >= last) continue;
+    const scratch = join(folder, "scratch-rows");
+    await mkdir(scratch, { recursive: true });
+    const written = await writeDataFiles(connection, {
+      select: rowsSql({ seed: Number(values.seed), from, to, total: events }),
+      folder: scratch,
+      range: { incarnation: INCARNATION, first, last },
+    });
+    for (const { file, path } of written) {
+      await putContentFile(store, { key: dataFileKey(file.path), path });
+    }
+    const startedFrom = shards.get("0")?.version;
+    const files = written.map(({ file }) => file);
+    await table.commit(shardWork({ startedFrom, first, last, files }));
+    await rm(scratch, { recursive: true });
+    ({ shards } = await table.refresh());
+    process.stderr.write(`\r${to} events`);
+  }
+  const { files } = await table.refresh();
+  const bytes = [...files.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return {
+    files: files.size,
+    bytes_per_event: Number((bytes / events).toFixed(1)),
+    made_s: Math.round((performance.now() - started) / 1000),
+  };
+}
+
+interface Asked extends AsyncDisposable {
+  get(path: string, accept?: string): Promise<Response>;
+  sql(statement: string): Promise<string>;
+}
+
+async function openAsked(store: ObjectStore, folder: string): Promise<Asked> {
+  await writeFile(join(folder, "token"), `${TOKEN}\n`);
+  const cacheDirectory = join(folder, "cache");
+  await rm(cacheDirectory, { recursive: true, force: true });
+  const service: QueryService = await openQueryService({
+    store,
+    nats: undefined,
+    shards: ["0"],
+    cacheDirectory,
+    hot: "off",
+    tokens: { adminTokenFile: join(folder, "token") },
+    memoryLimitBytes: MEMORY_BYTES,
+    threads: THREADS,
+    host: "bench",
+    producerDirectory: join(folder, "spool"),
+    version: "0",
+    log,
+    metrics: createMetrics(),
+  });
+  const ask = async (path: string, init: RequestInit): Promise<Response> => {
+    const headers = { authorization: `Bearer ${TOKEN}`, ...init.headers };
+    const answer = await service.fetch(
+      new Request(`http://localhost${path}`, { ...init, headers }),
+    );
+    if (!answer.ok) throw new Error(`Cannot ask ${path}: ${await answer.text()}`);
+    return answer;
+  };
+  return {
+    get: (path, accept = "application/json") => ask(path, { headers: { accept } }),
+    sql: async (sql) =>
+      await (await ask("/v1/sql", { method: "POST", body: JSON.stringify({ sql }) })).text(),
+    [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
+  };
+}
+
+interface Question {
+  readonly host: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Some hour of a host; busy ones are asked for as often as others. */
+function questionOf(random: SeededRandom, hours: number): Question {
+  const fromMs = FIRST_MS + random.between(0, DAYS * 24 - hours) * (DAY_MS / 24);
+  return {
+    host: `host-${String(random.between(0, HOSTS - 1)).padStart(3, "0")}`,
+    from: new Date(fromMs).toISOString(),
+    to: new Date(fromMs + hours * (DAY_MS / 24)).toISOString(),
+  };
+}
+
+async function measure(
+  store: ObjectStore,
+  { folder, events, random }: Place & { readonly random: SeededRandom },
+) {
+  const rounds = Number(values.rounds);
+  const hours = Array.from({ length: rounds }, () => questionOf(random, 1));
+  const days = Array.from({ length: rounds }, () => questionOf(random, 24));
+  const page = ({ host, from, to }: Question): string =>
+    `/v1/events?host=${host}&from=${from}&to=${to}`;
+  const cold: number[] = [];
+  for (const question of hours.slice(0, Math.ceil(rounds / 4))) {
+    await using asked = await openAsked(store, folder);
+    cold.push(await timeOf(async () => await (await asked.get(page(question))).text()));
+  }
+  await using asked = await openAsked(store, folder);
+  const text = async (path: string): Promise<string> => await (await asked.get(path)).text();
+  const warm = async (paths: readonly string[]): Promise<number[]> => {
+    for (const path of paths) await text(path);
+    const times: number[] = [];
+    for (const path of paths) times.push(await timeOf(() => text(path)));
+    return times;
+  };
+  const ids = Array.from({ length: rounds }, () => {
+    const number = random.between(0, events - 1);
+    return `/v1/events/${INCARNATION}-${Math.floor(number / MESSAGE_LINES) + 1}-${
+      number % MESSAGE_LINES
+    }`;
+  });
+  const range = ({ from, to }: Question): string => `from=${from}&to=${to}`;
+  const ranged = (name: string, more = ""): string[] =>
+    days.map((each) => `/v1/${name}?${range(each)}${more}`);
+  return {
+    page_cold_ms: spread(cold),
+    page_warm_ms: spread(await warm(hours.map(page))),
+    event_warm_ms: spread(await warm(ids)),
+    facets_24h_ms: spread(await warm(ranged("facets", "&by=exe"))),
+    hits_24h_ms: spread(await warm(ranged("hits", "&by=topic"))),
+    ...await besideDuckDb(asked, { store, folder, rounds: Math.min(rounds, 10) }),
+    ...await exportRate(asked, events),
+    ...await besideAusearch(asked, { store, folder, events, questions: hours.slice(0, 5) }),
+  };
+}
+
+/** The same statement by the service, with its rights and its gate, and on the bare files. */
+async function besideDuckDb(
+  asked: Asked,
+  { store, folder, rounds }: {
+    readonly store: ObjectStore;
+    readonly folder: string;
+    readonly rounds: number;
+  },
+) {
+  await using opened = await openConnection(folder);
+  const { connection } = opened;
+  await connection.run("SET enable_external_file_cache = true");
+  await connection.run(`CREATE VIEW events AS SELECT * FROM ${rowsOfFiles(await pathsOf(store))}`);
+  const statements = {
+    count_by_topic: "SELECT topic, count(*) AS n FROM events GROUP BY topic ORDER BY topic",
+    failures_by_host: "SELECT host, count(*) AS n FROM events WHERE outcome = 'failure' " +
+      "AND time >= TIMESTAMPTZ '2026-01-10 00:00:00Z' AND time < TIMESTAMPTZ '2026-01-12 00:00:00Z' " +
+      "GROUP BY host ORDER BY n DESC, host LIMIT 20",
+  };
+  const figures: Record<string, unknown> = {};
+  for (const [name, statement] of Object.entries(statements)) {
+    const [ours, plain]: [number[], number[]] = [[], []];
+    for (let round = 0; round <= rounds; round++) {
+      const ourMs = await timeOf(() => asked.sql(statement));
+      const plainMs = await timeOf(() => connection.query(statement));
+      // The first round fills both caches.
+      if (round === 0) continue;
+      ours.push(ourMs);
+      plain.push(plainMs);
+    }
+    figures[`${name}_ms`] = spread(ours);
+    figures[`${name}_duckdb_ms`] = spread(plain);
+    figures[`${name}_ratio`] = Number((quantile(ours, 0.5) / quantile(plain, 0.5)).toFixed(2));
+  }
+  return figures;
+}
+
+async function exportRate(asked: Asked, events: number) {
+  // About a million events, whatever there are.
+  const days = Math.max(1, Math.min(DAYS, Math.floor(DAYS * 1e6 / events)));
+  const to = new Date(FIRST_MS + days * DAY_MS).toISOString();
+  let [rows, bytes] = [0, 0];
+  const elapsedMs = await timeOf(async () => {
+    const path = `/v1/events?from=${FIRST_DAY}&to=${to}&order=asc`;
+    const { body } = await asked.get(path, "application/x-ndjson");
+    for await (const chunk of body ?? []) {
+      bytes += chunk.length;
+      for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) rows += 1;
+    }
+  });
+  return {
+    export_events: rows,
+    export_events_per_s: Math.round(rows / elapsedMs * 1000),
+    export_mb_per_s: Math.round(bytes / 1000 / elapsedMs),
+  };
+}
+
+/** One hour of one host out of all, to the end, by both. */
+async function besideAusearch(
+  asked: Asked,
+  { store, folder, events, questions }: Place & {
+    readonly store: ObjectStore;
+    readonly questions: readonly Question[];
+  },
+) {
+  if (events > AUSEARCH_EVENTS_MAX || !isInstalled("ausearch")) return { ausearch: "not measured" };
+  const path = join(folder, "audit.log");
+  {
+    await using opened = await openConnection(folder);
+    await writeAuditLog(opened.connection, { paths: await pathsOf(store), path });
+  }
+  const [ours, theirs]: [number[], number[]] = [[], []];
+  for (const { host, from, to } of questions) {
+    const ask = async (): Promise<number> => {
+      const query = `/v1/events?host=${host}&from=${from}&to=${to}`;
+      const text = await (await asked.get(query, "application/x-ndjson")).text();
+      return text.split("\n").length - 1;
+    };
+    const found = await ask();
+    ours.push(await timeOf(ask));
+    let lines = 0;
+    theirs.push(await timeOf(() => lines = ausearch(path, { host, from, to })));
+    if (lines !== found) {
+      throw new Error(`Cannot compare: ausearch found ${lines} events, the service ${found}`);
+    }
+  }
+  await rm(path);
+  return {
+    hour_of_host_ms: spread(ours),
+    ausearch_ms: spread(theirs),
+    times_faster_than_ausearch: Math.round(quantile(theirs, 0.5) / quantile(ours, 0.5)),
+  };
+}
+
+async function pathsOf(store: ObjectStore): Promise<string[]> {
+  const { files } = await openTable({ store, clock: systemClock, log }).refresh();
+  return [...files.keys()].map((path) => store.localPath(dataFileKey(path)) ?? "");
+}
+
+async function timeOf(work: () => unknown): Promise<number> {
+  const started = performance.now();
+  await work();
+  return performance.now() - started;
+}
+
+function spread(times: readonly number[]) {
+  return { p50: rounded(quantile(times, 0.5)), p95: rounded(quantile(times, 0.95)) };
+}
+
+function quantile(times: readonly number[], part: number): number {
+  const sorted = times.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+await main();

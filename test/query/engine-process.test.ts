@@ -1,0 +1,72 @@
+/** A process for people's SQL, as if the gate had let everything pass. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type EngineProcess,
+  openEngineProcess,
+} from "../../src/query/sql/engine/engine-process.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
+
+const SECRET = "a-variable-of-the-service";
+
+let folder: TemporaryFolder;
+let engine: EngineProcess;
+const faults: string[] = [];
+
+beforeAll(async () => {
+  process.env["PROBITY_ENGINE_CANARY"] = SECRET;
+  folder = await openTemporaryFolder("engine");
+  engine = await openEngineProcess({
+    memoryLimitBytes: 60_000_000,
+    tempLimitBytes: 10_000_000,
+    threads: 1,
+    directory: join(folder.path, "own"),
+    readable: [],
+    onFault: (what) => faults.push(what),
+  });
+});
+
+afterAll(async () => {
+  delete process.env["PROBITY_ENGINE_CANARY"];
+  await engine?.[Symbol.asyncDispose]();
+  await folder?.[Symbol.asyncDispose]();
+});
+
+async function answer(sql: string, signal = AbortSignal.timeout(20_000)): Promise<string> {
+  const bounds = { rowsMax: 10, bytesMax: 10_000 };
+  const request = { do: "answer", format: "ndjson", bounds, sql, parameters: [] } as const;
+  return new TextDecoder().decode((await engine.ask(request, signal)).body);
+}
+
+describe("a process for SQL", () => {
+  test("has nothing of the service's environment, and no file within reach", async () => {
+    const environment = await readFile(`/proc/${engine.pid}/environ`, "utf8");
+    expect(environment).toContain("LANG=");
+    expect(environment).not.toContain(SECRET);
+    for (const path of ["/etc/passwd", "/proc/self/environ"]) {
+      await expect(answer(`SELECT * FROM read_text('${path}')`)).rejects.toMatchObject({
+        kind: "Permission",
+      });
+    }
+    await expect(answer("SET threads = 8")).rejects.toThrow(/locked/);
+    await expect(answer("SET memory_limit = '9GB'")).rejects.toThrow(/locked/);
+  });
+
+  test("answers again after what took too much", async () => {
+    const bomb = "SELECT list(repeat('x', 1000)) FROM range(100000000)";
+    await expect(answer(bomb)).rejects.toMatchObject({ kind: "Out of Memory" });
+    expect(await answer("SELECT 1 AS a")).toBe('{"a":1}\n');
+  });
+
+  test("is killed when it does not end what was cancelled; who asked hears at once", async () => {
+    process.kill(engine.pid, "SIGSTOP");
+    const startedMs = performance.now();
+    await expect(answer("SELECT 1", AbortSignal.timeout(50))).rejects.toThrow(/timeout/);
+    expect(performance.now() - startedMs).toBeLessThan(900);
+    await engine.settled();
+    await expect.poll(() => engine.hasEnded).toBe(true);
+    expect(faults).toEqual([expect.stringMatching(/^SIGKILL/)]);
+  });
+});

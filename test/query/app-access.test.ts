@@ -32,8 +32,7 @@ type Cell = typeof CELLS[number];
 /** Answers of a route to one token. */
 interface Eyes {
   text(path: string, options?: AskOptions): Promise<string>;
-  // deno-lint-ignore no-explicit-any
-  json(path: string, options?: AskOptions): Promise<any>;
+  json(path: string, options?: AskOptions): Promise<ReturnType<typeof JSON.parse>>;
   status(path: string, options?: AskOptions): Promise<number>;
   /** What a stream gives until it has nothing more to give. */
   begun(path: string): Promise<string>;

@@ -51,7 +51,7 @@ export interface HttpServer extends AsyncDisposable {
 }
 
 /** Connections at the same time; more are refused. */
-const CONNECTIONS_MAX = 2_048;
+const CONNECTIONS_MAX = 4_096;
 /** Bytes of a request's line and headers. */
 const HEADER_BYTES_MAX = 16_384;
 const HEADERS_TIMEOUT_MS = 10_000;

@@ -43,12 +43,13 @@ import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { tableRoutes } from "./routes/table.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
-import { CLIENTS_MAX, HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
+import { HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { createRpcEndpoint, type RpcEndpoint } from "./rpc/endpoint.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
 import { leftOutCounters, observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
 import { createDispatcher } from "./tail/dispatcher.ts";
+import { createLiveClients } from "./tail/live-clients.ts";
 import { openTokenTable, type TokenTable } from "./token-table.ts";
 
 export interface QueryServiceOptions {
@@ -168,10 +169,10 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const end = new AbortController();
   stack.defer(() => end.abort(new DOMException("The service is stopping", "AbortError")));
   const dispatcher = createDispatcher({ hot: hotTable, connection: await database.connect(), log });
-  const tails = createActivity();
+  const clients = createLiveClients();
   const streams = createActivity();
   stack.defer(async () => {
-    await Promise.all([tails.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
+    await Promise.all([clients.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
   });
   stack.use(dispatcher);
   const tailSource = { hot: hotTable, executor: backlogs, dispatcher };
@@ -223,8 +224,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     tailRoute({
       source: tailSource,
       hot: hotTable,
-      activity: tails,
-      clientsMax: CLIENTS_MAX,
+      clients,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
       version: options.version,
       left: leftOutCounters(metrics),
@@ -233,9 +233,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     subscriptionEventsRoute({
       subscriptions,
       hot: hotTable,
-      tails,
+      clients,
       streams,
-      clientsMax: CLIENTS_MAX,
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
     openSqlRoute({
@@ -251,7 +250,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...figureRoutes({ executor: pages, acquire }),
     ...metricRoutes({
       reader,
-      ...{ hot: hotTable, activity: tails, clientsMax: CLIENTS_MAX, clock },
+      ...{ hot: hotTable, clients, clock },
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
     ...tableRoutes({ store, current: () => table.current() }),
@@ -260,7 +259,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...statusRoutes({ ready, metrics }),
   ];
   observeQuery(metrics, {
-    ...{ hotTable, tails, streams, subscriptions, files, tallies, watch },
+    ...{ hotTable, clients, streams, subscriptions, files, tallies, watch },
     connection: stack.use(await database.connect()),
   });
   const authenticator = createAuthenticator({
@@ -282,7 +281,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const rpc = createRpcEndpoint({
     ...around,
     ...{ executor: pages, streams: exports, source: tailSource, hot: hotTable },
-    ...{ tails, sending: streams, clientsMax: CLIENTS_MAX, reader },
+    ...{ clients, sending: streams, reader },
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
   });
   await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(LOOK_WAIT_MS)]);

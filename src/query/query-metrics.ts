@@ -8,11 +8,12 @@ import type { HotTable } from "./hot/table.ts";
 import type { Tallies } from "./metric/tallies.ts";
 import type { Subscriptions } from "./subscriptions/subscriptions.ts";
 import type { TableWatch } from "./table-watch.ts";
+import type { LiveClients } from "./tail/live-clients.ts";
 
 export interface QueryParts {
   readonly hotTable: HotTable;
   /** Clients that follow the record, and answers that are being streamed. */
-  readonly tails: Activity;
+  readonly clients: LiveClients;
   readonly streams: Activity;
   readonly subscriptions: Subscriptions;
   readonly files: DataFiles;
@@ -25,7 +26,7 @@ export interface QueryParts {
 /** Makes the figures of the service's parts readable. */
 export function observeQuery(
   metrics: Metrics,
-  { hotTable, tails, streams, subscriptions, files, tallies, watch, connection }: QueryParts,
+  { hotTable, clients, streams, subscriptions, files, tallies, watch, connection }: QueryParts,
 ): void {
   const ofDatabase = async (column: string): Promise<number> => {
     const { rows } = await connection.query(`SELECT sum(${column}) AS bytes FROM duckdb_memory()`);
@@ -77,7 +78,7 @@ export function observeQuery(
       () => hotTable.figures().unreadableMessages,
     ],
     ["probity_table_version", "Table version in use.", () => hotTable.version],
-    ["probity_tail_clients", "Clients that follow the record.", () => tails.count],
+    ["probity_tail_clients", "Clients that follow the record.", () => clients.count],
     ["probity_event_streams", "Answers that are being streamed.", () => streams.count],
     [
       "probity_subscription_readers",

@@ -190,11 +190,12 @@ describe("who is given a live row", () => {
           await fill(rows);
           const all = await linesOf(Array.from({ length: INTERESTS_MAX + 1 }, () => EVERYTHING));
           expect(all.length).toBe(rows.length);
-          const distribution = createDistribution(interests);
+          const distribution = createDistribution<Interest>();
+          interests.forEach((each) => distribution.add(each));
           const wanted = new Map(interests.map((each) => [each, [] as string[]]));
           for (const line of all) {
             const values = readTailValues(textOf(line));
-            for (const each of distribution.wantedBy(() => values)) wanted.get(each)?.push(line);
+            for (const each of distribution.wantedBy(values)) wanted.get(each)?.push(line);
           }
           for (const interest of interests) {
             const planned = await linesOf([interest]);

@@ -8,7 +8,6 @@ import { findColumn } from "../../event/columns.ts";
 import { isTopic } from "../../event/topic.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { negotiate } from "../accept.ts";
-import type { Activity } from "../activity.ts";
 import { JSON_TYPE, jsonResponse, readHeaders, streamedBody } from "../answer.ts";
 import { withinTime } from "../executor.ts";
 import { type Condition, parseCondition } from "../filter.ts";
@@ -25,14 +24,13 @@ import { ProblemError } from "../problem.ts";
 import { type Parameters, parseRange, single } from "../request.ts";
 import type { Call, Route, RouteParameter } from "../route.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
+import type { LiveClients } from "../tail/live-clients.ts";
 import { TIME_FORMS, type TimeContext } from "../time-text.ts";
 
 export interface MetricParts {
   readonly reader: MetricReader;
   readonly hot: HotTable;
-  /** Clients that follow, with those of the tail. */
-  readonly activity: Activity;
-  readonly clientsMax: number;
+  readonly clients: LiveClients;
   /** The state is sent again after so long without a change. */
   readonly heartbeatMs: number;
   readonly clock: Clock;
@@ -40,7 +38,6 @@ export interface MetricParts {
 
 const EVENT_STREAM = "text/event-stream";
 const RECONNECT_MS = 1_000;
-const RETRY_AFTER_SECONDS = 5;
 
 const TOPIC: RouteParameter = {
   name: "topic",
@@ -103,7 +100,7 @@ function metricTailRoute(parts: MetricParts): Route {
 }
 
 async function metricTail(call: Call, parts: MetricParts): Promise<Response> {
-  const { hot, activity, clientsMax } = parts;
+  const { hot, clients } = parts;
   if (call.request.method === "HEAD") {
     throw new ProblemError(405, "A stream has no length to ask for", {
       accepted: "GET",
@@ -117,12 +114,7 @@ async function metricTail(call: Call, parts: MetricParts): Promise<Response> {
   const states = watchMetric(parts, {
     ...{ fromUs, conditions: conditionsOf(call), principal: call.principal, signal: call.signal },
   });
-  if (activity.count >= clientsMax) {
-    throw new ProblemError(503, `${clientsMax} clients follow the record already`, {
-      headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
-    });
-  }
-  const end = activity.begin();
+  const end = clients.admit(call.principal);
   let rows = 0;
   const chunks = async function* (): AsyncGenerator<string> {
     let head = `retry: ${RECONNECT_MS}\n\n`;

@@ -18,15 +18,14 @@ import { GAP_SCHEMA, NAME_PARAMETER } from "../subscriptions/describe.ts";
 import { flagOf, spanOf } from "../subscriptions/request.ts";
 import { TurnLostError } from "../subscriptions/session.ts";
 import type { OpenReading, Subscriptions } from "../subscriptions/subscriptions.ts";
+import type { LiveClients } from "../tail/live-clients.ts";
 
 export interface SubscriptionEventsParts {
   readonly subscriptions: Subscriptions;
   readonly hot: HotTable;
-  readonly tails: Activity;
+  readonly clients: LiveClients;
   /** Answers that end by themselves. */
   readonly streams: Activity;
-  /** Live clients at the same time. */
-  readonly clientsMax: number;
   /** A comment is sent after so long without an event. */
   readonly heartbeatMs: number;
 }
@@ -98,15 +97,10 @@ export function subscriptionEventsRoute(parts: SubscriptionEventsParts): Route {
 }
 
 async function live(call: Call, parts: SubscriptionEventsParts): Promise<Response> {
-  const { tails, clientsMax, heartbeatMs } = parts;
-  if (tails.count >= clientsMax) {
-    throw new ProblemError(503, `${clientsMax} clients follow the record already`, {
-      headers: { "Retry-After": "5" },
-    });
-  }
+  const { clients, heartbeatMs } = parts;
   const limit = limitOf(call) ?? Infinity;
   const { reading, end } = await begin(call, parts, {
-    ...{ turn: "own", limit, activity: tails },
+    ...{ turn: "own", limit, count: () => clients.admit(call.principal) },
     until: { kind: "live", quietMs: heartbeatMs },
   });
   const chunks = async function* (count: (rows: number) => void): AsyncGenerator<string> {
@@ -139,7 +133,7 @@ async function finite(
     turn: isBlock ? "none" : "own",
     until: { kind: "present", waitMs },
     limit: limit ?? (isBlock ? BLOCK_EVENTS : Infinity),
-    activity: parts.streams,
+    count: () => parts.streams.begin(),
   });
   const chunks = isBlock ? asBlock(reading) : asLines(reading);
   const type = isBlock ? JSON_TYPE : NDJSON_TYPE;
@@ -189,18 +183,19 @@ function rowsOf(delivery: Delivery): number {
 }
 
 type Begin = Pick<Parameters<Subscriptions["open"]>[1], "turn" | "until" | "limit"> & {
-  readonly activity: Activity;
+  /** States that it begins; the function that is returned states its end. */
+  readonly count: () => () => void;
 };
 
 async function begin(
   call: Call,
   { subscriptions }: SubscriptionEventsParts,
-  { activity, ...options }: Begin,
+  { count, ...options }: Begin,
 ): Promise<Pick<Streaming, "reading" | "end">> {
   const { principal, signal, request, parameters, pathValue } = call;
   const lastId = request.headers.get("last-event-id") ?? "";
   const isTakingOver = flagOf("take_over", single(parameters, "take_over"));
-  const end = activity.begin();
+  const end = count();
   try {
     const reading = await subscriptions.open(pathValue, {
       ...{ ...options, principal, signal, isTakingOver },

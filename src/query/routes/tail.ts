@@ -1,7 +1,6 @@
 /** `GET /v1/tail`: events as they come, as server-sent events (WHATWG HTML, 9.2). */
 import { type } from "arktype";
 import { negotiate, type Offer, withProfile } from "../accept.ts";
-import type { Activity } from "../activity.ts";
 import { readHeaders, streamedBody } from "../answer.ts";
 import type { HotTable } from "../hot/table.ts";
 import { TEXT, WHOLE } from "../json-schema.ts";
@@ -13,17 +12,16 @@ import { TOKEN_ENDED } from "../token-table.ts";
 import { type Parameters, parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
-import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
+import { follow, type FollowOptions, type TailItem, type TailSource } from "../tail/follow.ts";
 import { gapNotice } from "../tail/gap-notice.ts";
+import type { LiveClients } from "../tail/live-clients.ts";
 import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
 import { TIME_FORMS } from "../time-text.ts";
 
 export interface TailParts {
   readonly source: TailSource;
   readonly hot: HotTable;
-  readonly activity: Activity;
-  /** Live clients at the same time. */
-  readonly clientsMax: number;
+  readonly clients: LiveClients;
   /** A comment is sent after so long without an event. */
   readonly heartbeatMs: number;
   /** Of Probity, for events of OCSF. */
@@ -33,7 +31,6 @@ export interface TailParts {
 
 type Form = "sse" | "ocsf-sse";
 
-export const CLIENTS_MAX = 2_048;
 export const HEARTBEAT_MS = 15_000;
 
 const EVENT_STREAM = "text/event-stream";
@@ -47,7 +44,6 @@ const TYPES: Readonly<Record<Form, string>> = {
 };
 /** How long a client that was refused or cut off should wait, in milliseconds and seconds. */
 const RECONNECT_MS = 1_000;
-const RETRY_AFTER_SECONDS = 5;
 
 const TAIL_GAP_SCHEMA = type({
   count: WHOLE.describe("events that were left out"),
@@ -91,13 +87,9 @@ export function tailRoute(parts: TailParts): Route {
       }
       const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
       const writing = { form, version: parts.version, parameters: call.parameters };
-      const items = openTail(call, parts);
-      if (parts.activity.count >= parts.clientsMax) {
-        throw new ProblemError(503, `${parts.clientsMax} clients follow the record already`, {
-          headers: { "Retry-After": String(RETRY_AFTER_SECONDS) },
-        });
-      }
-      const end = parts.activity.begin();
+      const options = tailOptions(call, parts);
+      const end = parts.clients.admit(call.principal, options.request.conditions);
+      const items = follow(parts.source, options);
       let rows = 0;
       const chunks = async function* (): AsyncGenerator<string> {
         let head = `retry: ${RECONNECT_MS}\n\n`;
@@ -136,18 +128,18 @@ export function tailRoute(parts: TailParts): Route {
   };
 }
 
-function openTail(call: Call, { source, heartbeatMs }: TailParts): ReturnType<typeof follow> {
+function tailOptions(call: Call, { heartbeatMs }: TailParts): FollowOptions {
   const conditions = parseConditions(call.parameters, call.time);
   const place = placeOf(call.request.headers.get("last-event-id"));
   const since = place === undefined ? parseSince(call.parameters, call.time) : undefined;
-  return follow(source, {
+  return {
     request: { conditions, sinceUs: since?.kind === "time" ? since.timeUs : undefined },
     principal: call.principal,
     place,
     since,
     signal: call.signal,
     quietMs: heartbeatMs,
-  });
+  };
 }
 
 /** Why a stream ends that would not end by itself. */

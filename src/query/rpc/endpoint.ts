@@ -122,11 +122,10 @@ export function createRpcEndpoint(options: RpcEndpointOptions): RpcEndpoint {
 }
 
 function methodsOf(options: RpcEndpointOptions): ReadonlyMap<string, RpcMethod> {
-  const metricParts = { ...options, activity: options.tails };
   return new Map([
     ["auditEventsGet", auditEventsGet(options)],
-    ["auditMetricGet", auditMetricGet(metricParts)],
-    ["auditMetricTail", auditMetricTail(metricParts)],
+    ["auditMetricGet", auditMetricGet(options)],
+    ["auditMetricTail", auditMetricTail(options)],
   ]);
 }
 

@@ -18,7 +18,7 @@ import { PAGE_ROWS_MAX } from "../request.ts";
 import { rowPlaceOf } from "../row-place.ts";
 import { encodeTailPlace } from "../tail-place.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
-import { busyWhen } from "./busy.ts";
+import type { LiveClients } from "../tail/live-clients.ts";
 import { comparePlaces, placeOfEvent, timeOfSeek } from "./event-place.ts";
 import type { RpcCall, RpcMethod } from "./method.ts";
 import { type EventsParams, parseEventsParams, type Seek, topicsCondition } from "./params.ts";
@@ -30,9 +30,8 @@ export interface EventsMethodParts {
   readonly source: TailSource;
   readonly hot: HotTable;
   /** Clients that follow, and answers that are being sent. */
-  readonly tails: Activity;
+  readonly clients: LiveClients;
   readonly sending: Activity;
-  readonly clientsMax: number;
   readonly heartbeatMs: number;
   readonly clock: Clock;
 }
@@ -47,10 +46,8 @@ export function auditEventsGet(parts: EventsMethodParts): RpcMethod {
       params.awaitFutureEvents === true,
     async run(call) {
       const params = parseEventsParams(call.params, call.time);
-      const { tails, sending, clientsMax } = parts;
-      const activity = params.awaitFutureEvents ? tails : sending;
-      busyWhen(activity.count >= clientsMax);
-      const end = activity.begin();
+      const { clients, sending } = parts;
+      const end = params.awaitFutureEvents ? clients.admit(call.principal) : sending.begin();
       const sent = { rows: 0 };
       call.report();
       let outcome: "success" | "failure" = "failure";

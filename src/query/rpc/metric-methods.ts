@@ -5,21 +5,19 @@
  * Averages are Polykey's: over the time from the first to the last event counted (to now if there is one alone), in
  * begun minutes, hours and days, of which there is at least one.
  */
-import type { Activity } from "../activity.ts";
 import { type Executor, withinTime } from "../executor.ts";
 import { readMetric, type Total, WHOLE_RECORD } from "../metric/metric.ts";
 import { TIME_MAX_US, watchMetric, type WatchParts } from "../metric/watch.ts";
-import { busyWhen } from "./busy.ts";
 import { timeOfSeek } from "./event-place.ts";
 import type { RpcCall, RpcMethod } from "./method.ts";
 import { parseMetricParams, topicsCondition } from "./params.ts";
 import { ProblemError } from "../problem.ts";
+import type { LiveClients } from "../tail/live-clients.ts";
 
 export interface MetricMethodParts extends WatchParts {
   readonly executor: Executor;
   /** Clients that follow. */
-  readonly activity: Activity;
-  readonly clientsMax: number;
+  readonly clients: LiveClients;
 }
 
 export function auditMetricGet(parts: MetricMethodParts): RpcMethod {
@@ -57,9 +55,8 @@ export function auditMetricTail(parts: MetricMethodParts): RpcMethod {
         });
       }
       const fromUs = await beginOf(seek, call, parts) ?? 0;
-      busyWhen(parts.activity.count >= parts.clientsMax);
       const conditions = topicsCondition(topic === undefined ? undefined : [topic]);
-      const end = parts.activity.begin();
+      const end = parts.clients.admit(call.principal);
       let rows = 0;
       try {
         call.report();

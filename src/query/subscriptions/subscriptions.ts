@@ -16,6 +16,8 @@ import { isExpired } from "../../storage/subscription-lag.ts";
 import type { Action, Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
 import type { Since } from "../request.ts";
+import { refuseDear } from "../tail/live-clients.ts";
+import { costOf } from "../tail/matcher.ts";
 import type { TailSource } from "../tail/follow.ts";
 import type { TailRow } from "../tail/live-queue.ts";
 import type { TimeContext } from "../time-text.ts";
@@ -264,6 +266,7 @@ async function createSubscription(
 ): Promise<Subscription> {
   const sinceUs = since?.kind === "time" ? since.timeUs : undefined;
   const request = { conditions: conditionsOf(filters, time), sinceUs };
+  refuseDear(costOf(request.conditions));
   const nowUs = clock.nowUs();
   const begin = since === undefined
     ? presentPlace(source)
@@ -309,6 +312,7 @@ async function changed(
   const isSame = JSON.stringify([filters, policy]) ===
     JSON.stringify([current.filters, current.policy]);
   if (isSame) return undefined;
+  refuseDear(costOf(conditionsOf(filters, time)));
   // What was passed over ahead of the commit stays passed over, though it may match now.
   const { place, ahead } = current;
   const streams = { ...place.streams, ...place.reached };

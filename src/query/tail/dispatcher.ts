@@ -4,7 +4,7 @@
  * Invariants: rows of a stream are handed out once and in order; a client that joins is told from where on, so that it
  * can read what lies before by itself, and is told when the streams no longer continue what it was given.
  */
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
@@ -12,7 +12,7 @@ import { joinTailJson, readTailValues } from "../planner/rows.ts";
 import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
-import { createDistribution, type Distribution } from "./distribution.ts";
+import { createDistribution } from "./distribution.ts";
 import { createLiveQueue, type LiveQueue, type TailRow } from "./live-queue.ts";
 
 export interface Membership {
@@ -45,6 +45,8 @@ const GRACE_MS = 100;
 const GRACE_STEP_MS = 2;
 /** Rows are handed to the queues in pieces of about so many characters. */
 const PIECE_LENGTH = 512 * 1024;
+/** Longest time in which nothing but rows is looked at, in milliseconds. */
+const TURN_MS = 10;
 
 /** Clients with one filter and one principal's scopes. */
 interface Group {
@@ -53,12 +55,10 @@ interface Group {
   readonly queues: Set<LiveQueue>;
 }
 
-/** A group as it was when rows began to be handed out. */
-type Present = Omit<Group, "queues"> & { readonly queues: readonly LiveQueue[] };
-
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { hot, connection, log, createQueue = createLiveQueue } = options;
   const groups = new Map<string, Group>();
+  const distribution = createDistribution<Group>();
   /** Last sequence that is being handed out; who joins reads up to there by itself. */
   const assigned = new Map<string, number>(hot.progress());
   const dispatched = new Map(assigned);
@@ -87,15 +87,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const wanted = ranges.filter(({ after, upTo }) => upTo > after);
     const [first] = wanted;
     if (first === undefined) return;
-    const present = [...groups.values()].map((group) => ({ ...group, queues: [...group.queues] }));
-    if (present.length === 0) return;
-    const { sql, parameters } = planLoaded(present, wanted);
+    const present = new Map([...groups.values()].map((group) => [group, [...group.queues]]));
+    if (present.size === 0) return;
+    const { sql, parameters } = planLoaded([...present.keys()], wanted);
     const values = parameters.filter((each) => typeof each !== "symbol");
-    const distribution = createDistribution(present);
+    // Rows of a single interest's plan are those that it wants.
+    const wantedBy = present.size === 1
+      ? () => present.keys()
+      : (text: string) => distribution.wantedBy(readTailValues(text));
     for await (const lines of connection.streamText(sql, { parameters: values })) {
       for (const piece of piecesOf(lines)) {
-        const queues = give(piece, { incarnation: first.incarnation, distribution });
-        await room(queues);
+        const given = await divide(piece, { incarnation: first.incarnation, wantedBy });
+        // Who came meanwhile reads these rows by itself.
+        for (const [group, rows] of given) present.get(group)?.forEach((queue) => queue.push(rows));
+        await room([...given.keys()].flatMap((group) => present.get(group) ?? []));
       }
     }
   };
@@ -122,7 +127,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     dispatched,
     join(request, principal, { isDurable } = { isDurable: false }) {
       const key = JSON.stringify([request, scopesKey(principal)]);
-      const group = groups.get(key) ?? { request, principal, queues: new Set() };
+      const known = groups.get(key);
+      const group = known ?? { request, principal, queues: new Set() };
+      if (known === undefined) distribution.add(group);
       groups.set(key, group);
       const queue = createQueue({ isDurable });
       if (isClosed) queue.close();
@@ -132,7 +139,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         queue,
         leave() {
           group.queues.delete(queue);
-          if (group.queues.size === 0) groups.delete(key);
+          if (group.queues.size > 0 || groups.get(key) !== group) return;
+          groups.delete(key);
+          distribution.remove(group);
         },
       };
     },
@@ -146,25 +155,28 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   };
 }
 
-/** Puts rows into the queues of those who want them; which these are. */
-function give(
+/** Rows by the groups that want them. Others get turns of the event loop meanwhile. */
+async function divide(
   lines: readonly string[],
-  { incarnation, distribution }: {
+  { incarnation, wantedBy }: {
     readonly incarnation: string;
-    readonly distribution: Distribution<Present>;
+    readonly wantedBy: (text: string) => Iterable<Group>;
   },
-): readonly LiveQueue[] {
-  const given = new Map<Present, TailRow[]>();
+): Promise<ReadonlyMap<Group, readonly TailRow[]>> {
+  const given = new Map<Group, TailRow[]>();
+  let turnMs = performance.now();
   for (const line of lines) {
     const { row, text } = splitLine(line, incarnation);
-    for (const group of distribution.wantedBy(() => readTailValues(text))) {
+    for (const group of wantedBy(text)) {
       const rows = given.get(group);
       if (rows === undefined) given.set(group, [row]);
       else rows.push(row);
     }
+    if (performance.now() - turnMs < TURN_MS) continue;
+    await nextTurn();
+    turnMs = performance.now();
   }
-  for (const [{ queues }, rows] of given) queues.forEach((queue) => queue.push(rows));
-  return [...given.keys()].flatMap(({ queues }) => queues);
+  return given;
 }
 
 /** Lines in pieces that are small beside a client's queue. */

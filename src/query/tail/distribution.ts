@@ -4,55 +4,51 @@
  * Invariant: whoever is left out without being asked wants only rows of topics that this row does not have.
  */
 import type { Interest } from "../planner/tail-plan.ts";
-import { createMatcher, type Matcher, type RowValues, topicsOf } from "./matcher.ts";
+import {
+  createMatcher,
+  type Matcher,
+  type RowValues,
+  topicsAndAbove,
+  topicsOf,
+} from "./matcher.ts";
 
 export interface Distribution<T extends Interest> {
-  /** `values` is asked only when it matters. */
-  wantedBy(values: () => RowValues): readonly T[];
+  /** What an interest's filter means is found out once, here. */
+  add(interest: T): void;
+  remove(interest: T): void;
+  wantedBy(values: RowValues): readonly T[];
 }
 
-/** Rows of a single interest's plan are those that it wants: nothing is matched then. */
-export function createDistribution<T extends Interest>(
-  interests: readonly T[],
-): Distribution<T> {
-  if (interests.length === 1) return { wantedBy: () => interests };
-  const ofAnyTopic: Candidate<T>[] = [];
-  const byTopic = new Map<string, Candidate<T>[]>();
-  for (const interest of interests) {
-    const candidate = { interest, matches: createMatcher(interest.request, interest.principal) };
-    const topics = topicsOf(interest.request);
-    if (topics === undefined) ofAnyTopic.push(candidate);
-    for (const topic of new Set(topics)) {
-      const others = byTopic.get(topic);
-      if (others === undefined) byTopic.set(topic, [candidate]);
-      else others.push(candidate);
-    }
-  }
+export function createDistribution<T extends Interest>(): Distribution<T> {
+  const matchers = new Map<T, Matcher>();
+  const ofAnyTopic = new Set<T>();
+  const byTopic = new Map<string, Set<T>>();
   return {
-    wantedBy(read) {
-      const values = read();
-      const candidates = new Set(ofAnyTopic);
-      for (const topic of topicsOfRow(values)) {
-        for (const each of byTopic.get(topic) ?? []) candidates.add(each);
+    add(interest) {
+      matchers.set(interest, createMatcher(interest.request, interest.principal));
+      const topics = topicsOf(interest.request);
+      if (topics === undefined) ofAnyTopic.add(interest);
+      for (const topic of topics ?? []) {
+        const others = byTopic.get(topic) ?? new Set();
+        byTopic.set(topic, others.add(interest));
       }
-      return [...candidates].filter(({ matches }) => matches(values))
-        .map(({ interest }) => interest);
+    },
+    remove(interest) {
+      matchers.delete(interest);
+      ofAnyTopic.delete(interest);
+      for (const topic of topicsOf(interest.request) ?? []) {
+        const others = byTopic.get(topic);
+        others?.delete(interest);
+        if (others?.size === 0) byTopic.delete(topic);
+      }
+    },
+    wantedBy(values) {
+      const { topic, topics } = values;
+      const candidates = new Set(ofAnyTopic);
+      for (const each of topicsAndAbove([topic, ...Array.isArray(topics) ? topics : []])) {
+        for (const interest of byTopic.get(each) ?? []) candidates.add(interest);
+      }
+      return [...candidates].filter((interest) => matchers.get(interest)?.(values) === true);
     },
   };
-}
-
-interface Candidate<T> {
-  readonly interest: T;
-  readonly matches: Matcher;
-}
-
-/** The topics of a row and all above them. */
-function* topicsOfRow({ topic, topics }: RowValues): Generator<string> {
-  for (const each of [topic, ...Array.isArray(topics) ? topics : []]) {
-    if (typeof each !== "string") continue;
-    for (let end = each.indexOf("/"); end >= 0; end = each.indexOf("/", end + 1)) {
-      yield each.slice(0, end);
-    }
-    yield each;
-  }
 }

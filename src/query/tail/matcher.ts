@@ -43,6 +43,23 @@ export function topicsOf({ conditions }: TailRequest): readonly string[] | undef
   return undefined;
 }
 
+/** What looking at a row for a filter costs at most: runs of text and wildcards of all its patterns. */
+export function costOf(conditions: readonly Condition[]): number {
+  return conditions.flatMap(({ matches }) => matches)
+    .reduce((sum, match) => sum + (match.kind === "glob" ? match.parts.length : 0), 0);
+}
+
+/** The topics of a row and all above them. */
+export function* topicsAndAbove(topics: readonly unknown[]): Generator<string> {
+  for (const each of topics) {
+    if (typeof each !== "string") continue;
+    for (let end = each.indexOf("/"); end >= 0; end = each.indexOf("/", end + 1)) {
+      yield each.slice(0, end);
+    }
+    yield each;
+  }
+}
+
 function scopeTests({ hosts, topics }: Scopes): Matcher[] {
   const tests: Matcher[] = [];
   if (hosts !== "all") tests.push(({ host }) => hosts.some((each) => isHost(host, each)));
@@ -62,15 +79,21 @@ function isUnder(topic: unknown, above: string): Known {
   return topic === above || topic.startsWith(`${above}/`);
 }
 
+type RowTest = (row: RowValues) => Known;
+
 function conditionTest({ column, isNegated, matches }: Condition): Matcher {
-  const tests = matches.map((match) => matchTest(column, match));
+  const values = matches.flatMap((match) => match.kind === "equal" ? [match.value] : []);
+  const tests = matches.flatMap((match) =>
+    match.kind === "equal" ? [] : [matchTest(column, match)]
+  );
+  if (values.length > 0) tests.unshift(equalTest(column, new Set(values)));
   return (row) => {
     const found = anyOf(tests, row);
     return isNegated ? found === false : found === true;
   };
 }
 
-function anyOf(tests: readonly ((row: RowValues) => Known)[], row: RowValues): Known {
+function anyOf(tests: readonly RowTest[], row: RowValues): Known {
   let known: Known = false;
   for (const test of tests) {
     const found = test(row);
@@ -80,9 +103,24 @@ function anyOf(tests: readonly ((row: RowValues) => Known)[], row: RowValues): K
   return known;
 }
 
-function matchTest(column: Column, match: Match): (row: RowValues) => Known {
-  if (column === TOPIC && match.kind !== "compare") {
-    const test = topicTest(match);
+/** Whether a value is one of many, in one look. */
+function equalTest(column: Column, values: ReadonlySet<unknown>): RowTest {
+  const { name, type } = column;
+  if (column === TOPIC) {
+    return ({ topic, topics }) => {
+      const own = typeof topic === "string" ? false : null;
+      const all = [topic, ...Array.isArray(topics) ? topics : []];
+      return topicsAndAbove(all).some((each) => values.has(each)) ? true : own;
+    };
+  }
+  const has: Test = (value) =>
+    isAbsent(value) ? null : values.has(type === "timestamp" ? timeUsOf(value) : value);
+  return type === "strings" ? (row) => someElement(row[name], has) : (row) => has(row[name]);
+}
+
+function matchTest(column: Column, match: Exclude<Match, { kind: "equal" }>): RowTest {
+  if (column === TOPIC && match.kind === "glob") {
+    const test = topicTest(match.parts);
     return ({ topic, topics }) => {
       const own = test(topic);
       return own === true || someElement(topics, test) ? true : own;
@@ -94,10 +132,9 @@ function matchTest(column: Column, match: Match): (row: RowValues) => Known {
   return (row) => test(row[name]);
 }
 
-function topicTest(match: Exclude<Match, { kind: "compare" }>): Test {
-  if (match.kind === "equal") return (topic) => isUnder(topic, String(match.value));
-  const own = globTest(match.parts);
-  const below = globTest([...match.parts, "/", { wildcard: "*" }]);
+function topicTest(parts: readonly GlobPart[]): Test {
+  const own = globTest(parts);
+  const below = globTest([...parts, "/", { wildcard: "*" }]);
   return (topic) => own(topic) === true ? true : below(topic);
 }
 
@@ -105,12 +142,10 @@ function someElement(list: unknown, test: Test): boolean {
   return Array.isArray(list) && list.some((element) => test(element) === true);
 }
 
-function valueTest(column: Column, match: Match): Test {
+function valueTest(column: Column, match: Exclude<Match, { kind: "equal" }>): Test {
   if (match.kind === "glob") return globTest(match.parts);
   const read = column.type === "timestamp" ? timeUsOf : (value: unknown) => value;
-  const isRight = match.kind === "equal"
-    ? (order: number) => order === 0
-    : COMPARISONS[match.operator];
+  const isRight = COMPARISONS[match.operator];
   return (value) => isAbsent(value) ? null : isRight(orderOf(read(value), match.value));
 }
 
@@ -147,7 +182,7 @@ function timeUsOf(text: unknown): number {
 
 const REGEXP_SIGN = /[\\^$.*+?()[\]{}|/]/g;
 
-/** In time linear in the text: what follows a `*` is looked for from the left, once. */
+/** What follows a `*` is looked for from the left, once: never more than text times pattern. */
 function globTest(parts: readonly GlobPart[]): Test {
   const segments: GlobPart[][] = [[]];
   for (const part of parts) {

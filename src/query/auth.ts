@@ -32,7 +32,7 @@ export interface Authenticator {
 }
 
 export interface AuthenticateOptions {
-  /** Finds only who is known already: nothing that costs more than a look is done for others. */
+  /** Asks nobody else about a token, and does little about one that is not known yet. */
   readonly isBrief?: boolean;
 }
 
@@ -41,7 +41,7 @@ export interface AuthenticatorOptions {
   readonly fixed: readonly KnownToken[];
   readonly table: Pick<TokenTable, "find" | "fault">;
   /** Knows tokens of an issuer. */
-  readonly oidc?: Pick<Oidc, "known" | "find"> | undefined;
+  readonly oidc?: Pick<Oidc, "find"> | undefined;
 }
 
 /** The principal of the administrator's token file; no token of the registry has this name. */
@@ -57,7 +57,7 @@ export function digestOfToken(token: string): Uint8Array {
 
 export function createAuthenticator({ fixed, table, oidc }: AuthenticatorOptions): Authenticator {
   const ofIssuer = async (token: string, isBrief: boolean): Promise<Caller> => {
-    const found = isBrief ? oidc?.known(token) : await oidc?.find(token);
+    const found = await oidc?.find(token, { isBrief });
     if (found === undefined) throw unauthorized("The token is not known", "invalid_token");
     if (found === "away") throw notNow();
     return found;

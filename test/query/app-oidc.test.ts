@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { generateKeyPair } from "jose";
 import { KeyObject } from "node:crypto";
-import { type OidcOptions, openOidc } from "../../src/query/oidc/oidc.ts";
+import { BRIEF_PER_SECOND, type OidcOptions, openOidc } from "../../src/query/oidc/oidc.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { type Issuer, openIssuer } from "../support/issuer.ts";
@@ -150,15 +150,20 @@ describe("a token that is not good", () => {
     expect(query.lines.join("")).not.toContain(signature);
   });
 
-  test("costs nothing but a look from an address that was wrong too often", async () => {
+  test("locks nobody else out at its address, and asks the issuer nothing when it was wrong too often", async () => {
     const known = await issuer.sign({ groups: ["all"] });
     const unknown = await issuer.sign({ groups: ["all"], jti: "2" });
+    const { privateKey } = await generateKeyPair("ES256");
+    const forged = await issuer.sign({ groups: ["all"] }, { key: privateKey });
+    const otherKey = await issuer.sign({ groups: ["all"] }, { key: privateKey, kid: "absent" });
     const ask = async (token: string) =>
       (await query.ask("/v1/topics", { token, remote: "192.0.2.9" })).status;
     expect(await ask(known)).toBe(200);
     for (let round = 0; round < 31; round++) await ask("a.b.c");
     expect(await ask(known)).toBe(200);
-    expect(await ask(unknown)).toBe(429);
+    // Not used before, and its key is at hand.
+    expect(await ask(unknown)).toBe(200);
+    expect([await ask(forged), await ask(otherKey)]).toEqual([429, 429]);
     expect((await query.ask("/v1/topics", { token: unknown, remote: "192.0.2.10" })).status)
       .toBe(200);
   });
@@ -185,13 +190,71 @@ describe("the issuer's keys", () => {
       const token = await own.sign({}, { kid, header: { alg: algorithm } });
       await expect.poll(() => oidc.find(token), { interval: 50 }).toMatchObject(named);
     }
-    expect(oidc.known(first)).toBe(found);
+    expect(await oidc.find(first)).toBe(found);
     own.withdrawKey("one");
     await own.addKey("four");
     const fourth = await own.sign({}, { kid: "four" });
     await expect.poll(() => oidc.find(fourth), { interval: 50 }).toMatchObject(named);
     expect(typeof found === "object" && found.ended.aborted).toBe(true);
     expect(await oidc.find(first)).toBeUndefined();
+  });
+
+  /** A clock that can be put forward. */
+  const movable = () => {
+    let aheadMs = 0;
+    const elapsedMs = (): number => performance.now() + aheadMs;
+    return { clock: { ...systemClock, elapsedMs }, pass: (ms: number) => aheadMs += ms };
+  };
+
+  test("are asked for again though no other token comes, and end what a withdrawn one began", async () => {
+    await using own = await openIssuer();
+    const { clock, pass } = movable();
+    await using oidc = open(own, { clock });
+    const [named, nameless] = [
+      await own.sign({}),
+      await own.sign({}, { header: { kid: undefined } }),
+    ];
+    const found = [await oidc.find(named), await oidc.find(nameless)];
+    await own.addKey("two");
+    own.withdrawKey("one");
+    pass(600_001);
+    await expect.poll(() => found.map((each) => typeof each === "object" && each.ended.aborted), {
+      timeout: 5_000,
+    })
+      .toEqual([true, true]);
+    expect([await oidc.find(named), await oidc.find(nameless)]).toEqual([undefined, undefined]);
+  });
+
+  test("are relied on for an hour without the issuer, and so is what they began", async () => {
+    await using own = await openIssuer();
+    const { clock, pass } = movable();
+    await using oidc = open(own, { clock });
+    const token = await own.sign({});
+    const found = await oidc.find(token);
+    own.answer = { status: 503, body: "" };
+    pass(3_500_000);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(await oidc.find(token)).toBe(found);
+    pass(200_000);
+    await expect.poll(() => typeof found === "object" && found.ended.aborted, { timeout: 5_000 })
+      .toBe(true);
+    expect(await oidc.find(token)).toBe("away");
+    expect(await oidc.find(token, { isBrief: true })).toBe("away");
+  });
+
+  test("verify so many forged tokens a second at most for those who were wrong too often", async () => {
+    await using own = await openIssuer();
+    // Time stands still: none is given back.
+    await using oidc = open(own, { clock: { ...systemClock, elapsedMs: () => 1_000_000 } });
+    expect(await oidc.find(await own.sign({}))).toMatchObject(named);
+    const { privateKey } = await generateKeyPair("ES256");
+    const forged = await own.sign({}, { key: privateKey });
+    const good = await own.sign({ jti: "2" });
+    const brief = { isBrief: true };
+    for (let each = 0; each < BRIEF_PER_SECOND; each++) await oidc.find(forged, brief);
+    expect(await oidc.find(good, brief)).toBeUndefined();
+    expect(await oidc.find(good)).toMatchObject(named);
+    expect(await oidc.find(good, brief)).toMatchObject(named);
   });
 
   test("stay good while the issuer is away, and nobody is let in before they were had", async () => {

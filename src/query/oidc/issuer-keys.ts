@@ -17,14 +17,20 @@ export interface PublicKey {
 export interface IssuerKeys extends AsyncDisposable {
   /** Keys that are known, asking the issuer where the named one is not. Undefined when none can be relied on. */
   find(kid: string | undefined): Promise<readonly PublicKey[] | undefined>;
+  /** Those that are known if the named one is among them, asking nobody. */
+  atHand(kid: string | undefined): readonly PublicKey[];
+  /** Asks for them again when they are old. */
+  refresh(): void;
+  /** Whether there are keys that can be relied on. */
+  readonly areReliable: boolean;
 }
 
 export interface IssuerKeysOptions {
   readonly issuer: string;
   readonly clock: Clock;
   readonly log: Log;
-  /** Called with the ids of the keys that are as they were, when others are not. */
-  readonly onChange: (unchanged: ReadonlySet<string | undefined>) => void;
+  /** Called with the ids of keys that are no longer there, or are others now. */
+  readonly onWithdrawn: (kids: ReadonlySet<string | undefined>) => void;
   readonly cooldownMs?: number;
 }
 
@@ -40,7 +46,7 @@ const ANSWER_BYTES_MAX = 1_048_576;
 const KEYS_MAX = 100;
 
 export function openIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
-  const { issuer, clock, log, onChange, cooldownMs = COOLDOWN_MS } = options;
+  const { issuer, clock, log, onWithdrawn, cooldownMs = COOLDOWN_MS } = options;
   const stop = new AbortController();
   let keys: readonly PublicKey[] = [];
   let fetchedMs = -Infinity;
@@ -50,12 +56,11 @@ export function openIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   const ask = async (): Promise<void> => {
     try {
       const next = await fetchKeys(issuer, stop.signal);
-      const before = new Set(keys.map((key) => JSON.stringify(key)));
-      const same = next.filter((key) => before.has(JSON.stringify(key)));
-      const hasChanged = same.length < keys.length;
+      const after = new Set(next.map((key) => JSON.stringify(key)));
+      const gone = keys.filter((key) => !after.has(JSON.stringify(key)));
       keys = next;
       fetchedMs = clock.elapsedMs();
-      if (hasChanged) onChange(new Set(same.map(({ kid }) => kid)));
+      if (gone.length > 0) onWithdrawn(new Set(gone.map(({ kid }) => kid)));
     } catch (error) {
       if (stop.signal.aborted) return;
       log.warn("the issuer's keys cannot be had", { issuer, error: String(error) });
@@ -70,17 +75,27 @@ export function openIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     }
     return asking;
   };
+  const ageOf = (): number => clock.elapsedMs() - fetchedMs;
+  const has = (kid: string | undefined): boolean =>
+    keys.some((key) => kid === undefined || key.kid === kid);
   void askSoon();
   return {
     async find(kid) {
-      const ageMs = clock.elapsedMs() - fetchedMs;
-      const isKnown = keys.some((key) => kid === undefined || key.kid === kid);
+      const ageMs = ageOf();
+      const isKnown = has(kid);
       if (ageMs > AGE_MAX_MS || !isKnown) {
         const asked = askSoon();
         // Who has a key that is known need not wait for an issuer that is slow.
         if (!isKnown || ageMs > STALE_MAX_MS) await asked;
       }
-      return clock.elapsedMs() - fetchedMs > STALE_MAX_MS ? undefined : keys;
+      return ageOf() > STALE_MAX_MS ? undefined : keys;
+    },
+    atHand: (kid) => has(kid) ? keys : [],
+    refresh() {
+      if (ageOf() > AGE_MAX_MS) void askSoon();
+    },
+    get areReliable() {
+      return ageOf() <= STALE_MAX_MS;
     },
     async [Symbol.asyncDispose]() {
       stop.abort();

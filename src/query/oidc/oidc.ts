@@ -2,12 +2,13 @@
  * Principals by tokens of an OpenID Connect issuer. Each token is verified once and kept, by its SHA-256, until it ends.
  *
  * Invariants: who is refused does not learn why, and costs the issuer nothing; what was begun with a token ends when the
- * token does, or when its key is withdrawn; what is kept is bounded.
+ * token does, when its key is withdrawn, or when no key can be relied on any more; what is kept is bounded.
  */
 import { createHash } from "node:crypto";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { Principal } from "../principal.ts";
+import { createRateLimit } from "../rate-limit.ts";
 import { TOKEN_ENDED } from "../token-table.ts";
 import { faultOfGrant, type OidcGrant, principalOfClaims } from "./grants.ts";
 import { faultOfIssuer, openIssuerKeys } from "./issuer-keys.ts";
@@ -32,10 +33,16 @@ export interface OidcCaller {
 }
 
 export interface Oidc extends AsyncDisposable {
-  /** Whom a token stands for if it is known already. */
-  known(token: string): OidcCaller | undefined;
-  /** Whom it stands for: nobody when it is not good, `away` when the issuer's keys cannot be had. */
-  find(token: string): Promise<OidcCaller | "away" | undefined>;
+  /** Whom a token stands for: nobody when it is not good, `away` when the issuer's keys cannot be had. */
+  find(token: string, options?: FindOptions): Promise<OidcCaller | "away" | undefined>;
+}
+
+export interface FindOptions {
+  /**
+   * Asks the issuer nothing, and verifies by keys that are at hand, {@link BRIEF_PER_SECOND} tokens a second at most:
+   * who was wrong too often at an address does not lock out others there, nor cost much.
+   */
+  readonly isBrief?: boolean;
 }
 
 export interface OidcOptions extends OidcSettings {
@@ -51,6 +58,8 @@ export const SKEW_SECONDS_MAX = 300;
 export const JWT_LENGTH_MAX = 12_288;
 /** Tokens kept; the one that was not used for longest has to make room. */
 const KEPT_MAX = 16_384;
+/** Tokens verified in a second for all addresses together at which somebody was wrong too often. */
+export const BRIEF_PER_SECOND = 200;
 /** How often is looked which have ended, in milliseconds. */
 const SWEEP_MS = 1_000;
 
@@ -71,10 +80,24 @@ export function openOidc(options: OidcOptions): Oidc {
     kept.delete(digest);
     end.abort(new DOMException(TOKEN_ENDED, "AbortError"));
   };
-  const onChange = (unchanged: ReadonlySet<string | undefined>): void => {
-    for (const [digest, each] of kept) if (!unchanged.has(each.kid)) end(digest, each);
+  const onWithdrawn = (kids: ReadonlySet<string | undefined>): void => {
+    for (const [digest, each] of kept) {
+      // A token that names no key may be of any.
+      if (each.kid === undefined || kids.has(each.kid)) end(digest, each);
+    }
   };
-  const keys = openIssuerKeys({ ...options, onChange });
+  const keys = openIssuerKeys({ ...options, onWithdrawn });
+  const brief = createRateLimit({
+    ...{ burst: BRIEF_PER_SECOND, perSecond: BRIEF_PER_SECOND, elapsedMs: clock.elapsedMs },
+  });
+  const keysFor = async (kid: string | undefined, isBrief: boolean) => {
+    if (!isBrief) return await keys.find(kid);
+    if (!keys.areReliable) return undefined;
+    const found = keys.atHand(kid);
+    if (found.length === 0) throw new Error("another key, and nobody is asked for it");
+    if (!brief.take("").isAllowed) throw new Error("too many that were wrong too often");
+    return found;
+  };
   const known = (token: string): Kept | undefined => {
     const digest = digestOf(token);
     const found = kept.get(digest);
@@ -98,27 +121,33 @@ export function openOidc(options: OidcOptions): Oidc {
   const sweeping = (async () => {
     while (!stop.signal.aborted) {
       await Promise.allSettled([clock.sleep(SWEEP_MS, stop.signal)]);
-      for (const [digest, each] of kept) if (each.expiresMs <= nowMs()) end(digest, each);
+      if (stop.signal.aborted) return;
+      keys.refresh();
+      for (const [digest, each] of kept) {
+        if (each.expiresMs <= nowMs() || !keys.areReliable) end(digest, each);
+      }
     }
   })();
+  const find: Oidc["find"] = async (token, { isBrief = false } = {}) => {
+    const before = known(token);
+    if (before !== undefined) return before;
+    try {
+      const kid = keyIdOf(token, expected);
+      const found = await keysFor(kid, isBrief);
+      if (found === undefined) return "away";
+      const { claims, expiresMs } = await verify(token, found, { ...expected, nowMs: nowMs() });
+      // A key that was withdrawn meanwhile ended what was kept then, and this was not.
+      if (keys.atHand(kid) !== found) return await find(token, { isBrief });
+      const principal = principalOfClaims(claims, { nameClaim, grants });
+      if (principal === undefined) throw new Error(`no name in claim "${nameClaim}"`);
+      return known(token) ?? keep(token, { principal, expiresMs, kid });
+    } catch (error) {
+      log.debug("a token of the issuer was refused", { reason: String(error) });
+      return undefined;
+    }
+  };
   return {
-    known,
-    async find(token) {
-      const before = known(token);
-      if (before !== undefined) return before;
-      try {
-        const kid = keyIdOf(token, expected);
-        const found = await keys.find(kid);
-        if (found === undefined) return "away";
-        const { claims, expiresMs } = await verify(token, found, { ...expected, nowMs: nowMs() });
-        const principal = principalOfClaims(claims, { nameClaim, grants });
-        if (principal === undefined) throw new Error(`no name in claim "${nameClaim}"`);
-        return known(token) ?? keep(token, { principal, expiresMs, kid });
-      } catch (error) {
-        log.debug("a token of the issuer was refused", { reason: String(error) });
-        return undefined;
-      }
-    },
+    find,
     async [Symbol.asyncDispose]() {
       stop.abort();
       await Promise.all([sweeping, keys[Symbol.asyncDispose]()]);

@@ -212,7 +212,7 @@ describe("the issuer's keys", () => {
     await using oidc = open(own, { clock });
     const [named, nameless] = [
       await own.sign({}),
-      await own.sign({}, { header: { kid: undefined } }),
+      await own.sign({}, { kid: null }),
     ];
     const found = [await oidc.find(named), await oidc.find(nameless)];
     await own.addKey("two");

@@ -6,7 +6,8 @@ import { exportJWK, generateKeyPair, type JWK, type JWTHeaderParameters, SignJWT
 type KeyPair = Awaited<ReturnType<typeof generateKeyPair>>;
 
 export interface SignOptions {
-  readonly kid?: string;
+  /** `one` unless told; with null the token names no key, and is signed with that one. */
+  readonly kid?: string | null;
   /** Another algorithm, with the key to sign with. */
   readonly header?: Partial<JWTHeaderParameters>;
   readonly key?: CryptoKey | Uint8Array;
@@ -67,8 +68,8 @@ export async function openIssuer(): Promise<Issuer> {
         value !== undefined
       );
       return await new SignJWT(Object.fromEntries(all))
-        .setProtectedHeader({ alg: "ES256", kid, ...header })
-        .sign(key ?? pairOf(kid).privateKey);
+        .setProtectedHeader({ alg: "ES256", ...(kid === null ? {} : { kid }), ...header })
+        .sign(key ?? pairOf(kid ?? "one").privateKey);
     },
     async [Symbol.asyncDispose]() {
       server.close();

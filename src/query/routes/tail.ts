@@ -9,11 +9,11 @@ import { OCSF_EVENT_SCHEMA, OCSF_PROFILE } from "../ocsf/schema.ts";
 import { ProblemError } from "../problem.ts";
 import type { LeftOut } from "../query-metrics.ts";
 import { TOKEN_ENDED } from "../token-table.ts";
-import { type Parameters, parseConditions, parseSince } from "../request.ts";
+import { parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
 import { follow, type FollowOptions, type TailItem, type TailSource } from "../tail/follow.ts";
-import { gapNotice } from "../tail/gap-notice.ts";
+import { type Asked, gapNotice } from "../tail/gap-notice.ts";
 import type { LiveClients } from "../tail/live-clients.ts";
 import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
 import { TIME_FORMS } from "../time-text.ts";
@@ -86,7 +86,7 @@ export function tailRoute(parts: TailParts): Route {
         });
       }
       const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
-      const writing = { form, version: parts.version, parameters: call.parameters };
+      const writing = { form, version: parts.version, asked: call };
       const options = tailOptions(call, parts);
       const end = parts.clients.admit(call.principal, options.request.conditions);
       const items = follow(parts.source, options);
@@ -162,11 +162,10 @@ function placeOf(text: string | null): TailPlace | undefined {
 interface Writing {
   readonly form: Form;
   readonly version: string;
-  /** Of the tail. */
-  readonly parameters: Parameters;
+  readonly asked: Asked;
 }
 
-function formatItem(item: TailItem, { form, version, parameters }: Writing): string {
+function formatItem(item: TailItem, { form, version, asked }: Writing): string {
   const id = `id: ${encodeTailPlace(item.place)}\n`;
   switch (item.kind) {
     case "row": {
@@ -174,7 +173,7 @@ function formatItem(item: TailItem, { form, version, parameters }: Writing): str
       return `event: audit\n${id}data: ${form === "sse" ? json : ocsfLine(json, { version })}\n\n`;
     }
     case "gap":
-      return `event: gap\n${id}data: ${JSON.stringify(gapNotice(item.skipped, parameters))}\n\n`;
+      return `event: gap\n${id}data: ${JSON.stringify(gapNotice(item.skipped, asked))}\n\n`;
     case "place":
     case "present":
       // An id without data moves the client's place and is no event of its own.

@@ -1,13 +1,16 @@
 /**
  * What a slow client is told of the events that it was not given: how many, which, and the searches that give them.
  *
- * Invariant: the searches find every event that was left out; of the first and the last batch they may find more that
- * match, which the client tells by their ids.
+ * Invariant: the searches find every event that was left out, whenever they are asked for; of the first and the last
+ * batch they may find more that match, and where there is no room for the filters also some that do not, which the
+ * client tells by their ids.
  */
+import { findColumn } from "../../event/columns.ts";
 import { formatTime } from "../../event/event.ts";
 import { formatEventId } from "../../event/event-id.ts";
-import { FILTER_NAMES, type Parameters } from "../request.ts";
-import { parseTime } from "../time-text.ts";
+import { parseCondition } from "../filter.ts";
+import { FILTER_NAMES, type Parameters, QUERY_LENGTH_MAX } from "../request.ts";
+import { parseTime, type TimeContext } from "../time-text.ts";
 import type { Skipped, SkippedRange, TailRow } from "./live-queue.ts";
 
 export interface GapNotice {
@@ -19,23 +22,40 @@ export interface GapNotice {
   readonly searches: readonly string[];
 }
 
-/** `parameters` are those of the tail. */
-export function gapNotice({ count, ranges }: Skipped, parameters: Parameters): GapNotice {
+/** What was asked for. */
+export interface Asked {
+  readonly parameters: Parameters;
+  /** By which it was understood. */
+  readonly time: TimeContext;
+}
+
+export function gapNotice({ count, ranges }: Skipped, asked: Asked): GapNotice {
   const [first] = ranges;
   return {
     count,
     reason: "the client reads more slowly than events come",
     from: first === undefined ? "" : idOf(first.first),
     to: ranges.map(({ last }) => idOf(last)),
-    searches: ranges.map((range) => searchOf(range, parameters)),
+    searches: ranges.map((range) => searchOf(range, asked)),
   };
 }
 
-function searchOf({ first, last, earliest, latest }: SkippedRange, parameters: Parameters): string {
+function searchOf(range: SkippedRange, { parameters, time }: Asked): string {
   const query = new URLSearchParams();
   for (const name of FILTER_NAMES) {
-    for (const value of parameters.get(name) ?? []) query.append(name, value);
+    for (const value of parameters.get(name) ?? []) {
+      query.append(name, fixedOf(name, value, time));
+    }
   }
+  const filtered = addressOf(range, query);
+  // Encoded anew, what has just passed as the tail's may be too long.
+  return filtered.length <= QUERY_LENGTH_MAX ? filtered : addressOf(range, new URLSearchParams());
+}
+
+function addressOf(
+  { first, last, earliest, latest }: SkippedRange,
+  query: URLSearchParams,
+): string {
   query.append("incarnation", first.incarnation);
   query.append("seq", `>=${first.sequence}`);
   query.append("seq", `<=${last.sequence}`);
@@ -43,6 +63,18 @@ function searchOf({ first, last, earliest, latest }: SkippedRange, parameters: P
   query.set("to", after(latest));
   query.set("order", "asc");
   return `/v1/events?${query}`;
+}
+
+/** A filter that asks for the same at any time: none says "an hour ago" any more. */
+function fixedOf(name: string, text: string, time: TimeContext): string {
+  if (findColumn(name)?.type !== "timestamp") return text;
+  const { isNegated, matches } = parseCondition(name, text, time);
+  const texts = matches.flatMap((match) => {
+    if (match.kind === "glob" || typeof match.value === "string") return [];
+    const value = formatTime(match.value);
+    return match.kind === "compare" ? match.operator + value : value;
+  });
+  return (isNegated ? "!" : "") + texts.join(",");
 }
 
 /** A range ends before its end. */

@@ -13,7 +13,7 @@ export interface PoolLimits {
   readonly size: number;
   readonly share: number;
   readonly waitingMax: number;
-  /** A query is not ended for another principal's sooner than this, in milliseconds. */
+  /** A query is not ended for another principal's that waits sooner than this, in milliseconds. */
   readonly guaranteedMs: number;
 }
 

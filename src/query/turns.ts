@@ -15,7 +15,7 @@ export interface TurnsOptions {
   readonly share: number;
   /** Those who wait in all. */
   readonly waitingMax: number;
-  /** Nobody loses a place sooner, in milliseconds. */
+  /** Nobody loses a place to one who waits for it sooner, in milliseconds. */
   readonly guaranteedMs: number;
   readonly budgets: Budgets;
   readonly elapsedMs: () => number;
@@ -30,7 +30,10 @@ export interface Turn extends Disposable {
 export interface Turns {
   /** Throws {@link ProblemError} 429 when too many of one's own wait, 503 when too many of others do. */
   take(principal: string, signal: AbortSignal): Promise<Turn>;
-  /** Takes a place from the principal with the most use, if that is more than the named one's; tells whether one leaves. */
+  /**
+   * Takes a place, had for {@link RELIEF_LEAST_MS} at least, from the principal with the most use, if that is more than
+   * the named one's; tells whether one leaves.
+   */
   relieve(principal: string): boolean;
   readonly load: { readonly running: number; readonly waiting: number };
 }
@@ -40,6 +43,8 @@ const RETRY_AFTER_SECONDS = 2;
 export const OVER_BUDGET_RETRY_SECONDS = 15;
 /** How often is looked whether somebody has to leave, while somebody waits, in milliseconds. */
 const LOOK_MS = 100;
+/** Nobody loses a place for somebody's lack of memory sooner, in milliseconds: it is not theirs if they just came. */
+export const RELIEF_LEAST_MS = 1_000;
 /** For so long nobody else has to leave after one had to, in milliseconds. */
 const LEAVING_MS = 2_000;
 
@@ -172,7 +177,7 @@ export function createTurns(options: TurnsOptions): Turns {
       return await wait(principal, signal);
     },
     relieve(principal) {
-      const victim = victimFor(principal, 0);
+      const victim = victimFor(principal, RELIEF_LEAST_MS);
       if (victim !== undefined) evict(victim);
       return [...running].some((each) => each.leavingMs !== undefined);
     },

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { createBudgets, HALF_LIFE_MS } from "../../src/query/budgets.ts";
-import { createTurns, type Turn, type TurnsOptions } from "../../src/query/turns.ts";
+import {
+  createTurns,
+  RELIEF_LEAST_MS,
+  type Turn,
+  type TurnsOptions,
+} from "../../src/query/turns.ts";
 
 const { signal } = new AbortController();
 
@@ -97,6 +102,18 @@ describe("turns", () => {
     await new Promise((resolve) => setTimeout(resolve, 250));
     expect(light.lost.aborted).toBe(false);
     expect(await stateOf(again)).toBe("waiting");
+  });
+
+  test("are not lost to another's lack of memory by who has just come", async () => {
+    const { turns, pass } = setUp({ guaranteedMs: 60_000 });
+    const heavy = await turns.take("heavy", signal);
+    pass(RELIEF_LEAST_MS - 1);
+    expect(turns.relieve("fresh")).toBe(false);
+    expect(heavy.lost.aborted).toBe(false);
+    pass(1);
+    expect(turns.relieve("heavy")).toBe(false);
+    expect(turns.relieve("fresh")).toBe(true);
+    expect(heavy.lost.aborted).toBe(true);
   });
 
   test("are refused first to who has the most waiting", async () => {

@@ -11,6 +11,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import type { Socket } from "node:net";
 import { systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import { HEAD_BYTES_MAX } from "../query/door.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import type { Address } from "./option-type.ts";
 import { openTlsFiles, type TlsFiles, type TlsPair, type TlsPaths } from "./tls-files.ts";
@@ -52,8 +53,6 @@ export interface HttpServer extends AsyncDisposable {
 
 /** Connections at the same time; more are refused. */
 const CONNECTIONS_MAX = 4_096;
-/** Bytes of a request's line and headers. */
-const HEADER_BYTES_MAX = 16_384;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** Time for a whole request to arrive; answers may take as long as they need. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -75,7 +74,7 @@ export async function openHttpServer(options: HttpServerOptions): Promise<HttpSe
     ...(webSockets === undefined ? {} : {
       shouldUpgradeCallback: (request: IncomingMessage) => wantsWebSocket(request, webSockets.path),
     }),
-    maxHeaderSize: HEADER_BYTES_MAX,
+    maxHeaderSize: HEAD_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,

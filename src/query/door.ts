@@ -50,6 +50,8 @@ const FAILURES_PER_SECOND = 0.5;
 /** Longest address, in characters; most bytes of headers; largest body that any route takes, in bytes. */
 export const URL_LENGTH_MAX = 24_576;
 export const HEADER_BYTES_MAX = 16_384;
+/** What the server must let through of both together, so that the refusal is ours and says why. */
+export const HEAD_BYTES_MAX = URL_LENGTH_MAX + HEADER_BYTES_MAX + 4_096;
 export const BODY_BYTES_MAX = 1_048_576;
 
 const NOBODY: Caller = {

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { text } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
+import { HEAD_BYTES_MAX } from "../../src/query/door.ts";
 import { type HttpServer, openHttpServer } from "../../src/cli/http-server.ts";
 
 const address = { host: "127.0.0.1", port: 0 };
@@ -41,7 +42,7 @@ describe("the HTTP server", () => {
     await using server = await open(hello);
     const answer = await send(
       server,
-      `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(20_000)}\r\n\r\n`,
+      `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(HEAD_BYTES_MAX)}\r\n\r\n`,
     );
     expect(answer).toContain("431");
   });

@@ -6,6 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import { type HttpServer, openHttpServer } from "../../src/cli/http-server.ts";
 import { MESSAGE_BYTES_MAX, webSocketsOf } from "../../src/cli/web-socket.ts";
+import { HEADER_BYTES_MAX, URL_LENGTH_MAX } from "../../src/query/door.ts";
+import { JWT_LENGTH_MAX } from "../../src/query/oidc/oidc.ts";
+import { QUERY_LENGTH_MAX } from "../../src/query/request.ts";
 import { RPC_PROTOCOL, type RpcEndpoint, TOKEN_PROTOCOL } from "../../src/query/rpc/endpoint.ts";
 import { CODES } from "../../src/query/rpc/protocol.ts";
 import { CALLS_MAX } from "../../src/query/rpc/session.ts";
@@ -88,6 +91,24 @@ async function clientOf(socket: WebSocket): Promise<RpcClient> {
 }
 
 const closed = async (socket: WebSocket): Promise<number> => (await once(socket, "close"))[0];
+
+describe("a route on the same port", () => {
+  const token = { authorization: `Bearer ${TOKEN}` };
+  test.each<[string, string, Readonly<Record<string, string>>, number]>([
+    ["a query just short enough", `?user=${"x".repeat(QUERY_LENGTH_MAX - 6)}`, token, 200],
+    ["a query that is too long", `?user=${"x".repeat(QUERY_LENGTH_MAX)}`, token, 414],
+    ["an address that is too long", `?user=${"x".repeat(URL_LENGTH_MAX)}`, token, 414],
+    ["both as long as they may be", `?user=${"x".repeat(QUERY_LENGTH_MAX - 6)}`, {
+      authorization: `Bearer a.${"b".repeat(JWT_LENGTH_MAX - 4)}.c`,
+    }, 401],
+    ["headers that are too long", "", { ...token, "x-long": "x".repeat(HEADER_BYTES_MAX) }, 431],
+  ])("answers %s itself", async (_name, query, headers, status) => {
+    const answer = await fetch(`${server.url}/v1/events${query}`, { headers });
+    expect(answer.status).toBe(status);
+    const { status: told } = await answer.json();
+    if (status !== 200) expect(told).toBe(status);
+  });
+});
 
 describe("a connection of /rpc", () => {
   test("carries calls, with the token in a header or, as browsers must, in a protocol", async () => {

@@ -92,6 +92,7 @@ it("posts statements with parameters, and reads columns and rows", async () => {
   expect(JSON.parse(sent)).toEqual({
     sql: "select count(*) n from events where pid = $pid",
     parameters: { pid: 1 },
+    format: "json",
   });
   expect(result).toMatchObject({ rows: [{ n: 3 }], isTruncated: true, isComplete: true });
 });

@@ -50,6 +50,10 @@ export interface ProcessCalls {
   setresgid(gid: number): number;
   setresuid(uid: number): number;
   ignoreSignal(signal: number): number;
+  /** A file in memory without a name among files, closed on exec, that can be sealed: its descriptor. */
+  memfd(name: string): number;
+  /** From now on nobody can change such a file, nor take that back. */
+  seal(fd: number): number;
   /** Starts a program with the calling thread's rights and descriptors: its pid. */
   posix_spawn(path: string, words: readonly string[], environment: readonly string[]): number;
   /** Does not return when it works: the program takes the place of this one. */
@@ -76,6 +80,11 @@ const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0o2000000;
 const F_SETFD = 2;
+const F_ADD_SEALS = 1033;
+/** F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE (include/uapi/linux/fcntl.h). */
+const ALL_SEALS = 0xf;
+/** MFD_CLOEXEC and MFD_ALLOW_SEALING (include/uapi/linux/memfd.h). */
+const SEALABLE = 3;
 const FD_CLOEXEC = 1;
 const PR_SET_DUMPABLE = 4;
 const PR_SET_KEEPCAPS = 8;
@@ -145,6 +154,7 @@ function bindCredentials(library: Library) {
 function bindPrograms(library: Library) {
   const socketpair = library.func("int socketpair(int family, int type, int protocol, void *fds)");
   const fcntl = library.func("int fcntl(int fd, int command, long argument)");
+  const memfd = library.func("int memfd_create(const char *name, unsigned int flags)");
   const dup2 = library.func("int dup2(int from, int to)");
   const signal = library.func("void *signal(int signal, intptr_t handler)");
   const spawn = library.func(
@@ -160,6 +170,8 @@ function bindPrograms(library: Library) {
     setInherited: (fd: number, inherited: "inherited" | "closed on exec"): number =>
       result(fcntl(fd, F_SETFD, inherited === "inherited" ? 0 : FD_CLOEXEC)),
     dup2: (from: number, to: number): number => result(dup2(from, to)),
+    memfd: (name: string): number => result(memfd(name, SEALABLE)),
+    seal: (fd: number): number => result(fcntl(fd, F_ADD_SEALS, ALL_SEALS)),
     ignoreSignal: (number: number): number => {
       signal(number, SIG_IGN);
       return 0;

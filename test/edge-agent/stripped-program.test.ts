@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { loadProcessCalls } from "../../src/edge-agent/process-calls.ts";
 import { stripProgram } from "../../src/edge-agent/privilege/stripped-program.ts";
 
 const ENTRY = new URL("../../src/edge-agent/privilege/serve.ts", import.meta.url);
@@ -17,7 +19,12 @@ function run(words: readonly string[], fd?: number): unknown {
   const { stdout, stderr } = spawnSync(
     process.execPath,
     [...words, "--input-type=module", "-e", SCRIPT],
-    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe", ...handed] },
+    {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe", ...handed],
+      // What is kept of earlier runs has no types either.
+      env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: "1" },
+    },
   );
   try {
     return JSON.parse(stdout);
@@ -28,8 +35,21 @@ function run(words: readonly string[], fd?: number): unknown {
 
 describe("the program without its types", () => {
   test("runs from the descriptor with all that it imports, and strips nothing", () => {
-    using program = stripProgram(ENTRY);
+    using program = stripProgram(loadProcessCalls(), ENTRY);
     if (program === undefined) throw new Error("The program was not stripped");
+    expect(run(program.words, program.fd)).toEqual(["function", false]);
+  });
+
+  test("cannot be changed by whoever comes to a descriptor of it", () => {
+    using program = stripProgram(loadProcessCalls(), ENTRY);
+    if (program === undefined) throw new Error("The program was not stripped");
+    const another = openSync(`/proc/self/fd/${program.fd}`, "r+");
+    try {
+      expect(() => writeSync(another, "evil", 0)).toThrow("EPERM");
+      expect(() => ftruncateSync(another, 0)).toThrow("EPERM");
+    } finally {
+      closeSync(another);
+    }
     expect(run(program.words, program.fd)).toEqual(["function", false]);
   });
 

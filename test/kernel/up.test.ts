@@ -113,9 +113,10 @@ describe.runIf(canRunNats())("up", () => {
   it("ends when a part says that its configuration is wrong, and stops what it had started", async () => {
     const data = await mkdtemp(join(tmpdir(), "probity-refused-"));
     const words = ["up", "--data", data, "--port", "0", "--agent-listen", "127.0.0.1:0"];
-    const { code, stderr } = await runProbity([...words, "--server-tls-cert", "chain.pem"]);
+    const files = ["cert", "key"].flatMap((each) => [`--server-tls-${each}`, join(data, each)]);
+    const { code, stderr } = await runProbity([...words, ...files]);
     expect(code).toBe(2);
-    expect(stderr).toContain("probity: Cannot use TLS: [server] tls_cert and tls_key");
+    expect(stderr).toContain(`probity: Cannot use file "${join(data, "key")}" for TLS: ENOENT`);
     expect(stderr).toContain("probity: Cannot start serve: ended with code 2");
     const pids = startedPids(stderr);
     expect(pids.length).toBeGreaterThan(2);

@@ -139,7 +139,7 @@ function keepOnly(calls: ProcessCalls, account: SeparationOptions["account"]): v
 
 function startPrivileged(calls: ProcessCalls, socketFd: number): void {
   const isNode = process.versions["deno"] === undefined;
-  using program = stripProgram(PROGRAM);
+  using program = stripProgram(calls, PROGRAM);
   const options = isNode ? [...NODE_OPTIONS, ...program?.words ?? []] : DENO_OPTIONS;
   const words = [process.execPath, ...options, fileURLToPath(PROGRAM), String(socketFd)];
   checked(calls.setInherited(socketFd, "inherited"), "hand over a socket");

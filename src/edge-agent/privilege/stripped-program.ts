@@ -2,14 +2,13 @@
  * Hands a program's code without its types to a process that is started from this one, so that it need not load what
  * strips types, which takes a process 13 MB of memory for good (Node 24).
  *
- * Invariants: what is handed over is the code that the process would read itself; nobody can write to the file: it has
- * no name, and its one descriptor is for reading. Code that is not in it is stripped where it is needed.
+ * Invariants: what is handed over is the code that the process would read itself; it lies in memory that nobody can
+ * change any more, whoever they are (F_SEAL_WRITE, fcntl(2)). Code that is not in it is stripped where it is needed.
  */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, readFileSync, writeSync } from "node:fs";
 import { stripTypeScriptTypes } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import process from "node:process";
+import type { ProcessCalls } from "../process-calls.ts";
 
 /** Of a module without types: what is only imported as a type is gone. */
 const IMPORTED = /^(?:import|export)\b[^"';]*"(\.{1,2}\/[^"]+\.ts)";/gm;
@@ -23,12 +22,20 @@ export interface StrippedProgram extends Disposable {
 
 /**
  * The program whose first module is `entry`, with all modules of ours that it imports. Undefined in Deno, which strips
- * types by code of its own, and where no file can be made.
+ * types by code of its own, and where the kernel gives no such memory.
  */
-export function stripProgram(entry: URL): StrippedProgram | undefined {
+export function stripProgram(
+  calls: Pick<ProcessCalls, "memfd" | "seal">,
+  entry: URL,
+): StrippedProgram | undefined {
   if (process.versions["deno"] !== undefined) return undefined;
-  const fd = openNameless(JSON.stringify(Object.fromEntries(withoutTypes(entry))));
-  if (fd === undefined) return undefined;
+  const fd = calls.memfd("probity-code");
+  if (fd < 0) return undefined;
+  writeAll(fd, Buffer.from(JSON.stringify(Object.fromEntries(withoutTypes(entry)))));
+  if (calls.seal(fd) < 0) {
+    closeSync(fd);
+    return undefined;
+  }
   return {
     fd,
     words: ["--import", `data:text/javascript,${encodeURIComponent(loaderOf(fd))}`],
@@ -56,26 +63,15 @@ function withoutTypes(entry: URL): ReadonlyMap<string, string> {
   }
 }
 
-/** Descriptor, for reading, of a file without a name that holds a text; undefined when none can be made. */
-function openNameless(text: string): number | undefined {
-  let folder: string | undefined;
-  try {
-    folder = mkdtempSync(join(tmpdir(), "probity-code-"));
-    const path = join(folder, "code");
-    writeFileSync(path, text, { mode: 0o400 });
-    return openSync(path, "r");
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  } finally {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
-  }
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
 }
 
 /** Reads the code at once, and gives each module its own when it is loaded. */
 function loaderOf(fd: number): string {
   return `import { registerHooks } from "node:module";
 import { closeSync, readFileSync } from "node:fs";
+// Written by place: the descriptor is at its beginning.
 const sources = new Map(Object.entries(JSON.parse(readFileSync(${fd}, "utf8"))));
 closeSync(${fd});
 registerHooks({

@@ -16,9 +16,10 @@ const RANGE = "from=2026-06-01&to=2026-06-01T01:00:00Z";
 const HOSTILE = `=cmd|'/C calc'!A0`;
 const MARKUP =
   `</td><script>alert(1)</script>|[x](javascript:1) \u202egnp.exe\n# http://evil.example`;
-/** The service of these tests has no hot table, and says so. */
-const UNSEARCHED =
-  "A part of the record could not be searched: events after the last commit: there is no hot table here.";
+/** Sees agents come and go, but nothing of what they tell as missing. */
+const HALF = "half-token-of-enough-length";
+/** Sees all that privilege is made of but programs that gain rights. */
+const NO_GAINS = "no-gains-token-of-enough-length";
 const at = (second: number): string => formatTime(START_US + second * 1_000_000);
 const event = (second: number, topic: string, more: Partial<AuditEvent> = {}): AuditEvent => ({
   timeUs: START_US + second * 1_000_000,
@@ -94,6 +95,14 @@ let query: QueryFixture;
 
 beforeAll(async () => {
   query = await openQueryFixture({
+    shards: [],
+    readers: {
+      [HALF]: { topics: ["agent/heartbeat", "agent/start", "file"], hosts: "all" },
+      [NO_GAINS]: {
+        topics: ["agent", "auth", "process/setuid", "process/ptrace", "account", "kernel"],
+        hosts: ["db-1"],
+      },
+    },
     write: async (store, folder) => {
       const web = createMessageMaker({ agent: "w", host: "web-1" });
       const db = createMessageMaker({ agent: "d", host: "db-1", firstSequence: 3 });
@@ -134,8 +143,8 @@ describe("GET /v1/reports/{name}", () => {
     const report = await read("packages", "&host=web-1");
     expect(report).toMatchObject({
       ...{ report: "packages", from: at(0), to: at(3_600), hosts: ["web-1"] },
-      ...{ sees: { topics: "all", hosts: "all" }, no_change: false, watched: true, whole: false },
-      statements: ["All hosts were watched for this all the time.", UNSEARCHED],
+      ...{ sees: { topics: "all", hosts: "all" }, no_change: false, watched: true, whole: true },
+      statements: ["All hosts were watched for this all the time."],
     });
     expect(rowsOf(report, "events").map((row) => without(row, "id"))).toEqual([
       {
@@ -223,7 +232,6 @@ describe("GET /v1/reports/{name}", () => {
     expect(report.statements).toEqual([
       "No package was installed, updated or removed.",
       "That holds only as far as it was watched: the gaps are listed below.",
-      UNSEARCHED,
     ]);
     expect(rowsOf(report, "events")).toEqual([]);
     const whole = await read("gaps", "&host=web-1");
@@ -238,8 +246,18 @@ describe("GET /v1/reports/{name}", () => {
       { host: "nobody", state: "unknown", from: at(0), to: at(3_600) },
     ]);
     const none = await read("files", "&host=x*");
-    expect(none).toMatchObject({ hosts: [], watched: false });
-    expect(none.statements[1]).toMatch(/^No host is known/);
+    expect(none).toMatchObject({ hosts: [], watched: false, no_change: false });
+    expect(none.statements).toEqual([
+      "No event of this kind is visible.",
+      "No host is known in this range: nothing was watched.",
+    ]);
+    const gaps = await read("gaps", "&host=x*");
+    expect(gaps).toMatchObject({ hosts: [], watched: false, no_change: false });
+    expect(gaps.statements).toEqual([
+      "No gap is visible.",
+      "No host is known in this range: nothing was watched.",
+    ]);
+    expect(await textOf("gaps", "text/markdown", "&host=x*")).not.toMatch(/no change/);
   });
 
   test("says which batches are archived, and what cannot be verified yet", async () => {
@@ -271,18 +289,49 @@ describe("GET /v1/reports/{name}", () => {
   test("says what a token does not see, and shows nothing beyond it", async () => {
     const answer = await query.ask(`/v1/reports/packages?${RANGE}`, { token: VIEWER });
     const report = await answer.json();
-    expect(report).toMatchObject({ sees: { topics: ["file"], hosts: ["db-1"] }, watched: false });
+    expect(report).toMatchObject({
+      ...{ sees: { topics: ["file"], hosts: ["db-1"] }, watched: false, no_change: false },
+    });
     expect(report.statements).toEqual([
-      "No package was installed, updated or removed.",
-      "That holds only as far as it was watched: the gaps are listed below.",
+      "No event of this kind is visible.",
+      "Not all of it was watched: the gaps are listed below.",
       "The token does not see all events of package: they may be missing here.",
       "The token does not see what agents say of themselves: gaps are not known here.",
       "The token does not see all hosts.",
-      UNSEARCHED,
     ]);
     expect(JSON.stringify(report)).not.toMatch(/nginx|web-1|ring_full/);
     const gaps = await (await query.ask(`/v1/reports/gaps?${RANGE}`, { token: VIEWER })).json();
+    expect(gaps).toMatchObject({ watched: false, no_change: false });
     expect(JSON.stringify(gaps)).not.toMatch(/web-1|ring_full|silent/);
+  });
+
+  test("calls nothing watched, and no range empty, for a token that sees only a part", async () => {
+    const of = async (token: string, name: string, more: string) =>
+      await (await query.ask(`/v1/reports/${name}?${RANGE}${more}`, { token })).json();
+    // Nothing is missing on web-1, but this token would not see it if there were.
+    const half = await of(HALF, "files", "&host=web-1");
+    expect(half).toMatchObject({ watched: false, no_change: false });
+    expect(rowsOf(half, "coverage_gaps")).toMatchObject([{ host: "web-1", state: "unknown" }]);
+    expect(await of(HALF, "gaps", "&host=web-1")).toMatchObject({
+      ...{ watched: false, no_change: false },
+    });
+    const gains = await of(NO_GAINS, "privilege", "&host=db-1");
+    expect(gains).toMatchObject({ no_change: false });
+    expect(gains.statements).toContain(
+      "The token does not see all events of process/exec: they may be missing here.",
+    );
+    const other = await of(VIEWER, "files", "&host=web-1");
+    expect(other).toMatchObject({ hosts: ["web-1"], watched: false, no_change: false });
+  });
+
+  test("does not call a range empty when a part of the record could not be searched", async () => {
+    await using part = await openQueryFixture();
+    const report = await (await part.ask(`/v1/reports/packages?${RANGE}`)).json();
+    expect(report).toMatchObject({ no_change: false, whole: false });
+    expect(report.statements[0]).toBe("No event of this kind is visible.");
+    expect(report.statements.at(-1)).toMatch(
+      /^A part of the record could not be searched: events after the last commit/,
+    );
   });
 
   test("is told to the audit with its name", async () => {

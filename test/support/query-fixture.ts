@@ -7,6 +7,7 @@ import { digestOfToken } from "../../src/query/auth.ts";
 import type { ExecutorsOptions } from "../../src/query/executors.ts";
 import type { OidcSettings } from "../../src/query/oidc/oidc.ts";
 import { openQueryService, type QueryService } from "../../src/query/open-query.ts";
+import type { Action, Scopes } from "../../src/query/principal.ts";
 import type { SqlLimits } from "../../src/query/routes/sql.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
@@ -68,6 +69,10 @@ export interface QueryFixtureOptions {
   readonly requestsPerSecond?: number;
   readonly oidc?: OidcSettings;
   readonly poolLimits?: ExecutorsOptions["limits"];
+  /** Without any, nothing of the record is missing: all of it is archived. */
+  readonly shards?: readonly string[];
+  /** Further tokens that may read, and what they see. */
+  readonly readers?: Readonly<Record<string, Pick<Scopes, "topics" | "hosts">>>;
 }
 
 /**
@@ -75,7 +80,8 @@ export interface QueryFixtureOptions {
  * network/connect of db-1; in four messages and two commits.
  */
 export async function openQueryFixture(
-  { events = [], write, oidc, isOneFile = false, ...options }: QueryFixtureOptions = {},
+  { events = [], write, oidc, isOneFile = false, shards = ["0"], readers = {}, ...options }:
+    QueryFixtureOptions = {},
 ): Promise<QueryFixture> {
   const folder = await openTemporaryFolder("query");
   await mkdir(join(folder.path, "bucket"));
@@ -90,31 +96,42 @@ export async function openQueryFixture(
       ...options,
       store,
       nats: undefined,
-      shards: ["0"],
+      shards,
       cacheDirectory: join(folder.path, "cache"),
       hot: "off",
       tokens: {
         adminTokenFile: join(folder.path, "token"),
         oidc,
-        others: [{
-          sha256: digestOfToken(VIEWER),
-          principal: {
-            name: "viewer",
-            scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+        others: [
+          {
+            sha256: digestOfToken(VIEWER),
+            principal: {
+              name: "viewer",
+              scopes: { actions: new Set(["read", "sql"]), topics: ["file"], hosts: ["db-1"] },
+            },
           },
-        }, {
-          sha256: digestOfToken(NOTHING),
-          principal: {
-            name: "nothing",
-            scopes: { actions: new Set(), topics: "all", hosts: "all" },
+          {
+            sha256: digestOfToken(NOTHING),
+            principal: {
+              name: "nothing",
+              scopes: { actions: new Set(), topics: "all", hosts: "all" },
+            },
           },
-        }, {
-          sha256: digestOfToken(METER),
-          principal: {
-            name: "meter",
-            scopes: { actions: new Set(["operate"]), topics: "all", hosts: "all" },
+          {
+            sha256: digestOfToken(METER),
+            principal: {
+              name: "meter",
+              scopes: { actions: new Set(["operate"]), topics: "all", hosts: "all" },
+            },
           },
-        }],
+          ...Object.entries(readers).map(([token, scopes]) => ({
+            sha256: digestOfToken(token),
+            principal: {
+              name: `reader ${token}`,
+              scopes: { actions: new Set<Action>(["read"]), ...scopes },
+            },
+          })),
+        ],
       },
       host: "test",
       producerDirectory: join(folder.path, "spool"),

@@ -35,7 +35,7 @@ import {
   tableOf,
 } from "./report.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
-import { isTopicUnder } from "../../event/topic.ts";
+import { hiddenTopics, seesHost } from "./sight.ts";
 
 export interface ReadReport {
   readonly report: Report;
@@ -57,6 +57,8 @@ interface Body {
   /** Undefined: all sources are concerned. */
   readonly sources: readonly string[] | undefined;
   readonly nothing: string;
+  /** One sentence for when nothing is seen, though there may be something. */
+  readonly unseen: string;
   readonly tables: readonly ReportTable[];
   /** Hosts that sent events of the kind. */
   readonly telling: ReadonlySet<string>;
@@ -73,7 +75,7 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
   const coverage = await readCoverage(call, { request, executor, view });
   plans.push(...coverage.plans);
   const batchRows = await rowsOf(planBatches(request, call.principal, view));
-  const hosts = coveredHosts(request, { coverage, rows: batchRows });
+  const hosts = coveredHosts(request, { coverage, rows: batchRows, call });
   const gaps = hosts.flatMap((each) => each.gaps);
   const body = name === "gaps"
     ? gapsBody(hosts)
@@ -83,19 +85,24 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
   const shortfalls = hosts.flatMap((host) => missingOf(host, body));
   const batches = batchTable(batchRows, gaps);
   const tables = [...body.tables, shortfallTable(shortfalls), batches];
-  const isEmpty = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
-  const isWatched = shortfalls.length === 0 && !coverage.isCut && hosts.length > 0;
+  const isNothing = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
+  const { scopes } = call.principal;
+  const isWhole = !coverage.isCut && view.missing.length === 0 &&
+    tables.every(({ rows, total }) => rows.length === total);
+  const isSeen = hiddenTopics(body.topics, scopes).length === 0 &&
+    hosts.length > 0 && hosts.every(({ host }) => seesHost(scopes, host));
+  const isEmpty = isNothing && isWhole && isSeen;
+  const isWatched = shortfalls.length === 0 && !coverage.isCut && hosts.length > 0 &&
+    seesAgents(call.principal);
   return {
     plans,
     report: {
       ...{ name, title: body.title, fromUs: request.fromUs, toUs: request.toUs },
       hosts: hosts.map(({ host }) => host),
-      sees: { topics: call.principal.scopes.topics, hosts: call.principal.scopes.hosts },
-      ...{ isEmpty, isWatched, tables },
-      isWhole: !coverage.isCut && view.missing.length === 0 &&
-        tables.every(({ rows, total }) => rows.length === total),
+      sees: { topics: scopes.topics, hosts: scopes.hosts },
+      ...{ isEmpty, isNothing, isWatched, isWhole, tables },
       statements: [
-        ...(isEmpty ? [body.nothing] : []),
+        ...(isEmpty ? [body.nothing] : isNothing ? [body.unseen] : []),
         ...watchedStatements({ isEmpty, isWatched, hosts: hosts.length }),
         ...sightStatements(call, body),
         ...limitStatements({ coverage, request, call, tables, missing: view.missing }),
@@ -122,7 +129,8 @@ async function kindBody(
   const { columns } = kind;
   const counted = columns.filter(({ name }) => kind.counted.includes(name));
   return {
-    ...kind,
+    ...{ ...kind, unseen: NO_EVENT },
+    topics: kind.withGains === true ? [...kind.topics, "process/exec"] : kind.topics,
     tables: [
       tableOf({
         ...{ name: "counts", title: `${kind.title}: counts` },
@@ -141,6 +149,7 @@ async function kindBody(
   };
 }
 
+const NO_EVENT = "No event of this kind is visible.";
 const HOST = { name: "host", title: "Host" } as const;
 const COUNTS = [
   { name: "count", title: "Count" },
@@ -159,7 +168,7 @@ function cryptoBody(rows: readonly SqlRow[]): Body {
   const who = [HOST, { name: "exe", title: "Program" }, { name: "library", title: "Library" }];
   const value = { name: "value", title: "Value" };
   return {
-    ...CRYPTO_REPORT,
+    ...{ ...CRYPTO_REPORT, unseen: NO_EVENT },
     tables: [
       tableOf({
         ...{ name: "findings", title: "Uses that should end" },
@@ -178,7 +187,7 @@ function cryptoBody(rows: readonly SqlRow[]): Body {
 function gapsBody(hosts: readonly HostCoverage[]): Body {
   const losses = lossTable(hosts.flatMap(({ gaps }) => gaps));
   return {
-    ...GAPS_REPORT,
+    ...{ ...GAPS_REPORT, unseen: "No gap is visible." },
     sources: undefined,
     tables: [losses],
     telling: new Set(),
@@ -186,18 +195,26 @@ function gapsBody(hosts: readonly HostCoverage[]): Body {
   };
 }
 
-/** Hosts that told anything, that were heard of, or that are asked for by their whole name. */
+/**
+ * Hosts that told anything, that were heard of, or that are asked for by their whole name. Who does not see all that
+ * agents say of themselves could be shown a sign without the gap beside it: to them coverage is unknown.
+ */
 function coveredHosts(
   { conditions }: EventsRequest,
-  { coverage, rows }: { readonly coverage: ReadCoverage; readonly rows: readonly SqlRow[] },
+  { coverage, rows, call }: {
+    readonly coverage: ReadCoverage;
+    readonly rows: readonly SqlRow[];
+    readonly call: Call;
+  },
 ): readonly HostCoverage[] {
   const asked = conditions.filter(({ isNegated }) => !isNegated).flatMap(({ matches }) =>
     matches.flatMap((match) => match.kind === "equal" ? [String(match.value)] : [])
   );
   const sent = rows.flatMap(({ host }) => typeof host === "string" ? [host] : []);
   const names = [...new Set([...coverage.hosts.keys(), ...sent, ...asked])].toSorted();
+  const known = seesAgents(call.principal) ? coverage.hosts : undefined;
   return names.map((host) =>
-    coverage.hosts.get(host) ?? coverHost(host, { signs: [], gaps: [], range: coverage.range })
+    known?.get(host) ?? coverHost(host, { signs: [], gaps: [], range: coverage.range })
   );
 }
 
@@ -235,9 +252,7 @@ function watchedStatements(
 
 function sightStatements({ principal }: Call, { topics }: Body): string[] {
   const { scopes } = principal;
-  const isSeen = (topic: string): boolean =>
-    scopes.topics === "all" || scopes.topics.some((each) => isTopicUnder(topic, each));
-  const hidden = topics.filter((topic) => !isSeen(topic));
+  const hidden = hiddenTopics(topics, scopes);
   return [
     ...(hidden.length === 0
       ? []

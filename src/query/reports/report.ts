@@ -42,8 +42,10 @@ export interface Report {
     readonly topics: readonly string[] | "all";
     readonly hosts: readonly string[] | "all";
   };
-  /** Whether the record has no event of the report's kind in the range. */
+  /** Whether the record, all of which was searched and is seen, has no event of the report's kind in the range. */
   readonly isEmpty: boolean;
+  /** Whether no such event is visible, whether or not there may be one. */
+  readonly isNothing: boolean;
   /** Whether all hosts were watched all the time, as far as this report goes. */
   readonly isWatched: boolean;
   /** Whether all of it is here: nothing was cut, nothing could not be searched. */

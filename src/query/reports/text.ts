@@ -21,10 +21,8 @@ export function cellText(cell: Cell): string {
 }
 
 /** What a report is about, as names and values. */
-export function factsOf({ fromUs, toUs, hosts, sees, isEmpty, isWatched }: Report): [
-  string,
-  string,
-][] {
+export function factsOf(report: Report): [string, string][] {
+  const { fromUs, toUs, hosts, sees, isEmpty, isNothing, isWatched } = report;
   const list = (values: readonly string[] | "all"): string =>
     values === "all" ? "all" : values.length === 0 ? "none" : values.map(spelled).join(", ");
   return [
@@ -33,7 +31,10 @@ export function factsOf({ fromUs, toUs, hosts, sees, isEmpty, isWatched }: Repor
     ["Hosts", list(hosts)],
     ["Token sees topics", list(sees.topics)],
     ["Token sees hosts", list(sees.hosts)],
-    ["Events of this kind", isEmpty ? "none: no change" : "listed below"],
+    [
+      "Events of this kind",
+      isEmpty ? "none: no change" : isNothing ? "none visible" : "listed below",
+    ],
     ["Watched", isWatched ? "all the time" : "with gaps"],
   ];
 }

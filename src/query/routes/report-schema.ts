@@ -23,7 +23,10 @@ export const REPORT_SCHEMA: Schema = {
       description: "what the token sees",
       properties: { topics: ALL_OR_LIST, hosts: ALL_OR_LIST },
     },
-    no_change: { ...FLAG, description: "whether the record has no event of this kind" },
+    no_change: {
+      ...FLAG,
+      description: "whether the record, searched and seen whole, has no event of this kind",
+    },
     watched: { ...FLAG, description: "whether all hosts were watched all the time" },
     whole: { ...FLAG, description: "whether nothing was cut, and all could be searched" },
     statements: { ...TEXTS, description: "what a reader must know" },

@@ -16,10 +16,6 @@ const RANGE = "from=2026-06-01&to=2026-06-01T01:00:00Z";
 const HOSTILE = `=cmd|'/C calc'!A0`;
 const MARKUP =
   `</td><script>alert(1)</script>|[x](javascript:1) \u202egnp.exe\n# http://evil.example`;
-/** Sees agents come and go, but nothing of what they tell as missing. */
-const HALF = "half-token-of-enough-length";
-/** Sees all that privilege is made of but programs that gain rights. */
-const NO_GAINS = "no-gains-token-of-enough-length";
 const at = (second: number): string => formatTime(START_US + second * 1_000_000);
 const event = (second: number, topic: string, more: Partial<AuditEvent> = {}): AuditEvent => ({
   timeUs: START_US + second * 1_000_000,
@@ -96,13 +92,6 @@ let query: QueryFixture;
 beforeAll(async () => {
   query = await openQueryFixture({
     shards: [],
-    readers: {
-      [HALF]: { topics: ["agent/heartbeat", "agent/start", "file"], hosts: "all" },
-      [NO_GAINS]: {
-        topics: ["agent", "auth", "process/setuid", "process/ptrace", "account", "kernel"],
-        hosts: ["db-1"],
-      },
-    },
     write: async (store, folder) => {
       const web = createMessageMaker({ agent: "w", host: "web-1" });
       const db = createMessageMaker({ agent: "d", host: "db-1", firstSequence: 3 });
@@ -219,8 +208,8 @@ describe("GET /v1/reports/{name}", () => {
         host: "db-1",
         from: at(0),
         to: at(3_600),
-        cause: "off",
-        reason: expect.stringMatching(/no source/),
+        ...{ cause: "off", sources: "packages" },
+        reason: expect.stringMatching(/no such source/),
       },
       silent,
     ]);
@@ -303,35 +292,6 @@ describe("GET /v1/reports/{name}", () => {
     const gaps = await (await query.ask(`/v1/reports/gaps?${RANGE}`, { token: VIEWER })).json();
     expect(gaps).toMatchObject({ watched: false, no_change: false });
     expect(JSON.stringify(gaps)).not.toMatch(/web-1|ring_full|silent/);
-  });
-
-  test("calls nothing watched, and no range empty, for a token that sees only a part", async () => {
-    const of = async (token: string, name: string, more: string) =>
-      await (await query.ask(`/v1/reports/${name}?${RANGE}${more}`, { token })).json();
-    // Nothing is missing on web-1, but this token would not see it if there were.
-    const half = await of(HALF, "files", "&host=web-1");
-    expect(half).toMatchObject({ watched: false, no_change: false });
-    expect(rowsOf(half, "coverage_gaps")).toMatchObject([{ host: "web-1", state: "unknown" }]);
-    expect(await of(HALF, "gaps", "&host=web-1")).toMatchObject({
-      ...{ watched: false, no_change: false },
-    });
-    const gains = await of(NO_GAINS, "privilege", "&host=db-1");
-    expect(gains).toMatchObject({ no_change: false });
-    expect(gains.statements).toContain(
-      "The token does not see all events of process/exec: they may be missing here.",
-    );
-    const other = await of(VIEWER, "files", "&host=web-1");
-    expect(other).toMatchObject({ hosts: ["web-1"], watched: false, no_change: false });
-  });
-
-  test("does not call a range empty when a part of the record could not be searched", async () => {
-    await using part = await openQueryFixture();
-    const report = await (await part.ask(`/v1/reports/packages?${RANGE}`)).json();
-    expect(report).toMatchObject({ no_change: false, whole: false });
-    expect(report.statements[0]).toBe("No event of this kind is visible.");
-    expect(report.statements.at(-1)).toMatch(
-      /^A part of the record could not be searched: events after the last commit/,
-    );
   });
 
   test("is told to the audit with its name", async () => {

@@ -1,5 +1,6 @@
 /**
  * The kinds of reports, as data: which topics each tells of, which sources of an agent see that, and its columns. Names
+ * of sources are given although agents do not have all of them yet: a topic that no source sees is watched by nobody. Names
  * of members of `detail` are those of the contract, whoever sends the events.
  */
 import type { ColumnName } from "../../event/columns.ts";
@@ -26,8 +27,8 @@ export interface ReportKind {
   readonly topics: readonly string[];
   /** Of `process/exec`, only those that gained rights. */
   readonly withGains?: boolean;
-  /** Sources of an agent that see these; a host without any of them is not watched for this. */
-  readonly sources: readonly string[];
+  /** By the source of an agent that sees them: the topics. A host without one of them is not watched for its topics. */
+  readonly sources: Readonly<Record<string, readonly string[]>>;
   /** One sentence for a range without an event. */
   readonly nothing: string;
   /** Beside `time`, `host` and `id`. */
@@ -53,7 +54,7 @@ export const REPORT_KINDS = {
     name: "packages",
     title: "Packages",
     topics: ["package"],
-    sources: ["packages"],
+    sources: { packages: ["package"] },
     nothing: "No package was installed, updated or removed.",
     columns: [
       cell("change", "Change", { topicBelow: "package" }),
@@ -69,7 +70,7 @@ export const REPORT_KINDS = {
     name: "services",
     title: "Services",
     topics: ["service"],
-    sources: ["services"],
+    sources: { services: ["service"] },
     nothing: "No service was started, stopped, enabled, disabled or changed.",
     columns: [
       cell("change", "Change", { topicBelow: "service" }),
@@ -85,7 +86,7 @@ export const REPORT_KINDS = {
     name: "logins",
     title: "Logins",
     topics: ["auth"],
-    sources: ["logins"],
+    sources: { logins: ["auth"] },
     nothing: "Nobody logged in or out, and no attempt failed.",
     columns: [
       cell("what", "What", { topicBelow: "auth" }),
@@ -103,7 +104,13 @@ export const REPORT_KINDS = {
     title: "Privilege",
     topics: ["auth/sudo", "auth/su", "process/setuid", "process/ptrace", "account", "kernel"],
     withGains: true,
-    sources: ["control", "process", "integrity", "logins"],
+    sources: {
+      control: ["process/ptrace"],
+      integrity: ["account"],
+      kernel: ["kernel"],
+      logins: ["auth/sudo", "auth/su"],
+      process: ["process/setuid", "process/exec"],
+    },
     nothing:
       "No rights were taken, and no account, kernel module or program of the kernel changed.",
     columns: [
@@ -122,7 +129,7 @@ export const REPORT_KINDS = {
     name: "files",
     title: "Watched files",
     topics: ["file/change"],
-    sources: ["integrity"],
+    sources: { integrity: ["file/change"] },
     nothing: "No watched file changed.",
     columns: [
       cell("path", "File", stored("path")),
@@ -154,7 +161,7 @@ export type ReportName = typeof REPORT_NAMES[number];
 export const CRYPTO_REPORT = {
   title: "Cryptography",
   topics: ["crypto"],
-  sources: ["crypto"],
+  sources: { crypto: ["crypto"] },
   nothing: "No use of cryptography was recorded.",
 } as const;
 

@@ -55,13 +55,11 @@ interface Body {
   readonly title: string;
   readonly topics: readonly string[];
   /** Undefined: all sources are concerned. */
-  readonly sources: readonly string[] | undefined;
+  readonly sources: ReportKind["sources"] | undefined;
   readonly nothing: string;
   /** One sentence for when nothing is seen, though there may be something. */
   readonly unseen: string;
   readonly tables: readonly ReportTable[];
-  /** Hosts that sent events of the kind. */
-  readonly telling: ReadonlySet<string>;
   readonly isEmpty: boolean;
 }
 
@@ -144,7 +142,6 @@ async function kindBody(
         }],
       }, events),
     ],
-    telling: new Set(counts.map((row) => String(row["host"]))),
     isEmpty: counts.length === 0,
   };
 }
@@ -179,7 +176,6 @@ function cryptoBody(rows: readonly SqlRow[]): Body {
         columns: [...who, { name: "key", title: "Key" }, value, ...COUNTS],
       }, rows),
     ],
-    telling: new Set(uses.map(({ host }) => host)),
     isEmpty: rows.length === 0,
   };
 }
@@ -190,7 +186,6 @@ function gapsBody(hosts: readonly HostCoverage[]): Body {
     ...{ ...GAPS_REPORT, unseen: "No gap is visible." },
     sources: undefined,
     tables: [losses],
-    telling: new Set(),
     isEmpty: true,
   };
 }
@@ -218,20 +213,29 @@ function coveredHosts(
   );
 }
 
-/** What a host lacks of what the report is about. */
-function missingOf(host: HostCoverage, { sources, telling }: Body): readonly Shortfall[] {
+/**
+ * What a host lacks of what the report is about. Events that came by another way, as from an application, do not make up
+ * for a source: nobody knows whether all came.
+ */
+function missingOf(host: HostCoverage, { sources }: Body): readonly Shortfall[] {
   const all = shortfallsOf(host);
   if (sources === undefined) return all;
   const concerned = all.filter((each) =>
-    each.sources.length === 0 || each.sources.some((source) => sources.includes(source))
+    each.sources.length === 0 || each.sources.some((name) => Object.hasOwn(sources, name))
   );
-  const hasSource = host.sources.some(({ source }) => sources.includes(source));
-  if (hasSource || host.sources.length === 0 || telling.has(host.host)) return concerned;
+  if (host.sources.length === 0) return concerned;
   const { fromUs, toUs } = host.range;
-  return [{
-    ...{ host: host.host, fromUs, toUs, sources: [], state: "unwatched", cause: "off" },
-    ...{ reason: "no source of this host's agent tells of this", count: undefined },
-  }, ...concerned];
+  const absent = Object.entries(sources).filter(([name]) =>
+    !host.sources.some(({ source }) => source === name)
+  );
+  return [
+    ...absent.map(([name, topics]): Shortfall => ({
+      ...{ host: host.host, fromUs, toUs, sources: [name], state: "unwatched", cause: "off" },
+      reason: `this host's agent has no such source: nobody watches ${topics.join(", ")}`,
+      count: undefined,
+    })),
+    ...concerned,
+  ];
 }
 
 function watchedStatements(

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
+import { type AuditEvent, formatTime } from "../../src/event/event.ts";
+import {
+  INCARNATION,
+  openQueryFixture,
+  type QueryFixture,
+  START_US,
+  TOKEN,
+  VIEWER,
+} from "../support/query-fixture.ts";
+import { commitMessages } from "../support/test-archive.ts";
+import { createMessageMaker } from "../support/test-messages.ts";
+
+const RANGE = "from=2026-06-01&to=2026-06-01T00:10:00Z";
+/** Sees agents come and go, but nothing of what they tell as missing. */
+const HALF = "half-token-of-enough-length";
+/** Sees all that privilege is made of but programs that gain rights. */
+const NO_GAINS = "no-gains-token-of-enough-length";
+const at = (second: number): string => formatTime(START_US + second * 1_000_000);
+const timed = (second: number, topic: string, more: Partial<AuditEvent> = {}): AuditEvent => ({
+  ...{ timeUs: START_US + second * 1_000_000, topic, severity: "info", ...more },
+});
+
+/** Watched all the time by the sources that an agent has, and an application installed something. */
+const REAL: readonly AuditEvent[] = [
+  ...Array.from({ length: 26 }, (_, place) =>
+    timed(place * 30 - 60, "agent/heartbeat", {
+      detail: {
+        ...{ version: "1", boot: "aaaa0001" },
+        sources: SOURCE_NAMES.map((name) => ({ name, state: "on" })),
+      },
+    })),
+  timed(200, "package/install", { service: "deployer", detail: { name: "shop" } }),
+];
+
+let query: QueryFixture;
+beforeAll(async () => {
+  query = await openQueryFixture({
+    shards: [],
+    readers: {
+      [HALF]: { topics: ["agent/heartbeat", "agent/start", "file"], hosts: "all" },
+      [NO_GAINS]: {
+        topics: ["agent", "auth", "process/setuid", "process/ptrace", "account", "kernel"],
+        hosts: "all",
+      },
+    },
+    write: async (store, folder) => {
+      const real = createMessageMaker({ agent: "r", host: "real-1" });
+      const messages = [await real.next([...REAL])];
+      await commitMessages({ store, incarnation: INCARNATION, messages, folder });
+    },
+  });
+});
+afterAll(() => query?.[Symbol.asyncDispose]());
+
+interface Table {
+  readonly table: string;
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+}
+const of = async (token: string, name: string, more = "") =>
+  await (await query.ask(`/v1/reports/${name}?${RANGE}${more}`, { token })).json();
+const rowsOf = ({ tables }: { tables: readonly Table[] }, name: string) =>
+  tables.find(({ table }) => table === name)?.rows ?? [];
+
+describe("what a report asserts", () => {
+  test("lists each source that is needed and not there, whoever else told of the kind", async () => {
+    const off = (sources: string, topics: string) => ({
+      ...{ host: "real-1", from: at(0), to: at(600), sources, state: "unwatched", cause: "off" },
+      reason: `this host's agent has no such source: nobody watches ${topics}`,
+    });
+    const privilege = await of(TOKEN, "privilege");
+    expect(privilege).toMatchObject({ watched: false, no_change: true });
+    expect(rowsOf(privilege, "coverage_gaps")).toEqual([
+      off("kernel", "kernel"),
+      off("logins", "auth/sudo, auth/su"),
+    ]);
+    // One that an application sent does not say that all were told.
+    const packages = await of(TOKEN, "packages");
+    expect(packages).toMatchObject({ watched: false, no_change: false });
+    expect(rowsOf(packages, "coverage_gaps")).toEqual([off("packages", "package")]);
+    expect(await of(TOKEN, "files")).toMatchObject({ watched: true, no_change: true });
+  });
+
+  test("calls nothing watched, and no range empty, for a token that sees only a part", async () => {
+    // Nothing is missing on real-1, but this token would not see it if there were.
+    const half = await of(HALF, "files", "&host=real-1");
+    expect(half).toMatchObject({ watched: false, no_change: true });
+    expect(rowsOf(half, "coverage_gaps")).toMatchObject([{ host: "real-1", state: "unknown" }]);
+    expect(await of(HALF, "gaps", "&host=real-1")).toMatchObject({
+      ...{ watched: false, no_change: false },
+    });
+    const gains = await of(NO_GAINS, "privilege", "&host=real-1");
+    expect(gains).toMatchObject({ no_change: false });
+    expect(gains.statements).toContain(
+      "The token does not see all events of process/exec: they may be missing here.",
+    );
+    const other = await of(VIEWER, "files", "&host=real-1");
+    expect(other).toMatchObject({ hosts: ["real-1"], watched: false, no_change: false });
+  });
+
+  test("does not call a range empty when a part of the record could not be searched", async () => {
+    await using part = await openQueryFixture();
+    const report = await (await part.ask(`/v1/reports/packages?${RANGE}`)).json();
+    expect(report).toMatchObject({ no_change: false, whole: false });
+    expect(report.statements[0]).toBe("No event of this kind is visible.");
+    expect(report.statements.at(-1)).toMatch(
+      /^A part of the record could not be searched: events after the last commit/,
+    );
+  });
+});

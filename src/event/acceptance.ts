@@ -67,6 +67,8 @@ export interface Gap {
   readonly epoch: string | undefined;
   /** First and last batch concerned. */
   readonly batches: readonly [number, number] | undefined;
+  /** First and last time of what is missing, as its sender said, µs; left out when nothing said it. */
+  readonly times?: readonly [number, number];
 }
 
 export type Verdict =
@@ -336,6 +338,9 @@ function gapOf(
   reason: string,
   count: number | null,
 ): Gap {
-  const { agent, epoch, number } = header;
-  return { class: kind, count, reason, agent, epoch, batches: [number, number] };
+  const { agent, epoch, number, firstUs, lastUs } = header;
+  const batches = [number, number] as const;
+  // What a new spool lost was before its first batch, nobody knows since when.
+  const times = [firstUs, kind === "epoch" ? firstUs : lastUs] as const;
+  return { class: kind, count, reason, agent, epoch, batches, times };
 }

@@ -3,11 +3,14 @@
  * from the message alone, so that every reader of the stream makes the same ones.
  */
 import type { Gap } from "./acceptance.ts";
-import { type AuditEvent, lineFields } from "./event.ts";
+import { type AuditEvent, formatTime, lineFields } from "./event.ts";
 
-/** The event a gap becomes; its time is the broker's, since the host's own is not known. */
+/**
+ * The event a gap becomes. Its time is the broker's, at which the loss was known; the times of what is missing are those
+ * its sender gave, and may lie long before.
+ */
 export function gapEvent(gap: Gap, loggedAtUs: number): AuditEvent {
-  const { class: kind, count, reason, agent, epoch, batches } = gap;
+  const { class: kind, count, reason, agent, epoch, batches, times } = gap;
   return {
     timeUs: loggedAtUs,
     topic: "agent/gap",
@@ -20,6 +23,7 @@ export function gapEvent(gap: Gap, loggedAtUs: number): AuditEvent {
       ...(agent === undefined ? {} : { agent }),
       ...(epoch === undefined ? {} : { epoch }),
       ...(batches === undefined ? {} : { batches }),
+      ...(times === undefined ? {} : { from: formatTime(times[0]), to: formatTime(times[1]) }),
     },
   };
 }

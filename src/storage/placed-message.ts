@@ -43,6 +43,7 @@ export function placeUnreadable(decided: DecidedMessage, reason: string): Placed
     agent: decided.agent,
     epoch: header?.epoch,
     batches: header === undefined ? undefined : [header.number, header.number],
+    ...(header === undefined ? {} : { times: [header.firstUs, header.lastUs] as const }),
   };
   return place(decided, 0, [...decided.gaps, gap]);
 }

@@ -138,6 +138,7 @@ describe("gaps", () => {
       agent: "a",
       epoch: "e1",
       batches: [2, 2],
+      times: [1, 2],
     }]);
   });
 

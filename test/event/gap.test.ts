@@ -9,6 +9,7 @@ const GAP: Gap = {
   agent: "a",
   epoch: "e1",
   batches: [4, 4],
+  times: [2_000_000, 3_000_000],
 };
 
 describe("gap rows", () => {
@@ -38,6 +39,8 @@ describe("gap rows", () => {
           agent: "a",
           epoch: "e1",
           batches: [4, 4],
+          from: "1970-01-01T00:00:02.000000Z",
+          to: "1970-01-01T00:00:03.000000Z",
         },
       },
       {

@@ -203,6 +203,8 @@ describe("of a message that is not accepted there are no rows but its gaps:", ()
         agent: "a",
         epoch: "e1",
         batches: [1, 1],
+        from: formatTime(NOON_US),
+        to: formatTime(NOON_US),
       });
     expect(rows.gapRows).toBe(1);
   });

@@ -54,12 +54,18 @@ export function coverHosts(
   range: CoverageRange,
 ): ReadonlyMap<string, HostCoverage> {
   const signsOf = Map.groupBy(signs, ({ host }) => host);
-  const gapsOf = Map.groupBy(gaps, ({ host }) => host);
+  const gapsOf = Map.groupBy(gaps.filter(({ isOfAll }) => !isOfAll), ({ host }) => host);
+  const ofAll = gaps.filter(({ isOfAll }) => isOfAll);
   const hosts = [...new Set([...signsOf.keys(), ...gapsOf.keys()])].toSorted();
   return new Map(
     hosts.map((host) => [
       host,
-      coverHost(host, { signs: signsOf.get(host) ?? [], gaps: gapsOf.get(host) ?? [], range }),
+      coverHost(host, {
+        signs: signsOf.get(host) ?? [],
+        gaps: [...gapsOf.get(host) ?? [], ...ofAll.map((gap) => ({ ...gap, host }))]
+          .toSorted((a, b) => a.fromUs - b.fromUs),
+        range,
+      }),
     ]),
   );
 }
@@ -148,7 +154,7 @@ export function shortfallsOf(coverage: HostCoverage): Shortfall[] {
     ...{ cause: undefined, reason: "no agent said what it watches", count: undefined },
   }];
   const isNamed = (gap: ToldGap): boolean =>
-    agents.includes(gap.agent) && (gap.sources.length === 0 ||
+    (gap.isOfAll || agents.includes(gap.agent)) && (gap.sources.length === 0 ||
       gap.sources.some((name) => sources.some(({ source }) => source === name)));
   const others = gaps.filter((gap) => sources.length === 0 || !isNamed(gap))
     .map((gap): Shortfall => ({

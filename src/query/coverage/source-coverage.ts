@@ -77,7 +77,7 @@ export interface SourceCoverageOptions {
 export function coverSources(options: SourceCoverageOptions): readonly SourceCoverage[] {
   const { signs, gaps, fromUs, toUs } = options;
   const agents = new Set(signs.map(({ agent }) => agent));
-  const own = gaps.filter(({ agent }) => agents.has(agent));
+  const own = gaps.filter(({ agent, isOfAll }) => isOfAll || agents.has(agent));
   const names = new Set(
     signs.flatMap(({ sources = [] }) => sources.map(({ source }) => source)),
   );

@@ -30,7 +30,10 @@ export interface Sign {
 }
 
 export interface ToldGap {
+  /** Empty while it is not known which hosts there are and all are concerned. */
   readonly host: string;
+  /** Whether anyone's events may be missing: the stream lost messages, and nobody knows whose. */
+  readonly isOfAll: boolean;
   readonly agent: string;
   readonly class: string;
   /** Empty when all that the agent told of may be concerned. */
@@ -73,7 +76,8 @@ export function readGap(row: SqlRow): ToldGap {
   const reason = textOf(row["reason"]) ?? "no reason was told";
   const others = Number(row["reasons"]) - 1;
   return {
-    host: String(row["host"]),
+    host: String(row["host"] ?? ""),
+    isOfAll: row["host"] === null,
     agent: String(row["agent"]),
     class: textOf(row["class"]) ?? "unknown",
     sources: textsOf(parse(row["sources"])),

@@ -4,19 +4,22 @@
  *
  * Invariants: every row read is narrowed by the principal's scopes; a month of heartbeats without a change is one row.
  */
+import { conditionOn } from "../filter.ts";
 import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
+import { predicatesOf } from "./predicate.ts";
+import { mayHoldColumn } from "./pruning.ts";
 
 /** An agent that has not been heard of for so long is silent: three of its heartbeats, µs. */
 export const SILENT_US = 90_000_000;
 /** Looked back so far for hosts, and for what was on when the range begins, µs. */
 export const LOOK_BACK_US = 86_400_000_000;
-/** What is told so long after the range about the range is heeded, µs. */
-export const LOOK_AHEAD_US = 86_400_000_000;
 /** Moments, and gaps, of one answer. */
 export const SIGNS_MAX = 20_000;
 export const GAPS_MAX = 2_000;
+/** After all that may be told of, µs: the last moment that a time in JSON can be. */
+const END_OF_TIME_US = Number.MAX_SAFE_INTEGER;
 /** Gaps of one kind no further apart are one, µs. */
 const MERGE_US = 60_000_000;
 
@@ -58,26 +61,36 @@ ORDER BY kept.host, kept.time_us, incarnation, seq, idx`;
 }
 
 /**
- * Rows of gaps that lie in the range at least in part, by time: `host`, `agent`, `class`, `sources` (JSON), `from_us`,
+ * Rows of gaps that lie in the range at least in part, whenever they were told: a spool may wait for days before it
+ * says what it gave up. By time: `host` (null when all hosts are concerned: what the stream lost, and who sent it is not
+ * known), `agent`, `class`, `sources` (JSON), `from_us`,
  * `to_us`, `lost` (null when unknowable), `reason`, `reasons` (how many different ones), `events` and `id` (of the first
  * event that told it). One row more than {@link GAPS_MAX} says that there are more.
  */
 export function planGaps(request: EventsRequest, principal: Principal, view: ReadView): Plan {
-  const range = { ...request, toUs: request.toUs + LOOK_AHEAD_US };
-  return planWhole(range, { principal, view }, ({ source, binder }) => {
+  const isGap = {
+    ...conditionOn("topic"),
+    matches: [{ kind: "equal", value: "agent/gap" }],
+  } as const;
+  const files = view.files.filter((file) => mayHoldColumn(file, isGap));
+  const range = { ...request, toUs: END_OF_TIME_US, conditions: [] };
+  const told = planWhole(range, { principal, view: { ...view, files } }, ({ source, binder }) => {
     // A host says when its loss began and ended; what it cannot mean is cut to the time at which it said so.
     const moment = (name: string): string =>
       `CASE WHEN isfinite(${name}_time) AND ${name}_time BETWEEN make_timestamptz(0) AND "time"
     THEN epoch_us(${name}_time) END`;
     const kind = "host, agent, class, sources";
-    return `WITH told AS (SELECT host, agent, id, "time",
+    const ofStream = `json_extract_string(detail, '$.class') = 'stream'`;
+    const ofHost = ["host IS NOT NULL", ...predicatesOf(request.conditions, binder)].join(" AND ");
+    const of = `(${ofStream} OR (${ofHost}))`;
+    return `WITH told AS (SELECT CASE WHEN ${ofStream} THEN NULL ELSE host END AS host, agent, id, "time",
   coalesce(json_extract_string(detail, '$.class'), 'unknown') AS class,
   TRY_CAST(json_extract_string(detail, '$.count') AS BIGINT) AS lost,
   json_extract_string(detail, '$.reason') AS reason,
   json_extract(detail, '$.sources')::VARCHAR AS sources,
   TRY_CAST(json_extract_string(detail, '$.from') AS TIMESTAMPTZ) AS from_time,
   TRY_CAST(json_extract_string(detail, '$.to') AS TIMESTAMPTZ) AS to_time
-FROM (\n${source([`topic = ${binder.text("agent/gap")}`, "host IS NOT NULL"])}\n)
+FROM (\n${source([`topic = ${binder.text("agent/gap")}`, of])}\n)
 WHERE class NOT IN ('throttle_begin', 'throttle_end')),
 gaps AS (SELECT *, least(coalesce(${moment("from")}, epoch_us("time")), to_us) AS from_us FROM (
   SELECT *, coalesce(${moment("to")}, epoch_us("time")) AS to_us FROM told)),
@@ -95,6 +108,7 @@ SELECT ${kind}, min(from_us) AS from_us, max(to_us) AS to_us,
 FROM numbered GROUP BY ${kind}, number
 ORDER BY from_us, host, class, sources, agent, id LIMIT ${binder.integer(GAPS_MAX + 1)}`;
   });
+  return { ...told, prunedFiles: told.prunedFiles + view.files.length - files.length };
 }
 
 function planWhole(

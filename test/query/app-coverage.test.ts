@@ -1,0 +1,134 @@
+/** Coverage where record and host disagree: what was told late, by several agents, with wrong clocks or too much. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type AuditEvent, formatTime } from "../../src/event/event.ts";
+import type { BatchHeader } from "../../src/event/wire.ts";
+import {
+  INCARNATION,
+  openQueryFixture,
+  type QueryFixture,
+  START_US,
+} from "../support/query-fixture.ts";
+import { commitMessages } from "../support/test-archive.ts";
+import { createMessageMaker } from "../support/test-messages.ts";
+
+const END = 3600;
+const usOf = (second: number): number => START_US + second * 1_000_000;
+const at = (second: number): string => formatTime(usOf(second));
+const RANGE = `from=${at(0)}&to=${at(END)}`;
+const ON = [{ name: "process", state: "on" }];
+
+const event = (second: number, topic: string, detail: object): AuditEvent => ({
+  ...{ timeUs: usOf(second), topic, severity: "info", detail: { ...detail } },
+});
+const said = (second: number, topic: string, detail = {}) =>
+  event(second, topic, { version: "1", boot: "aaaa0001", sources: ON, ...detail });
+
+/** Every 30 s from … to, inclusive. */
+const beats = (from: number, to: number, detail = {}): AuditEvent[] =>
+  Array.from(
+    { length: Math.floor((to - from) / 30) + 1 },
+    (_, each) => said(from + each * 30, "agent/heartbeat", detail),
+  );
+
+/** A message of a host; `void` is what a spool gave up. */
+interface Told {
+  readonly host: string;
+  readonly agent?: string;
+  readonly events?: readonly AuditEvent[];
+  readonly void?: Pick<BatchHeader, "firstUs" | "lastUs" | "count">;
+  readonly storedAtUs?: number;
+  /** Messages that the stream lost before it. */
+  readonly lost?: number;
+}
+
+const DAY = 86_400;
+const TOLD: readonly Told[] = [
+  { host: "cut-off", events: beats(-60, END + 120) },
+  {
+    host: "cut-off",
+    void: { firstUs: usOf(600), lastUs: usOf(1200), count: 7 },
+    storedAtUs: usOf(3 * DAY),
+  },
+  { host: "other", events: beats(-60, END + 120) },
+  { host: "behind", events: beats(-60, END + 120) },
+  {
+    ...{ host: "behind", lost: 2, storedAtUs: usOf(1800) },
+    void: { firstUs: usOf(50), lastUs: usOf(60), count: 1 },
+  },
+];
+
+let query: QueryFixture;
+
+beforeAll(async () => {
+  query = await openQueryFixture({
+    write: async (store, folder) => {
+      let sequence = 0;
+      const makers = new Map<string, ReturnType<typeof createMessageMaker>>();
+      const messages = [];
+      for (const { host, agent = host, events = [], lost = 0, ...told } of TOLD) {
+        sequence += 1 + lost;
+        const maker = makers.get(agent) ?? createMessageMaker({ agent, host });
+        makers.set(agent, maker);
+        const { storedAtUs } = told;
+        messages.push(
+          await maker.next(events, {
+            sequence,
+            ...(storedAtUs === undefined ? {} : { storedAtUs }),
+            ...(told.void === undefined ? {} : {
+              payload: new Uint8Array(),
+              header: { ...told.void, void: "the spool was full" },
+            }),
+          }),
+        );
+      }
+      await commitMessages({ store, incarnation: INCARNATION, messages, folder });
+    },
+  });
+});
+
+afterAll(() => query?.[Symbol.asyncDispose]());
+
+const read = async (path: string) => {
+  const answer = await query.ask(path);
+  if (!answer.ok) throw new Error(await answer.text());
+  return await answer.json();
+};
+const hostOf = (host: string, range = RANGE) => read(`/v1/hosts/${host}?${range}`);
+const rangesOf = async (host: string, source = "process", range = RANGE) => {
+  const { sources } = await hostOf(host, range);
+  const found = sources.find((each: { source: string }) => each.source === source);
+  return found.ranges.values.map((each: Record<string, string>) => [
+    ...[each["from"], each["to"], each["state"]],
+    ...("cause" in each ? [each["cause"]] : []),
+  ]);
+};
+
+describe("what was lost", () => {
+  test("is missing when it happened, however late it was told", async () => {
+    expect(await rangesOf("cut-off")).toEqual([
+      [at(0), at(600), "watched"],
+      [at(600), at(1200), "partial", "dropped"],
+      [at(1200), at(1800), "watched"],
+      [at(1800), formatTime(usOf(1800) + 1), "partial", "broken"],
+      [formatTime(usOf(1800) + 1), at(END), "watched"],
+    ]);
+    const report = await read(`/v1/reports/packages?${RANGE}&host=cut-off`);
+    expect(report.watched).toBe(false);
+    const { rows } = report.tables.find(({ table }: { table: string }) =>
+      table === "coverage_gaps"
+    );
+    expect(rows).toContainEqual(expect.objectContaining({
+      ...{ from: at(600), to: at(1200), state: "partial", cause: "dropped", missing: 7 },
+    }));
+  });
+
+  test("by the stream may be of any host", async () => {
+    for (const host of ["cut-off", "other", "behind"]) {
+      const { gaps } = await hostOf(host);
+      expect(gaps.values).toContainEqual(
+        expect.objectContaining({ class: "stream", from: at(1800) }),
+      );
+    }
+    expect(await rangesOf("other")).toHaveLength(3);
+  });
+});

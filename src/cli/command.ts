@@ -37,8 +37,18 @@ export interface CommandDefinition<S extends OptionGroups> {
   run(invocation: Invocation<S>): Promise<ExitCode>;
 }
 
-/** `isDataGiven`: whether the data folder was named, and therefore is meant. */
-export type GlobalSettings = Values<typeof GLOBAL_OPTIONS> & { readonly isDataGiven: boolean };
+/**
+ * `isDataGiven`: whether the data folder was named, and therefore is meant. `ofVariables`: what comes from variables,
+ * which were set for whatever was meant then: what the command line names comes first.
+ */
+export type GlobalSettings = Values<typeof GLOBAL_OPTIONS> & {
+  readonly isDataGiven: boolean;
+  readonly ofVariables: readonly AccessName[];
+};
+
+/** Options that say which server is asked, and with which token. */
+const ACCESS_NAMES = ["server", "tokenFile", "context"] as const;
+export type AccessName = typeof ACCESS_NAMES[number];
 
 /** Everything a command gets. */
 export interface Invocation<S extends OptionGroups> {
@@ -99,7 +109,10 @@ export function defineCommand<const S extends OptionGroups>(
       const own = { flags, environment, file: undefined };
       const given = resolveSettings({ global: GLOBAL_OPTIONS }, own);
       const isDataGiven = given.sourceOf(GLOBAL_OPTIONS.data) !== "default";
-      const global = { ...given.settings.global, isDataGiven };
+      const ofVariables = ACCESS_NAMES.filter((each) =>
+        given.sourceOf(GLOBAL_OPTIONS[each]) === "variable"
+      );
+      const global = { ...given.settings.global, isDataGiven, ofVariables };
       const file = global.config === undefined ? undefined : await readFile(global.config);
       const { settings, sourceOf } = resolveSettings(options, { flags, environment, file });
       return await definition.run({

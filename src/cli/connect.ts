@@ -1,8 +1,9 @@
 /**
  * How a command reaches the service: which address, which token, and what a failure means for the exit code.
  *
- * Invariant: the data folder's own token goes to this machine only; another server gets a token only from
- * `--token-file` or the file that its context names.
+ * Invariants: the data folder's own token goes to this machine only; another server gets a token only from a token file
+ * that was named or the file that its context names; a context's server never gets the token of a variable, which was
+ * set for another.
  */
 import { readFileSync } from "node:fs";
 import { type Client, createClient } from "../client/client.ts";
@@ -26,7 +27,7 @@ export interface Access {
 
 export type AccessOptions =
   & Pick<GlobalSettings, "server" | "data" | "tokenFile">
-  & Partial<Pick<GlobalSettings, "context" | "isDataGiven">>;
+  & Partial<Pick<GlobalSettings, "context" | "isDataGiven" | "ofVariables">>;
 
 /** Runs a command's work with a client; its failures become errors with the exit codes of the command line. */
 export async function withClient(
@@ -47,21 +48,24 @@ export async function withClient(
  * whatever context is in use.
  */
 export function accessOf(
-  { context: name, isDataGiven = false, ...given }: AccessOptions,
+  options: AccessOptions,
   contexts: () => ServerContexts = () => readContexts(contextsPath()),
 ): Access {
-  if (name !== undefined && given.server !== undefined) {
-    throw usageError("Cannot use --context and --server together: both name a server");
-  }
-  const mayUse = name !== undefined || (given.server === undefined && !isDataGiven);
+  const { data, isDataGiven = false, tokenFile: tokenFileGiven, ofVariables = [] } = options;
+  const { context: name, server: serverGiven } = namedServer(options);
+  const mayUse = name !== undefined || (serverGiven === undefined && !isDataGiven);
   const known = mayUse ? contexts() : undefined;
   const wanted = name ?? known?.current;
   const context = wanted === undefined || known === undefined
     ? undefined
     : contextNamed(known, wanted);
-  const folder = dataFolderAt(given.data);
-  const server = given.server ?? context?.server;
-  const tokenFile = given.tokenFile ?? context?.tokenFile;
+  const folder = dataFolderAt(data);
+  const server = serverGiven ?? context?.server;
+  const tokenFile = context === undefined
+    ? tokenFileGiven
+    : ofVariables.includes("tokenFile")
+    ? context.tokenFile
+    : tokenFileGiven ?? context.tokenFile;
   const url = server ?? readIfThere(folder.serverUrl) ?? DEFAULT_SERVER;
   if (tokenFile !== undefined) {
     const token = readIfThere(tokenFile);
@@ -72,6 +76,19 @@ export function accessOf(
   if (context !== undefined) return { url, token: undefined };
   if (server !== undefined && !isThisMachine(server)) return { url, token: undefined };
   return { url, token: readIfThere(folder.adminToken) };
+}
+
+/** What names the server: the command line before variables. Throws a usage error when both are named at one place. */
+function namedServer(
+  { context, server, ofVariables = [] }: AccessOptions,
+): Pick<AccessOptions, "context" | "server"> {
+  if (context === undefined || server === undefined) return { context, server };
+  const isContextFlag = !ofVariables.includes("context");
+  const isServerFlag = !ofVariables.includes("server");
+  if (isContextFlag === isServerFlag) {
+    throw usageError("Cannot use --context and --server together: both name a server");
+  }
+  return isContextFlag ? { context, server: undefined } : { context: undefined, server };
 }
 
 /** The error of the command line that a client's error stands for; others stay what they are. */

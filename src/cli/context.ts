@@ -42,7 +42,11 @@ const addCommand = defineCommand({
   ]],
   options: {},
   run: ({ arguments: [name = ""], global, environment, output }) => {
-    const { server, tokenFile } = global;
+    // What variables say is of another server: a context of it would send the token of one to the other.
+    const given = <T>(option: "server" | "tokenFile", value: T): T | undefined =>
+      global.ofVariables.includes(option) ? undefined : value;
+    const server = given("server", global.server);
+    const tokenFile = given("tokenFile", global.tokenFile);
     if (!CONTEXT_NAME.test(name)) {
       throw usageError(
         `Cannot name a context "${name}": accepted: letters, digits, ".", "_" and "-", at most 63`,

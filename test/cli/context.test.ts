@@ -34,13 +34,17 @@ function fill(current: string | undefined): void {
   });
 }
 /** Exit code of a line that is run here, in this process. */
-async function run(...words: readonly string[]): Promise<number> {
+const run = (...words: readonly string[]): Promise<number> => runWith({}, ...words);
+async function runWith(
+  variables: Readonly<Record<string, string>>,
+  ...words: readonly string[]
+): Promise<number> {
   let code = -1;
   const parser = buildParser({
     commands: COMMANDS,
     run: (command, line) =>
       command.execute({
-        ...{ ...line, environment: { XDG_CONFIG_HOME: folder } },
+        ...{ ...line, environment: { XDG_CONFIG_HOME: folder, ...variables } },
         signal: new AbortController().signal,
       }),
     onExitCode: (each) => code = each,
@@ -80,6 +84,32 @@ describe("which server is asked", () => {
       .toThrow(/none of this name; accepted: prod, tunnel/);
     const both = { ...given(), context: "prod", server: PROD };
     expect(() => accessOf(both, contexts)).toThrow(/both name a server/);
+    const variables = { ...both, ofVariables: ["context", "server"] } as const;
+    expect(() => accessOf(variables, contexts)).toThrow(/both name a server/);
+  });
+
+  it("is named by the command line before variables", () => {
+    fill(undefined);
+    const both = { ...given(), context: "prod", server: "https://other.example.org" };
+    expect(accessOf({ ...both, ofVariables: ["server"] }, contexts).url).toBe(PROD);
+    expect(accessOf({ ...both, ofVariables: ["context"] }, contexts).url).toBe(both.server);
+  });
+
+  it("never gets the token of a variable as a context, for that is another's", async () => {
+    const tokenFile = join(folder, "other.token");
+    await writeFile(tokenFile, "secret-of-another\n");
+    const url = "http://127.0.0.1:9999";
+    fill("tunnel");
+    const variable = { ...given(), tokenFile, ofVariables: ["tokenFile"] } as const;
+    expect(accessOf(variable, contexts)).toEqual({ url, token: undefined });
+    expect(accessOf({ ...variable, context: "prod" }, contexts).token).toBe("secret-of-prod");
+    expect(accessOf({ ...variable, ofVariables: [] }, contexts).token).toBe("secret-of-another");
+    // A server that was named without a context is what variables are for.
+    expect(accessOf({ ...variable, server: PROD }, contexts).token).toBe("secret-of-another");
+    const made = { PROBITY_TOKEN_FILE: tokenFile, PROBITY_SERVER: PROD };
+    expect(await runWith(made, "context", "add", "new", "--server", url)).toBe(0);
+    expect(contexts().byName.get("new")).toEqual({ server: url, tokenFile: undefined });
+    expect(await runWith(made, "context", "add", "none")).toBe(2);
   });
 });
 

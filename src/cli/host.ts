@@ -92,11 +92,16 @@ function rowsOf({ host, presence, sources }: HostCoverage) {
 }
 
 function endOf(
-  found: AnswerFacts & { readonly cut: boolean } & Partial<Pick<HostCoverage, "sources">>,
+  found:
+    & AnswerFacts
+    & { readonly cut: boolean }
+    & Partial<Pick<HostCoverage, "sources" | "presence" | "gaps" | "changes">>,
   output: Output,
 ): ExitCode {
+  const { presence, gaps, changes, sources = [] } = found;
+  const lists = [presence, gaps, changes, ...sources.map(({ ranges }) => ranges)];
   const isCut = found.cut ||
-    (found.sources ?? []).some(({ ranges }) => ranges.total > ranges.values.length);
+    lists.some((each) => each !== undefined && each.total > each.values.length);
   if (isCut) output.notice("incomplete: there is more than one answer gives; use a shorter range");
   if (!found.isComplete) {
     output.notice(`incomplete: ${found.missing ?? "a part of this range cannot be searched yet"}`);

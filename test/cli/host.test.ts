@@ -9,6 +9,8 @@ let data: string;
 let server: TestServer;
 let asked: string[] = [];
 let isCut = false;
+/** Of which list there is more than is given. */
+let cutList = "";
 
 const RANGE = { from: "2026-06-01T00:00:00.000000Z", to: "2026-06-02T00:00:00.000000Z" };
 const hosts = [
@@ -32,6 +34,7 @@ beforeAll(async () => {
         ranges: ranges({ ...RANGE, state: "partial", cause: "dropped", count: 15, reason: "full" }),
       }],
       ...{ gaps: ranges(), changes: ranges() },
+      ...(cutList === "" ? {} : { [cutList]: { total: 1_001, values: [] } }),
     };
     const isOne = request.url?.startsWith("/v1/hosts/") === true;
     response.end(JSON.stringify(isOne ? one : { ...RANGE, cut: isCut, hosts }));
@@ -77,4 +80,10 @@ it("ends in exit 5 when there is more than one answer gives", async () => {
     expect([code, stderr]).toEqual([5, expect.stringContaining("use a shorter range")]);
   }
   isCut = false;
+});
+
+it.each(["presence", "gaps", "changes"])("ends in exit 5 when %s are cut", async (list) => {
+  cutList = list;
+  expect((await run("web-1")).code).toBe(5);
+  cutList = "";
 });

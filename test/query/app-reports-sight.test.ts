@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
 import { type AuditEvent, formatTime } from "../../src/event/event.ts";
+import { GAPS_MAX } from "../../src/query/planner/coverage.ts";
 import {
   INCARNATION,
   openQueryFixture,
@@ -34,6 +35,13 @@ const REAL: readonly AuditEvent[] = [
   timed(200, "package/install", { service: "deployer", detail: { name: "shop" } }),
 ];
 
+/** Two days later: more gaps, none like another, than one answer reads. */
+const LATER_S = 2 * 86_400;
+const MANY: readonly AuditEvent[] = Array.from(
+  { length: GAPS_MAX + 1 },
+  (_, place) => timed(LATER_S + 300, "agent/gap", { detail: { class: `c${place}`, count: 1 } }),
+);
+
 let query: QueryFixture;
 beforeAll(async () => {
   query = await openQueryFixture({
@@ -47,7 +55,7 @@ beforeAll(async () => {
     },
     write: async (store, folder) => {
       const real = createMessageMaker({ agent: "r", host: "real-1" });
-      const messages = [await real.next([...REAL])];
+      const messages = [await real.next([...REAL]), await real.next([...MANY])];
       await commitMessages({ store, incarnation: INCARNATION, messages, folder });
     },
   });
@@ -97,6 +105,15 @@ describe("what a report asserts", () => {
     );
     const other = await of(VIEWER, "files", "&host=real-1");
     expect(other).toMatchObject({ hosts: ["real-1"], watched: false, no_change: false });
+  });
+
+  test("is called cut in every form when not all gaps were read", async () => {
+    const later = `from=${at(LATER_S)}&to=${at(LATER_S + 600)}`;
+    for (const accept of ["text/csv", "application/json"]) {
+      const answer = await query.ask(`/v1/reports/files?${later}`, { headers: { accept } });
+      expect(answer.headers.get("probity-truncated")).toBe("true");
+      expect(await answer.text()).toContain("Not all gaps could be read");
+    }
   });
 
   test("does not call a range empty when a part of the record could not be searched", async () => {

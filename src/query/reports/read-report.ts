@@ -40,6 +40,8 @@ import { hiddenTopics, seesHost } from "./sight.ts";
 export interface ReadReport {
   readonly report: Report;
   readonly plans: readonly Plan[];
+  /** Whether rows were left out, or not all gaps were read. */
+  readonly isCut: boolean;
 }
 
 export interface ReportRead {
@@ -85,15 +87,15 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
   const tables = [...body.tables, shortfallTable(shortfalls), batches];
   const isNothing = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
   const { scopes } = call.principal;
-  const isWhole = !coverage.isCut && view.missing.length === 0 &&
-    tables.every(({ rows, total }) => rows.length === total);
+  const isCut = coverage.isCut || tables.some(({ rows, total }) => rows.length < total);
+  const isWhole = !isCut && view.missing.length === 0;
   const isSeen = hiddenTopics(body.topics, scopes).length === 0 &&
     hosts.length > 0 && hosts.every(({ host }) => seesHost(scopes, host));
   const isEmpty = isNothing && isWhole && isSeen;
   const isWatched = shortfalls.length === 0 && !coverage.isCut && hosts.length > 0 &&
     seesAgents(call.principal);
   return {
-    plans,
+    ...{ plans, isCut },
     report: {
       ...{ name, title: body.title, fromUs: request.fromUs, toUs: request.toUs },
       hosts: hosts.map(({ host }) => host),

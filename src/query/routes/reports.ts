@@ -53,7 +53,7 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       "text/html": { type: "string" },
     },
     answerHeaders: {
-      "Probity-Truncated": "whether rows were left out",
+      "Probity-Truncated": "whether rows were left out, or not all gaps were read",
       "Content-Security-Policy": "nothing but the page's own style",
       "Referrer-Policy": "none is told",
       "X-Content-Type-Options": "the form is the one that is named",
@@ -65,7 +65,7 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       const request = parseRangeRequest(call.parameters, call.time);
       using lease = acquire();
       const read = { name, request, executor, view: lease.view };
-      const { report, plans } = await readReport(call, read);
+      const { report, plans, isCut } = await readReport(call, read);
       const { text, type } = written(report, form);
       const { steps, prunedFiles, missing } = planOf(plans);
       const given = Object.fromEntries([...call.parameters].map(([key, [value]]) => [key, value]));
@@ -78,7 +78,7 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       return new Response(text, {
         headers: {
           ...readHeaders({ scan, prunedFiles, missing }),
-          "Probity-Truncated": String(report.tables.some(({ rows, total }) => rows.length < total)),
+          "Probity-Truncated": String(isCut),
           "Content-Type": type,
           "Content-Security-Policy": `${PAGE_POLICY}; frame-ancestors 'none'`,
           "Referrer-Policy": "no-referrer",

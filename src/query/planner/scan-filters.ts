@@ -81,7 +81,8 @@ function valueOf({ type }: Column, tokens: readonly string[]): FilterValue | und
   const [first = "", ...rest] = tokens;
   switch (type) {
     case "string":
-      return rest.length === 0 && first.startsWith("'")
+      // DuckDB splits its text at line ends and drops what is empty: a value with one may have had more of them.
+      return rest.length === 0 && first.startsWith("'") && !first.includes("\n")
         ? first.slice(1, -1).replaceAll("''", "'")
         : undefined;
     case "integer":

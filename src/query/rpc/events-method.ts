@@ -147,9 +147,10 @@ async function giveLive(
   const { seek, limit = Infinity } = params;
   if (seek?.kind === "event") await timeOf(call, { parameter: "seek", seek }, parts);
   const due = await openDue(call, params, parts);
-  const signal = AbortSignal.any([call.signal, due.signal]);
-  if (params.topics?.length === 0) return hot.missing();
+  // Whatever happens from here on, nothing waits for the end any more.
   try {
+    if (params.topics?.length === 0) return hot.missing();
+    const signal = AbortSignal.any([call.signal, due.signal]);
     const items = follow(source, {
       request: {
         conditions: [...topicsCondition(params.topics), ...due.conditions],

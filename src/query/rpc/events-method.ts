@@ -20,7 +20,7 @@ import { encodeTailPlace } from "../tail-place.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
 import type { LiveClients } from "../tail/live-clients.ts";
 import { comparePlaces, placeOfEvent, timeOfSeek } from "./event-place.ts";
-import type { RpcCall, RpcMethod } from "./method.ts";
+import { reported, type RpcCall, type RpcMethod } from "./method.ts";
 import { type EventsParams, parseEventsParams, type Seek, topicsCondition } from "./params.ts";
 
 export interface EventsMethodParts {
@@ -50,19 +50,12 @@ export function auditEventsGet(parts: EventsMethodParts): RpcMethod {
       const end = params.awaitFutureEvents ? clients.admit(call.principal) : sending.begin();
       const sent = { rows: 0 };
       call.report();
-      let outcome: "success" | "failure" = "failure";
       try {
         const give = params.awaitFutureEvents ? giveLive : giveStored;
-        const missing = await give(call, { params, sent }, parts);
-        outcome = "success";
+        const missing = await reported(call, sent, () => give(call, { params, sent }, parts));
         return { events: sent.rows, complete: missing.length === 0 };
-      } catch (error) {
-        // Who cancels or leaves has got what they wanted.
-        if (call.signal.aborted) outcome = "success";
-        throw error;
       } finally {
         end();
-        call.report({ rows: sent.rows, outcome });
       }
     },
   };

@@ -17,6 +17,28 @@ export interface RpcCall {
   report(rows?: { readonly rows: number; readonly outcome: "success" | "failure" }): void;
 }
 
+/**
+ * Runs what reads the record, and tells the audit how it ended, whichever way it does: with the rows that `sent` has
+ * then. Who cancels or leaves has got what they wanted.
+ */
+export async function reported<T>(
+  { report, signal }: RpcCall,
+  sent: { readonly rows: number },
+  read: () => Promise<T>,
+): Promise<T> {
+  let outcome: "success" | "failure" = "failure";
+  try {
+    const result = await read();
+    outcome = "success";
+    return result;
+  } catch (error) {
+    if (signal.aborted) outcome = "success";
+    throw error;
+  } finally {
+    report({ rows: sent.rows, outcome });
+  }
+}
+
 export interface RpcMethod {
   /** Whether it goes on until it is cancelled, or for as long as it likes. */
   isEndless(params: unknown): boolean;

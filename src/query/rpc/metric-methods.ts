@@ -6,10 +6,10 @@
  * begun minutes, hours and days, of which there is at least one.
  */
 import { type Executor, withinTime } from "../executor.ts";
-import { readMetric, type Total, WHOLE_RECORD } from "../metric/metric.ts";
+import { type MetricAnswer, readMetric, type Total, WHOLE_RECORD } from "../metric/metric.ts";
 import { TIME_MAX_US, watchMetric, type WatchParts } from "../metric/watch.ts";
 import { timeOfSeek } from "./event-place.ts";
-import type { RpcCall, RpcMethod } from "./method.ts";
+import { reported, type RpcCall, type RpcMethod } from "./method.ts";
 import { parseMetricParams, topicsCondition } from "./params.ts";
 import { ProblemError } from "../problem.ts";
 import type { LiveClients } from "../tail/live-clients.ts";
@@ -26,7 +26,8 @@ export function auditMetricGet(parts: MetricMethodParts): RpcMethod {
     async run(call) {
       const { principal, time } = call;
       const { topic, seek, seekEnd } = parseMetricParams(call.params, time);
-      const answer = await withinTime(call.signal, async (signal) => {
+      const sent = { rows: 0 };
+      const read = async (signal: AbortSignal): Promise<MetricAnswer> => {
         using lease = parts.hot.acquire();
         const { view } = lease;
         const asker = { ...parts, view, principal, signal };
@@ -34,9 +35,11 @@ export function auditMetricGet(parts: MetricMethodParts): RpcMethod {
         const toUs = await timeOfSeek("seekEnd", seekEnd, asker) ?? TIME_MAX_US;
         const conditions = topicsCondition(topic === undefined ? undefined : [topic]);
         const request = { ...WHOLE_RECORD, fromUs, toUs, conditions };
-        return await readMetric(parts.reader, request, { view, principal, signal });
-      });
-      call.report({ rows: 1, outcome: "success" });
+        const answer = await readMetric(parts.reader, request, { view, principal, signal });
+        sent.rows = 1;
+        return answer;
+      };
+      const answer = await reported(call, sent, () => withinTime(call.signal, read));
       const complete = answer.missing.length === 0;
       return { data: { ...averagesOf(answer.total, time.nowUs), complete } };
     },
@@ -57,19 +60,21 @@ export function auditMetricTail(parts: MetricMethodParts): RpcMethod {
       const fromUs = await beginOf(seek, call, parts) ?? 0;
       const conditions = topicsCondition(topic === undefined ? undefined : [topic]);
       const end = parts.clients.admit(call.principal);
-      let rows = 0;
-      try {
-        call.report();
+      const sent = { rows: 0 };
+      const give = async (): Promise<void> => {
         for await (const state of watchMetric(parts, { fromUs, conditions, ...call })) {
           const { answer: { total, missing }, toUs } = state;
           const data = { ...averagesOf(total, toUs), complete: missing.length === 0 };
           await call.part("auditMetric", `"data":${JSON.stringify(data)}`);
-          rows += 1;
+          sent.rows += 1;
         }
-        return { states: rows };
+      };
+      call.report();
+      try {
+        await reported(call, sent, give);
+        return { states: sent.rows };
       } finally {
         end();
-        call.report({ rows, outcome: "success" });
       }
     },
   };

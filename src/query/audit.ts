@@ -59,7 +59,7 @@ export interface AuditOptions {
 }
 
 export const FAILURES_PER_MINUTE = 10;
-/** Longest text of one parameter in an event, in characters. */
+/** Longest text, or JSON of another value, of one parameter in an event, in characters. */
 const PARAMETER_LENGTH_MAX = 8_192;
 const MINUTE_US = 60_000_000;
 /** The `service` of its events. */
@@ -185,7 +185,9 @@ function shortenedAll(
   );
 }
 
+/** Of what is too long, however deep, the beginning of its JSON is told as a text. */
 function shortened(value: unknown): unknown {
-  if (typeof value !== "string" || value.length <= PARAMETER_LENGTH_MAX) return value;
-  return `${value.slice(0, PARAMETER_LENGTH_MAX)}…`;
+  const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
+  if (text.length <= PARAMETER_LENGTH_MAX) return value;
+  return `${text.slice(0, PARAMETER_LENGTH_MAX)}…`;
 }

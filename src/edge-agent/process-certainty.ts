@@ -3,8 +3,9 @@
  * they came in it.
  *
  * Invariants: what may have been otherwise for a moment of the span is not said: a process that does something and then
- * executes a file, or takes a user, for which that would be filtered, is not taken for one that was this before. And
- * what the records say must be what /proc, or the record of its end, shows now: else an exec was not told.
+ * executes a file, or takes a user, for which that would be filtered, is not taken for one that was this before. Nothing
+ * is said of a time before an exec that was not told, which the numbers of the execs show; and what the records say must
+ * be what /proc, or the record of its end, shows after they were learned: else such an exec was the last.
  */
 import { u32, UNSET } from "./decode-record.ts";
 import { kernelFileIdentity } from "./kernel-files.ts";
@@ -30,15 +31,16 @@ export interface ExecutedFile {
 export interface ProcessCertainty {
   /** Boot time now, ns. */
   nowNs(): number;
-  /** What the process with a pid has been from a boot time in ns until now, or until its end. */
+  /**
+   * What the process with a pid has been from a boot time in ns until the process table was last brought up to date, or
+   * until its end: what may have been done later is to be asked for after that was done again.
+   */
   since(pid: number, sinceNs: number): SureFacts;
 }
 
 /** For those whom nobody tells of execs: nothing is sure. */
 export const NOTHING_SURE: ProcessCertainty = { nowNs: () => 0, since: () => ({}) };
 
-/** How long what /proc shows is used again. */
-const FRESH_NS = 50_000_000;
 /** What /proc showed is kept of so many processes. */
 const PRESENT_MAX = 1024;
 
@@ -57,30 +59,33 @@ export interface CertaintyOptions {
 
 export function createProcessCertainty(options: CertaintyOptions): ProcessCertainty {
   const { processes, readPresent = readProc } = options;
-  const known = new Map<ProcessEntry, { readonly atNs: number; readonly present: Present }>();
+  const known = new Map<ProcessEntry, Present>();
+  let catchUps = processes.catchUps;
   const presentOf = (entry: ProcessEntry): Present | undefined => {
     if (entry.endedNs !== Infinity) return presentAtEnd(entry);
-    const nowNs = processes.nowNs();
+    // Who asks again may ask for what was done since.
+    if (catchUps !== processes.catchUps || known.size >= PRESENT_MAX) known.clear();
+    catchUps = processes.catchUps;
     const found = known.get(entry);
-    if (found !== undefined && nowNs - found.atNs < FRESH_NS) return found.present;
+    if (found !== undefined) return found;
     const present = readPresent(entry.pid, entry.startTicks);
     if (present === undefined) {
       // It was not gone yet, perhaps, when the records were read.
       processes.catchUp();
       return entry.endedNs === Infinity ? undefined : presentAtEnd(entry);
     }
-    if (known.size >= PRESENT_MAX) known.clear();
-    known.set(entry, { atNs: nowNs, present });
+    known.set(entry, present);
     return present;
   };
   return {
     nowNs: () => processes.nowNs(),
     since(pid, sinceNs) {
       const entry = processes.isFollowed ? processes.newestOf(pid) : undefined;
-      // Who had the pid before may have been it.
-      if (entry === undefined || (entry.before?.endedNs ?? -Infinity) > sinceNs) return {};
+      if (entry === undefined || entry.unbrokenSinceNs > sinceNs) return {};
+      // Who had the pid before may have been it, or who had it after and was not told of.
+      if ((entry.before?.endedNs ?? -Infinity) > sinceNs || entry.endedNs < sinceNs) return {};
       const present = presentOf(entry);
-      if (present === undefined) return {};
+      if (present === undefined || isAnother(entry, present)) return {};
       const uid = entry.soleUidSinceNs <= sinceNs ? entry.soleUid : undefined;
       const exe = executedSince(entry, { sinceNs, present });
       return {
@@ -122,6 +127,12 @@ function executedSince(
     if ((isSeen ? seededNs : image.sinceNs) <= sinceNs) return exe;
   }
   return undefined;
+}
+
+/** Whether it executes another file than was told: then it may also have been another user meanwhile. */
+function isAnother({ images }: ProcessEntry, { exe }: Present): boolean {
+  const newest = images.at(-1);
+  return exe !== undefined && newest?.inode !== undefined && !isOf(newest, exe);
 }
 
 function isOf({ inode, device }: ProcessImage, exe: ExecutedFile): boolean {

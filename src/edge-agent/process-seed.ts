@@ -10,7 +10,8 @@ import { kernelFileIdentity, listKernelFolder } from "./kernel-files.ts";
 import { readStartTicks } from "./process-identity.ts";
 import { learnSnapshot, type SnapshotContext } from "./process-snapshot.ts";
 import { takeSnapshot } from "./process-iterator.ts";
-import { type ProcessEntry, type ProcessTable, readLiveExe } from "./process-table.ts";
+import { readLiveExe } from "./live-executable.ts";
+import type { ProcessEntry, ProcessTable } from "./process-table.ts";
 
 /** Processes read between two turns of the event loop. */
 const PROCESSES_PER_TURN = 64;

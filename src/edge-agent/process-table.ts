@@ -6,9 +6,8 @@
  * time, and is answered with the image of that time, so that sources whose rings are read at different moments agree;
  * the table is bounded: entries of ended processes go first, in the order of their ends, once every reader is past them.
  */
-import { jsonInner } from "./decode-text.ts";
-import { readKernelLink } from "./kernel-files.ts";
-import { type ProcessIds, readProcText, readStartTicks, ticksOf } from "./process-identity.ts";
+import { readLiveExe } from "./live-executable.ts";
+import { type ProcessIds, ticksOf } from "./process-identity.ts";
 
 /** Ended processes are kept until every reader has passed their end by this much. */
 export const ENDED_KEPT_NS = 5_000_000_000;
@@ -93,6 +92,8 @@ export class ProcessEntry {
    */
   soleUid: number | undefined;
   soleUidSinceNs = Infinity;
+  /** Boot time, ns, since which each exec was told that came before another one. Infinity: the last one was not. */
+  unbrokenSinceNs = -Infinity;
 
   constructor(id: string, process: { pid: number; startTicks: number; image: ProcessImage }) {
     this.id = id;
@@ -141,6 +142,8 @@ export interface ProcessTable {
   follow(catchUp: (() => void) | undefined): void;
   /** Learns from all process records that the kernel has written until now. */
   catchUp(): void;
+  /** How often it was brought up to date. */
+  readonly catchUps: number;
   /** Whether there is something that brings it up to date: without, an exec since may not be known. */
   readonly isFollowed: boolean;
   /** Boot time now, ns. */
@@ -175,6 +178,7 @@ class Table implements ProcessTable {
   readonly #adoptions = createAllowance();
   readonly #recognitions = createAllowance();
   #catchUp: (() => void) | undefined;
+  #catchUps = 0;
 
   constructor({ ids, nowNs, readExe = readLiveExe }: ProcessTableOptions) {
     this.#ids = ids;
@@ -232,6 +236,7 @@ class Table implements ProcessTable {
     if (known !== undefined) return known;
     const newest = entry.images.at(-1) ?? told;
     const isLater = (execId - (newest.execId ?? 0) + EXEC_IDS) % EXEC_IDS < EXEC_IDS / 2;
+    if (isLater) entry.unbrokenSinceNs = Infinity;
     if (!isLater || !this.#recognitions.take(this.#nowNs())) return NO_IMAGE;
     const exe = this.#readExe(entry.pid, entry.startTicks, comm);
     if (exe === undefined) return NO_IMAGE;
@@ -239,6 +244,10 @@ class Table implements ProcessTable {
     const image: ProcessImage = { sinceNs, exe, isEscaped: false, execId };
     entry.images = [...entry.images, image].slice(-IMAGES_MAX);
     return image;
+  }
+
+  get catchUps(): number {
+    return this.#catchUps;
   }
 
   get isFollowed(): boolean {
@@ -262,6 +271,8 @@ class Table implements ProcessTable {
   noteExec(entry: ProcessEntry, image: ProcessImage, soleUid?: number): void {
     if (soleUid === undefined || soleUid !== entry.soleUid) entry.soleUidSinceNs = image.sinceNs;
     entry.soleUid = soleUid;
+    const isNext = isNextExec(entry.images.at(-1), image);
+    if (!isNext || entry.unbrokenSinceNs === Infinity) entry.unbrokenSinceNs = image.sinceNs;
     // An image from /proc is the newest of its moment: it says nothing about the time before an exec older than it.
     const isSeedOlder = entry.seededNs !== undefined && entry.seededNs < image.sinceNs;
     const kept = entry.seededNs === undefined || isSeedOlder ? entry.images : [];
@@ -272,6 +283,7 @@ class Table implements ProcessTable {
   noteFork(child: ProcessEntry, parent: ProcessEntry, timeNs: number): void {
     if (child.images.length > 1 || child.images[0]?.exe !== undefined) return;
     child.images = [{ ...parent.imageAt(timeNs), sinceNs: -Infinity }];
+    child.unbrokenSinceNs = parent.unbrokenSinceNs <= timeNs ? -Infinity : Infinity;
     if (parent.soleUidSinceNs > timeNs) return;
     child.soleUid = parent.soleUid;
     child.soleUidSinceNs = -Infinity;
@@ -299,6 +311,7 @@ class Table implements ProcessTable {
   }
 
   catchUp(): void {
+    this.#catchUps += 1;
     this.#catchUp?.();
   }
 
@@ -359,6 +372,12 @@ class Table implements ProcessTable {
   }
 }
 
+/** Whether no exec lies between two, as far as both have numbers. */
+function isNextExec(before: ProcessImage | undefined, image: ProcessImage): boolean {
+  const { execId } = image;
+  return !!execId && !!before?.execId && (before.execId + 1) % EXEC_IDS === execId;
+}
+
 /** So many in a second. */
 function createAllowance(): { take(nowNs: number): boolean } {
   let [fromNs, taken] = [0, 0];
@@ -375,21 +394,4 @@ function started(entry: ProcessEntry, startLow: number, startHigh: number): Proc
   entry.startLow = startLow;
   entry.startHigh = startHigh;
   return entry;
-}
-
-/**
- * Executable of a live process, from /proc, as the inside of a JSON string; undefined when it is gone, another one, or
- * has none; or when it has another comm than is given: with each exec the kernel sets that anew.
- */
-export function readLiveExe(pid: number, startTicks: number, comm?: string): string | undefined {
-  if (readStartTicks(pid) !== startTicks) return undefined;
-  const link = readKernelLink(`/proc/${pid}/exe`);
-  // After the link: what was executed in between shows.
-  if (comm !== undefined && readProcText(pid, "comm") !== `${comm}\n`) return undefined;
-  return link === undefined ? undefined : jsonInner(exeOfLink(link));
-}
-
-/** Path that /proc/<pid>/exe names, as records give it: without the marks for deleted files and memfds. */
-export function exeOfLink(link: string): string {
-  return link.replace(/ \(deleted\)$/, "").replace(/^\/memfd:/, "memfd:");
 }

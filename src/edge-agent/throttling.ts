@@ -4,7 +4,7 @@ import { classNameOf } from "./class-counters.ts";
 import type { KernelContext } from "./kernel-context.ts";
 import { WORD } from "./decode-record.ts";
 import { ticksOf } from "./process-identity.ts";
-import { readLiveExe } from "./process-table.ts";
+import { readLiveExe } from "./live-executable.ts";
 import type { Throttling } from "./source.ts";
 
 /** What the notice says, with the names that the process table knows. */

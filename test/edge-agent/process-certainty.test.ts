@@ -72,8 +72,25 @@ describe("the executable that a process surely was", () => {
 
   it("is known over an exec of the same file", () => {
     const { learn, since } = createWorld();
-    learn(exec(100n, QUIET), exec(200n, QUIET));
+    learn(exec(100n, QUIET, { execId: 3 }), exec(200n, QUIET, { execId: 4 }));
     expect(since(150).exe).toEqual(QUIET);
+  });
+
+  it("is not known over an exec that was not told", () => {
+    const { learn, since } = createWorld({ uid: 1000, exe: QUIET });
+    const asAnn = { uid: 1000, euid: 1000 };
+    learn(exec(100n, QUIET, { ...asAnn, execId: 3 }), exec(300n, QUIET, { ...asAnn, execId: 5 }));
+    expect(since(200)).toEqual({});
+    expect(since(300)).toEqual({ uid: 1000, exe: QUIET });
+    learn(exec(400n, QUIET, { ...asAnn, execId: 6 }));
+    expect(since(350)).toEqual({ uid: 1000, exe: QUIET });
+    expect(since(299)).toEqual({});
+  });
+
+  it("is not known over execs without a number, of which some may not be told", () => {
+    const { learn, since } = createWorld();
+    learn(exec(100n, QUIET, { execId: 3 }), exec(200n, QUIET), exec(300n, QUIET, { execId: 4 }));
+    expect([since(150), since(250)]).toEqual([{}, {}]);
   });
 
   it("is not known when /proc shows another than was told", () => {
@@ -99,6 +116,27 @@ describe("the executable that a process surely was", () => {
     expect(since(155)).not.toHaveProperty("exe");
     expect(since(140)).not.toHaveProperty("exe");
     expect(since(160).exe).toEqual(QUIET);
+  });
+
+  it("is not known of a process that ended before the time asked about", () => {
+    const { learn, since } = createWorld();
+    learn(exec(100n, QUIET, { execId: 3 }), exitRecord(header(150n, { execId: 3 })));
+    expect(since(150).exe).toEqual(QUIET);
+    // Another had the pid then, and is not told of.
+    expect(since(151)).toEqual({});
+  });
+
+  it("is not what /proc showed before something was learned", () => {
+    const { now, processes, ring, learn, since } = createWorld();
+    learn(exec(100n, QUIET));
+    expect(since(150).exe).toEqual(QUIET);
+    now.present = { uid: 0, exe: BAD };
+    processes.catchUp();
+    expect(since(150)).toEqual({});
+    now.present = { uid: 0, exe: QUIET };
+    ring.push(exec(200n, BAD));
+    processes.catchUp();
+    expect(since(150)).toEqual({});
   });
 
   it("is told by the record of its end, if that follows the exec that is known", () => {
@@ -162,10 +200,31 @@ describe("the user that a process surely had", () => {
 
   it("is known over an exec, and of what it forked", () => {
     const { learn, since } = createWorld({ uid: 1000, exe: undefined });
-    learn(execRecord({ pid: 9, startNs: 0n, timeNs: 10n, ...asAnn, file: BAD }));
-    learn(forkRecord({ ...header(100n, asAnn), ppid: 9, parentStartNs: 0n }));
-    learn(exec(200n, QUIET, asAnn));
+    learn(execRecord({ pid: 9, startNs: 0n, timeNs: 10n, ...asAnn, execId: 3, file: BAD }));
+    learn(forkRecord({ ...header(100n, { ...asAnn, execId: 3 }), ppid: 9, parentStartNs: 0n }));
+    learn(exec(200n, QUIET, { ...asAnn, execId: 4 }));
     expect(since(50)).toEqual({ uid: 1000 });
+  });
+
+  it("is not known of what was forked after an exec that was not told", () => {
+    const { learn, since } = createWorld({ uid: 1000, exe: undefined });
+    learn(execRecord({ pid: 9, startNs: 0n, timeNs: 10n, ...asAnn, execId: 3, file: BAD }));
+    learn(forkRecord({ ...header(100n, { ...asAnn, execId: 4 }), ppid: 9, parentStartNs: 0n }));
+    expect(since(120)).toEqual({});
+    learn(exec(200n, QUIET, { ...asAnn, execId: 5 }));
+    expect([since(150), since(200)]).toEqual([{}, { uid: 1000 }]);
+  });
+
+  it("is not known after an exec that was not told, though it is the same user's", () => {
+    const { learn, since } = createWorld({ uid: 1000, exe: QUIET });
+    learn(exec(100n, BAD, { ...asAnn, execId: 3 }));
+    expect(since(150)).toEqual({});
+    const same = createWorld({ uid: 1000, exe: BAD });
+    same.learn(exec(100n, BAD, { ...asAnn, execId: 3 }));
+    // What it forks tells that it has executed something.
+    const child = { pid: 9, startNs: 20_000_000n, timeNs: 120n, execId: 4 };
+    same.learn(forkRecord({ ...child, ...asAnn, ppid: PID, parentStartNs: START }));
+    expect(same.since(150)).toEqual({});
   });
 
   it("is not a parent's that took its user after the fork, or before it without an exec", () => {

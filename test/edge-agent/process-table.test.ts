@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { exeOfLink, readLiveExe } from "../../src/edge-agent/live-executable.ts";
 import {
   createProcessIds,
   readBootId,
@@ -11,9 +12,7 @@ import {
   createProcessTable,
   ENDED_KEPT_NS,
   ENDED_PROCESSES_MAX,
-  exeOfLink,
   type ProcessTable,
-  readLiveExe,
 } from "../../src/edge-agent/process-table.ts";
 
 const SECOND = 1_000_000_000;

@@ -16,7 +16,8 @@ export interface CreatedFiles {
   note(file: CreatedFile): void;
   /**
    * The file source has noted every create that the kernel had reported by this time of `Clock.elapsedMs` (0: it runs,
-   * and has noted none). A source that stops leaves it: the rest is in its ring, and told by the next one.
+   * and has noted none). A source that stops leaves it: the rest is in its ring, and told by the next one. Infinity
+   * stays, whatever is said later: the source is off, and nobody is to wait for one that is still ending.
    */
   settle(ms: number): void;
   /** Time given by the last {@link CreatedFiles.settle}; undefined where no file source is. */
@@ -60,7 +61,7 @@ export function createCreatedFiles(nowMs: () => number = () => performance.now()
       youngCount += 1;
     },
     settle(ms) {
-      settledMs = ms;
+      if (settledMs !== Infinity) settledMs = ms;
     },
     get settledMs() {
       return settledMs;

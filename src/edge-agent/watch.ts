@@ -106,9 +106,10 @@ function createActive(
   return {
     sources: () => [...running.keys()],
     async become(sources) {
-      for (const [source, { stop, ended }] of running) {
-        if (sources.includes(source)) continue;
-        stop();
+      const ending = [...running].filter(([source]) => !sources.includes(source));
+      // All of them first: what one of them still says, others must not wait for.
+      for (const [, { stop }] of ending) stop();
+      for (const [source, { ended }] of ending) {
         await ended;
         running.delete(source);
       }

@@ -178,6 +178,23 @@ describe("a watching agent", () => {
     expect(off.released).toEqual([]);
   });
 
+  it("stops all that are not on before it waits for the end of any", async () => {
+    const stopped: string[] = [];
+    const ended = Promise.withResolvers<void>();
+    const slow = (name: string): Source => ({
+      ...createScriptedSource({ name, starts: [] }).source,
+      async *start(signal) {
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        stopped.push(name);
+        await ended.promise;
+      },
+    });
+    const { stop } = start([], { inherited: [slow("file"), slow("network")] });
+    await expect.poll(() => stopped).toEqual(["file", "network"]);
+    ended.resolve();
+    await stop();
+  });
+
   it("bounds what was lost before it began by when an agent was last here", async () => {
     const loss = { class: "ring_full", count: 3, reason: "full" };
     const { source } = createScriptedSource({ starts: [], losses: [loss] });

@@ -49,6 +49,15 @@ describe("a held create", () => {
     expect(readyAt(250)).toMatchObject([{ isSilenced: false }]);
   });
 
+  it("waits for no file source that is off, though that reads on until it has ended", () => {
+    const { createdFiles, held, readyAt } = holdOne();
+    createdFiles.settle(Infinity);
+    createdFiles.settle(NOW_MS);
+    expect(readyAt(0)).toMatchObject([{ isSilenced: false }]);
+    held.push({ pid: 1, actor, seen: created(NOW_US), doer: {} });
+    expect(held.rest()).toMatchObject([{ isSilenced: false }]);
+  });
+
   it("is silenced by the file source's note", () => {
     const { createdFiles, readyAt } = holdOne();
     createdFiles.note({ device: (254 << 20) | 0, inode: 7, generation: 1, pid: 1 });

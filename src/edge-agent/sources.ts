@@ -9,6 +9,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import { createCreatedFiles } from "./created-files.ts";
 import { createKernelContext, type KernelContext } from "./kernel-context.ts";
+import { readableAtOnce } from "./inherited-sources.ts";
 import { isKernelPath, type KernelLock, lockKernelPath } from "./kernel-files.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
 import { createProcessCertainty } from "./process-certainty.ts";
@@ -70,7 +71,7 @@ export interface OpenSourcesOptions extends SourceSettings {
 export interface Sources extends AsyncDisposable {
   readonly all: readonly Source[];
   /**
-   * Those that may be started at once, since an earlier agent's programs go on; the pin folder is this agent's from then
+   * Those that may be started at once, since an earlier agent's programs go on, theirs and those that teach them; the pin folder is this agent's from then
    * on. To be called once, before {@link Sources.probe}.
    */
   inherited(): readonly Source[];
@@ -160,7 +161,9 @@ export function openSources(options: OpenSourcesOptions): Sources {
   return {
     all,
     inherited() {
-      const found = all.filter((source) => !isDisabled(source) && source.isInherited?.() === true);
+      const enabled = all.filter((source) => !isDisabled(source));
+      const left = enabled.filter((source) => source.isInherited?.() === true);
+      const found = readableAtOnce(left, enabled);
       if (found.length === 0 || lockPins() !== undefined) return [];
       // Before the first create is noted it must be known that notes will come.
       if (found.some(({ name }) => name === "file")) createdFiles.settle(0);

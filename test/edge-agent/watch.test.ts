@@ -187,6 +187,7 @@ describe("a watching agent", () => {
         await new Promise((resolve) => signal.addEventListener("abort", resolve));
         stopped.push(name);
         await ended.promise;
+        yield chunk("last");
       },
     });
     const { stop } = start([], { inherited: [slow("file"), slow("network")] });

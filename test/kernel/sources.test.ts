@@ -173,7 +173,12 @@ describe.runIf(hasBpf)("the sources of an agent together", () => {
       expect(statuses.get("filesystem")?.state).toBe("on");
     }
     {
+      // New programs of processes have to be proven: none is read before, whose lines would lack what they tell.
+      const other = { ...settings, ringBytes: { ...small, process: 1 << 21 } };
+      await using without = open(data, other);
+      expect(without.inherited()).toEqual([]);
       await using second = open(data, settings);
+      expect(second.inherited().map(({ name }) => name)).toContain("file");
       await using running = await runAll(second);
       await run("true", []);
       await running.named("process").waitFor(({ topic }) => topic === "process/exec", { count: 1 });

@@ -25,8 +25,8 @@ import type { FileState, NumberedLine, StateChange } from "./file-state.ts";
 import { createHotFiles } from "./hot-files.ts";
 import type { InodeHook } from "./inode-hook.ts";
 import { createPackageFolding, type PackageFolding } from "./package-folding.ts";
-import { createPendingLooks, type PendingLook } from "./pending-looks.ts";
-import { BASELINE, createReconciliation, isUnchanged } from "./reconciliation.ts";
+import { createPendingLooks, type Origin, type PendingLook } from "./pending-looks.ts";
+import { BASELINE, createReconciliation, firstOrigin, isUnchanged } from "./reconciliation.ts";
 import { createWatchedPlaces, type WatchPolicies } from "./watch-policies.ts";
 import { createWordIntake } from "./word-intake.ts";
 
@@ -77,6 +77,8 @@ export interface UnfinishedRun {
   readonly handles: WatchedHandles;
   readonly folding: PackageFolding;
   readonly ready: NumberedLine[];
+  /** What a comparison was for that had not ended. */
+  readonly compared: Origin | undefined;
 }
 
 export interface IntegrityRun extends Disposable {
@@ -102,7 +104,7 @@ export interface IntegrityRun extends Disposable {
 
 export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
   const { libc, group, state, hook, names, policies, processes, unfinished } = options;
-  const { counts, lost, clock, log } = options;
+  const { followedUs, counts, lost, clock, log } = options;
   const filesystemOf = (fsid: string) => group.filesystemOf(fsid);
   const observer = createObserver({ libc, filesystemOf, pump: () => undefined });
   const canaryPath = binaryOfPath(options.canaryPath);
@@ -194,7 +196,7 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       former?.kindOf(path) !== undefined || former?.rulesText === policies.rulesText,
     onRecord: listenTo,
   });
-  const startedUs = options.followedUs === undefined ? clock.nowUs() : 0;
+  const startedUs = followedUs === undefined ? clock.nowUs() : 0;
   const intake = createWordIntake({
     state,
     places,
@@ -324,11 +326,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
     lost: (fromUs, toUs) => reconciliation.request({ kind: "reconciled", fromUs, toUs }),
   });
   for (const look of unfinished?.looks ?? []) pending.resume(look, clock.elapsedMs());
-  const { followedUs } = options;
   reconciliation.request(
-    followedUs === undefined
-      ? { kind: "offline" }
-      : { kind: "reconciled", fromUs: followedUs, toUs: clock.nowUs() },
+    firstOrigin({ followedUs, compared: unfinished?.compared, nowUs: clock.nowUs() }),
   );
 
   return {
@@ -366,7 +365,8 @@ export function openIntegrityRun(options: IntegrityRunOptions): IntegrityRun {
       names.listen(undefined);
       readHook();
       readContents();
-      return { looks: pending.rest(), handles, folding, ready };
+      const compared = reconciliation.unfinished;
+      return { looks: pending.rest(), handles, folding, ready, compared };
     },
     async finish() {
       await work;

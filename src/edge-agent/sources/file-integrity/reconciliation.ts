@@ -60,6 +60,8 @@ export interface Reconciliation {
   spent(bytes: number): void;
   /** Whether a run is under way or was asked for. */
   readonly isAsked: boolean;
+  /** What the oldest run over everything that has not ended is for. */
+  readonly unfinished: Origin | undefined;
   /** Whether a run over everything has ended since the last one was asked for. */
   readonly isDone: boolean;
 }
@@ -137,11 +139,29 @@ export function createReconciliation(options: ReconciliationOptions): Reconcilia
     get isAsked() {
       return work !== undefined || asked.length > 0;
     },
+    get unfinished() {
+      const runs = [...(current === undefined ? [] : [current]), ...asked];
+      return runs.find(({ isWhole }) => isWhole)?.word.origin;
+    },
     get isDone() {
       return current?.isWhole !== true && !asked.some(({ isWhole }) => isWhole) &&
         state.setting(BASELINE) === places.text;
     },
   };
+}
+
+/**
+ * What the first run over everything is for. `followedUs`: since when nobody followed these policies, though an agent
+ * ran; `compared`: what a run was for that had not ended then. Times are µs since the Unix epoch.
+ */
+export function firstOrigin({ followedUs, compared, nowUs }: {
+  readonly followedUs: number | undefined;
+  readonly compared: Origin | undefined;
+  readonly nowUs: number;
+}): Origin {
+  if (followedUs === undefined || compared?.kind === "offline") return { kind: "offline" };
+  const fromUs = compared?.kind === "reconciled" ? compared.fromUs : followedUs;
+  return { kind: "reconciled", fromUs: Math.min(fromUs, followedUs), toUs: nowUs };
 }
 
 /** Policies by which a run over everything has ended, in the settings of the state. */

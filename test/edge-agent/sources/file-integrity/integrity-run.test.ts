@@ -53,6 +53,7 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     sleep: systemClock.sleep,
   };
   const kinds = contentKinds(KEY);
+  const names = createNameFeed();
   const open = (unfinished?: UnfinishedRun) =>
     openIntegrityRun({
       libc: loadLibc(),
@@ -76,7 +77,7 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
         losses: () => [],
         [Symbol.dispose]: () => undefined,
       },
-      names: createNameFeed(),
+      names,
       policies: plainPolicies(
         [`${watched}/**`, ...(unfinished === undefined ? [] : [place])],
         kind,
@@ -116,6 +117,12 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     const unfinished = run.leave();
     run[Symbol.dispose]();
     run = open(unfinished);
+  };
+  /** Another agent goes on. */
+  const restart = async (): Promise<void> => {
+    await run.pause();
+    run[Symbol.dispose]();
+    run = open();
   };
   const record = (): FileRecord => {
     const found = state.byPath(path);
@@ -165,7 +172,9 @@ async function openRig({ onReduce, kind = "content-diff" }: RigOptions = {}) {
     get run() {
       return run;
     },
+    names,
     replace,
+    restart,
     lines,
     isWritten: () => state.pending().length > 0,
     /** One round, whose lines nobody takes. */
@@ -301,6 +310,22 @@ describe("a change of policies", () => {
     await rig.pass(0);
     expect(rig.lines).toMatchObject([{ path: rig.path, pid: 7 }]);
     expect(rig.lines).toHaveLength(1);
+  });
+
+  it.each([
+    ["no agent ran", undefined, { offline: true }],
+    ["reports were lost, then as before", 1_700_000_000_000_000, {
+      reconciled: { from: "2023-11-14T22:13:20.000000Z", to: expect.any(String) },
+    }],
+  ])("keeps what a comparison was for that has not ended: %s", async (_, lostUs, detail) => {
+    using rig = await openRig();
+    writeFileSync(rig.path, "2\n");
+    if (lostUs === undefined) await rig.restart();
+    else rig.names.lost(lostUs, lostUs);
+    await rig.replace();
+    await rig.replace();
+    await rig.pass(0);
+    expect(rig.lines).toMatchObject([{ path: rig.path, detail }]);
   });
 
   it("tells lines that were written down before it", async () => {

@@ -42,7 +42,7 @@ interface Told {
 }
 
 const DAY = 86_400;
-const TOLD: readonly Told[] = [
+const TOLD: Told[] = [
   { host: "cut-off", events: beats(-60, END + 120) },
   {
     host: "cut-off",
@@ -56,6 +56,52 @@ const TOLD: readonly Told[] = [
     void: { firstUs: usOf(50), lastUs: usOf(60), count: 1 },
   },
 ];
+
+const OFF = { sources: [{ name: "process", state: "off" }] };
+TOLD.push(
+  {
+    host: "came-back",
+    events: [
+      ...beats(-60, 600),
+      said(610, "agent/stop"),
+      said(1800, "agent/start", OFF),
+      ...beats(1830, END + 120, OFF),
+    ],
+  },
+  { host: "twins", agent: "twin-a", events: beats(-60, 600) },
+  { host: "twins", agent: "twin-b", events: beats(-60, END + 120) },
+  { host: "replaced", agent: "old", events: beats(-60, 600) },
+  {
+    ...{ host: "replaced", agent: "new" },
+    events: [said(700, "agent/start"), ...beats(730, END + 120)],
+  },
+  // Its clock is an hour ahead.
+  ...Array.from({ length: 11 }, (_, each) => ({
+    host: "ahead",
+    events: [said(3600 + each * 60, "agent/heartbeat")],
+    storedAtUs: usOf(each * 60),
+  })),
+  {
+    host: "noisy",
+    events: [
+      ...beats(-60, END + 120),
+      ...Array.from(
+        { length: 2001 },
+        (_, each) => {
+          const told = { class: `c${each}`, count: null, reason: "much" };
+          return event(each * 1.5, "agent/gap", {
+            ...told,
+            ...{ from: at(each * 1.5 - 3), to: at(each * 1.5) },
+          });
+        },
+      ),
+    ],
+  },
+  {
+    host: "quiet",
+    events: [...beats(-60, END + 120), event(3500, "agent/gap", { class: "lost", count: 3 })],
+  },
+);
 
 let query: QueryFixture;
 
@@ -130,5 +176,53 @@ describe("what was lost", () => {
       );
     }
     expect(await rangesOf("other")).toHaveLength(3);
+  });
+
+  test("of one host does not hide what others lost, and is not known beyond what was read", async () => {
+    const { gaps, cut } = await hostOf("quiet");
+    expect([gaps.total, cut]).toEqual([2, false]);
+    const all = await read(`/v1/reports/gaps?${RANGE}`);
+    const rows = all.tables.find(({ table }: { table: string }) => table === "coverage_gaps").rows;
+    expect(rows).toContainEqual(
+      expect.objectContaining({ host: "quiet", from: at(3500), missing: 3 }),
+    );
+    expect((await hostOf("noisy")).cut).toBe(true);
+    expect((await rangesOf("noisy")).at(-1)).toEqual([at(1999 * 1.5 - 3), at(END), "unknown"]);
+  });
+});
+
+describe("who was away", () => {
+  test("kept nothing of a source with which it did not come back", async () => {
+    expect((await rangesOf("came-back")).filter(([, , state]: string[]) => state !== "partial"))
+      .toEqual([
+        [at(0), at(610), "watched"],
+        [at(610), at(1800), "unwatched", "stopped"],
+        [at(1800), at(END), "unwatched", "off"],
+      ]);
+  });
+
+  test("is not made up for by another agent of the same name", async () => {
+    const { state, presence } = await hostOf("twins");
+    expect([state, presence.values.at(-1).from]).toEqual(["silent", at(600)]);
+    expect(await rangesOf("twins")).toEqual([
+      [at(0), at(600), "watched"],
+      [at(600), at(END), "unwatched", "silent"],
+    ]);
+  });
+
+  test("is followed by an agent that was begun after its last sign", async () => {
+    const { state, presence } = await hostOf("replaced");
+    expect(state).toBe("watched");
+    expect(presence.values).toMatchObject([
+      { state: "here", to: at(600) },
+      { state: "away", to: at(700), cause: "restarted" },
+      { state: "here", to: at(END) },
+    ]);
+  });
+
+  test("is not alive by a clock that is ahead", async () => {
+    const { state, since, last_seen } = await hostOf("ahead", `from=${at(0)}&to=${at(1200)}`);
+    expect([state, since, last_seen]).toEqual(["silent", at(600), at(600)]);
+    expect((await hostOf("ahead", `from=${at(0)}&to=${at(590)}`)).state).toBe("watched");
   });
 });

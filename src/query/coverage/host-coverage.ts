@@ -5,7 +5,14 @@
  * Invariants: all times lie in the range that was asked for; what is not known is `unknown`, never `watched`.
  */
 import { formatTime } from "../../event/event.ts";
-import { type AwayCause, type Presence, presenceOf } from "./presence.ts";
+import { agentLines } from "./agent-lines.ts";
+import {
+  type AwayCause,
+  gravestPresence,
+  type Presence,
+  presenceOf,
+  presenceUntil,
+} from "./presence.ts";
 import {
   type Cause,
   causeOf,
@@ -37,7 +44,10 @@ export interface HostCoverage {
   readonly lastSignUs: number | undefined;
   /** Those that said something of themselves, also in the day before the range. */
   readonly agents: readonly string[];
+  /** At each moment that of the agent of which the least can be said in its favour. */
   readonly presence: readonly Presence[];
+  /** Whether something of it could not be read, or is not followed. */
+  readonly isCut: boolean;
   readonly sources: readonly SourceCoverage[];
   readonly gaps: readonly ToldGap[];
   /** Starts, stops and changes of the configuration in the range. */
@@ -47,11 +57,20 @@ export interface HostCoverage {
 /** Ranges of one list in an answer. */
 export const RANGES_MAX = 1_000;
 
+/** Moments from which on what was told of a host could not be read. */
+export interface Cuts {
+  readonly signsUs?: number | undefined;
+  readonly gapsUs?: number | undefined;
+}
+
 /** Coverage of each host that signs or gaps name, by name. */
 export function coverHosts(
-  signs: readonly Sign[],
-  gaps: readonly ToldGap[],
-  range: CoverageRange,
+  { signs, gaps, range, cutsOf }: {
+    readonly signs: readonly Sign[];
+    readonly gaps: readonly ToldGap[];
+    readonly range: CoverageRange;
+    cutsOf(host: string): Cuts;
+  },
 ): ReadonlyMap<string, HostCoverage> {
   const signsOf = Map.groupBy(signs, ({ host }) => host);
   const gapsOf = Map.groupBy(gaps.filter(({ isOfAll }) => !isOfAll), ({ host }) => host);
@@ -65,6 +84,7 @@ export function coverHosts(
         gaps: [...gapsOf.get(host) ?? [], ...ofAll.map((gap) => ({ ...gap, host }))]
           .toSorted((a, b) => a.fromUs - b.fromUs),
         range,
+        cuts: cutsOf(host),
       }),
     ]),
   );
@@ -73,21 +93,29 @@ export function coverHosts(
 /** Coverage of one host, of which perhaps nothing is known. */
 export function coverHost(
   host: string,
-  { signs, gaps, range }: {
+  { signs, gaps, range, cuts = {} }: {
     readonly signs: readonly Sign[];
     readonly gaps: readonly ToldGap[];
     readonly range: CoverageRange;
+    readonly cuts?: Cuts;
   },
 ): HostCoverage {
   const { fromUs, toUs, heardUs } = range;
-  const whole = presenceOf(signs, heardUs);
-  const presence = whole.filter((each) => each.fromUs < toUs && each.toUs > fromUs)
+  const { signsUs, gapsUs } = cuts;
+  const agents = agentLines(signs).map((line) => {
+    const ended = presenceUntil(presenceOf(line.signs, heardUs), line.untilUs, "nothing");
+    const presence = signsUs === undefined ? ended : presenceUntil(ended, signsUs, "unknown");
+    return { ...line, presence };
+  });
+  const presence = gravestPresence(agents.map((each) => each.presence)).filter((each) =>
+    each.fromUs < toUs && each.toUs > fromUs
+  )
     .map((each) => ({
       ...each,
       fromUs: Math.max(each.fromUs, fromUs),
       toUs: Math.min(each.toUs, toUs),
     }));
-  const sources = coverSources({ fromUs, toUs, signs, presence: whole, gaps });
+  const { sources, isCut } = coverSources({ fromUs, toUs, agents, gaps, gapsCutUs: gapsUs });
   const known = signs.filter(({ timeUs }) => timeUs < toUs);
   return {
     ...{ host, range },
@@ -97,6 +125,7 @@ export function coverHost(
     lastSignUs: known.at(-1)?.timeUs,
     agents: [...new Set(signs.map(({ agent }) => agent))],
     ...{ presence, sources, gaps },
+    isCut: isCut || signsUs !== undefined || gapsUs !== undefined,
     signs: known.filter(({ what, timeUs }) => what !== "heartbeat" && timeUs >= fromUs),
   };
 }

@@ -29,7 +29,7 @@ export interface Presence {
   readonly isSameBoot: boolean;
 }
 
-/** Signs of one host by time; `nowUs` is the last moment of which a sign could have been heard. */
+/** Signs of one line of agents by time; `nowUs` is the last moment of which a sign could have been heard. */
 export function presenceOf(signs: readonly Sign[], nowUs: number): readonly Presence[] {
   const ranges: Presence[] = [];
   let [version, boot]: (string | undefined)[] = [];
@@ -62,6 +62,55 @@ export function presenceOf(signs: readonly Sign[], nowUs: number): readonly Pres
     const cause = isStopped ? "stopped" : "silent";
     add({ fromUs: Math.max(start, last.timeUs), toUs: Infinity, state: "away", cause });
   } else add({ fromUs: start, toUs: Infinity, state: "here" });
+  return ranges;
+}
+
+/** Ranges of a list up to a moment; after it nothing, or nothing that is known. */
+export function presenceUntil(
+  presence: readonly Presence[],
+  untilUs: number,
+  after: "nothing" | "unknown",
+): readonly Presence[] {
+  const before = presence.filter(({ fromUs }) => fromUs < untilUs)
+    .map((each) => ({ ...each, toUs: Math.min(each.toUs, untilUs) }));
+  const last = before.at(-1);
+  if (after === "nothing" || last === undefined) return before;
+  return [...before, {
+    ...{ ...last, state: "unknown", cause: undefined, versionBefore: undefined },
+    ...{ fromUs: untilUs, toUs: Infinity },
+  }];
+}
+
+const GRAVITY: Readonly<Record<Presence["state"], number>> = { unknown: 0, here: 1, away: 2 };
+
+/** Of several lines of agents at each moment the gravest: who is away is not made up for by who is there. */
+export function gravestPresence(lists: readonly (readonly Presence[])[]): readonly Presence[] {
+  if (lists.length < 2) return lists[0] ?? [];
+  const edges = lists.flatMap((list) => list.flatMap(({ fromUs, toUs }) => [fromUs, toUs]));
+  const moments = [...new Set(edges)].toSorted((a, b) => a - b);
+  const places = lists.map(() => 0);
+  const ranges: Presence[] = [];
+  let shown: Presence | undefined;
+  for (const [at, fromUs] of moments.entries()) {
+    const toUs = moments[at + 1];
+    if (toUs === undefined) break;
+    const now = lists.flatMap((list, number) => {
+      let place = places[number] ?? 0;
+      while ((list[place]?.toUs ?? Infinity) <= fromUs) place += 1;
+      places[number] = place;
+      const each = list[place];
+      return each !== undefined && each.fromUs <= fromUs ? [each] : [];
+    });
+    const top = now.reduce<Presence | undefined>(
+      (worst, each) =>
+        worst === undefined || GRAVITY[each.state] > GRAVITY[worst.state] ? each : worst,
+      undefined,
+    );
+    const last = ranges.at(-1);
+    if (last !== undefined && shown === top) ranges[ranges.length - 1] = { ...last, toUs };
+    else if (top !== undefined) ranges.push({ ...top, fromUs, toUs });
+    shown = top;
+  }
   return ranges;
 }
 

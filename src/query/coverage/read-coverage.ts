@@ -43,17 +43,31 @@ export async function readCoverage(
     toUs: Math.max(request.fromUs, Math.min(request.toUs, time.nowUs)),
     heardUs: Math.min(request.toUs + SILENT_US, time.nowUs),
   };
-  const rows = (list: readonly SqlRow[] | undefined, most: number) => list?.slice(0, most) ?? [];
-  return {
-    hosts: coverHosts(
-      rows(signs, SIGNS_MAX).map(readSign),
-      rows(gaps, GAPS_MAX).map(readGap),
-      range,
-    ),
-    range,
-    isCut: (signs?.length ?? 0) > SIGNS_MAX || (gaps?.length ?? 0) > GAPS_MAX,
-    plans,
-  };
+  const told = { signs: signs ?? [], gaps: gaps ?? [] };
+  const signsCut = cutsOf(told.signs, "time_us");
+  const gapsCut = cutsOf(told.gaps, "from_us");
+  // Which hosts were left out whole when the answer is full is not known.
+  const isFull = told.signs.length >= SIGNS_MAX || told.gaps.length >= GAPS_MAX;
+  const hosts = coverHosts({
+    ...{ signs: told.signs.map(readSign), gaps: told.gaps.map(readGap), range },
+    cutsOf: (host) => ({
+      signsUs: signsCut.get(host),
+      gapsUs: gapsCut.get(host) ?? gapsCut.get("") ??
+        (told.gaps.length >= GAPS_MAX ? request.fromUs : undefined),
+    }),
+  });
+  const isCut = isFull || [...hosts.values()].some((each) => each.isCut);
+  return { hosts, range, isCut, plans };
+}
+
+/** By host the time of the last row that was read, where there are more; rows are ordered by host and time. */
+function cutsOf(rows: readonly SqlRow[], time: string): ReadonlyMap<string, number> {
+  const cuts = new Map<string, number>();
+  for (const [host, of] of Map.groupBy(rows, (row) => String(row["host"] ?? ""))) {
+    const last = of.at(-1);
+    if (last !== undefined && Number(last["total"]) > of.length) cuts.set(host, Number(last[time]));
+  }
+  return cuts;
 }
 
 /** Whether a principal may see what agents say of themselves; without, coverage is not known to them. */

@@ -4,8 +4,10 @@
  * Invariants: the ranges of a source follow each other without a seam; of several reasons at one moment the gravest is
  * told; a source is never taken for watching because nothing was heard.
  */
+import type { AgentLine } from "./agent-lines.ts";
+import { firstOf, flatten, joinSpans, type Layer } from "./layers.ts";
 import type { AwayCause, Presence } from "./presence.ts";
-import type { Sign, ToldGap } from "./told.ts";
+import type { SourceState, ToldGap } from "./told.ts";
 
 /**
  * Beside those of an absence: the source is `off` or `blind` (its canary did not come back), `failed`, did not look at
@@ -60,71 +62,133 @@ export function causeOf(gapClass: string): Cause {
 /** During these nothing was seen; during gaps of other causes some events were not. */
 const UNSEEING: ReadonlySet<Cause> = new Set(["absent", "failed", "unwatched", "blind"]);
 
-/** A range that may hide what lies below it. */
-interface Layer extends SourceRange {
-  readonly rank: number;
-}
-
 export interface SourceCoverageOptions {
   readonly fromUs: number;
   readonly toUs: number;
-  /** Of one host, by time. */
-  readonly signs: readonly Sign[];
+  /** Of one host. */
+  readonly agents: readonly PresentAgent[];
+  readonly gaps: readonly ToldGap[];
+  /** From here on gaps could not be read. */
+  readonly gapsCutUs: number | undefined;
+}
+
+/** What agents that followed each other said, and when they were there. */
+export interface PresentAgent extends AgentLine {
   readonly presence: readonly Presence[];
+}
+
+/** Sources of one host that are followed; hostile events may name any number. */
+export const SOURCES_MAX = 64;
+
+export interface SourcesCoverage {
+  readonly sources: readonly SourceCoverage[];
+  /** Whether more sources were named than are followed. */
+  readonly isCut: boolean;
+}
+
+/** What one line of agents says, prepared to be asked by source. */
+interface Telling extends PresentAgent {
+  readonly names: ReadonlySet<string>;
+  readonly told: readonly {
+    readonly timeUs: number;
+    readonly states: ReadonlyMap<string, SourceState>;
+  }[];
   readonly gaps: readonly ToldGap[];
 }
 
-export function coverSources(options: SourceCoverageOptions): readonly SourceCoverage[] {
-  const { signs, gaps, fromUs, toUs } = options;
-  const agents = new Set(signs.map(({ agent }) => agent));
-  const own = gaps.filter(({ agent, isOfAll }) => isOfAll || agents.has(agent));
-  const names = new Set(
-    signs.flatMap(({ sources = [] }) => sources.map(({ source }) => source)),
-  );
-  return [...names].toSorted().map((source) => {
-    const concerned = own.filter(({ sources }) => sources.length === 0 || sources.includes(source));
-    const layers = [
-      ...stateLayers(source, signs),
-      ...presenceLayers(options, concerned),
-      ...concerned.map(gapLayer),
-    ];
-    return { source, ranges: flatten(layers, { fromUs, toUs }) };
+export function coverSources(options: SourceCoverageOptions): SourcesCoverage {
+  const tellings = options.agents.map((agent) => tellingOf(agent, options.gaps));
+  const names = [...new Set(tellings.flatMap((each) => [...each.names]))].toSorted();
+  const sources = names.slice(0, SOURCES_MAX).map((source) => ({
+    source,
+    ranges: flatten(layersOf(source, { ...options, tellings }), options),
+  }));
+  const isCut = names.length > SOURCES_MAX ||
+    options.agents.some(({ signs }) => signs.some(({ isSourcesCut }) => isSourcesCut));
+  return { sources, isCut };
+}
+
+function tellingOf(agent: PresentAgent, gaps: readonly ToldGap[]): Telling {
+  const told = agent.signs.flatMap(({ timeUs, sources }) => {
+    if (sources === undefined) return [];
+    return [{ timeUs, states: new Map(sources.map((each) => [each.source, each] as const)) }];
   });
+  const agents = new Set(agent.signs.map((sign) => sign.agent));
+  return {
+    ...agent,
+    told,
+    names: new Set(told.flatMap(({ states }) => [...states.keys()])),
+    gaps: gaps.filter((gap) => gap.isOfAll || agents.has(gap.agent)),
+  };
+}
+
+function layersOf(
+  source: string,
+  { tellings, gapsCutUs }: SourceCoverageOptions & { readonly tellings: readonly Telling[] },
+): Layer[] {
+  // Of an agent that said of no source at all, nobody knows what it should watch.
+  const concerned = tellings.filter(({ names }) => names.size === 0 || names.has(source));
+  const firstUs = Math.min(...concerned.map(({ signs }) => signs[0]?.timeUs ?? Infinity));
+  const unknown = { state: "unknown", cause: undefined, count: undefined, rank: 5 } as const;
+  return [
+    { ...unknown, fromUs: 0, toUs: firstUs, reason: undefined },
+    ...(gapsCutUs === undefined ? [] : [{
+      ...{ ...unknown, fromUs: gapsCutUs, toUs: Infinity },
+      reason: "there are more gaps than could be read",
+    }]),
+    ...concerned.flatMap((telling) => {
+      const gaps = telling.gaps.filter(({ sources }) =>
+        sources.length === 0 || sources.includes(source)
+      );
+      return [
+        ...stateLayers(source, telling),
+        ...presenceLayers(source, telling, gaps),
+        ...gaps.map(gapLayer),
+      ];
+    }),
+  ];
 }
 
 /** What the agent says of the source while it is there. */
-function stateLayers(source: string, signs: readonly Sign[]): Layer[] {
-  const told = signs.filter(({ sources }) => sources !== undefined);
-  return told.map((sign, at) => {
-    const found = sign.sources?.find((each) => each.source === source);
+function stateLayers(source: string, { told, names, untilUs }: Telling): Layer[] {
+  if (!names.has(source)) return [];
+  const layers: Layer[] = [];
+  for (const [at, { timeUs, states }] of told.entries()) {
+    const found = states.get(source);
     const isOn = found?.state === "on";
     const cause = isOn ? undefined : found?.state === "blind" ? "blind" : "off";
-    return {
-      fromUs: sign.timeUs,
-      toUs: told[at + 1]?.timeUs ?? Infinity,
-      state: isOn ? "watched" : "unwatched",
-      cause,
-      reason: isOn ? undefined : found?.reason,
-      count: undefined,
-      rank: isOn ? 1 : 4,
-    };
-  });
+    const reason = isOn ? undefined : found?.reason;
+    const toUs = told[at + 1]?.timeUs ?? untilUs;
+    const last = layers.at(-1);
+    if (last !== undefined && last.cause === cause && last.reason === reason) {
+      layers[layers.length - 1] = { ...last, toUs };
+    } else {
+      layers.push({
+        ...{ fromUs: timeUs, toUs, state: isOn ? "watched" : "unwatched", cause, reason },
+        ...{ count: undefined, rank: isOn ? 1 : 4 },
+      });
+    }
+  }
+  return layers;
 }
 
 function presenceLayers(
-  { presence }: SourceCoverageOptions,
+  source: string,
+  { presence, told }: Telling,
   gaps: readonly ToldGap[],
 ): Layer[] {
+  const unseen = joinSpans(gaps.filter((gap) => UNSEEING.has(causeOf(gap.class))));
   return presence.flatMap(({ fromUs, toUs, state, cause, isSameBoot }): Layer[] => {
     const range = { fromUs, toUs, reason: undefined, count: undefined };
-    if (state === "here") return [];
+    // What was before the first sign of all agents is unknown in itself.
+    if (state === "here" || (state === "unknown" && fromUs === 0)) return [];
     if (state === "unknown") return [{ ...range, state, cause: undefined, rank: 5 }];
     // Programs of the kernel go on while the agent is away; who comes back reads what they kept, and says if they did not.
-    const isBack = toUs !== Infinity && isSameBoot;
-    const isMissed = gaps.some((gap) =>
-      UNSEEING.has(causeOf(gap.class)) && gap.fromUs < toUs && gap.toUs > fromUs
-    );
-    const isKept = isBack && !isMissed;
+    // Only who comes back with the source does so.
+    const next = told[firstOf(told, ({ timeUs }) => timeUs >= toUs)]?.states.get(source)?.state;
+    const isBack = isSameBoot && (next === "on" || next === "blind");
+    const missed = unseen[firstOf(unseen, (each) => each.toUs > fromUs)];
+    const isKept = isBack && !(missed !== undefined && missed.fromUs < toUs);
     return [{ ...range, state: isKept ? "watched" : "unwatched", cause, rank: isKept ? 2 : 6 }];
   });
 }
@@ -139,54 +203,4 @@ function gapLayer({ fromUs, toUs, class: kind, reason, count }: ToldGap): Layer 
     ...{ cause, reason, count: count },
     rank: isUnseeing ? 4.5 : 3,
   };
-}
-
-/** The uppermost layer at each moment; none is unknown. */
-function flatten(
-  layers: readonly Layer[],
-  { fromUs, toUs }: { readonly fromUs: number; readonly toUs: number },
-): readonly SourceRange[] {
-  const inside = layers.filter((each) => each.fromUs < toUs && each.toUs > fromUs);
-  const edges = inside.flatMap((each) => [each.fromUs, each.toUs])
-    .filter((each) => each > fromUs && each < toUs);
-  const moments = [...new Set([fromUs, ...edges])].toSorted((a, b) => a - b);
-  const starts = inside.toSorted((a, b) => a.fromUs - b.fromUs);
-  const ranges: SourceRange[] = [];
-  let open: Layer[] = [];
-  let next = 0;
-  let shown: Layer | undefined;
-  for (const [at, moment] of moments.entries()) {
-    open = open.filter((each) => each.toUs > moment);
-    for (
-      let each = starts[next];
-      each !== undefined && each.fromUs <= moment;
-      each = starts[next]
-    ) {
-      if (each.toUs > moment) open.push(each);
-      next += 1;
-    }
-    const top = open.reduce<Layer | undefined>(
-      (best, each) => best === undefined || each.rank >= best.rank ? each : best,
-      undefined,
-    );
-    const endUs = moments[at + 1] ?? toUs;
-    const before = ranges.at(-1);
-    if (before !== undefined && isSame(shown, top)) {
-      ranges[ranges.length - 1] = { ...before, toUs: endUs };
-    } else if (endUs > moment) ranges.push({ ...shownRange(top), fromUs: moment, toUs: endUs });
-    shown = top;
-  }
-  return ranges;
-}
-
-/** Whether two layers look the same; of two gaps the counts are kept apart. */
-function isSame(before: Layer | undefined, now: Layer | undefined): boolean {
-  if (before === now) return true;
-  return before?.state === now?.state && before?.cause === now?.cause &&
-    before?.reason === now?.reason && before?.count === undefined && now?.count === undefined;
-}
-
-function shownRange(layer: Layer | undefined): Omit<SourceRange, "fromUs" | "toUs"> {
-  const { state = "unknown", cause, reason, count } = layer ?? {};
-  return { state, cause, reason, count };
 }

@@ -3,6 +3,7 @@
  * form: a member of another type is one that was not told.
  */
 import type { JsonValue, SqlRow } from "../../storage/duckdb.ts";
+import { SOURCES_MAX } from "./source-coverage.ts";
 
 export interface SourceState {
   readonly source: string;
@@ -22,10 +23,12 @@ export interface Sign {
   readonly config: string | undefined;
   /** Undefined when it says nothing of them. */
   readonly sources: readonly SourceState[] | undefined;
+  /** Whether it named more sources than are followed. */
+  readonly isSourcesCut: boolean;
   /** Keys that a new configuration changed. */
   readonly changed: readonly string[];
   readonly outcome: string | undefined;
-  /** The sign before it on the host, whether or not that is among these. */
+  /** The sign before it of the agent, whether or not that is among these. */
   readonly before: { readonly timeUs: number; readonly isStop: boolean } | undefined;
 }
 
@@ -48,13 +51,12 @@ export interface ToldGap {
   readonly id: string;
 }
 
-/** Sources of one agent that are followed; hostile events may name any number. */
-const SOURCES_MAX = 64;
 /** Longest name and reason that are taken over, in characters. */
 const TEXT_LENGTH_MAX = 300;
 
 export function readSign(row: SqlRow): Sign {
   const beforeUs = row["before_us"] ?? null;
+  const sources = parse(row["sources"]);
   return {
     host: String(row["host"]),
     agent: String(row["agent"]),
@@ -63,7 +65,8 @@ export function readSign(row: SqlRow): Sign {
     version: textOf(row["version"]),
     boot: textOf(row["boot"]),
     config: textOf(row["config"]),
-    sources: sourcesOf(parse(row["sources"])),
+    sources: sourcesOf(sources),
+    isSourcesCut: Array.isArray(sources) && sources.length > SOURCES_MAX,
     changed: textsOf(parse(row["changed"])),
     outcome: textOf(row["outcome"]),
     before: beforeUs === null
@@ -74,13 +77,15 @@ export function readSign(row: SqlRow): Sign {
 
 export function readGap(row: SqlRow): ToldGap {
   const reason = textOf(row["reason"]) ?? "no reason was told";
+  const sources = parse(row["sources"]);
   const others = Number(row["reasons"]) - 1;
   return {
     host: String(row["host"] ?? ""),
     isOfAll: row["host"] === null,
     agent: String(row["agent"]),
     class: textOf(row["class"]) ?? "unknown",
-    sources: textsOf(parse(row["sources"])),
+    // Of more than are followed, all may be concerned.
+    sources: Array.isArray(sources) && sources.length > SOURCES_MAX ? [] : textsOf(sources),
     fromUs: Number(row["from_us"]),
     toUs: Number(row["to_us"]),
     count: row["lost"] === null ? undefined : Number(row["lost"]),

@@ -15,9 +15,13 @@ import { mayHoldColumn } from "./pruning.ts";
 export const SILENT_US = 90_000_000;
 /** Looked back so far for hosts, and for what was on when the range begins, µs. */
 export const LOOK_BACK_US = 86_400_000_000;
-/** Moments, and gaps, of one answer. */
+/** Moments, and gaps, of one host, and of one answer; the first of each host are read before the second of any. */
+export const HOST_SIGNS_MAX = 2_000;
+export const HOST_GAPS_MAX = 2_000;
 export const SIGNS_MAX = 20_000;
-export const GAPS_MAX = 2_000;
+export const GAPS_MAX = 10_000;
+/** A clock that is no further ahead than this is heard at the time at which its words came, µs. */
+const AHEAD_US = 86_400_000_000;
 /** After all that may be told of, µs: the last moment that a time in JSON can be. */
 const END_OF_TIME_US = Number.MAX_SAFE_INTEGER;
 /** Gaps of one kind no further apart are one, µs. */
@@ -27,12 +31,17 @@ const SIGNS = ["agent/start", "agent/stop", "agent/heartbeat", "agent/config"];
 
 /**
  * Rows of what edge agents said, by host and time: `host`, `agent`, `topic`, `time_us`, `version`, `boot`, `config`,
- * `sources` (JSON), `changed` (JSON), `outcome`, and of the sign before it on the host `before_us` and `before_topic`.
- * One row more than {@link SIGNS_MAX} says that there are more.
+ * `sources` (JSON), `changed` (JSON), `outcome`, and of the sign before it of the agent `before_us` and `before_topic`;
+ * `total` is how many there are of the host, of which at most {@link HOST_SIGNS_MAX} are given. A sign counts no later
+ * than the broker had it: a clock that is ahead must not make who is gone look alive.
  */
 export function planSigns(request: EventsRequest, principal: Principal, view: ReadView): Plan {
   const { fromUs, toUs } = request;
-  const range = { ...request, fromUs: Math.max(0, fromUs - LOOK_BACK_US), toUs: toUs + SILENT_US };
+  const range = {
+    ...request,
+    fromUs: Math.max(0, fromUs - LOOK_BACK_US),
+    toUs: toUs + SILENT_US + AHEAD_US,
+  };
   return planWhole(range, { principal, view }, ({ source, binder }) => {
     const topics = `topic IN (${SIGNS.map((each) => binder.text(each)).join(", ")})`;
     const beat = binder.text("agent/heartbeat");
@@ -41,20 +50,24 @@ export function planSigns(request: EventsRequest, principal: Principal, view: Re
     const told = (name: string): string => `json_extract_string(detail, '$.${name}')`;
     const list = (name: string): string => `json_extract(detail, '$.${name}')::VARCHAR`;
     // What a heartbeat says before its counters is compared as text: JSON is read of the few that are kept.
-    return `WITH signs AS (SELECT host, topic, epoch_us("time") AS time_us, incarnation, seq, idx,
-  hash(agent, split_part(detail, '"counters":', 1)) AS said FROM (\n${signs()}\n)),
+    return `WITH signs AS (SELECT host, topic, epoch_us(least("time", logged_at)) AS time_us, incarnation, seq, idx,
+  agent, hash(split_part(detail, '"counters":', 1)) AS said FROM (\n${signs()}\n)
+  WHERE time_us < ${binder.integer(toUs + SILENT_US)}),
 placed AS (SELECT *, lag(time_us) OVER told AS before_us, lag(topic) OVER told AS before_topic,
   lead(time_us) OVER told AS next_us, said IS DISTINCT FROM lag(said) OVER told AS is_other
-  FROM signs WINDOW told AS (PARTITION BY host ORDER BY time_us, incarnation, seq, idx)),
-kept AS (SELECT host, time_us, incarnation, seq, idx, before_us, before_topic
+  FROM signs WINDOW told AS (PARTITION BY host, agent ORDER BY time_us, incarnation, seq, idx)),
+kept AS (SELECT host, time_us, incarnation, seq, idx, before_us, before_topic,
+  count(*) OVER (PARTITION BY host) AS total,
+  row_number() OVER (PARTITION BY host ORDER BY time_us, incarnation, seq, idx) AS place
   FROM placed WHERE topic <> ${beat} OR is_other OR before_us IS NULL OR next_us IS NULL
     OR time_us - before_us > ${silent} OR next_us - time_us > ${silent}
-  ORDER BY host, time_us, incarnation, seq, idx LIMIT ${binder.integer(SIGNS_MAX + 1)})
+  QUALIFY place <= ${binder.integer(HOST_SIGNS_MAX)}
+  ORDER BY place, host LIMIT ${binder.integer(SIGNS_MAX)})
 SELECT kept.host, agent, topic, kept.time_us, ${told("version")} AS version, ${
       told("boot")
     } AS boot, ${told("config_sha256")} AS config, ${list("sources")} AS sources, ${
       list("changed")
-    } AS changed, outcome, before_us, before_topic
+    } AS changed, outcome, before_us, before_topic, total
 FROM (\n${signs()}\n) AS signs JOIN kept USING (incarnation, seq, idx)
 ORDER BY kept.host, kept.time_us, incarnation, seq, idx`;
   });
@@ -65,7 +78,7 @@ ORDER BY kept.host, kept.time_us, incarnation, seq, idx`;
  * says what it gave up. By time: `host` (null when all hosts are concerned: what the stream lost, and who sent it is not
  * known), `agent`, `class`, `sources` (JSON), `from_us`,
  * `to_us`, `lost` (null when unknowable), `reason`, `reasons` (how many different ones), `events` and `id` (of the first
- * event that told it). One row more than {@link GAPS_MAX} says that there are more.
+ * event that told it); `total` is how many there are of the host, of which at most {@link HOST_GAPS_MAX} are given.
  */
 export function planGaps(request: EventsRequest, principal: Principal, view: ReadView): Plan {
   const isGap = {
@@ -80,6 +93,7 @@ export function planGaps(request: EventsRequest, principal: Principal, view: Rea
       `CASE WHEN isfinite(${name}_time) AND ${name}_time BETWEEN make_timestamptz(0) AND "time"
     THEN epoch_us(${name}_time) END`;
     const kind = "host, agent, class, sources";
+    const order = "from_us, class, sources, agent, id";
     const ofStream = `json_extract_string(detail, '$.class') = 'stream'`;
     const ofHost = ["host IS NOT NULL", ...predicatesOf(request.conditions, binder)].join(" AND ");
     const of = `(${ofStream} OR (${ofHost}))`;
@@ -100,13 +114,17 @@ apart AS (SELECT *, coalesce(from_us > max(to_us) OVER before + ${MERGE_US}, tru
   WINDOW before AS (PARTITION BY ${kind} ORDER BY from_us, to_us, id
     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
 numbered AS (SELECT *, sum(is_new::INTEGER) OVER (PARTITION BY ${kind} ORDER BY from_us, to_us, id
-  ROWS UNBOUNDED PRECEDING) AS number FROM apart)
-SELECT ${kind}, min(from_us) AS from_us, max(to_us) AS to_us,
+  ROWS UNBOUNDED PRECEDING) AS number FROM apart),
+joined AS (SELECT ${kind}, min(from_us) AS from_us, max(to_us) AS to_us,
   CASE WHEN count(lost) = count(*) THEN least(sum(lost), 9007199254740991)::BIGINT END AS lost,
   arg_min(reason, (from_us, to_us, id)) AS reason, count(DISTINCT reason) AS reasons,
   count(*) AS events, arg_min(id, (from_us, to_us, id)) AS id
-FROM numbered GROUP BY ${kind}, number
-ORDER BY from_us, host, class, sources, agent, id LIMIT ${binder.integer(GAPS_MAX + 1)}`;
+FROM numbered GROUP BY ${kind}, number),
+few AS (SELECT *, count(*) OVER (PARTITION BY host) AS total,
+  row_number() OVER (PARTITION BY host ORDER BY ${order}) AS place FROM joined
+  QUALIFY place <= ${binder.integer(HOST_GAPS_MAX)}
+  ORDER BY place, host LIMIT ${binder.integer(GAPS_MAX)})
+SELECT * FROM few ORDER BY host, ${order}`;
   });
   return { ...told, prunedFiles: told.prunedFiles + view.files.length - files.length };
 }

@@ -340,6 +340,36 @@ describe.runIf(hasFanotify)("the filesystem source", () => {
     expect(source.counters().filtered).toBe(2);
   });
 
+  it("learns of processes again before it asks who did what was reported meanwhile", async () => {
+    using filesystem = mountTmpfs();
+    const at = (name: string) => join(filesystem.path, name);
+    for (const name of ["one", "two", "three"]) mkdirSync(at(name));
+    let [isMade, isLearned] = [false, false];
+    const asked: boolean[] = [];
+    const source = createFilesystemSource({
+      processes: { ...processes, catchUp: () => void (isLearned = isMade) },
+      certainty: {
+        nowNs: () => 0,
+        since() {
+          asked.push(isLearned);
+          if (!isMade) mkdirSync(at("three/late"));
+          isMade = true;
+          return {};
+        },
+      },
+      filters: [{ uid: 1 }],
+      createdFiles: createCreatedFiles(),
+      dataDirectory,
+      clock: systemClock,
+    });
+    await using run = runSource(source);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    // Looking for the second one's folder reads what the first one's doer did meanwhile.
+    for (const name of ["one/a", "two/b"]) mkdirSync(at(name));
+    await run.waitFor(({ path }) => String(path).startsWith(at("")), { count: 3 });
+    expect(asked).toEqual([false, true, true]);
+  });
+
   it("says that names are missing when the kernel's queue overflows", async () => {
     const source = openSource();
     await using run = runSource(source);

@@ -146,6 +146,8 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
   let emptyAtUs = clock.nowUs();
   /** The same as boot time, ns. */
   let emptyAtNs = certainty.nowNs();
+  /** Whether reports were read that what is known of processes may be older than. */
+  let isBehindReports = false;
   // Names changed while nobody read.
   names?.lost(emptyAtUs, emptyAtUs);
 
@@ -159,6 +161,7 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
         emptyAtNs = askedAtNs;
         return;
       }
+      isBehindReports = true;
       for (const event of events) {
         if ((event.mask & FAN_Q_OVERFLOW) !== 0) {
           counters.attempted += 1;
@@ -221,12 +224,18 @@ function createReading(libc: Libc, group: FanotifyGroup, options: ReadingOptions
     }
     if (sinceMs > MOUNT_NOTICE_MS) lost(MOUNTED_UNSEEN);
   };
+  /** Looking up paths reads more reports: who did these is known only after them. */
+  const catchUp = (): void => {
+    if (isBehindReports) processes.catchUp();
+    isBehindReports = false;
+  };
   /** Looks up waiting reports until none is left or the time is up. */
   const lookUp = (untilMs: number): void => {
-    if (observer.waiting > 0) processes.catchUp();
+    isBehindReports ||= observer.waiting > 0;
     for (let next = observer.next(); next !== undefined; next = observer.next()) {
       const { event: { pid, target, notBeforeNs }, seen } = next;
       counters.attempted += reportsIn(seen.mask);
+      catchUp();
       if (isOwn(seen, pid)) counters.filtered += reportsIn(seen.mask);
       else {
         const actor = processes.actorOf(pid);

@@ -19,13 +19,11 @@ export interface Span {
 /** The uppermost layer at each moment, of one rank that which began last; none is unknown. */
 export function flatten(layers: readonly Layer[], { fromUs, toUs }: Span): readonly SourceRange[] {
   const inside = layers.filter((each) => each.fromUs < toUs && each.toUs > fromUs);
-  const edges = inside.flatMap((each) => [each.fromUs, each.toUs])
-    .filter((each) => each > fromUs && each < toUs);
-  const moments = [...new Set([fromUs, ...edges])].toSorted((a, b) => a - b);
+  const moments = momentsOf(inside, { fromUs, toUs });
   const starts = inside.toSorted((a, b) => a.fromUs - b.fromUs);
-  const open = [...new Set(inside.map(({ rank }) => rank))].toSorted((a, b) => b - a)
-    .map((rank) => ({ rank, layers: [] as Layer[] }));
-  const ofRank = new Map(open.map((each) => [each.rank, each.layers]));
+  const ranks = [...new Set(inside.map(({ rank }) => rank))].toSorted((a, b) => b - a);
+  const ofRank = new Map(ranks.map((rank): [number, Layer[]] => [rank, []]));
+  const open = [...ofRank.values()];
   const ranges: SourceRange[] = [];
   let next = 0;
   let shown: Layer | undefined;
@@ -49,12 +47,23 @@ export function flatten(layers: readonly Layer[], { fromUs, toUs }: Span): reado
   return ranges;
 }
 
-/** What has ended goes when it lies on top: each layer once. */
+/** Each moment once at which a layer begins or ends, by time; the first is that of the span. */
+function momentsOf(layers: readonly Layer[], { fromUs, toUs }: Span): Float64Array {
+  // Numbers sort far faster in their own array than as values of a set.
+  const edges = new Float64Array(layers.length * 2 + 1).fill(fromUs);
+  for (const [at, layer] of layers.entries()) {
+    if (layer.fromUs > fromUs) edges[at * 2] = layer.fromUs;
+    if (layer.toUs < toUs) edges[at * 2 + 1] = layer.toUs;
+  }
+  return edges.sort().filter((each, at) => each !== edges[at - 1]);
+}
+
+/** By rank, the gravest first. What has ended goes when it lies on top: each layer once. */
 function topOf(
-  open: readonly { readonly layers: Layer[] }[],
+  open: readonly Layer[][],
   moment: number,
 ): Layer | undefined {
-  for (const { layers } of open) {
+  for (const layers of open) {
     for (let last = layers.at(-1); last !== undefined; last = layers.at(-1)) {
       if (last.toUs > moment) return last;
       layers.pop();

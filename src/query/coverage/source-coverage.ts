@@ -93,7 +93,13 @@ interface Telling extends PresentAgent {
     readonly timeUs: number;
     readonly states: ReadonlyMap<string, SourceState>;
   }[];
-  readonly gaps: readonly ToldGap[];
+  readonly gaps: readonly GapLayer[];
+}
+
+/** A gap, and what it comes to. */
+interface GapLayer {
+  readonly gap: ToldGap;
+  readonly layer: Layer;
 }
 
 export function coverSources(options: SourceCoverageOptions): SourcesCoverage {
@@ -118,7 +124,8 @@ function tellingOf(agent: PresentAgent, gaps: readonly ToldGap[]): Telling {
     ...agent,
     told,
     names: new Set(told.flatMap(({ states }) => [...states.keys()])),
-    gaps: gaps.filter((gap) => gap.isOfAll || agents.has(gap.agent)),
+    gaps: gaps.filter((gap) => gap.isOfAll || agents.has(gap.agent))
+      .map((gap) => ({ gap, layer: gapLayer(gap) })),
   };
 }
 
@@ -137,13 +144,13 @@ function layersOf(
       reason: "there are more gaps than could be read",
     }]),
     ...concerned.flatMap((telling) => {
-      const gaps = telling.gaps.filter(({ sources }) =>
-        sources.length === 0 || sources.includes(source)
-      );
+      const layers = telling.gaps
+        .filter(({ gap: { sources } }) => sources.length === 0 || sources.includes(source))
+        .map(({ layer }) => layer);
       return [
         ...stateLayers(source, telling),
-        ...presenceLayers(source, telling, gaps),
-        ...gaps.map(gapLayer),
+        ...presenceLayers(source, telling, layers),
+        ...layers,
       ];
     }),
   ];
@@ -175,9 +182,9 @@ function stateLayers(source: string, { told, names, untilUs }: Telling): Layer[]
 function presenceLayers(
   source: string,
   { presence, told }: Telling,
-  gaps: readonly ToldGap[],
+  gaps: readonly Layer[],
 ): Layer[] {
-  const unseen = joinSpans(gaps.filter((gap) => UNSEEING.has(causeOf(gap.class))));
+  const unseen = joinSpans(gaps.filter((gap) => gap.state === "unwatched"));
   return presence.flatMap(({ fromUs, toUs, state, cause, isSameBoot }): Layer[] => {
     const range = { fromUs, toUs, reason: undefined, count: undefined };
     // What was before the first sign of all agents is unknown in itself.

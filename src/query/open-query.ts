@@ -247,7 +247,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       limits,
       log,
     }),
-    ...figureRoutes({ executor: pages, acquire }),
+    ...figureRoutes({ executor: pages, acquire, store }),
     ...metricRoutes({
       reader,
       ...{ hot: hotTable, clients, clock },

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
 import { type AuditEvent, formatTime } from "../../src/event/event.ts";
 import { GAPS_MAX } from "../../src/query/planner/coverage.ts";
+import { deletedUntilUs, parseDeletions } from "../../src/query/reports/deletions.ts";
+import { createRegistry } from "../../src/storage/registry.ts";
 import {
   INCARNATION,
   openQueryFixture,
@@ -124,5 +126,72 @@ describe("what a report asserts", () => {
     expect(report.statements.at(-1)).toMatch(
       /^A part of the record could not be searched: events after the last commit/,
     );
+  });
+});
+
+describe("what was deleted", () => {
+  const DAY_MS = 86_400_000;
+  const keep = (rules: Readonly<Record<string, number>>, nowUs = START_US + 20 * DAY_MS * 1_000) =>
+    parseDeletions({ rules: JSON.stringify(Object.entries(rules)), cutoffs: {} }, nowUs) ?? [];
+  const daysGone = (deletions: ReturnType<typeof keep>, topic: string, host = "real-1") =>
+    Math.max(0, deletedUntilUs(deletions, { topic, host }) - START_US) / DAY_MS / 1_000;
+
+  test("follows from the rule that decides, and from those on a part of the topic", () => {
+    const rules = keep({
+      ...{ "auth/sudo": 2 * DAY_MS, "auth@real-*": 15 * DAY_MS, "auth": 18 * DAY_MS },
+      ...{ "file/change@other": DAY_MS, "file": 400 * DAY_MS, "**": 10 * DAY_MS },
+    });
+    expect(daysGone(rules, "package")).toBe(10);
+    expect(daysGone(rules, "auth")).toBe(18);
+    expect(daysGone(rules, "auth/su")).toBe(5);
+    expect(daysGone(rules, "auth/su", "db-1")).toBe(2);
+    expect(daysGone(rules, "file/change")).toBe(0);
+    expect(daysGone(rules, "file/change", "other")).toBe(19);
+    expect(daysGone([], "package")).toBe(0);
+  });
+
+  test.each([undefined, {}, { rules: "{}", cutoffs: {} }, { rules: `[["*",1]]`, cutoffs: {} }, {
+    rules: `["auth"]`,
+    cutoffs: {},
+  }])("is not known from %j", (settled) => {
+    expect(parseDeletions(settled, START_US)).toBeUndefined();
+  });
+
+  test("is listed, and neither watched nor empty", async () => {
+    const tasks = createRegistry({
+      store: query.store,
+      kind: "maintenance",
+      parse: (each) => each,
+    });
+    const atMs = START_US / 1_000 + 20 * DAY_MS;
+    const write = (settled: object) =>
+      tasks.change(
+        "retain",
+        () => ({ by: "", untilMs: 0, doneAtMs: 0, settled: { atMs, ...settled } }),
+      );
+    expect(await of(TOKEN, "files")).toMatchObject({ no_change: true, watched: true });
+    const forEver = Date.now();
+    await write({
+      rules: JSON.stringify([["file/change", forEver], ["file", DAY_MS]]),
+      cutoffs: { "file/change": START_US / 1_000 + 60_000 },
+    });
+    const report = await of(TOKEN, "files");
+    expect(report).toMatchObject({ no_change: false, watched: false, whole: false });
+    expect(rowsOf(report, "coverage_gaps")).toEqual([{
+      ...{ host: "real-1", from: at(0), to: at(60), sources: "all", state: "unknown" },
+      ...{ cause: "deleted", reason: "events of file/change are not kept for so long" },
+    }]);
+    // Gaps that were told are gone as well.
+    await write({ rules: JSON.stringify([["agent/gap", DAY_MS]]), cutoffs: {} });
+    expect(await of(TOKEN, "files")).toMatchObject({ no_change: false, watched: false });
+    // The last run was too early to take anything of the range.
+    await write({ rules: JSON.stringify([["**", 23 * DAY_MS]]), cutoffs: {} });
+    expect(await of(TOKEN, "files")).toMatchObject({ no_change: true, watched: true });
+    await write({ rules: "no rules" });
+    expect(await of(TOKEN, "files")).toMatchObject({ watched: false, whole: false });
+    await tasks.change("retain", () => ({ by: "first", untilMs: atMs, doneAtMs: 0 }));
+    const unknown = await of(TOKEN, "files");
+    expect(unknown).toMatchObject({ watched: false, whole: false });
+    expect(JSON.stringify(unknown)).toContain("it cannot be told what was deleted");
   });
 });

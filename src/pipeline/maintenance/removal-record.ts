@@ -5,13 +5,8 @@
  * Invariant: what is no whole record explains the loss of no row.
  */
 import { isRecord } from "../../storage/json-text.ts";
-import {
-  byDecision,
-  type KeepPattern,
-  type KeepRule,
-  parseKeepPattern,
-  rowsBefore,
-} from "./retention-policy.ts";
+import { byDecision, type KeepPattern, parseKeepPattern } from "../../storage/keep-pattern.ts";
+import { type KeepRule, rowsBefore } from "./retention-policy.ts";
 
 export interface RemovalRecord {
   readonly rows: number;

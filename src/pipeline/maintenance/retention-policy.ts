@@ -6,18 +6,9 @@
  *
  * Invariant: what no rule speaks of is kept for ever; what cannot be told from a file's bounds is not past its time.
  */
-import { isTopic } from "../../event/topic.ts";
+import { byDecision, type KeepPattern, parseKeepPattern } from "../../storage/keep-pattern.ts";
 import { identifierOf, literalOf } from "../../storage/sql-text.ts";
 import type { DataFile } from "../../storage/table.ts";
-
-export interface KeepPattern {
-  /** As it was given. */
-  readonly pattern: string;
-  /** The topic and all below it; undefined for all. */
-  readonly topic: string | undefined;
-  /** A host, or with `*` at the end all that begin so; undefined for all. */
-  readonly host: string | undefined;
-}
 
 export interface KeepRule extends KeepPattern {
   readonly keepMs: number;
@@ -53,20 +44,6 @@ export function parseKeepRules(keep: Readonly<Record<string, number>>): readonly
     return { ...parsed, keepMs };
   });
   return rules.toSorted((a, b) => byDecision(a, b) || b.keepMs - a.keepMs);
-}
-
-/** Undefined when it is of no form that we know. */
-export function parseKeepPattern(pattern: string): KeepPattern | undefined {
-  const [, topicText = "", host] = /^([^@]+)(?:@([!-~]+))?$/.exec(pattern) ?? [];
-  const topic = topicText === "**" ? undefined : topicText.replace(/\/\*\*$/, "");
-  const isKnown = topicText !== "" && (topic === undefined || isTopic(topic));
-  if (!isKnown || host?.slice(0, -1).includes("*") === true) return undefined;
-  return { pattern, topic, host };
-}
-
-/** Order in which patterns are asked: of the longer topic first, then of the longer host. */
-export function byDecision(a: KeepPattern, b: KeepPattern): number {
-  return lengthOf(b.topic) - lengthOf(a.topic) || lengthOf(b.host) - lengthOf(a.host);
 }
 
 /** Time up to which, exclusive, a rule's rows have gone: the start of a UTC day, or of a trial's. */
@@ -173,8 +150,4 @@ function byRule<T extends KeepPattern>(
     return `WHEN ${condition} THEN ${of(rule)}`;
   });
   return cases.length === 0 ? otherwise : `(CASE ${cases.join(" ")} ELSE ${otherwise} END)`;
-}
-
-function lengthOf(text: string | undefined): number {
-  return text === undefined ? -1 : text.length;
 }

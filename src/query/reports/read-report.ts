@@ -29,12 +29,15 @@ import {
   batchTable,
   evidenceOf,
   lossTable,
+  type Missing,
   type Report,
   type ReportTable,
   shortfallTable,
   tableOf,
 } from "./report.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
+import { deletedUntilUs, type Deletion, readDeletions } from "./deletions.ts";
 import { hiddenTopics, seesHost } from "./sight.ts";
 
 export interface ReadReport {
@@ -50,6 +53,8 @@ export interface ReportRead {
   readonly request: EventsRequest;
   readonly executor: Executor;
   readonly view: ReadView;
+  /** Where retention says what it removed. */
+  readonly store: ObjectStore;
 }
 
 /** What a kind tells, before coverage and evidence. */
@@ -82,13 +87,16 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
     : name === "crypto"
     ? cryptoBody(await rowsOf(planCryptoUses(request, call.principal, view)))
     : await kindBody(REPORT_KINDS[name], { call, read, rowsOf });
-  const shortfalls = hosts.flatMap((host) => missingOf(host, body));
+  const { nowUs } = call.time;
+  const deletions = await readDeletions(read.store, { nowUs, signal: call.signal });
+  const deleted = hosts.flatMap((host) => deletedOf(host, body.topics, deletions));
+  const shortfalls = [...deleted, ...hosts.flatMap((host) => missingOf(host, body))];
   const batches = batchTable(batchRows, gaps);
   const tables = [...body.tables, shortfallTable(shortfalls), batches];
   const isNothing = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
   const { scopes } = call.principal;
   const isCut = coverage.isCut || tables.some(({ rows, total }) => rows.length < total);
-  const isWhole = !isCut && view.missing.length === 0;
+  const isWhole = !isCut && deleted.length === 0 && view.missing.length === 0;
   const isSeen = hiddenTopics(body.topics, scopes).length === 0 &&
     hosts.length > 0 && hosts.every(({ host }) => seesHost(scopes, host));
   const isEmpty = isNothing && isWhole && isSeen;
@@ -238,6 +246,25 @@ function missingOf(host: HostCoverage, { sources }: Body): readonly Shortfall[] 
     })),
     ...concerned,
   ];
+}
+
+/** What is gone of what a report is about, or of what says that something was missed. */
+function deletedOf(
+  { host, range }: HostCoverage,
+  topics: readonly string[],
+  deletions: readonly Deletion[] | undefined,
+): readonly Missing[] {
+  const { fromUs, toUs } = range;
+  const lost = { host, fromUs, sources: [], state: "unknown", count: undefined } as const;
+  if (deletions === undefined) {
+    const reason = "it cannot be told what was deleted";
+    return [{ ...lost, toUs, cause: "deleted", reason }];
+  }
+  return [...new Set([...topics, "agent"])].flatMap((topic) => {
+    const untilUs = Math.min(toUs, deletedUntilUs(deletions, { topic, host }));
+    const reason = `events of ${topic} are not kept for so long`;
+    return untilUs <= fromUs ? [] : [{ ...lost, toUs: untilUs, cause: "deleted", reason }];
+  });
 }
 
 function watchedStatements(

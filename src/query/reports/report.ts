@@ -65,6 +65,11 @@ export interface Evidence {
   readonly open: readonly string[];
 }
 
+/** A shortfall; `deleted`: it may have been watched, and what was seen is gone by now. */
+export type Missing = Omit<Shortfall, "cause"> & {
+  readonly cause: Shortfall["cause"] | "deleted";
+};
+
 const SPAN = [{ name: "from", title: "From" }, { name: "to", title: "To" }] as const;
 
 /** A table of rows with these members, in this order. */
@@ -85,7 +90,7 @@ function cellOf(value: SqlRow[string] | undefined): Cell {
   return typeof value === "number" || typeof value === "string" ? value : JSON.stringify(value);
 }
 
-export function shortfallTable(shortfalls: readonly Shortfall[]): ReportTable {
+export function shortfallTable(shortfalls: readonly Missing[]): ReportTable {
   return {
     name: "coverage_gaps",
     title: "What was not watched, or not whole",

@@ -1,5 +1,4 @@
 /** The routes that answer with what is known of many events, not with the events: counts, hosts, processes. */
-import type { FiguresParts } from "../figures-answer.ts";
 import type { Route } from "../route.ts";
 import { contextRoute, contextsRoute } from "./contexts.ts";
 import { facetsRoute } from "./facets.ts";
@@ -8,9 +7,9 @@ import { topicsRoute } from "./figures.ts";
 import { hitsRoute } from "./hits.ts";
 import { hostRoute, hostsRoute } from "./hosts.ts";
 import { processRoute } from "./processes.ts";
-import { reportRoute } from "./reports.ts";
+import { type ReportParts, reportRoute } from "./reports.ts";
 
-export function figureRoutes(parts: FiguresParts): Route[] {
+export function figureRoutes(parts: ReportParts): Route[] {
   return [
     topicsRoute(parts),
     hostsRoute(parts),

@@ -14,6 +14,7 @@ import { reportJson } from "../reports/write-json.ts";
 import { writeMarkdown } from "../reports/write-markdown.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Route, RouteParameter } from "../route.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
 import { FILTER_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
 import { REPORT_SCHEMA } from "./report-schema.ts";
 
@@ -34,7 +35,12 @@ const PARAMETERS: readonly RouteParameter[] = [
   ...FILTER_PARAMETERS.filter(({ name }) => name === "host"),
 ];
 
-export function reportRoute({ executor, acquire }: FiguresParts): Route {
+export interface ReportParts extends FiguresParts {
+  /** Where retention says what it removed. */
+  readonly store: ObjectStore;
+}
+
+export function reportRoute({ executor, acquire, store }: ReportParts): Route {
   return {
     method: "GET",
     path: "/v1/reports/{name}",
@@ -64,7 +70,7 @@ export function reportRoute({ executor, acquire }: FiguresParts): Route {
       const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
       const request = parseRangeRequest(call.parameters, call.time);
       using lease = acquire();
-      const read = { name, request, executor, view: lease.view };
+      const read = { name, request, executor, store, view: lease.view };
       const { report, plans, isCut } = await readReport(call, read);
       const { text, type } = written(report, form);
       const { steps, prunedFiles, missing } = planOf(plans);

@@ -98,7 +98,8 @@ export function createProcessCertainty(options: CertaintyOptions): ProcessCertai
 
 /**
  * The one user of the ids at a place of a record (`struct probity_ids`), if all are of one and the process cannot take
- * another without an exec, or is root: what that does as another for a while it could do as root.
+ * another without an exec, or is root: what that does as another for a while it could do as root. Not counted are the
+ * subordinate users that it may have in a user namespace of its own: those are its own (subuid(5)).
  */
 export function soleUidIn({ words }: Pick<RecordMemory, "words">, ids: number): number | undefined {
   const uid = u32(words, ids + IDS.uid);

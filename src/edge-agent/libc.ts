@@ -74,6 +74,8 @@ export interface Libc {
   readlinkat(fd: number, path: PathBytes, buffer: Uint8Array): number;
   /** `pollfds` holds `struct pollfd` records of {@link POLLFD_BYTES}; 0 ms never blocks. */
   poll(pollfds: Uint8Array, timeoutMs: number): number;
+  /** Gives the kernel back what was freed, but for `padBytes` at the heap's end: 1 when there was something. */
+  malloc_trim(padBytes: number): number;
   /** The same in another thread, which it occupies until then; the number of ready descriptors, or -1. */
   pollAsync(pollfds: Uint8Array, timeoutMs: number): Promise<number>;
   /** `struct statx` of a descriptor (or of a path below it, when given) into `buffer`. */
@@ -151,6 +153,7 @@ function bindLibc(): Libc {
     "int fchownat(int fd, const void *path, uint32_t uid, uint32_t gid, int flags)",
   );
   const poll = library.func("int poll(void *fds, unsigned long count, int timeout)");
+  const trim = library.func("int malloc_trim(size_t pad)");
   const statx = library.func(
     "int statx(int fd, const void *path, int flags, unsigned int mask, void *buffer)",
   );
@@ -194,6 +197,7 @@ function bindLibc(): Libc {
       result(fchownat(fd, terminated(path), uid, gid, flags)),
     poll: (pollfds, timeoutMs) =>
       result(poll(pollfds, pollfds.byteLength / POLLFD_BYTES, timeoutMs)),
+    malloc_trim: (padBytes) => trim(padBytes),
     pollAsync: (pollfds, timeoutMs) =>
       new Promise((resolve, reject) => {
         const count = pollfds.byteLength / POLLFD_BYTES;

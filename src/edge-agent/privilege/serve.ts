@@ -274,18 +274,21 @@ export function createService(options: ServeOptions): Service {
 type ObjectRequest = Extract<Request, { operation: `object_${string}` }>;
 
 /** Objects by number. A request that names none is refused. */
-function createObjects({ libbpf, loadObject }: ServeOptions) {
+function createObjects({ libc, libbpf, loadObject }: ServeOptions) {
   const objects = new Map<number, ProgramObject>();
   let last = 0;
   let ending = 0;
+  // Libbpf reads the kernel's types for each object: megabytes that would stay in holes of the heap.
   const ended = (): void => {
     ending -= 1;
+    if (ending === 0) libc.malloc_trim(0);
   };
   const load = (options: LoadOptions): Answer => {
     if (libbpf === undefined || objects.size >= OBJECTS_MAX) return refused(ERRNO.EBUSY);
     const object = loadObject(libbpf, options);
     last += 1;
     objects.set(last, object);
+    libc.malloc_trim(0);
     return done(last);
   };
   const act = (request: ObjectRequest): Answer => {

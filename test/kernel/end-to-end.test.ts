@@ -135,7 +135,8 @@ describe.runIf(canRun).each(RUNTIMES)("the system under %s", (runtime) => {
     const beganMs = performance.now();
     expect(await system.stop()).toBe(0);
     expect(performance.now() - beganMs).toBeLessThan(STOP_MS);
-    for (const role of ROLES) expect(system.pidsOf(role)).toEqual([]);
+    const left = ROLES.map((role) => [role, system.pidsOf(role)]);
+    expect(left).toEqual(ROLES.map((role) => [role, []]));
   });
 });
 

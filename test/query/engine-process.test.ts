@@ -1,4 +1,5 @@
 /** A process for people's SQL, as if the gate had let everything pass. */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -7,6 +8,7 @@ import {
   type EngineProcess,
   openEngineProcess,
 } from "../../src/query/sql/engine/engine-process.ts";
+import { startScript } from "../support/script-process.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 const SECRET = "a-variable-of-the-service";
@@ -58,6 +60,18 @@ describe("a process for SQL", () => {
     const bomb = "SELECT list(repeat('x', 1000)) FROM range(100000000)";
     await expect(answer(bomb)).rejects.toMatchObject({ kind: "Out of Memory" });
     expect(await answer("SELECT 1 AS a")).toBe('{"a":1}\n');
+  });
+
+  test("ends with a service that is killed, whatever runs", async () => {
+    await using owner = await startScript("engine-owner.ts", [join(folder.path, "owned")]);
+    const { pid } = owner.said[0] as { readonly pid: number };
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    await owner.kill();
+    try {
+      await expect.poll(() => existsSync(`/proc/${pid}`), { timeout: 5_000 }).toBe(false);
+    } finally {
+      if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+    }
   });
 
   test("is killed when it does not end what was cancelled; who asked hears at once", async () => {

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 export interface ScriptProcess extends AsyncDisposable {
-  /** Everything it has said so far, after `ready`. */
+  /** Everything it has said so far, without `ready`. */
   readonly said: readonly unknown[];
   /** Lets it work. */
   go(): void;

@@ -1,6 +1,7 @@
 /**
  * The program of a process that runs people's SQL, and nothing else: its first line of standard input are its settings,
- * then come requests, one at a time. It ends with its input, so it never outlives the service.
+ * then come requests, one at a time. It ends with its input, so it never outlives the service: at once, since an exit
+ * would wait for the statement that runs.
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -24,7 +25,9 @@ createInterface({ input: process.stdin })
     if (request.do === "cancel") running?.abort();
     else work = work.then(() => answer(request));
   })
-  .on("close", () => process.exit(0));
+  .on("close", () => {
+    process.kill(process.pid, "SIGKILL");
+  });
 
 async function start(message: unknown): Promise<void> {
   engine = await openEngine(engineSettings(message));

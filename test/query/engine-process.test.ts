@@ -1,5 +1,5 @@
 /** A process for people's SQL, as if the gate had let everything pass. */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -42,6 +42,17 @@ async function answer(sql: string, signal = AbortSignal.timeout(20_000)): Promis
   return new TextDecoder().decode((await engine.ask(request, signal)).body);
 }
 
+/** Keeps this whole process waiting until a file is there, and for a moment more. */
+function holdUntilFile(directory: string, name: RegExp): string {
+  const nothing = new Int32Array(new SharedArrayBuffer(4));
+  for (let look = 0; look < 200; look++) {
+    const found = readdirSync(directory).find((each) => name.test(each));
+    Atomics.wait(nothing, 0, 0, found === undefined ? 50 : 200);
+    if (found !== undefined) return join(directory, found);
+  }
+  throw new Error("The file never appeared");
+}
+
 describe("a process for SQL", () => {
   test("has nothing of the service's environment, and no file within reach", async () => {
     const environment = await readFile(`/proc/${engine.pid}/environ`, "utf8");
@@ -72,6 +83,20 @@ describe("a process for SQL", () => {
     } finally {
       if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
     }
+  });
+
+  test("leaves no file of an answer that nobody waits for any more", async () => {
+    const stop = new AbortController();
+    const bounds = { rowsMax: 10, bytesMax: 10_000 };
+    const sql = "SELECT 1 AS a";
+    const request = { do: "answer", format: "parquet", bounds, sql, parameters: [] } as const;
+    const asked = engine.ask(request, stop.signal);
+    // The answer comes while nothing is read here, and so after the abort.
+    const path = holdUntilFile(join(folder.path, "own"), /^answer-.*parquet$/);
+    stop.abort(new Error("left"));
+    await expect(asked).rejects.toThrow("left");
+    await engine.settled();
+    expect(existsSync(path)).toBe(false);
   });
 
   test("is killed when it does not end what was cancelled; who asked hears at once", async () => {

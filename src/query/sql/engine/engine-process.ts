@@ -136,7 +136,11 @@ export async function openEngineProcess(options: EngineProcessOptions): Promise<
       signal.throwIfAborted();
       send(request);
       const answered = receive();
-      running = Promise.allSettled([answered]);
+      // Of what comes after its asker has left, nothing stays.
+      const ended = answered.then(async ({ path }) => {
+        if (signal.aborted && path !== undefined) await rm(path, { force: true });
+      });
+      running = Promise.allSettled([ended]);
       const stopped = stopWhen(signal, running, {
         cancel: () => send({ do: "cancel" }),
         kill: () => child.kill("SIGKILL"),

@@ -17,7 +17,13 @@ import { sqlTypeOf } from "../../planner/rows.ts";
 import { planParse, planWrite } from "../../planner/sql-plan.ts";
 import { MACRO_STATEMENTS } from "../macros.ts";
 import { writeAnswer } from "./answer-text.ts";
-import type { BoundSql, EngineReply, EngineRequest, EngineSettings } from "./protocol.ts";
+import type {
+  AnswerBounds,
+  BoundSql,
+  EngineReply,
+  EngineRequest,
+  EngineSettings,
+} from "./protocol.ts";
 
 export interface Engine extends AsyncDisposable {
   /** Throws SqlError, ProblemError 422, or an AbortError. */
@@ -124,19 +130,7 @@ function createRunner(connection: Connection, directory: string): Runner {
           return { ...facts, body: new TextEncoder().encode(text) };
         }
         const path = join(directory, `answer-${++answers}.parquet`);
-        // A table first: one row beyond the bound tells that there are more, and must not be in the file.
-        const made = `CREATE TEMP TABLE answer AS ${sql}`;
-        await connection.run(made, { parameters, signal });
-        await connection.run(
-          `COPY (SELECT * FROM answer LIMIT ${bounds.rowsMax}) TO ${literalOf(path)} ` +
-            "(FORMAT parquet, CODEC zstd)",
-          { signal },
-        );
-        await requireSize(path, bounds.bytesMax);
-        const [counted] = (await connection.query("SELECT count(*) AS n FROM answer")).rows;
-        const found = Number(counted?.["n"]);
-        const rows = Math.min(found, bounds.rowsMax);
-        return { path, rows, isTruncated: found > rows };
+        return await writeParquet(connection, path, { sql, parameters, bounds, signal });
       } finally {
         await end();
       }
@@ -144,11 +138,38 @@ function createRunner(connection: Connection, directory: string): Runner {
   };
 }
 
+/** Writes an answer into a file of its own, of which nothing stays when that fails or is cancelled. */
+async function writeParquet(
+  connection: Connection,
+  path: string,
+  { sql, parameters, bounds, signal }: BoundSql & {
+    readonly bounds: AnswerBounds;
+    readonly signal: AbortSignal;
+  },
+): Promise<EngineAnswer> {
+  try {
+    // A table first: one row beyond the bound tells that there are more, and must not be in the file.
+    await connection.run(`CREATE TEMP TABLE answer AS ${sql}`, { parameters, signal });
+    await connection.run(
+      `COPY (SELECT * FROM answer LIMIT ${bounds.rowsMax}) TO ${literalOf(path)} ` +
+        "(FORMAT parquet, CODEC zstd)",
+      { signal },
+    );
+    await requireSize(path, bounds.bytesMax);
+    const [counted] = (await connection.query("SELECT count(*) AS n FROM answer")).rows;
+    const found = Number(counted?.["n"]);
+    const rows = Math.min(found, bounds.rowsMax);
+    return { path, rows, isTruncated: found > rows };
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
 /** A file of Parquet cannot be cut: it is refused. */
 async function requireSize(path: string, bytesMax: number): Promise<void> {
   const { size } = await stat(path);
   if (size <= bytesMax) return;
-  await rm(path, { force: true });
   throw new ProblemError(422, `The answer has ${size} bytes, more than ${bytesMax}`, {
     parameter: "sql",
     accepted: "fewer columns, or LIMIT",

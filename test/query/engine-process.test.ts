@@ -85,6 +85,18 @@ describe("a process for SQL", () => {
     }
   });
 
+  test("hears a cancel that comes with its statement", async () => {
+    const stop = new AbortController();
+    // Both lie in the pipe when the process looks into it.
+    process.kill(engine.pid, "SIGSTOP");
+    const asked = answer("SELECT count(*) FROM range(1000000000000)", stop.signal);
+    stop.abort(new Error("left"));
+    process.kill(engine.pid, "SIGCONT");
+    await expect(asked).rejects.toThrow("left");
+    await engine.settled();
+    expect(await answer("SELECT 1 AS a")).toBe('{"a":1}\n');
+  });
+
   test("leaves no file of an answer that nobody waits for any more", async () => {
     const stop = new AbortController();
     const bounds = { rowsMax: 10, bytesMax: 10_000 };

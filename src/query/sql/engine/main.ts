@@ -10,6 +10,7 @@ import { decode, encode, type EngineReply, type EngineRequest, faultOf } from ".
 import { engineRequest, engineSettings } from "./requests.ts";
 
 let engine: Engine | undefined;
+/** Of the request that came last; there is one from the moment it has come, since its cancel may come with it. */
 let running: AbortController | undefined;
 let work: Promise<void> = Promise.resolve();
 
@@ -22,8 +23,12 @@ createInterface({ input: process.stdin })
       return;
     }
     const request = engineRequest(message);
-    if (request.do === "cancel") running?.abort();
-    else work = work.then(() => answer(request));
+    if (request.do === "cancel") {
+      running?.abort();
+      return;
+    }
+    const { signal } = running = new AbortController();
+    work = work.then(() => answer(request, signal));
   })
   .on("close", () => {
     process.kill(process.pid, "SIGKILL");
@@ -34,11 +39,10 @@ async function start(message: unknown): Promise<void> {
   say({});
 }
 
-async function answer(request: EngineRequest): Promise<void> {
-  running = new AbortController();
+async function answer(request: EngineRequest, signal: AbortSignal): Promise<void> {
   try {
     if (engine === undefined) throw new Error("it has not started");
-    const { body, ...reply } = await engine.handle(request, running.signal);
+    const { body, ...reply } = await engine.handle(request, signal);
     say({ ...reply, ...(body === undefined ? {} : { bytes: body.length }) });
     if (body !== undefined) process.stdout.write(body);
   } catch (error) {

@@ -207,6 +207,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   );
 
   const reader = { executor: pages, tallies };
+  const liveReader = { executor: backlogs, tallies };
 
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
@@ -249,8 +250,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
     ...figureRoutes({ executor: pages, acquire, store }),
     ...metricRoutes({
-      reader,
-      ...{ hot: hotTable, clients, clock },
+      ...{ reader, liveReader, hot: hotTable, clients, clock },
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
     }),
     ...tableRoutes({ store, current: () => table.current() }),
@@ -281,7 +281,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const rpc = createRpcEndpoint({
     ...around,
     ...{ executor: pages, streams: exports, source: tailSource, hot: hotTable },
-    ...{ clients, sending: streams, reader },
+    ...{ clients, sending: streams, reader, liveReader },
     heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
   });
   await Promise.race([Promise.all([watch.look(), tokens.look()]), clock.sleep(LOOK_WAIT_MS)]);

@@ -178,6 +178,22 @@ describe("GET /v1/metrics/{topic}/tail", () => {
     }
   });
 
+  test("waits where no count can be made now, and goes on", async () => {
+    const one = { size: 1, share: 1, waitingMax: 1, guaranteedMs: 10_000 };
+    await using busy = await openQueryFixture({ poolLimits: { pages: one, backlogs: one } });
+    const first = async (): Promise<unknown> => {
+      const headers = { accept: "text/event-stream" };
+      const path = "/v1/metrics/process/tail?from=2026-06-01";
+      const answer = await busy.ask(path, { headers });
+      for await (const chunk of answer.body ?? []) {
+        return JSON.parse(/\ndata: (.*)\n/.exec(new TextDecoder().decode(chunk))?.[1] ?? "null");
+      }
+      return answer.status;
+    };
+    const states = await Promise.all(Array.from({ length: 6 }, first));
+    for (const state of states) expect(state).toMatchObject({ total: 200 });
+  });
+
   test("has no other form, and no length", async () => {
     const path = "/v1/metrics/file/tail";
     expect((await query.ask(path, { headers: { accept: "application/json" } })).status).toBe(406);

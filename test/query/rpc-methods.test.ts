@@ -102,7 +102,7 @@ async function partsWith(clock: Clock) {
     ...{ executor: BROKEN, streams: BROKEN, hot: { ...hot, acquire }, heartbeatMs: 100, clock },
     ...{ clients: createLiveClients(), sending: createActivity() },
     source: { hot, executor: BROKEN, dispatcher },
-    reader: { executor: BROKEN, tallies },
+    ...{ reader: { executor: BROKEN, tallies }, liveReader: { executor: BROKEN, tallies } },
   };
 }
 

@@ -2,12 +2,13 @@
  * A metric that goes on: its state at once, and anew whenever there may be more to count.
  *
  * Invariant: a state is computed when it can be taken, so nothing waits for a slow client, and what it gets next is
- * what is true then.
+ * what is true then. A count that has no place now is made later: with many watches, they come one after the other.
  */
 import type { Clock } from "../../runtime/clock.ts";
 import type { Condition } from "../filter.ts";
 import type { HotTable } from "../hot/table.ts";
 import type { Principal } from "../principal.ts";
+import { ProblemError } from "../problem.ts";
 import {
   type MetricAnswer,
   type MetricReader,
@@ -24,7 +25,8 @@ export interface MetricState {
 }
 
 export interface WatchParts {
-  readonly reader: MetricReader;
+  /** Of metrics that go on; whoever wants one answer does not wait for their counts. */
+  readonly liveReader: MetricReader;
   readonly hot: HotTable;
   /** The state is given again after so long without a change. */
   readonly heartbeatMs: number;
@@ -45,7 +47,7 @@ const LOOK_MS = 500;
 const REST_RATIO = 10;
 
 export async function* watchMetric(
-  { reader, hot, heartbeatMs, clock }: WatchParts,
+  { liveReader, hot, heartbeatMs, clock }: WatchParts,
   { signal, principal, ...request }: WatchOptions,
 ): AsyncGenerator<MetricState, void> {
   const kept: TotalsKept = new Map();
@@ -57,9 +59,14 @@ export async function* watchMetric(
     const startedMs = performance.now();
     const present = stampOf(hot);
     if (present !== looked || startedMs - givenMs >= heartbeatMs) {
-      looked = present;
-      const answer = await countAll(reader, { ...request, hot, principal, signal, kept });
+      const answer = await countAll(liveReader, { ...request, hot, principal, signal, kept });
       if (answer === undefined) return;
+      if ("laterMs" in answer) {
+        const laterMs = Math.min(heartbeatMs, answer.laterMs);
+        await Promise.allSettled([clock.sleep(laterMs, signal)]);
+        continue;
+      }
+      looked = present;
       const state = JSON.stringify([answer.total, answer.missing]);
       if (state !== given || startedMs - givenMs >= heartbeatMs) {
         given = state;
@@ -73,6 +80,11 @@ export async function* watchMetric(
   }
 }
 
+/** A count had no place among others, and has one later perhaps. */
+interface NotNow {
+  readonly laterMs: number;
+}
+
 /** Undefined when the watch was ended meanwhile. */
 async function countAll(
   reader: MetricReader,
@@ -80,7 +92,7 @@ async function countAll(
     readonly hot: HotTable;
     readonly kept: TotalsKept;
   },
-): Promise<MetricAnswer | undefined> {
+): Promise<MetricAnswer | NotNow | undefined> {
   using lease = hot.acquire();
   const range = { fromUs, toUs: TIME_MAX_US };
   const request = { ...WHOLE_RECORD, ...range, conditions };
@@ -88,7 +100,9 @@ async function countAll(
     return await readMetric(reader, request, { view: lease.view, principal, signal, kept });
   } catch (error) {
     if (signal.aborted) return undefined;
-    throw error;
+    const isNotNow = error instanceof ProblemError && [429, 503].includes(error.problem.status);
+    if (!isNotNow) throw error;
+    return { laterMs: Math.max(LOOK_MS, Number(error.headers["Retry-After"] ?? 0) * 1_000) };
   }
 }
 

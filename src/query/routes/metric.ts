@@ -29,6 +29,7 @@ import { TIME_FORMS, type TimeContext } from "../time-text.ts";
 
 export interface MetricParts {
   readonly reader: MetricReader;
+  readonly liveReader: MetricReader;
   readonly hot: HotTable;
   readonly clients: LiveClients;
   /** The state is sent again after so long without a change. */

@@ -46,6 +46,7 @@ export interface RpcEndpoint {
 
 export interface RpcEndpointOptions extends EventsMethodParts {
   readonly reader: MetricReader;
+  readonly liveReader: MetricReader;
   readonly door: Pick<Door, "admit" | "charge">;
   readonly audit: Audit;
   readonly metrics: Metrics;

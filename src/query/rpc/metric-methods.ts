@@ -6,7 +6,13 @@
  * begun minutes, hours and days, of which there is at least one.
  */
 import { type Executor, withinTime } from "../executor.ts";
-import { type MetricAnswer, readMetric, type Total, WHOLE_RECORD } from "../metric/metric.ts";
+import {
+  type MetricAnswer,
+  type MetricReader,
+  readMetric,
+  type Total,
+  WHOLE_RECORD,
+} from "../metric/metric.ts";
 import { TIME_MAX_US, watchMetric, type WatchParts } from "../metric/watch.ts";
 import { timeOfSeek } from "./event-place.ts";
 import { reported, type RpcCall, type RpcMethod } from "./method.ts";
@@ -16,6 +22,7 @@ import type { LiveClients } from "../tail/live-clients.ts";
 
 export interface MetricMethodParts extends WatchParts {
   readonly executor: Executor;
+  readonly reader: MetricReader;
   /** Clients that follow. */
   readonly clients: LiveClients;
 }

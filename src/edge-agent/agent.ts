@@ -20,6 +20,7 @@ import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import { configEvent, refusedConfigEvent } from "./config-events.ts";
+import { UNSEEN_REASON } from "./probe.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
 import { rulePlaces } from "./rule-places.ts";
 import { DEFAULT_RULES } from "./rules.ts";
@@ -234,10 +235,12 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
 }
 
-/** Hooks whose proof failed at the start. */
+/** Hooks whose proof failed at the start; not those of programs that go on, which canaries are to find blind. */
 function hooksOff(status: SourceStatus | undefined): readonly string[] {
   const hooks = status?.state === "on" ? status.hooks ?? [] : [];
-  return hooks.filter(({ state }) => state === "off").map(({ name }) => name);
+  return hooks.flatMap((hook) =>
+    hook.state === "off" && hook.reason !== UNSEEN_REASON ? [hook.name] : []
+  );
 }
 
 const NOT_PROVEN: SourceStatus = {

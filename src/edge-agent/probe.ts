@@ -57,6 +57,16 @@ export interface ProbeResult {
   readonly kept?: ProgramObject | undefined;
 }
 
+/** What programs that go on gave. */
+export interface InheritedProof extends ProbeResult {
+  /** Whether the event of every hook came back. */
+  readonly isWhole: boolean;
+}
+
+/** Of a hook of programs that go on: why canaries go on asking for it. */
+export const UNSEEN_REASON =
+  "its event did not come back from the programs that an earlier agent left";
+
 export interface ProbeOptions {
   readonly family: RingFamily;
   readonly pinFolder: string;
@@ -121,7 +131,7 @@ export async function probeRingFamily(
 
 /**
  * Proves a family by programs that run already, whose ring somebody else reads and releases: nothing is loaded.
- * Undefined when not every hook came back: filters and limits may keep back what a trial would see.
+ * Filters and limits may keep back what a trial would see. Undefined when they cannot be read.
  */
 export async function proveInherited(
   context: KernelContext,
@@ -129,7 +139,7 @@ export async function proveInherited(
     readonly family: RingFamily;
     readonly inherited: InheritedPrograms;
   },
-): Promise<ProbeResult | undefined> {
+): Promise<InheritedProof | undefined> {
   const { libbpf } = context;
   if (libbpf === undefined) return undefined;
   try {
@@ -139,11 +149,9 @@ export async function proveInherited(
     await using action = await proofWithin(family.prove(libbpf), systemClock);
     const results = new Map<string, ProofResult>();
     await findProofs(context, { family, ring, cursor, action, results });
-    if ([...results.values()].some((result) => result !== "proven")) return undefined;
-    return {
-      status: { state: "on", how: variant, hooks: hooksOf(action, results) },
-      variant,
-    };
+    const hooks = hooksOf(action, results, UNSEEN_REASON);
+    const isWhole = [...results.values()].every((result) => result === "proven");
+    return { status: { state: "on", how: variant, hooks }, variant, isWhole };
   } catch {
     // Pins that are damaged, a ring that went round meanwhile: the trial says what is wrong, if anything is.
     return undefined;
@@ -192,10 +200,14 @@ async function tryObject(
   return `the event did not come back in ${PROOF_ATTEMPTS} attempts of ${PROOF_TIMEOUT_MS} ms`;
 }
 
-function hooksOf(action: ProofAction, results: ReadonlyMap<string, ProofResult>): HookStatus[] {
+function hooksOf(
+  action: ProofAction,
+  results: ReadonlyMap<string, ProofResult>,
+  unseen = "its event did not come back",
+): HookStatus[] {
   const tried = [...results].map(([name, result]): HookStatus => {
     if (result === "proven") return { name, state: "on" };
-    const reason = result === "other" ? "its event did not come back" : result.wrong;
+    const reason = result === "other" ? unseen : result.wrong;
     return { name, state: "off", reason };
   });
   const untried = Object.entries(action.untried ?? {})

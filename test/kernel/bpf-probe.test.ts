@@ -6,9 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { probeRingFamily } from "../../src/edge-agent/probe.ts";
+import { openPinnedPrograms } from "../../src/edge-agent/pinned-programs.ts";
+import { probeRingFamily, UNSEEN_REASON } from "../../src/edge-agent/probe.ts";
 import { PROGRAM_VARIANTS } from "../../src/edge-agent/program-object.ts";
-import type { ProgramSettings } from "../../src/edge-agent/program-settings.ts";
+import { NEVER_NS, type ProgramSettings } from "../../src/edge-agent/program-settings.ts";
 import { openRingChain } from "../../src/edge-agent/ring-chain.ts";
 import type { SourceStatus } from "../../src/edge-agent/source.ts";
 import { controlFamily } from "../../src/edge-agent/sources/control/control-family.ts";
@@ -26,7 +27,7 @@ import {
   testContext,
   testLog,
 } from "../support/ring-sources.ts";
-import type { Line } from "../support/source-run.ts";
+import { type Line, runSource } from "../support/source-run.ts";
 
 const PROBER = fileURLToPath(new URL("../support/probe-process.ts", import.meta.url));
 const BPF_PROG_TYPE_SYSCALL = 31;
@@ -141,6 +142,19 @@ describe.runIf(hasBpf)("a probe", () => {
     const { result, used } = await programsWhile(() => source.probe());
     expect(result).toMatchObject({ state: "on", how: "tp_btf" });
     expect(used.difference(left).size).toBeGreaterThan(0);
+  });
+
+  it("says that the programs that it goes on with are blind, not that others would see", async () => {
+    using pins = openPinFolder();
+    leavePrograms("network", pins);
+    await using source = openTestSource({ family: "network", pins });
+    await using _run = runSource(source);
+    blind(pins);
+    expect(await source.probe()).toEqual({
+      state: "on",
+      how: "tp_btf",
+      hooks: HOOKS.network.map((name) => ({ name, state: "off", reason: UNSEEN_REASON })),
+    });
   });
 
   it("is not put off by a record that makes no sense", async () => {
@@ -290,6 +304,15 @@ function leavePrograms(
   } finally {
     for (const each of programs) each[Symbol.dispose]();
   }
+}
+
+/** Nothing that happens is of the time of these programs any more. */
+function blind(pins: PinFolder): void {
+  const { libbpf } = testContext();
+  const [name] = readdirSync(pins.path);
+  if (libbpf === undefined || name === undefined) throw new Error("Cannot blind: no programs");
+  using programs = openPinnedPrograms(libbpf, join(pins.path, name));
+  programs.setSettings({ ...programs.settings(), fromNs: NEVER_NS });
 }
 
 /** The programs that this process held meanwhile. */

@@ -286,8 +286,10 @@ class RingSource implements Source {
     const { context, variants, compat } = this.#options;
     const inherited = this.#inherited();
     const family = this.#family;
+    const before = this.#keptBack();
     const proven = inherited && await proveInherited(context, { family, inherited });
-    if (proven !== undefined) return proven;
+    if (proven?.isWhole) return proven;
+    const keptBack = this.#keptBack();
     const { kept, ...found } = await probeRingFamily(context, {
       family,
       pinFolder: this.#pinFolder,
@@ -298,7 +300,16 @@ class RingSource implements Source {
     // Nobody else will end them.
     if (this.#isClosed) await kept?.[Symbol.asyncDispose]();
     else this.#kept = kept;
-    return found;
+    // Those that are read count, not those of a trial: unless it may be known why nothing came of them.
+    const isBlind = before !== undefined && before === keptBack && found.variant !== undefined;
+    return isBlind ? proven ?? found : found;
+  }
+
+  /** Events that the programs that are read kept back or lost, which is told elsewhere. */
+  #keptBack(): number | undefined {
+    const counters = this.#reader?.counters();
+    if (counters === undefined) return undefined;
+    return counters.filtered + counters.throttled + counters.ringFull + counters.readFault;
   }
 
   /** Programs that are pinned go on, or are taken over from by new ones at one instant: a proof has no part in that. */

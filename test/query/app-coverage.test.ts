@@ -103,6 +103,24 @@ TOLD.push(
   },
 );
 
+TOLD.push(
+  { host: "dead", events: beats(-2 * DAY - 600, -2 * DAY) },
+  { host: "heir", agent: "heir-a", events: beats(-2 * DAY - 600, -2 * DAY) },
+  {
+    ...{ host: "heir", agent: "heir-b" },
+    events: [said(-2 * DAY + 60, "agent/start"), ...beats(-DAY - 3600, END + 120)],
+  },
+  // Away over the whole time that is looked back for changes.
+  {
+    host: "returned",
+    events: [
+      ...beats(-2 * DAY - 600, -2 * DAY),
+      said(1800, "agent/start", { boot: "aaaa0002" }),
+      ...beats(1830, END + 120, { boot: "aaaa0002" }),
+    ],
+  },
+);
+
 let query: QueryFixture;
 
 beforeAll(async () => {
@@ -192,6 +210,16 @@ describe("what was lost", () => {
 });
 
 describe("who was away", () => {
+  test("for days is missed by reports, unless another took its place", async () => {
+    const { tables } = await read(`/v1/reports/gaps?${RANGE}&host=dead,heir,returned`);
+    const { rows } = tables.find(({ table }: { table: string }) => table === "coverage_gaps");
+    const away = rows.filter(({ state }: { state: string }) => state !== "partial");
+    expect(away).toMatchObject([
+      { host: "dead", from: at(0), to: at(END), state: "unwatched", cause: "silent" },
+      { host: "returned", from: at(0), to: at(1800), state: "unwatched", cause: "rebooted" },
+    ]);
+  });
+
   test("kept nothing of a source with which it did not come back", async () => {
     expect((await rangesOf("came-back")).filter(([, , state]: string[]) => state !== "partial"))
       .toEqual([

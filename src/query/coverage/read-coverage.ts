@@ -3,13 +3,20 @@ import type { SqlRow } from "../../storage/duckdb.ts";
 import { figuresOf } from "../figures-answer.ts";
 import type { Executor } from "../executor.ts";
 import { isTopicUnder } from "../../event/topic.ts";
-import { GAPS_MAX, planGaps, planSigns, SIGNS_MAX, SILENT_US } from "../planner/coverage.ts";
+import {
+  GAPS_MAX,
+  planEarlierSigns,
+  planGaps,
+  planSigns,
+  SIGNS_MAX,
+  SILENT_US,
+} from "../planner/coverage.ts";
 import type { EventsRequest, Plan } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Call } from "../route.ts";
 import { type CoverageRange, coverHosts, type HostCoverage } from "./host-coverage.ts";
-import { readGap, readSign } from "./told.ts";
+import { readGap, readSign, type Sign } from "./told.ts";
 
 export interface ReadCoverage {
   readonly hosts: ReadonlyMap<string, HostCoverage>;
@@ -24,11 +31,13 @@ export interface CoverageRead {
   readonly request: EventsRequest;
   readonly executor: Executor;
   readonly view: ReadView;
+  /** Hosts are missed that were heard of so long before the range, µs; a day when left out. */
+  readonly lookBackUs?: number;
 }
 
 export async function readCoverage(
   call: Call,
-  { request, executor, view }: CoverageRead,
+  { request, executor, view, lookBackUs }: CoverageRead,
 ): Promise<ReadCoverage> {
   const { principal, time } = call;
   const conditions = request.conditions.filter(({ column }) => column.name === "host");
@@ -36,8 +45,13 @@ export async function readCoverage(
   const plans = [
     planSigns(narrowed, principal, view),
     planGaps(narrowed, principal, view),
-  ] as const;
-  const [signs, gaps] = await Promise.all(plans.map((plan) => figuresOf(executor, plan, call)));
+    ...(lookBackUs === undefined
+      ? []
+      : [planEarlierSigns(narrowed, principal, { view, lookBackUs })]),
+  ];
+  const [signs, gaps, earlier = []] = await Promise.all(
+    plans.map((plan) => figuresOf(executor, plan, call)),
+  );
   const range = {
     fromUs: request.fromUs,
     toUs: Math.max(request.fromUs, Math.min(request.toUs, time.nowUs)),
@@ -47,9 +61,10 @@ export async function readCoverage(
   const signsCut = cutsOf(told.signs, "time_us");
   const gapsCut = cutsOf(told.gaps, "from_us");
   // Which hosts were left out whole when the answer is full is not known.
-  const isFull = told.signs.length >= SIGNS_MAX || told.gaps.length >= GAPS_MAX;
+  const isFull = told.signs.length >= SIGNS_MAX || earlier.length >= SIGNS_MAX ||
+    told.gaps.length >= GAPS_MAX;
   const hosts = coverHosts({
-    ...{ signs: told.signs.map(readSign), gaps: told.gaps.map(readGap), range },
+    ...{ signs: withEarlier(told.signs, earlier), gaps: told.gaps.map(readGap), range },
     cutsOf: (host) => ({
       signsUs: signsCut.get(host),
       gapsUs: gapsCut.get(host) ?? gapsCut.get("") ??
@@ -58,6 +73,19 @@ export async function readCoverage(
   });
   const isCut = isFull || [...hosts.values()].some((each) => each.isCut);
   return { hosts, range, isCut, plans };
+}
+
+/** Signs of each host by time; the first of an agent follows the last earlier one, from which on it may have been away. */
+function withEarlier(rows: readonly SqlRow[], earlierRows: readonly SqlRow[]): readonly Sign[] {
+  const earlier = earlierRows.map(readSign);
+  const keyOf = ({ host, agent }: Sign): string => JSON.stringify([host, agent]);
+  const lastOf = new Map(earlier.map((sign) => [keyOf(sign), sign]));
+  const signs = rows.map(readSign).map((sign) => {
+    const last = sign.before === undefined ? lastOf.get(keyOf(sign)) : undefined;
+    if (last === undefined) return sign;
+    return { ...sign, before: { timeUs: last.timeUs, isStop: last.what === "stop" } };
+  });
+  return [...earlier, ...signs].toSorted((a, b) => a.timeUs - b.timeUs);
 }
 
 /** By host the time of the last row that was read, where there are more; rows are ordered by host and time. */

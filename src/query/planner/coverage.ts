@@ -74,6 +74,40 @@ ORDER BY kept.host, kept.time_us, incarnation, seq, idx`;
 }
 
 /**
+ * The first and the last sign of each agent before the time that {@link planSigns} looks back, as its rows but for what
+ * came before: so that who has been silent for days is missed, and who took its place is known.
+ */
+export function planEarlierSigns(
+  request: EventsRequest,
+  principal: Principal,
+  { view, lookBackUs }: { readonly view: ReadView; readonly lookBackUs: number },
+): Plan {
+  const { fromUs } = request;
+  const range = {
+    ...request,
+    fromUs: Math.max(0, fromUs - lookBackUs),
+    toUs: Math.max(0, fromUs - LOOK_BACK_US),
+  };
+  return planWhole(range, { principal, view }, ({ source, binder }) => {
+    const topics = `topic IN (${SIGNS.map((each) => binder.text(each)).join(", ")})`;
+    const signs = (): string => source([topics, "service IS NULL", "host IS NOT NULL"]);
+    const heard = `least("time", logged_at)`;
+    return `WITH ends AS (SELECT host, agent, min(${heard}) AS first, max(${heard}) AS last
+  FROM (\n${signs()}\n) GROUP BY host, agent ORDER BY last DESC, host, agent LIMIT ${
+      binder.integer(SIGNS_MAX / 2)
+    })
+SELECT signs.host, signs.agent, topic, epoch_us(${heard}) AS time_us,
+  json_extract_string(detail, '$.version') AS version,
+  json_extract_string(detail, '$.boot') AS boot, json_extract(detail, '$.sources')::VARCHAR AS sources
+FROM (\n${signs()}\n) AS signs JOIN ends ON signs.host = ends.host AND signs.agent = ends.agent
+  AND ${heard} IN (ends.first, ends.last)
+QUALIFY row_number() OVER (PARTITION BY signs.host, signs.agent, ${heard}
+  ORDER BY topic DESC, incarnation, seq, idx) = 1
+ORDER BY signs.host, time_us, incarnation, seq, idx`;
+  });
+}
+
+/**
  * Rows of gaps that lie in the range at least in part, whenever they were told: a spool may wait for days before it
  * says what it gave up. By time: `host` (null when all hosts are concerned: what the stream lost, and who sent it is not
  * known), `agent`, `class`, `sources` (JSON), `from_us`,

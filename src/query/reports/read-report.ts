@@ -40,6 +40,9 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import { deletedUntilUs, type Deletion, readDeletions } from "./deletions.ts";
 import { hiddenTopics, seesHost } from "./sight.ts";
 
+/** A report misses hosts that were heard of so long before its range: 30 days, µs. */
+const HOSTS_LOOK_BACK_US = 30 * 86_400_000_000;
+
 export interface ReadReport {
   readonly report: Report;
   readonly plans: readonly Plan[];
@@ -77,7 +80,9 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
     plans.push(plan);
     return figuresOf(executor, plan, call);
   };
-  const coverage = await readCoverage(call, { request, executor, view });
+  const coverage = await readCoverage(call, {
+    ...{ request, executor, view, lookBackUs: HOSTS_LOOK_BACK_US },
+  });
   plans.push(...coverage.plans);
   const batchRows = await rowsOf(planBatches(request, call.principal, view));
   const hosts = coveredHosts(request, { coverage, rows: batchRows, call });

@@ -26,6 +26,20 @@ describe("the book of tallies", () => {
     expect(book.kinds.map(({ topic }) => topic)).toEqual(["z", "v", "w"]);
   });
 
+  test("looks for unused kinds only when some may have come to be", () => {
+    const book = new TallyBook({ countsMax: 10, kindsMax: 2 });
+    expect(book.put("a", [count("x", 1), count("y", 2)])).toBe(true);
+    const { kinds } = book;
+    for (const name of ["b", "c"]) expect(book.put(name, [count("z", 3)])).toBe(false);
+    expect(book.kinds).toBe(kinds);
+    book.remove("a");
+    expect(book.put("b", [count("z", 3)])).toBe(true);
+    const { kinds: rebuilt } = book;
+    expect(rebuilt).toHaveLength(1);
+    expect(book.put("c", [count("v", 3), count("w", 3)])).toBe(false);
+    expect(book.kinds).toBe(rebuilt);
+  });
+
   test("tells kinds apart by each of topic, topics and host, absent ones too", () => {
     const book = new TallyBook();
     const counts = [

@@ -54,15 +54,15 @@ export async function openTallies(options: TalliesOptions): Promise<Tallies> {
   const { directory, executor, acquire, isAtHand, clock, log, intervalMs } = options;
   const path = join(directory, "tallies");
   const book = new TallyBook(options.limits ?? TALLY_LIMITS);
-  /** Files with too many kinds, and files for whose counts there is no room. */
+  /** Files with too many kinds, and files for whose counts, so many, there is no room. */
   const manifold = new Set<string>();
-  const unheld = new Set<string>();
+  const unheld = new Map<string, number>();
   let entries = 0;
   const end = new AbortController();
 
   const take = (name: string, counts: readonly KindCount[] | null): void => {
     if (counts === null) manifold.add(name);
-    else if (!book.put(name, counts)) unheld.add(name);
+    else if (!book.put(name, counts)) unheld.set(name, counts.length);
   };
   const count = async (file: DataFile): Promise<void> => {
     const asker = { signal: end.signal, principal: KEEPER };
@@ -72,12 +72,23 @@ export async function openTallies(options: TalliesOptions): Promise<Tallies> {
     entries += 1;
     await appendEntry(path, { name: nameOf(file), counts });
   };
+  /** Lets as many files be counted again as there is room for now: no more are read in vain. */
+  const retry = (room: number): void => {
+    let left = room;
+    for (const [name, counts] of unheld) {
+      if (counts > left) continue;
+      left -= counts;
+      unheld.delete(name);
+    }
+  };
   const forget = async (files: readonly DataFile[]): Promise<void> => {
     const names = new Set(files.map(nameOf));
-    for (const name of book.names()) if (!names.has(name)) book.remove(name);
-    for (const gone of [manifold, unheld]) {
-      for (const name of gone) if (!names.has(name)) gone.delete(name);
+    const gone = [...book.names()].filter((name) => !names.has(name));
+    for (const name of gone) book.remove(name);
+    for (const each of [manifold, unheld]) {
+      for (const name of each.keys()) if (!names.has(name)) each.delete(name);
     }
+    if (gone.length > 0 && unheld.size > 0) retry(book.makeRoom());
     const held = book.size + manifold.size;
     if (entries - held < Math.max(GONE_ENTRIES_MAX, held)) return;
     await rewriteEntries(path, heldEntries(book, manifold));

@@ -45,12 +45,14 @@ export class TallyBook {
   #places = new Map<string, number>();
   readonly #tallies = new Map<string, Tally>();
   #counts = 0;
+  /** Whether some kind may belong to no file any more. */
+  #hasUnused = false;
 
   constructor(limits: TallyLimits = TALLY_LIMITS) {
     this.#limits = limits;
   }
 
-  /** Places change whenever {@link TallyBook.put} is called. */
+  /** Places change whenever {@link TallyBook.put} or {@link TallyBook.makeRoom} is called. */
   get kinds(): readonly Kind[] {
     return this.#kinds;
   }
@@ -95,6 +97,14 @@ export class TallyBook {
     if (tally === undefined) return;
     this.#tallies.delete(name);
     this.#counts -= tally.rows.length;
+    this.#hasUnused = true;
+  }
+
+  /** So many counts can be put, whatever their kinds. */
+  makeRoom(): number {
+    const { countsMax, kindsMax } = this.#limits;
+    this.#forgetUnusedKinds();
+    return Math.min(countsMax - this.#counts, kindsMax - this.#kinds.length);
   }
 
   /** A file's counts as they were put; undefined when it has none here. */
@@ -123,6 +133,8 @@ export class TallyBook {
 
   /** Files that left the table leave their kinds behind. */
   #forgetUnusedKinds(): void {
+    if (!this.#hasUnused) return;
+    this.#hasUnused = false;
     const all = [...this.#tallies].map(([name, tally]) => [name, this.#countsOf(tally)] as const);
     this.#kinds = [];
     this.#places = new Map();

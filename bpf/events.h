@@ -354,6 +354,6 @@ struct probity_file {
 	char path[];
 };
 
-#include "shared-maps.h"
+#include "map-values.h"
 
 #endif

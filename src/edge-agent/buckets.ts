@@ -1,5 +1,5 @@
 /**
- * Token buckets as the programs keep them (`struct probity_bucket` in bpf/shared-maps.h), and what became of their runs: when
+ * Token buckets as the programs keep them (`struct probity_bucket` in bpf/map-values.h), and what became of their runs: when
  * events of an executable or a cgroup began to go beyond the limit, and when that ended.
  *
  * Invariants: a run begins once and ends once; it ends by {@link QUIET_NS} without an event beyond the limit, or when its

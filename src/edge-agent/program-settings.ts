@@ -1,5 +1,5 @@
 /**
- * What programs are told while they run, as they read it (`struct probity_settings` in bpf/shared-maps.h).
+ * What programs are told while they run, as they read it (`struct probity_settings` in bpf/map-values.h).
  */
 import { statSync } from "node:fs";
 import process from "node:process";

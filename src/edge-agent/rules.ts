@@ -1,6 +1,6 @@
 /**
  * What is not told: limits and filters of the configuration as the kernel's programs read them (`struct probity_rules` in
- * bpf/shared-maps.h). Pure.
+ * bpf/map-values.h). Pure.
  *
  * Invariants: a rule never reaches further than its text says: a topic that the kernel cannot tell from another is
  * refused, and a file, folder or cgroup that is not there makes its filter match nothing.

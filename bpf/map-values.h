@@ -3,8 +3,8 @@
  * The second half of contract 1: values of maps that user space and programs share: counters, losses, rules, settings.
  * For their layout holds what events.h says of records, which includes this file.
  */
-#ifndef PROBITY_SHARED_MAPS_H
-#define PROBITY_SHARED_MAPS_H
+#ifndef PROBITY_MAP_VALUES_H
+#define PROBITY_MAP_VALUES_H
 
 /*
  * What became of the events of one class (kind of record) on one CPU: attempted is the sum of the outcomes from submitted

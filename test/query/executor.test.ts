@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { openDataFiles } from "../../src/query/data-files.ts";
 import { openExecutors } from "../../src/query/executors.ts";
 import type { Step } from "../../src/query/planner.ts";
+import { RELIEF_LEAST_MS } from "../../src/query/turns.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
@@ -44,6 +46,8 @@ test("memory that somebody has who used more is made free for a query that needs
   const held = stepOf(`SELECT unnest(l)::VARCHAR FROM ${listOf(4_000_000)}`);
   const texts = executors.streams.texts([held], heavy)[Symbol.asyncIterator]();
   await texts.next();
+  // Nobody's query is ended for that before it had its time.
+  await delay(RELIEF_LEAST_MS);
   // Whoever has used the most has nobody to take from.
   await expect(executors.pages.rows(count, heavy)).rejects.toMatchObject({
     problem: { status: 422 },

@@ -169,6 +169,6 @@ describe.runIf(canRunNats())("a live tail", () => {
       expect(commits).toBeGreaterThan(3);
       expect(compactions).toBeGreaterThan(0);
     },
-    300_000,
+    900_000,
   );
 });

@@ -136,6 +136,16 @@ export interface SlicePart {
   source(predicates: readonly string[]): string;
 }
 
+/** Writes one statement for the whole range. */
+export function planWhole(
+  request: EventsRequest,
+  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
+  write: (part: SlicePart) => string,
+): Plan {
+  const slicing = { ...WHOLE, order: request.order };
+  return planSlices(request, principal, { view, range: request, slicing }, write);
+}
+
 /** Writes one statement for each slice of the range; whole when the slicing is {@link WHOLE}. */
 export function planSlices(
   request: EventsRequest,

@@ -4,7 +4,7 @@
  *
  * Invariant: every row read is narrowed by the principal's scopes; an answer reads at most {@link CONTEXT_EVENTS_MAX}.
  */
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Binder } from "./binder.ts";
@@ -54,13 +54,4 @@ FROM (\n${source([...spanning(binder), is])}\n) GROUP BY host ORDER BY host LIMI
 function spanning(binder: Binder): string[] {
   const topics = ["crypto", "app"].map((topic) => topicIs("topic", topic, binder));
   return [`(${topics.join(" OR ")})`, "context IS NOT NULL", "host IS NOT NULL"];
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

@@ -5,7 +5,7 @@
  * Invariants: every row read is narrowed by the principal's scopes; a month of heartbeats without a change is one row.
  */
 import { conditionOn } from "../filter.ts";
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import { predicatesOf } from "./predicate.ts";
@@ -161,13 +161,4 @@ few AS (SELECT *, count(*) OVER (PARTITION BY host) AS total,
 SELECT * FROM few ORDER BY host, ${order}`;
   });
   return { ...told, prunedFiles: told.prunedFiles + view.files.length - files.length };
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

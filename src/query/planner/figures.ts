@@ -3,7 +3,7 @@
  * statement over everything the range needs, since what is counted needs no order.
  */
 import { identifierOf } from "../../storage/sql-text.ts";
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 
@@ -90,13 +90,4 @@ QUALIFY row_number() OVER (PARTITION BY place ORDER BY rows DESC, value) <= ${
       binder.integer(valuesMax)
     } ORDER BY place, rows DESC, value`;
   });
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

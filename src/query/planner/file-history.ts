@@ -4,7 +4,7 @@
  * Invariants: every row read is narrowed by the principal's scopes; names of two hosts never mix; a name counts only
  * while it was the file's, so that whoever had it before or took it later is no part of the history.
  */
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Binder } from "./binder.ts";
@@ -129,13 +129,4 @@ export function planHistory(
 function named(path: string, binder: Binder): string {
   const name = binder.text(path);
   return `(path = ${name} OR old_path = ${name})`;
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

@@ -5,7 +5,7 @@
  * parent, that of its fork if it was seen, so that no walk goes in a circle for ever.
  */
 import { type Condition, conditionOn } from "../filter.ts";
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Binder } from "./binder.ts";
@@ -177,13 +177,4 @@ function hostIs(host: string, binder: Binder): string {
 
 function withConditions<R extends EventsRequest>(request: R, more: readonly Condition[]): R {
   return { ...request, conditions: [...request.conditions, ...more] };
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

@@ -6,7 +6,7 @@
  * record gives the same report; a cell has at most {@link CELL_LENGTH_MAX} characters.
  */
 import { identifierOf, literalOf } from "../../storage/sql-text.ts";
-import { type EventsRequest, type Plan, planSlices, type SlicePart, WHOLE } from "../planner.ts";
+import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
 import type { CellSource, ReportKind } from "../reports/kinds.ts";
@@ -116,13 +116,4 @@ function cut(text: string): string {
   return `CASE WHEN length(${text}) > ${CELL_LENGTH_MAX} THEN left(${text}, ${
     CELL_LENGTH_MAX - 1
   }) || '…' ELSE ${text} END`;
-}
-
-function planWhole(
-  request: EventsRequest,
-  { principal, view }: { readonly principal: Principal; readonly view: ReadView },
-  write: (part: SlicePart) => string,
-): Plan {
-  const slicing = { ...WHOLE, order: request.order };
-  return planSlices(request, principal, { view, range: request, slicing }, write);
 }

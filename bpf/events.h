@@ -7,8 +7,9 @@
  * otherwise. A change of layout raises PROBITY_RECORD_VERSION: readers refuse records of another version.
  *
  * Every fact comes from a kernel object (task, cred, file, dentry, inode, sock), never from a user pointer that another
- * thread may change. The one exception is the argument region of an image just executed: the kernel has copied it into
- * the new address space and no user code has run there yet.
+ * thread may change. An exception is the argument region of an image just executed: the kernel has copied it into
+ * the new address space and no user code has run there yet. What a probe in user space says of itself is no such fact:
+ * it has records of its own (crypto-records.h).
  */
 #ifndef PROBITY_EVENTS_H
 #define PROBITY_EVENTS_H
@@ -62,6 +63,9 @@ enum probity_kind {
 	PROBITY_CALL_CREDENTIALS = 80,
 	PROBITY_PTRACE = 81,
 	PROBITY_SIGNAL = 82,
+	PROBITY_CRYPTO_CONTEXT = 96,
+	PROBITY_CRYPTO_DATUM = 97,
+	PROBITY_CRYPTO_MAPPED = 98,
 };
 
 /* Bits of probity_header.flags. */
@@ -354,6 +358,7 @@ struct probity_file {
 	char path[];
 };
 
+#include "crypto-records.h"
 #include "map-values.h"
 
 #endif

@@ -6,6 +6,7 @@
  */
 #define PROBITY_SCRATCH_RECORD 8192
 #include "scratch.h"
+#include "open-files.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -51,17 +52,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAJOR_TERMINAL_AUX 5
 #define MAJOR_PTY_FIRST 128
 #define MAJOR_PTY_LAST 143
-
-static __always_inline struct file *file_of(struct task_struct *task, unsigned int fd)
-{
-	struct fdtable *table = task->files->fdt;
-	struct file **slots = table->fd;
-	struct file *file = NULL;
-
-	if (fd < table->max_fds)
-		bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]);
-	return file;
-}
 
 static __always_inline bool is_quiet_device(__u32 device)
 {

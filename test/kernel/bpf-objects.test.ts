@@ -3,16 +3,27 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import * as crypto from "../../src/edge-agent/crypto-layout.ts";
 import * as layout from "../../src/edge-agent/record-layout.ts";
 import { BPF_FOLDER, hasClang } from "../support/clang.ts";
 
+const OBJECTS = [
+  "process",
+  "snapshot",
+  "control",
+  "network",
+  "flow",
+  "file",
+  "integrity",
+  "crypto",
+];
 const folder = mkdtempSync(join(tmpdir(), "probity-objects-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe.runIf(hasClang)("the compiled kernel programs", () => {
   it("are what their sources give, byte by byte", () => {
     execFileSync("make", ["-s", "-C", BPF_FOLDER, `OUTPUT=${folder}`]);
-    for (const name of ["process", "snapshot", "control", "network", "flow", "file", "integrity"]) {
+    for (const name of OBJECTS) {
       const file = `${name}.bpf.o`;
       const isSame = readFileSync(join(folder, file)).equals(readFileSync(join(BPF_FOLDER, file)));
       expect(isSame, `${file} is not fresh: make -C bpf`).toBe(true);
@@ -20,7 +31,7 @@ describe.runIf(hasClang)("the compiled kernel programs", () => {
   });
 
   it("name no folder of the machine that compiled them", () => {
-    for (const name of ["process", "snapshot", "control", "network", "flow", "file", "integrity"]) {
+    for (const name of OBJECTS) {
       const text = readFileSync(join(BPF_FOLDER, `${name}.bpf.o`), "latin1");
       expect(text).not.toMatch(/\/(tmp|home|root|work)\//);
     }
@@ -67,9 +78,23 @@ const STRUCTS = [
   "folder",
   "bucket_key",
   "bucket",
+  "operand",
+  "site",
+  "crypto",
+  "mapped",
 ];
 
-const ENUMS = ["kind", "flag", "by", "scope", "exec_mark"];
+const ENUMS = [
+  "kind",
+  "flag",
+  "by",
+  "scope",
+  "exec_mark",
+  "probe",
+  "datum",
+  "operand_kind",
+  "crypto_mark",
+];
 
 /** `byUid` for `uid`. */
 function prefixed(prefix: string, values: Readonly<Record<string, number>>) {
@@ -145,6 +170,10 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["folder", layout.FOLDER],
     ["bucket_key", layout.BUCKET_KEY],
     ["bucket", layout.BUCKET],
+    ["operand", crypto.OPERAND],
+    ["site", crypto.SITE],
+    ["crypto", crypto.CRYPTO],
+    ["mapped", crypto.MAPPED],
   ])("has every field of %s at its place", (name, offsets) => {
     expect(offsets).toEqual(offsetsOf(name));
   });
@@ -176,6 +205,10 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["folder", layout.FOLDER_BYTES],
     ["bucket_key", layout.BUCKET_KEY_BYTES],
     ["bucket", layout.BUCKET_BYTES],
+    ["operand", crypto.OPERAND_BYTES],
+    ["site", crypto.SITE_BYTES],
+    ["crypto", crypto.CRYPTO_BYTES],
+    ["mapped", crypto.MAPPED_BYTES],
   ])("has the size of %s", (name, size) => {
     expect(types.get(`probity_${name}`)?.size).toBe(size);
   });
@@ -194,6 +227,10 @@ describe.runIf(hasClang)("the decoder's layout", () => {
     ["by", prefixed("by", layout.BY)],
     ["scope", prefixed("of", layout.SCOPE)],
     ["exec_mark", layout.EXEC_MARK],
+    ["probe", crypto.PROBE],
+    ["datum", crypto.DATUM],
+    ["crypto_mark", crypto.CRYPTO_MARK],
+    ["operand_kind", crypto.OPERAND_KIND],
   ])("has every %s", (name, ours) => {
     const theirs = types.get(`probity_${name}`)?.values ?? [];
     const upperCase = (key: string): string =>

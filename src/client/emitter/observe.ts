@@ -1,0 +1,41 @@
+/**
+ * Auditing for parts of a program that know nothing of it: they dispatch events, and what is to be recorded of these is
+ * said in one place.
+ */
+import type { Emitter } from "./emitter.ts";
+import type { Topics } from "./message.ts";
+
+/** Topics by type of event. */
+export type ObservedTopics = Readonly<Record<string, Topics>>;
+
+/**
+ * Records the events of a target: `detail` of a CustomEvent if it is an object, else the event's own enumerable
+ * properties, and the event's type. Until it is disposed. What cannot be recorded is given to `onLoss`.
+ */
+export function observe(
+  target: EventTarget,
+  topics: ObservedTopics,
+  options: { readonly emitter: Pick<Emitter, "audit">; readonly onLoss?: (error: unknown) => void },
+): Disposable {
+  const { emitter, onLoss } = options;
+  const listeners = Object.entries(topics).map(([type, named]) => {
+    const listener = (event: Event): void => {
+      emitter.audit(named, { type, ...dataOf(event) }).catch((error: unknown) => onLoss?.(error));
+    };
+    target.addEventListener(type, listener);
+    return { type, listener };
+  });
+  return {
+    [Symbol.dispose]() {
+      for (const { type, listener } of listeners) target.removeEventListener(type, listener);
+    },
+  };
+}
+
+function dataOf(event: Event): Record<string, unknown> {
+  const detail: unknown = "detail" in event ? event.detail : undefined;
+  if (typeof detail === "object" && detail !== null && !Array.isArray(detail)) return { ...detail };
+  // Own properties of subclasses; those of `Event` itself are on its prototype or symbols, but for this one.
+  const { isTrusted: _, ...own } = Object.fromEntries(Object.entries(event));
+  return detail === undefined || detail === null ? own : { ...own, detail };
+}

@@ -19,6 +19,7 @@ import { createAgentMetrics } from "./agent-metrics.ts";
 import { type GraphiteSettings, openGraphite } from "./graphite.ts";
 import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
+import { serveSubscribers } from "./crypto-broker/serve-subscribers.ts";
 import { configEvent, refusedConfigEvent } from "./config-events.ts";
 import { UNSEEN_REASON } from "./probe.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
@@ -26,6 +27,12 @@ import { rulePlaces } from "./rule-places.ts";
 import { DEFAULT_RULES } from "./rules.ts";
 import type { SourceReconfiguration, SourceStatus } from "./source.ts";
 import { openSources, type SourceSettings } from "./sources.ts";
+import {
+  type ApplicationSettings,
+  takesMessages,
+} from "./sources/applications/application-settings.ts";
+import { openApplicationsSource } from "./sources/applications/applications-source.ts";
+import { NO_CRYPTO } from "./sources/crypto/crypto-settings.ts";
 import { ENVIRONMENT_NAMES } from "./sources/process/environment.ts";
 import { watch, type WatchOptions } from "./watch.ts";
 
@@ -33,12 +40,16 @@ export interface AgentOptions extends SourceSettings {
   /** Name of this host in events; the machine's own by default. */
   readonly host?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Unix socket on which subscribers of crypto-auditing are served; nowhere by default. */
+  readonly cryptoSocket?: string;
   /** Longest time an event waits in an open batch; {@link FLUSH_MS} by default. */
   readonly flushMs?: number;
   /** How often sources are given canaries to see; {@link CANARY_INTERVAL_MS} by default, 0 for never. */
   readonly canaryMs?: number;
   /** Where `/healthz` and `/metrics` are answered; nowhere by default. */
   readonly listen?: ListenAddress;
+  /** Where programs reach the agent with messages; nowhere by default. */
+  readonly applications?: ApplicationSettings;
   /** Bytes of the spool's files together; 1 GiB by default. */
   readonly spoolBytes?: number;
   /** Where figures are sent to as well; nowhere by default. */
@@ -108,9 +119,25 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     }),
   );
   const { positions } = producer;
+  const { cryptoSocket } = options;
+  const served = resources.use(
+    await serveSubscribers({ path: cryptoSocket, producer, metrics: registry, log }),
+  );
   const sources = resources.use(
     openSources({ ...options, keepsProven: true, positions, clock, log }),
   );
+  const settings = options.applications ?? {};
+  // Over HTTP they may come always.
+  const applications = takesMessages(settings) || options.listen !== undefined
+    ? resources.use(
+      openApplicationsSource({
+        ...{ settings, clock, log },
+        ...sources,
+        relay: { path: join(options.dataDirectory, "kms.db"), version },
+      }),
+    )
+    : undefined;
+  const all = applications === undefined ? sources.all : [...sources.all, applications];
   let statuses: ReadonlyMap<string, SourceStatus> = new Map();
   let stage: "starting" | "watching" | "stopped" = "starting";
   const failed = new Set<string>();
@@ -126,14 +153,15 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const { rules = DEFAULT_RULES, files = [], environment = ENVIRONMENT_NAMES } = options;
-  let held: Required<SourceReconfiguration> = { rules, files, environment };
+  const { crypto = NO_CRYPTO } = options;
+  let held: Required<SourceReconfiguration> = { rules, files, environment, crypto };
   const digest = (): string => digestOfSettings({ ...options, host, shard, ...held });
   const { boot } = createProcessIds(readBootId());
   const report = (): AgentReport => ({
     ...{ version, boot },
     pid: process.pid,
     configSha256: digest(),
-    sources: sources.all.map((source): SourceReport => ({
+    sources: all.map((source): SourceReport => ({
       name: source.name,
       status: statuses.get(source.name) ?? NOT_PROVEN,
       isBlind: blind.has(source.name),
@@ -145,6 +173,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     await openAgentHttp({
       listen: options.listen,
       health,
+      ...(applications === undefined ? {} : { ingest: applications.ingest }),
       metrics: async () => ({
         text: await metrics.text(report()),
         contentType: metrics.contentType,
@@ -175,7 +204,9 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const begin = async () => {
-    statuses = await sources.probe();
+    const proven = new Map(await sources.probe());
+    if (applications !== undefined) proven.set(applications.name, await applications.probe());
+    statuses = proven;
     const started = {
       ...report(),
       labels: options.labels ?? {},
@@ -184,14 +215,14 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     };
     producer.emit(startEvent(started, clock.nowUs()));
     stage = "watching";
-    return sources.all.filter(({ name }) => statuses.get(name)?.state === "on");
+    return all.filter(({ name }) => statuses.get(name)?.state === "on");
   };
 
   const owned = resources.move();
   return {
     async run(signal) {
       await watch({
-        producer,
+        producer: served.producer,
         inherited: sources.inherited(),
         begin,
         presence,
@@ -253,10 +284,22 @@ const NOT_PROVEN: SourceStatus = {
 function digestOfSettings(options: AgentOptions): string {
   const { host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files } = options;
   const { spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment } = options;
-  const { canaryMs } = options;
+  const { canaryMs, applications, collectors, cryptoSocket } = options;
   const settings = {
     ...{ host, labels, flushMs, listen, nats, shard, disabledSources, ringBytes, files },
-    ...{ spoolBytes, graphite, digestBytesPerSecond, compat, rules, environment, canaryMs },
+    ...{
+      spoolBytes,
+      graphite,
+      digestBytesPerSecond,
+      compat,
+      rules,
+      environment,
+      canaryMs,
+      applications,
+      collectors,
+    },
+    crypto: options.crypto,
+    cryptoSocket,
   };
   return createHash("sha256").update(JSON.stringify(settings)).digest("hex");
 }

@@ -27,6 +27,7 @@ const FAMILY_KINDS: Readonly<Record<string, number>> = {
   file: 32,
   integrity: 48,
   control: 80,
+  crypto: 96,
 };
 
 /** Name of a class, as configuration and events spell it: `exec`, `file_open`. */

@@ -11,6 +11,8 @@ import type { Log } from "../runtime/log.ts";
 import { BPF_FOLDER } from "./bpf-filesystem.ts";
 import { isKernelPath, removeKernelFolder } from "./kernel-files.ts";
 import type { SourceStatus } from "./source.ts";
+import type { CollectorSettings } from "./sources/collectors/open-collectors.ts";
+import { type CryptoSettings, NO_CRYPTO } from "./sources/crypto/crypto-settings.ts";
 import { openSources, type SourceName } from "./sources.ts";
 
 export interface ProbedSource {
@@ -19,8 +21,12 @@ export interface ProbedSource {
 }
 
 export interface ProbeSourcesOptions {
+  /** As the agent would have them. */
+  readonly collectors?: CollectorSettings;
   /** Sources that stay off by configuration. */
   readonly disabledSources?: readonly SourceName[];
+  /** Libraries of the configuration; whether probes work here is asked without any, too. */
+  readonly crypto?: CryptoSettings;
   readonly log: Log;
 }
 
@@ -31,6 +37,7 @@ export async function probeSources(options: ProbeSourcesOptions): Promise<readon
   try {
     await using sources = openSources({
       ...options,
+      crypto: { ...NO_CRYPTO, ...options.crypto, discover: true },
       dataDirectory,
       positions: {},
       pinDirectory,

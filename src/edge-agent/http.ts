@@ -1,8 +1,8 @@
 /**
- * The agent's own small server: `/healthz` and `/metrics`, on loopback unless told otherwise.
+ * The agent's own small server: `/healthz`, `/metrics` and `/v1/ingest`, on loopback unless told otherwise.
  *
- * Invariants: it answers GET and HEAD only, reads no bodies, says nothing of events or of the machine beyond figures,
- * and bounds what a client may cost: {@link CONNECTIONS_MAX}, {@link HEADER_BYTES_MAX}, {@link REQUEST_MS_MAX}.
+ * Invariants: it answers GET and HEAD only, but for events that are sent to it; reads no other bodies, says nothing of
+ * events or of the machine beyond figures, and bounds what a client may cost: {@link CONNECTIONS_MAX}, {@link HEADER_BYTES_MAX}, {@link REQUEST_MS_MAX}.
  */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -25,6 +25,8 @@ export interface AgentHttpOptions {
   readonly listen: ListenAddress;
   readonly health: () => Health;
   readonly metrics: () => Promise<{ readonly text: string; readonly contentType: string }>;
+  /** Takes `/v1/ingest`, whatever its method; without it there is no such route. */
+  readonly ingest?: (request: IncomingMessage) => Promise<Answer>;
 }
 
 export interface AgentHttp extends AsyncDisposable {
@@ -32,7 +34,7 @@ export interface AgentHttp extends AsyncDisposable {
   readonly address: ListenAddress;
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
@@ -85,7 +87,7 @@ async function respond(
     "content-length": body.byteLength,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
-    ...(hasBody(request) ? { connection: "close" } : {}),
+    ...(hasBody(request) && !request.complete ? { connection: "close" } : {}),
     ...answer.headers,
   });
   response.end(request.method === "HEAD" ? undefined : body);
@@ -93,6 +95,7 @@ async function respond(
 
 async function answerOf(request: IncomingMessage, options: AgentHttpOptions): Promise<Answer> {
   const path = (request.url ?? "").split("?", 1)[0];
+  if (path === "/v1/ingest" && options.ingest !== undefined) return await options.ingest(request);
   if (path !== "/healthz" && path !== "/metrics") return problem(404, "Not found");
   if (request.method !== "GET" && request.method !== "HEAD") {
     return { ...problem(405, "Method not allowed"), headers: { allow: "GET, HEAD" } };
@@ -116,12 +119,13 @@ function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /** RFC 9457. */
-function problem(status: number, title: string): Answer {
-  const body = `${JSON.stringify({ type: "about:blank", title, status })}\n`;
+export function problem(status: number, title: string, detail?: string): Answer {
+  const body = `${JSON.stringify({ type: "about:blank", title, status, detail })}\n`;
   return { status, contentType: "application/problem+json", body };
 }
 
-function portOf(server: Server, asked: number): number {
+/** Where a server that was asked for port 0 listens. */
+export function portOf(server: Pick<Server, "address">, asked: number): number {
   const address = server.address();
   return typeof address === "object" && address !== null ? address.port : asked;
 }

@@ -30,15 +30,14 @@ export interface Libbpf {
   bpf_program__attach(program: Pointer): Pointer | null;
   bpf_program__attach_cgroup(program: Pointer, cgroupFd: number): Pointer | null;
   bpf_program__pin(program: Pointer, path: string): number;
-  bpf_link__pin(link: Pointer, path: string): number;
+  bpf_link__fd(link: Pointer): number;
   /** Closes the link; a pinned one goes on. */
   bpf_link__destroy(link: Pointer): number;
   bpf_map__fd(map: Pointer): number;
-  bpf_map__pin(map: Pointer, path: string): number;
   bpf_map__set_max_entries(map: Pointer, entries: number): number;
   bpf_map__set_autocreate(map: Pointer, autocreate: boolean): number;
-  /** `bpf_link_create` of a program with a perf event: a descriptor of the link. */
-  bpf_link_create_perf(programFd: number, eventFd: number): number;
+  /** `bpf_link_create` of a program with a perf event: a descriptor of the link. The program can ask for the cookie. */
+  bpf_link_create_perf(programFd: number, eventFd: number, cookie?: number): number;
   bpf_obj_pin(fd: number, path: string): number;
   bpf_obj_get(path: string): number;
   /** Fills `info`, whose layout depends on what the descriptor is. */
@@ -57,11 +56,15 @@ export interface Libbpf {
   /** Runs such a program: what it returns, or a negative errno. */
   bpf_prog_run(fd: number): number;
 
-  /** Maps a descriptor shared; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
+  /** Calls code of this process with two numbers and a text. */
+  call(address: Pointer, words: CallWords): void;
+  /** Maps a descriptor, shared but for code; null when it cannot. The view must not be touched after {@link Libbpf.munmap}. */
   mmap(fd: number, options: MmapOptions): Mapping | null;
   munmap(mapping: Mapping): void;
   /** `perf_event_open` of a tracepoint's number for all processes: a descriptor. */
   perf_event_open_tracepoint(id: number): number;
+  /** `perf_event_open` of a place in a file, for all processes: a descriptor. */
+  perf_event_open_uprobe(path: string, place: UprobePlace): number;
   /** Makes a ring; fills `params` (`struct io_uring_params`). A descriptor. */
   io_uring_setup(entries: number, params: Uint8Array): number;
   io_uring_enter(fd: number, options: IoUringEnterOptions): number;
@@ -77,10 +80,25 @@ export interface Libbpf {
   errno(): number;
 }
 
+export interface UprobePlace {
+  /** Number of the kernel's kind of event, as /sys/bus/event_source/devices/uprobe/type has it. */
+  readonly type: number;
+  /** In bytes from the beginning of the file. */
+  readonly offset: number;
+  /** Of the counter that is above 0 while anybody listens; 0: there is none. */
+  readonly semaphore: number;
+}
+
+export interface CallWords {
+  readonly first: number;
+  readonly text: string;
+  readonly last: number;
+}
+
 export interface MmapOptions {
   readonly sizeBytes: number;
   readonly offsetBytes: number;
-  readonly access: "read" | "read-write";
+  readonly access: "read" | "read-write" | "execute";
 }
 
 export interface IoUringEnterOptions {
@@ -96,10 +114,12 @@ export interface Mapping {
   readonly view: ArrayBuffer;
 }
 
+const ENAMETOOLONG = 36;
 const PTRACE_SEIZE = 0x4206;
-const PROT_READ = 1;
-const PROT_WRITE = 2;
-const MAP_SHARED = 1;
+/** PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4. */
+const PROTECTIONS = { read: 1, "read-write": 3, execute: 5 } as const;
+/** MAP_SHARED 1, MAP_PRIVATE 2: code is mapped as programs map it. */
+const MAPPINGS = { read: 1, "read-write": 1, execute: 2 } as const;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 const BPF_ANY = 0n;
 const BPF_MAP_TYPE_ARRAY = 2;
@@ -119,6 +139,12 @@ const SYS_IO_URING_ENTER = 426n;
 const PERF_ATTR_BYTES = 112;
 const PERF_ATTR_FLAGS = 40;
 const PERF_TYPE_TRACEPOINT = 2;
+/** Where the attributes of an uprobe are, and its path's longest text. */
+const UPROBE = { semaphore: 12, path: 56, offset: 64 } as const;
+const UPROBE_PATH_BYTES = 64;
+/** `struct bpf_link_create_opts` of libbpf 1.0. */
+const LINK_CREATE_OPTS_BYTES = 40;
+const LINK_CREATE_OPTS_COOKIE = 32;
 const PERF_FLAG_FD_CLOEXEC = 8n;
 
 /** The clocks, which are there without libbpf, too. Throws when this is not Linux with glibc. */
@@ -142,6 +168,8 @@ export function loadLibbpf(): Libbpf {
   const libc = bindLibc(koffi.load("libc.so.6"));
   return variant({ ...bindObjects(library), ...bindMaps(library), ...libc });
 }
+
+const PROBE_FUNCTION = koffi.proto("void probe(int64_t first, const char *text, int64_t last)");
 
 type Library = ReturnType<typeof koffi.load>;
 
@@ -172,7 +200,7 @@ function bindObjects(library: Library) {
     ),
     bpf_program__attach: library.func("void *bpf_program__attach(void *prog)"),
     bpf_program__pin: library.func("int bpf_program__pin(void *prog, const char *path)"),
-    bpf_link__pin: library.func("int bpf_link__pin(void *link, const char *path)"),
+    bpf_link__fd: library.func("int bpf_link__fd(void *link)"),
     bpf_link__destroy: library.func("int bpf_link__destroy(void *link)"),
   };
 }
@@ -221,11 +249,15 @@ function bindMaps(library: Library) {
       const status = run(fd, new Uint8Array(options.buffer));
       return status < 0 ? status : options.getInt32(TEST_RUN_OPTS_RESULT, true);
     },
-    bpf_link_create_perf: (programFd: number, eventFd: number): number =>
-      createLink(programFd, eventFd, BPF_PERF_EVENT, null),
+    bpf_link_create_perf(programFd: number, eventFd: number, cookie = 0): number {
+      const options = new DataView(new ArrayBuffer(LINK_CREATE_OPTS_BYTES));
+      options.setBigUint64(0, BigInt(LINK_CREATE_OPTS_BYTES), true);
+      options.setBigUint64(LINK_CREATE_OPTS_COOKIE, BigInt(cookie), true);
+      const bytes = new Uint8Array(options.buffer);
+      return createLink(programFd, eventFd, BPF_PERF_EVENT, cookie === 0 ? null : bytes);
+    },
     bpf_obj_pin: library.func("int bpf_obj_pin(int fd, const char *path)"),
     bpf_map__fd: library.func("int bpf_map__fd(void *map)"),
-    bpf_map__pin: library.func("int bpf_map__pin(void *map, const char *path)"),
     bpf_map__set_max_entries: library.func("int bpf_map__set_max_entries(void *map, uint32_t n)"),
     bpf_map__set_autocreate: library.func("int bpf_map__set_autocreate(void *map, bool create)"),
     bpf_obj_get: library.func("int bpf_obj_get(const char *path)"),
@@ -260,11 +292,14 @@ function bindLibc(library: Library) {
   const clockGettime = koffi.load(null).func("int clock_gettime(int clock, void *time)");
   return {
     mmap: (fd: number, { sizeBytes, offsetBytes, access }: MmapOptions): Mapping | null => {
-      const protection = access === "read" ? PROT_READ : PROT_READ | PROT_WRITE;
-      const address = BigInt(mmap(null, sizeBytes, protection, MAP_SHARED, fd, offsetBytes));
+      const address = BigInt(
+        mmap(null, sizeBytes, PROTECTIONS[access], MAPPINGS[access], fd, offsetBytes),
+      );
       if (address === MAP_FAILED) return null;
       return { address, sizeBytes, view: koffi.view(address, sizeBytes) };
     },
+    call: (address: Pointer, { first, text, last }: CallWords): void =>
+      koffi.call(address, PROBE_FUNCTION, first, text, last),
     munmap: ({ address, sizeBytes }: Mapping): void => munmap(address, sizeBytes),
     perf_event_open_tracepoint: (id: number): number => {
       const attr = new DataView(new ArrayBuffer(PERF_ATTR_BYTES));
@@ -275,6 +310,24 @@ function bindLibc(library: Library) {
       attr.setBigUint64(PERF_ATTR_FLAGS, 1n, true);
       const bytes = new Uint8Array(attr.buffer);
       return orErrno(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
+    },
+    perf_event_open_uprobe: (path: string, { type, offset, semaphore }: UprobePlace): number => {
+      const text = new TextEncoder().encode(`${path}\0`);
+      if (text.length > UPROBE_PATH_BYTES) return -ENAMETOOLONG;
+      const attr = new DataView(new ArrayBuffer(PERF_ATTR_BYTES));
+      attr.setUint32(0, type, true);
+      attr.setUint32(4, PERF_ATTR_BYTES, true);
+      attr.setUint32(UPROBE.semaphore, semaphore, true);
+      attr.setBigUint64(UPROBE.offset, BigInt(offset), true);
+      const memory = koffi.alloc("uint8_t", UPROBE_PATH_BYTES);
+      try {
+        koffi.encode(memory, koffi.array("uint8_t", text.length), [...text]);
+        attr.setBigUint64(UPROBE.path, memory, true);
+        const bytes = new Uint8Array(attr.buffer);
+        return orErrno(syscall(SYS_PERF_EVENT_OPEN, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC));
+      } finally {
+        koffi.free(memory);
+      }
     },
     io_uring_setup: (entries: number, params: Uint8Array): number =>
       orErrno(setup(SYS_IO_URING_SETUP, entries, params)),

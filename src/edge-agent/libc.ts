@@ -57,7 +57,9 @@ export interface Libc {
   close(fd: number): number;
   /** Bytes read; 0 at the end. */
   read(fd: number, buffer: Uint8Array): number;
-  /** The same in another thread; which error it was is not known there: EIO stands for all. */
+  /** The same at a place of the file, whatever its position is, which stays. */
+  pread(fd: number, buffer: Uint8Array, offset: number): number;
+  /** The same as `read` in another thread; which error it was is not known there: EIO stands for all. */
   readAsync(fd: number, buffer: Uint8Array): Promise<number>;
   readlink(path: PathBytes, buffer: Uint8Array): number;
   /** Bytes of `struct linux_dirent64` records read; 0 at the end. */
@@ -84,6 +86,8 @@ export interface Libc {
   /** A lock that ends with the open file, whatever ends that. */
   flock(fd: number, operation: number): number;
   ioctl(fd: number, request: bigint, argument: Uint8Array): number;
+  /** What a socket is set to, or what the kernel knows of it, into `value`. */
+  getsockopt(fd: number, options: SocketOption): number;
   fanotify_init(flags: number, eventFlags: number): number;
   /** Marks what `markedFd` is open on. */
   fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
@@ -106,6 +110,12 @@ export interface StatxOptions {
   readonly flags: number;
   readonly mask: number;
   readonly buffer: Uint8Array;
+}
+
+export interface SocketOption {
+  readonly level: number;
+  readonly name: number;
+  readonly value: Uint8Array;
 }
 
 export interface ChownOptions {
@@ -139,6 +149,7 @@ function bindLibc(): Libc {
   const open = library.func("int open(const void *path, int flags)");
   const close = library.func("int close(int fd)");
   const read = library.func("long read(int fd, void *buffer, size_t size)");
+  const pread = library.func("long pread(int fd, void *buffer, size_t size, int64_t offset)");
   const readlink = library.func("long readlink(const void *path, void *buffer, size_t size)");
   const readlinkat = library.func(
     "long readlinkat(int fd, const void *path, void *buffer, size_t size)",
@@ -160,6 +171,9 @@ function bindLibc(): Libc {
   const fstatfs = library.func("int fstatfs(int fd, void *buffer)");
   const flock = library.func("int flock(int fd, int operation)");
   const ioctl = library.func("int ioctl(int fd, unsigned long request, void *argument)");
+  const getsockopt = library.func(
+    "int getsockopt(int fd, int level, int name, void *value, void *size)",
+  );
   const fanotifyInit = library.func(
     "int fanotify_init(unsigned int flags, unsigned int event_flags)",
   );
@@ -177,6 +191,7 @@ function bindLibc(): Libc {
     open: (path, flags) => result(open(terminated(path), flags | O_CLOEXEC)),
     close: (fd) => result(close(fd)),
     read: (fd, buffer) => result(read(fd, buffer, buffer.byteLength)),
+    pread: (fd, buffer, offset) => result(pread(fd, buffer, buffer.byteLength, offset)),
     readAsync: (fd, buffer) =>
       new Promise((resolve, reject) => {
         read.async(fd, buffer, buffer.byteLength, (error: unknown, length: number) => {
@@ -211,6 +226,8 @@ function bindLibc(): Libc {
     fstatfs: (fd, buffer) => result(fstatfs(fd, buffer)),
     flock: (fd, operation) => result(flock(fd, operation)),
     ioctl: (fd, request, argument) => result(ioctl(fd, request, argument)),
+    getsockopt: (fd, { level, name, value }) =>
+      result(getsockopt(fd, level, name, value, Uint32Array.of(value.byteLength))),
     fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
     fanotify_mark: (fd, { flags, mask, markedFd }) =>
       result(fanotifyMark(fd, flags, mask, markedFd, null)),

@@ -19,8 +19,10 @@ import { createMapWriter, loadGate, type MapWriter } from "./map-gate.ts";
 import { keyBytes, keysOf, writeRules, writeValue } from "./map-values.ts";
 import {
   FAMILY_MAPS,
+  isOfProbes,
   type LoadOptions,
   loadProgramObject,
+  PROBE_LINK_PREFIX,
   type ProgramObject,
 } from "./program-object.ts";
 import {
@@ -315,9 +317,12 @@ class Pinned implements PinnedPrograms {
 
   isWhole(): boolean {
     const names = listKernelFolder(this.folder) ?? [];
-    const links = names.filter((name) => name.startsWith("link_"));
+    // Of probes in user space there are as many as libraries have.
+    const links = names.filter((name) =>
+      name.startsWith("link_") && !name.startsWith(PROBE_LINK_PREFIX)
+    );
     const programs = names.filter((name) => name.startsWith("prog_"));
-    const expected = programs.reduce((sum, program) => {
+    const expected = programs.filter((name) => !isOfProbes(name)).reduce((sum, program) => {
       // A program with several links has the number of them in their names.
       const several = links.find((link) => link.startsWith(`${program.replace("prog", "link")}_`));
       return sum + Number(/_\d+of(\d+)$/.exec(several ?? "")?.[1] ?? 1);

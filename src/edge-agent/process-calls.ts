@@ -50,6 +50,8 @@ export interface ProcessCalls {
   setresgid(gid: number): number;
   setresuid(uid: number): number;
   ignoreSignal(signal: number): number;
+  /** To a process, or to a group of them by its negative number. */
+  kill(target: number, signal: number): number;
   /** A file in memory without a name among files, closed on exec, that can be sealed: its descriptor. */
   memfd(name: string): number;
   /** From now on nobody can change such a file, nor take that back. */
@@ -156,6 +158,7 @@ function bindPrograms(library: Library) {
   const fcntl = library.func("int fcntl(int fd, int command, long argument)");
   const memfd = library.func("int memfd_create(const char *name, unsigned int flags)");
   const dup2 = library.func("int dup2(int from, int to)");
+  const kill = library.func("int kill(int target, int signal)");
   const signal = library.func("void *signal(int signal, intptr_t handler)");
   const spawn = library.func(
     "int posix_spawn(void *pid, const char *path, void *actions, void *attributes, const char **argv, const char **envp)",
@@ -170,6 +173,7 @@ function bindPrograms(library: Library) {
     setInherited: (fd: number, inherited: "inherited" | "closed on exec"): number =>
       result(fcntl(fd, F_SETFD, inherited === "inherited" ? 0 : FD_CLOEXEC)),
     dup2: (from: number, to: number): number => result(dup2(from, to)),
+    kill: (target: number, signal: number): number => result(kill(target, signal)),
     memfd: (name: string): number => result(memfd(name, SEALABLE)),
     seal: (fd: number): number => result(fcntl(fd, F_ADD_SEALS, ALL_SEALS)),
     ignoreSignal: (number: number): number => {

@@ -39,6 +39,10 @@ const MAPS_NOT_OF_VARIANT: Readonly<Record<ProgramVariant, readonly string[]>> =
   cgroup: [],
 };
 const CALL_PREFIX = "call_";
+/** The program of probes in user space, without its variant's prefix: it is attached to each by itself. */
+const PROBE_PROGRAM = "usdt";
+/** Pins of its links. */
+export const PROBE_LINK_PREFIX = "link_usdt_";
 /** Programs on all system calls, for those in the i386 way. */
 const COMPAT_PREFIX = "compat_";
 /** Programs, without their variant's prefix, that are left out where the kernel lacks their tracepoint. */
@@ -58,7 +62,7 @@ export const SHARED_MAPS = [
   "buckets",
 ] as const;
 /** Maps of single families that user space works with, too; pinned where they are. */
-export const FAMILY_MAPS = ["watched"] as const;
+export const FAMILY_MAPS = ["watched", "sites"] as const;
 export type SharedMap = typeof SHARED_MAPS[number] | typeof FAMILY_MAPS[number];
 
 export interface LoadOptions {
@@ -191,6 +195,7 @@ class LoadedObject implements ProgramObject {
   #attach(cgroupFd: number | undefined): void {
     const libbpf = this.#libbpf;
     for (const { name, program } of this.#programs) {
+      if (isOfProbes(name)) continue;
       if (name.startsWith(CALL_PREFIX)) {
         this.#attachCall(name, program);
         continue;
@@ -213,17 +218,17 @@ class LoadedObject implements ProgramObject {
     );
     for (const name of [...SHARED_MAPS, ...ofFamily, ...Object.keys(this.#options.values ?? {})]) {
       const path = `${folder}/map_${name}`;
-      pinned(libbpf.bpf_map__pin(this.#map(name), path), path);
+      pinned(libbpf.bpf_obj_pin(libbpf.bpf_map__fd(this.#map(name)), path), path);
     }
     const attached = new Set([...this.#links, ...this.#callLinks].map(({ name }) => name));
     for (const { name, program } of this.#programs) {
-      if (!attached.has(name)) continue;
+      if (!attached.has(name) && !isOfProbes(name)) continue;
       const path = `${folder}/prog_${name}`;
       pinned(libbpf.bpf_program__pin(program, path), path);
     }
     for (const { name, link } of this.#links) {
       const path = `${folder}/link_${name}`;
-      pinned(libbpf.bpf_link__pin(link, path), path);
+      pinned(libbpf.bpf_obj_pin(libbpf.bpf_link__fd(link), path), path);
     }
     for (const [name, links] of Map.groupBy(this.#callLinks, (link) => link.name)) {
       for (const [place, { fd }] of links.entries()) {
@@ -268,6 +273,11 @@ class LoadedObject implements ProgramObject {
     if (map === null) throw new Error(`Cannot use map "${name}": not in the object`);
     return map;
   }
+}
+
+/** Whether a program, by its name or that of its pin, is the one of probes in user space. */
+export function isOfProbes(name: string): boolean {
+  return name.endsWith(`_${PROBE_PROGRAM}`);
 }
 
 function isPossible(hook: string): boolean {

@@ -22,6 +22,9 @@ export const KIND = {
   callCredentials: 80,
   ptrace: 81,
   signal: 82,
+  cryptoContext: 96,
+  cryptoDatum: 97,
+  cryptoMapped: 98,
 } as const;
 
 /** Topics of the events that each kind of record becomes; none for records that are only learned from. */
@@ -44,6 +47,10 @@ export const KIND_TOPICS: Readonly<Record<keyof typeof KIND, readonly string[]>>
   callCredentials: ["process/setuid"],
   ptrace: ["process/ptrace"],
   signal: ["process/signal"],
+  cryptoContext: ["crypto"],
+  cryptoDatum: ["crypto"],
+  // A word for whoever looks for libraries.
+  cryptoMapped: [],
 };
 
 /** `enum probity_flag`. */

@@ -66,7 +66,7 @@ async function runOnce(
   try {
     for await (const chunk of source.start(signal)) {
       append(producer, source, chunk);
-      if (!signal.aborted) await writableOrAbort(producer, signal);
+      if (!signal.aborted) await writableOrAbort(producer, source, signal);
     }
     return undefined;
   } catch (error) {
@@ -75,17 +75,22 @@ async function runOnce(
 }
 
 function append(producer: Producer, { name, lane }: Source, chunk: SourceChunk): void {
-  const { position } = chunk;
+  const { position, flushMs } = chunk;
   producer.appendAll(chunk, {
     lane,
+    ...(flushMs === undefined ? {} : { flushMs }),
     ...(position === undefined ? {} : { mark: { name, position } }),
   });
 }
 
 /** An abort only ends the waiting: the source still has its end to tell. */
-async function writableOrAbort(producer: Producer, signal: AbortSignal): Promise<void> {
+async function writableOrAbort(
+  producer: Producer,
+  { spoolPartMax }: Source,
+  signal: AbortSignal,
+): Promise<void> {
   try {
-    await producer.writable(signal);
+    await producer.writable(signal, spoolPartMax);
   } catch (error) {
     if (!signal.aborted) throw error;
   }

@@ -4,6 +4,7 @@
  */
 import type { Lane, RingPosition } from "../producer/producer.ts";
 import type { FileRule } from "./sources/file-integrity/kinds/policy.ts";
+import type { CryptoSettings } from "./sources/crypto/crypto-settings.ts";
 import type { RuleSettings } from "./rules.ts";
 import type { ProofAction } from "./sources/ring-family.ts";
 
@@ -25,6 +26,8 @@ export interface SourceChunk {
   readonly timesUs: readonly number[];
   /** Ring position that the chunk reaches, for sources that read a ring. */
   readonly position: RingPosition | undefined;
+  /** How soon its batch is to close, in milliseconds, because somebody waits until it is durable. */
+  readonly flushMs?: number;
 }
 
 /** Loss of a source since it was last asked: it becomes an `agent/gap` event. */
@@ -73,11 +76,16 @@ export type CounterPart = Omit<SourceCounters, "parts" | "unreadable"> & {
   readonly cpu: number;
 };
 
+/** Of sources whose senders can wait: the rest of the spool is kept for what cannot. */
+export const WAITING_SPOOL_PART_MAX = 0.75;
+
 export interface Source extends AsyncDisposable {
-  /** `process`, `network`, `file` or `filesystem`. */
+  /** `process`, `network`, `file`, `filesystem`, `applications` … */
   readonly name: string;
   /** Whether its lines go first when room runs out: bulk does. */
   readonly lane: Lane;
+  /** Part of the spool, up to 1, above which it is to wait for room rather than make the oldest go; 1 when left out. */
+  readonly spoolPartMax?: number;
   /**
    * Whether programs of an earlier agent go on in the kernel that need nothing new: then it may be started before it is
    * proven. Never, when it is left out.
@@ -133,4 +141,6 @@ export interface SourceReconfiguration {
   readonly files?: readonly FileRule[];
   /** Names of the environment variables that an exec tells; undefined: as before. */
   readonly environment?: readonly string[];
+  /** Libraries whose probes are attached; undefined: as before. */
+  readonly crypto?: CryptoSettings;
 }

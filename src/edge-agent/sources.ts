@@ -19,8 +19,12 @@ import { openRedactionKey } from "./redaction-key.ts";
 import { DEFAULT_RULES, type RuleSettings } from "./rules.ts";
 import type { Source, SourceReconfiguration, SourceStatus } from "./source.ts";
 import type { FileRule } from "./sources/file-integrity/kinds/policy.ts";
+import { openCryptoSource } from "./sources/crypto/crypto-source.ts";
+import { type CryptoSettings, isCryptoWanted } from "./sources/crypto/crypto-settings.ts";
 import { openIntegrity } from "./sources/file-integrity/open-integrity.ts";
 import { createNameFeed } from "./sources/filesystem/name-feed.ts";
+import type { CollectorName } from "./sources/collectors/collector-names.ts";
+import { type CollectorSettings, openCollectors } from "./sources/collectors/open-collectors.ts";
 import { createFilesystemSource } from "./sources/filesystem/filesystem-source.ts";
 import type { RingFamilyName } from "./sources/ring-family.ts";
 import { NO_COUNTERS, openRingSource, PIN_FOLDER } from "./sources/ring-source.ts";
@@ -33,8 +37,9 @@ const RING_FAMILIES = [
   "flow",
   "file",
 ] as const satisfies readonly RingFamilyName[];
-export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem", "integrity"] as const;
-export type SourceName = typeof SOURCE_NAMES[number];
+/** Sources that watch what happens, by the kernel. */
+export const SOURCE_NAMES = [...RING_FAMILIES, "filesystem", "integrity", "crypto"] as const;
+export type SourceName = typeof SOURCE_NAMES[number] | CollectorName;
 
 export interface SourceSettings {
   /** What own processes do in it is filtered. */
@@ -49,12 +54,16 @@ export interface SourceSettings {
   readonly files?: readonly FileRule[];
   /** Bytes of executed files that are read in a second to tell their digests; 0 for none. */
   readonly digestBytesPerSecond?: number;
+  /** Libraries whose probes are attached; without any, and without being asked to find them, there is no such source. */
+  readonly crypto?: CryptoSettings;
   /** Names of the environment variables that an exec tells; see {@link ENVIRONMENT_NAMES}. */
   readonly environment?: readonly string[];
   /** What is not told; {@link DEFAULT_RULES} by default. */
   readonly rules?: RuleSettings;
   /** Whether calls in the i386 way are seen, at the cost of every call of the host; not by default. */
   readonly compat?: boolean;
+  /** Undefined: no source that looks again and again. */
+  readonly collectors?: CollectorSettings;
   /** Sources that stay off. */
   readonly disabledSources?: readonly SourceName[];
 }
@@ -70,6 +79,8 @@ export interface OpenSourcesOptions extends SourceSettings {
 
 export interface Sources extends AsyncDisposable {
   readonly all: readonly Source[];
+  /** Who has a pid, for sources beside these. */
+  readonly processes: ProcessLookup;
   /**
    * Those that may be started at once, since an earlier agent's programs go on, theirs and those that teach them; the pin folder is this agent's from then
    * on. To be called once, before {@link Sources.probe}.
@@ -147,7 +158,15 @@ export function openSources(options: OpenSourcesOptions): Sources {
       ...(ringBytes === undefined ? {} : { ringBytes }),
     });
   });
-  const all = [...rings, filesystem, integrity];
+  const crypto = options.crypto !== undefined && isCryptoWanted(options.crypto)
+    ? [openCrypto({ ...options, settings: options.crypto, context, ownPids, rules })]
+    : [];
+  const collectors = options.collectors === undefined ? [] : openCollectors({
+    ...options,
+    settings: options.collectors,
+    portsToldBy: "reason" in context || disabledSources.includes("network") ? "nobody" : "network",
+  });
+  const all = [...rings, filesystem, integrity, ...crypto, ...collectors];
   let lock: KernelLock | undefined;
   /** One agent per folder: two that read the same rings would each have a part of what happened. */
   const lockPins = (): SourceStatus | undefined => {
@@ -160,6 +179,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
     disabledSources.some((disabled) => disabled === name);
   return {
     all,
+    processes: lookup,
     inherited() {
       const enabled = all.filter((source) => !isDisabled(source));
       const left = enabled.filter((source) => source.isInherited?.() === true);
@@ -173,7 +193,8 @@ export function openSources(options: OpenSourcesOptions): Sources {
       const statuses = new Map<string, SourceStatus>();
       for (const source of all) {
         const status = isDisabled(source) ? DISABLED : await probeSource(source);
-        const isRing = source !== filesystem && status.state === "on";
+        const isRing = source !== filesystem && !collectors.includes(source) &&
+          status.state === "on";
         const taken = isRing ? lockPins() : undefined;
         // It will not be started: what was proven must not stay for nobody.
         if (taken !== undefined) await source[Symbol.asyncDispose]();
@@ -208,7 +229,7 @@ export function openSources(options: OpenSourcesOptions): Sources {
 const DISABLED: SourceStatus = {
   state: "off",
   reason: "it was turned off",
-  remedy: "take it from the list of disabled sources",
+  remedy: "take it from the configuration's list of what is off",
 };
 
 const NAMELESS: SourceStatus = {
@@ -233,6 +254,33 @@ async function probeSource(source: Source): Promise<SourceStatus> {
     const reason = error instanceof Error ? error.message : String(error);
     return { state: "off", reason, remedy: "report this as a fault of Probity" };
   }
+}
+
+/** Libraries' own probes: where kernel programs cannot be used, it says so. */
+function openCrypto(
+  { context, ownPids, dataDirectory, ...options }: OpenSourcesOptions & {
+    readonly settings: CryptoSettings;
+    readonly context: ReturnType<typeof openContext>;
+    readonly ownPids: readonly number[];
+    readonly rules: RuleSettings;
+  },
+): Source {
+  if ("reason" in context) return createMissingSource("crypto", { state: "off", ...context });
+  const { pinDirectory, keepsProven } = options;
+  const ringBytes = options.ringBytes?.crypto;
+  return openCryptoSource({
+    settings: options.settings,
+    dataDirectory,
+    context,
+    ownership: { pids: ownPids, dataFolder: dataDirectory },
+    position: options.positions["crypto"],
+    rules: options.rules,
+    log: options.log,
+    clock: options.clock,
+    ...(keepsProven === undefined ? {} : { keepsProven }),
+    ...(pinDirectory === undefined ? {} : { pinFolder: pinDirectory }),
+    ...(ringBytes === undefined ? {} : { ringBytes }),
+  });
 }
 
 function openContext(

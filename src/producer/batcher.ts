@@ -35,6 +35,8 @@ export interface BatcherOptions {
 }
 
 export interface Batcher {
+  /** Of the open batch, as {@link ClosedLines.weight}. */
+  readonly weight: number;
   append(fields: string, timeUs: number): void;
   mark(name: string, position: RingPosition): void;
   /** Puts lines and their mark into one batch, which closes before or after them; without a mark, line by line. */
@@ -92,6 +94,9 @@ export function createBatcher(options: BatcherOptions): Batcher {
   };
 
   return {
+    get weight() {
+      return weight;
+    },
     append,
     appendAll(lines, covered) {
       if (covered === undefined) {

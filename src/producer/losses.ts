@@ -5,6 +5,7 @@
  * Invariant: every loss that was noted is told exactly once, with its count and the times between which it fell.
  */
 import { type AuditEvent, formatTime } from "../event/event.ts";
+import type { Break } from "./spool-index.ts";
 
 export interface Loss {
   /** `line_too_large`, `spool_blocked`, … */
@@ -14,6 +15,8 @@ export interface Loss {
   /** One clause that goes on "… events are missing: ". */
   readonly reason: string;
   readonly timeUs: number;
+  /** Where it was noticed later than it fell: since when it may have fallen. */
+  readonly fromUs?: number;
 }
 
 export interface Losses {
@@ -42,15 +45,16 @@ export function createLosses(): Losses {
     get isPending() {
       return sums.size > 0;
     },
-    note({ class: kind, count, reason, timeUs }) {
+    note({ class: kind, count, reason, timeUs, fromUs: told = timeUs }) {
       total += count ?? 0;
       const sum = sums.get(kind);
+      const fromUs = Math.min(told, timeUs);
       if (sum === undefined) {
-        sums.set(kind, { count, reason, fromUs: timeUs, toUs: timeUs });
+        sums.set(kind, { count, reason, fromUs, toUs: timeUs });
         return;
       }
       sum.count = sum.count === null || count === null ? null : sum.count + count;
-      sum.fromUs = Math.min(sum.fromUs, timeUs);
+      sum.fromUs = Math.min(sum.fromUs, fromUs);
       sum.toUs = Math.max(sum.toUs, timeUs);
     },
     take(nowUs) {
@@ -58,6 +62,16 @@ export function createLosses(): Losses {
       sums.clear();
       return events;
     },
+  };
+}
+
+/** What a damaged spool took away, as far as is known when that happened. */
+export function lossOfBreak({ base, fromUs, toUs }: Break, nowUs: number): Loss {
+  return {
+    ...{ class: "spool", count: null },
+    reason: `a spool file was damaged; batches up to the spool's ${base}th are missing`,
+    timeUs: Math.min(toUs ?? nowUs, nowUs),
+    ...(fromUs === undefined ? {} : { fromUs }),
   };
 }
 

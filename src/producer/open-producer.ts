@@ -14,8 +14,9 @@ import type { Metrics } from "../runtime/metrics.ts";
 import { connectNats, type NatsConnection } from "../runtime/nats.ts";
 import { retry } from "../runtime/retry.ts";
 import { type Batcher, type ClosedLines, createBatcher } from "./batcher.ts";
+import { drain } from "./drain.ts";
 import { encodeLines } from "./encode.ts";
-import { createLosses } from "./losses.ts";
+import { createLosses, lossOfBreak } from "./losses.ts";
 import type {
   Lane,
   Lines,
@@ -33,6 +34,7 @@ import {
   type ReadBackListener,
   type ReadBacks,
 } from "./read-back.ts";
+import { createRoom, WEIGHT_MAX, WRITABLE_WEIGHT_MAX } from "./room.ts";
 import { openSpool, type Spool } from "./spool.ts";
 
 export interface OpenProducerOptions {
@@ -58,17 +60,8 @@ const FLUSH_MS = 1_000;
 /** While so many batches wait for the broker, batches stay open longer, so that the spool holds a longer time. */
 const LONG_BACKLOG_BATCHES = 1_000;
 const FLUSH_MS_MAX = 10_000;
-/** Above so much JSON that is not on disk yet, in UTF-16 units, `writable` waits. */
-const WRITABLE_WEIGHT_MAX = 16 * 1024 * 1024;
-/** Above so much, lines are lost: those of the bulk lane first. */
-const WEIGHT_MAX: Readonly<Record<Lane, number>> = {
-  bulk: 48 * 1024 * 1024,
-  critical: 64 * 1024 * 1024,
-};
-/** At closing, what is on disk is published for so long. */
-const DRAIN_MS = 2_000;
-const DRAIN_STEP_MS = 20;
-
+/** While so many batches wait for the broker, those that are awaited stay open so many times as long. */
+const AWAITED_BACKLOG_FACTOR = 20;
 /**
  * Opens a producer on a spool folder. Works without a broker: it spools, and publishes once there is one. Throws when
  * another process uses the folder. Disposing closes the open batch, waits until it is on disk, publishes for up to 2 s,
@@ -97,6 +90,8 @@ interface OpenLane {
   readonly batcher: Batcher;
   /** Batches closed so far; the open one has this number. */
   closed: number;
+  /** Newest batch of which somebody waits that it is durable. */
+  awaited: number;
 }
 
 interface SpooledProducerOptions extends OpenProducerOptions {
@@ -105,6 +100,7 @@ interface SpooledProducerOptions extends OpenProducerOptions {
 }
 
 class SpooledProducer implements Producer {
+  readonly agent: string;
   readonly host: string;
   readonly #options: SpooledProducerOptions;
   readonly #spool: Spool;
@@ -112,7 +108,7 @@ class SpooledProducer implements Producer {
   readonly #losses = createLosses();
   readonly #stop = new AbortController();
   readonly #listeners = new Set<(positions: RingPositions) => void>();
-  #waiters: (() => void)[] = [];
+  readonly #room = createRoom();
   readonly #readBacks: ReadBacks;
   #publisher: Publisher | undefined;
   readonly #connected: Promise<NatsConnection | undefined>;
@@ -124,19 +120,18 @@ class SpooledProducer implements Producer {
   #queued: Promise<void> = Promise.resolve();
   #durable: Promise<void> = Promise.resolve();
   #isOpen = true;
+  readonly unpublished = (): number => this.#spool.unpublished;
 
   constructor(options: SpooledProducerOptions) {
     this.#options = options;
     this.#spool = options.spool;
+    this.agent = options.spool.agent;
+    this.#spool.onRelease = () => this.#room.wake();
     this.host = options.host;
     this.#readBacks = createReadBacks(options.clock);
     this.#lanes = { critical: this.#openLane("critical"), bulk: this.#openLane("bulk") };
-    for (const { base } of this.#spool.breaks) this.#tellBreak(base);
+    for (const each of this.#spool.breaks) this.#note(lossOfBreak(each, options.clock.nowUs()));
     this.#connected = this.#connect();
-  }
-
-  get agent(): string {
-    return this.#spool.agent;
   }
 
   get positions(): RingPositions {
@@ -159,7 +154,7 @@ class SpooledProducer implements Producer {
     this.#lanes.critical.batcher.mark(name, position);
   }
 
-  appendAll(lines: Lines, { lane = "critical", mark }: LinesOptions = {}): void {
+  appendAll(lines: Lines, { lane = "critical", mark, flushMs }: LinesOptions = {}): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
     const { batcher } = this.#lanes[lane];
     if (this.#weight > WEIGHT_MAX[lane]) {
@@ -169,6 +164,7 @@ class SpooledProducer implements Producer {
     }
     this.#appended += lines.fields.length;
     batcher.appendAll(lines, mark);
+    if (flushMs !== undefined) this.#hurry(this.#lanes[lane], flushMs);
   }
 
   onDurable(listener: (positions: RingPositions) => void): () => void {
@@ -176,19 +172,16 @@ class SpooledProducer implements Producer {
     return () => this.#listeners.delete(listener);
   }
 
-  async writable(signal?: AbortSignal): Promise<void> {
-    while (this.#weight > WRITABLE_WEIGHT_MAX || this.#spool.fault !== undefined) {
-      signal?.throwIfAborted();
-      const room = Promise.withResolvers<void>();
-      const abort = (): void => room.reject(signal?.reason);
-      signal?.addEventListener("abort", abort, { once: true });
-      this.#waiters.push(room.resolve);
-      try {
-        await room.promise;
-      } finally {
-        signal?.removeEventListener("abort", abort);
-      }
-    }
+  writable(signal?: AbortSignal, spoolPartMax = Infinity): Promise<void> {
+    const { bulk, critical } = this.#lanes;
+    return this.#room.until(
+      () =>
+        this.#weight > WRITABLE_WEIGHT_MAX || this.#spool.fault !== undefined ||
+        // Compressed it will be less; what is on its way must fit in any case.
+        this.#spool.takenPart(this.#weight + bulk.batcher.weight + critical.batcher.weight) >
+          spoolPartMax,
+      signal,
+    );
   }
 
   async flush(): Promise<void> {
@@ -229,13 +222,14 @@ class SpooledProducer implements Producer {
     await this.#queued;
     // On a disk that refuses, only closing the spool ends the wait.
     if (this.#spool.fault === undefined) await this.#durable;
-    await this.#drain();
+    const isDue = (): boolean => this.#publisher !== undefined && this.#spool.unpublished > 0;
+    await drain(isDue, this.#options.clock);
     this.#stop.abort();
     const connection = await this.#connected;
     await this.#publisher?.[Symbol.asyncDispose]();
     if (connection !== this.#options.connection) await connection?.[Symbol.asyncDispose]();
     await this.#spool[Symbol.asyncDispose]();
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#room.end();
   }
 
   /** Connects in the background; until then, and when it fails, batches wait in the spool. */
@@ -288,15 +282,29 @@ class SpooledProducer implements Producer {
         onRefused: (_weight, timeUs) => this.#lose("line_too_large", timeUs),
       }),
       closed: 0,
+      awaited: -1,
     };
     return lane;
   }
 
+  /** Closes the open batch soon. With a long backlog less soon: each batch takes a place in the spool. */
+  #hurry(lane: OpenLane, flushMs: number): void {
+    if (lane.awaited === lane.closed) return;
+    lane.awaited = lane.closed;
+    const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
+    this.#closeAfter(lane, isLong ? flushMs * AWAITED_BACKLOG_FACTOR : flushMs);
+  }
+
   #startInterval(lane: OpenLane): void {
-    const { flushMs = FLUSH_MS, clock } = this.#options;
+    const { flushMs = FLUSH_MS } = this.#options;
     const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
     const waitMs = isLong ? Math.max(flushMs, Math.min(10 * flushMs, FLUSH_MS_MAX)) : flushMs;
+    this.#closeAfter(lane, waitMs);
+  }
+
+  #closeAfter(lane: OpenLane, waitMs: number): void {
     const batch = lane.closed;
+    const { clock } = this.#options;
     void Promise.allSettled([clock.sleep(waitMs, this.#stop.signal)]).then(() => {
       if (this.#isOpen && batch === lane.closed) this.#closeOpen(lane);
     });
@@ -346,7 +354,7 @@ class SpooledProducer implements Producer {
   #settle({ weight, positions }: ClosedLines): void {
     this.#weight -= weight;
     this.#publisher?.wake();
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#room.wake();
     if (positions === undefined) return;
     for (const listener of this.#listeners) {
       try {
@@ -365,28 +373,17 @@ class SpooledProducer implements Producer {
     this.#note({ class: kind, count: 1, reason, timeUs });
   }
 
-  #tellBreak(base: number): void {
-    const reason = `a spool file was damaged; batches up to the spool's ${base}th are missing`;
-    this.#note({ class: "spool", count: null, reason });
-  }
-
   #note(
     loss: {
       readonly class: string;
       readonly count: number | null;
       readonly reason: string;
       readonly timeUs?: number;
+      readonly fromUs?: number;
     },
   ): void {
     const wasPending = this.#losses.isPending;
     this.#losses.note({ timeUs: this.#options.clock.nowUs(), ...loss });
     if (!wasPending) this.#startInterval(this.#lanes.critical);
-  }
-
-  async #drain(): Promise<void> {
-    const { clock } = this.#options;
-    const endMs = clock.elapsedMs() + DRAIN_MS;
-    const isDue = (): boolean => this.#publisher !== undefined && this.#spool.unpublished > 0;
-    while (isDue() && clock.elapsedMs() < endMs) await clock.sleep(DRAIN_STEP_MS);
   }
 }

@@ -48,6 +48,11 @@ export interface LinesOptions {
   /** The same one for all lines of a ring; critical by default. */
   readonly lane?: Lane;
   readonly mark?: Mark;
+  /**
+   * Closes the batch that they are in after so many milliseconds, because somebody waits until it is durable; later
+   * while a long backlog waits for the broker. When it is full or its interval over by default.
+   */
+  readonly flushMs?: number;
 }
 
 export interface ProducerCounters {
@@ -94,14 +99,20 @@ export interface Producer extends AsyncDisposable {
   /** Called with the marks that a batch, just fsynced, covers. Returns a function that ends the calls. */
   onDurable(listener: (positions: RingPositions) => void): () => void;
 
-  /** Resolves once there is room for more: a source that appends in bulk awaits it between chunks. */
-  writable(signal?: AbortSignal): Promise<void>;
+  /**
+   * Resolves once there is room for more: a source that appends in bulk awaits it between chunks. With a part (up to 1)
+   * also not before so much of the spool is free that no more than the part is taken: for what can wait elsewhere.
+   */
+  writable(signal?: AbortSignal, spoolPartMax?: number): Promise<void>;
 
   /** Closes the open batches; resolves when it and all before it are on disk. */
   flush(): Promise<void>;
 
   /** Reads every batch that the broker takes from now on back from the log, until what is returned is disposed of. */
   readBack(listener: ReadBackListener): ReadBack;
+
+  /** Batches on disk that the broker has not taken yet. */
+  unpublished(): number;
 
   counters(): ProducerCounters;
 }

@@ -25,7 +25,16 @@ export interface Break {
   readonly base: number;
   /** Its digest. */
   readonly previous: string;
+  /**
+   * Between these moments the events of what is missing happened, µs: from the batches around it, without one before it
+   * from the age of the file. Undefined where nothing tells.
+   */
+  readonly fromUs: number | undefined;
+  readonly toUs: number | undefined;
 }
+
+/** Events happened at most so long before their batch was written: flush, encoding and a slow disk, µs. */
+const WRITTEN_WITHIN_US = 60_000_000;
 
 export interface SpoolIndex {
   /** Highest ordinal given, and the digest of that batch. */
@@ -56,8 +65,11 @@ export interface SpoolIndex {
 /** Reads the records of a spool's files, oldest first, into an index. */
 export interface IndexReader {
   take(segment: number, records: readonly PlacedRecord[]): void;
-  /** States that records of the file just taken are missing at its end: batches behind the last one taken so far. */
-  damage(): void;
+  /**
+   * States that records of the file just taken are missing at its end: batches behind the last one taken so far. The
+   * file is no older than `bornUs`.
+   */
+  damage(bornUs: number): void;
   finish(known: {
     readonly released: number;
     readonly stored: ReadonlyMap<number, StreamPlace>;
@@ -76,6 +88,7 @@ export function createIndexReader(): IndexReader {
   let last = { ordinal: 0, digest: "" };
   /** Up to here nothing can be missing unseen; infinity while no file is damaged. */
   let wholeThrough = Infinity;
+  let firstDamagedUs: number | undefined;
   return {
     take(segment, records) {
       let end = FILE_MAGIC.length;
@@ -96,18 +109,21 @@ export function createIndexReader(): IndexReader {
         if (ordinal > last.ordinal) last = { ordinal, digest };
       }
     },
-    damage() {
+    damage(bornUs) {
+      firstDamagedUs = Math.min(firstDamagedUs ?? Infinity, bornUs);
       wholeThrough = Math.min(wholeThrough, last.ordinal);
     },
     finish({ released: known, stored }) {
-      const kept = [...found.values()]
-        .filter(({ facts }) => facts.ordinal > known)
-        .sort((a, b) => a.facts.ordinal - b.facts.ordinal);
+      const all = [...found.values()].sort((a, b) => a.facts.ordinal - b.facts.ordinal);
+      const kept = all.filter(({ facts }) => facts.ordinal > known);
       const lowest = kept[0]?.facts ?? { ordinal: last.ordinal + 1, previous: last.digest };
       // Files are removed only once all in them is released: what lies before the lowest is.
       const released = Math.max(known, lowest.ordinal - 1);
       const before = Math.max(known, Math.min(released, wholeThrough));
-      const breaks = breaksOf({ kept, last, before });
+      const breaks = breaksOf({ kept, last, before }).map((each) => ({
+        ...each,
+        ...spanOf(each, { all, firstDamagedUs }),
+      }));
       const index = createIndex({ last, released, releasedDigest: lowest.previous, positions });
       for (const { facts, place, void: reason } of kept) {
         if (reason === undefined) index.put(facts, place);
@@ -127,8 +143,8 @@ function breaksOf(
     readonly last: { readonly ordinal: number; readonly digest: string };
     readonly before: number;
   },
-): readonly Break[] {
-  const breaks: Break[] = [];
+): readonly Pick<Break, "base" | "previous">[] {
+  const breaks: Pick<Break, "base" | "previous">[] = [];
   let expected = before + 1;
   for (const { facts: { ordinal, previous } } of kept) {
     if (ordinal !== expected) breaks.push({ base: ordinal - 1, previous });
@@ -136,6 +152,23 @@ function breaksOf(
   }
   if (expected <= last.ordinal) breaks.push({ base: last.ordinal, previous: last.digest });
   return breaks;
+}
+
+/** When what is missing before and with `base` happened: it was written after the batch before and before the one after. */
+function spanOf(
+  { base }: Pick<Break, "base">,
+  { all, firstDamagedUs }: {
+    readonly all: readonly Found[];
+    readonly firstDamagedUs: number | undefined;
+  },
+): Pick<Break, "fromUs" | "toUs"> {
+  const after = all.find(({ facts }) => facts.ordinal > base)?.facts;
+  const before = all.findLast(({ facts }) => facts.ordinal <= base)?.facts;
+  const sinceUs = before?.lastUs ?? firstDamagedUs;
+  return {
+    fromUs: sinceUs === undefined ? undefined : Math.max(0, sinceUs - WRITTEN_WITHIN_US),
+    toUs: after && after.lastUs + WRITTEN_WITHIN_US,
+  };
 }
 
 /** The facts alone, whatever else came with them. */

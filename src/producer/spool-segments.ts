@@ -6,7 +6,7 @@
  * what the kernel then holds of it is unknown.
  */
 import type { FileHandle } from "node:fs/promises";
-import { open, readdir, readFile, rm } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolders } from "../runtime/folders.ts";
 import {
@@ -32,6 +32,8 @@ export interface LoadedSegment {
   readonly records: readonly PlacedRecord[];
   /** Bytes after the last whole record: cut off the newest file, damage in any other. */
   readonly badBytes: number;
+  /** When the file was made, or last changed where that is older, as after it was copied; µs. */
+  readonly bornUs: number;
 }
 
 export interface RecordToWrite {
@@ -99,7 +101,9 @@ async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Prom
   const bytes = await readFile(path);
   const scanned = scanFile(bytes);
   const { records, goodBytes } = isNewest ? withoutTornBatches(scanned) : scanned;
-  onLoad({ segment, records, badBytes: bytes.length - goodBytes });
+  const { birthtimeMs, mtimeMs } = await stat(path);
+  const bornUs = Math.floor(Math.min(birthtimeMs, mtimeMs) * 1_000);
+  onLoad({ segment, records, badBytes: bytes.length - goodBytes, bornUs });
   if (!isNewest) return bytes.length;
   const file = await open(path, "r+");
   try {

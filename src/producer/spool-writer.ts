@@ -36,7 +36,7 @@ export interface SpoolWriter extends AsyncDisposable {
 const GROUP_BYTES_MAX = 8 * 1024 * 1024;
 const RETRY_MS = 1_000;
 /** At most this many batches are kept, whatever their size. */
-const BATCHES_MAX = 500_000;
+export const BATCHES_MAX = 500_000;
 /** A file of which this part comes free is removed when it is the oldest; of which less than the other, never. */
 const GAIN_GOOD = 0.5;
 const GAIN_LEAST = 1 / 16;

@@ -30,7 +30,7 @@ import { type Break, createIndexReader, type SpoolEntry, type SpoolIndex } from 
 import { lockSpool } from "./spool-lock.ts";
 import { openReceipts, type Receipts, type StreamPlace } from "./spool-receipts.ts";
 import { openSegments, type Segments } from "./spool-segments.ts";
-import { createSpoolWriter, type SpoolWriter } from "./spool-writer.ts";
+import { BATCHES_MAX, createSpoolWriter, type SpoolWriter } from "./spool-writer.ts";
 
 export interface SpoolOptions {
   readonly directory: string;
@@ -77,6 +77,10 @@ export interface Spool extends AsyncDisposable {
   readonly sizeBytes: number;
   readonly batches: number;
   readonly unpublished: number;
+  /** Part of the room, in bytes or in batches, that is taken when so many bytes more are written: 0 to 1 or above. */
+  takenPart(moreBytes: number): number;
+  /** Called when batches were released, so that there may be room. */
+  onRelease: () => void;
   /** Ordinal of the newest durable batch: they count up through all epochs. */
   readonly highest: number;
   /** Events of batches that became voids since it was opened. */
@@ -129,11 +133,11 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     await openSegments({
       directory: join(directory, "segments"),
       segmentBytes: Math.min(SEGMENT_BYTES_MAX, Math.floor(bytesMax / SEGMENTS_OF_SPOOL)),
-      onLoad({ segment, records, badBytes }) {
+      onLoad({ segment, records, badBytes, bornUs }) {
         reader.take(segment, records);
         if (badBytes === 0) return;
         log.warn("spool file does not end with a whole record", { directory, segment, badBytes });
-        reader.damage();
+        reader.damage(bornUs);
       },
     }),
   );
@@ -147,7 +151,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   if (identity !== before) await writeIdentity(directory, identity);
   const writer = stack.use(createSpoolWriter({ ...options, bytesMax, segments, index }));
   return new OpenSpool(
-    { directory, identity, index, breaks, receipts, segments, writer },
+    { directory, identity, index, breaks, receipts, segments, writer, bytesMax },
     stack.move(),
   );
 }
@@ -205,6 +209,7 @@ interface SpoolParts {
   readonly receipts: Receipts;
   readonly segments: Segments;
   readonly writer: SpoolWriter;
+  readonly bytesMax: number;
 }
 
 class OpenSpool implements Spool {
@@ -212,6 +217,7 @@ class OpenSpool implements Spool {
   readonly #stack: AsyncDisposableStack;
   #identity: SpoolIdentity;
   readonly breaks: readonly Break[];
+  onRelease: () => void = () => undefined;
 
   constructor(parts: SpoolParts, stack: AsyncDisposableStack) {
     this.#parts = parts;
@@ -247,6 +253,11 @@ class OpenSpool implements Spool {
 
   append(batches: readonly EncodedBatch[], positions: RingPositions | undefined): Promise<void> {
     return this.#parts.writer.append(batches, positions);
+  }
+
+  takenPart(moreBytes: number): number {
+    const { segments, bytesMax } = this.#parts;
+    return Math.max((segments.sizeBytes + moreBytes) / bytesMax, this.batches / BATCHES_MAX);
   }
 
   head(): HeadEpoch {
@@ -320,6 +331,7 @@ class OpenSpool implements Spool {
     const free = index.release(ordinal);
     receipts.recordReleased(ordinal);
     for (const segment of free) await segments.remove(segment);
+    this.onRelease();
   }
 
   async startEpoch(): Promise<void> {

@@ -187,7 +187,7 @@ describe("counters", () => {
     expect(classNameOf("file", KIND.fileOpen - 32)).toBe("file_open");
     expect(classNameOf("process", 15)).toMatch(/^class_15$/);
     for (const [name, kind] of Object.entries(KIND)) {
-      const families = ["process", "network", "flow", "file", "integrity", "control"];
+      const families = ["process", "network", "flow", "file", "integrity", "control", "crypto"];
       const named = families.flatMap((family) => {
         const place = placeOfKind(family, kind);
         return place === undefined ? [] : classNameOf(family, place);

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { copyFile, cp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { copyFile, cp, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
@@ -126,16 +126,27 @@ describe("a torn spool", () => {
   it("with a damaged older file begins an epoch behind what is missing, once", async () => {
     await using folder = await openTemporaryFolder("spool");
     const contents = Array.from({ length: 12 }, () => randomBytes(300_000));
+    const startUs = Date.UTC(2026, 5, 1) * 1000;
+    const hourUs = 3_600_000_000;
+    const minuteUs = 60_000_000;
     {
       await using spool = await open(folder.path, { bytesMax: 16 * MIB });
-      for (const each of contents) await spool.append([batch(each)], undefined);
+      for (const [at, each] of contents.entries()) {
+        const lastUs = startUs + at * hourUs;
+        await spool.append([{ ...batch(each), firstUs: lastUs - 1, lastUs }], undefined);
+      }
     }
     const [first = ""] = await segmentFiles(folder.path);
     const path = join(folder.path, "segments", first);
     await truncate(path, (await stat(path)).size - 1_000);
     for (const isFirst of [true, false]) {
       await using spool = await open(folder.path, { bytesMax: 16 * MIB });
-      expect(spool.breaks.length).toBe(isFirst ? 1 : 0);
+      // The third batch was the last whole one, the fifth is the first in the next file.
+      const gone = {
+        fromUs: startUs + 2 * hourUs - minuteUs,
+        toUs: startUs + 4 * hourUs + minuteUs,
+      };
+      expect(spool.breaks).toEqual(isFirst ? [expect.objectContaining({ base: 4, ...gone })] : []);
       expect(numbers(spool)).toEqual([1, 2, 3]);
       expect(spool.head().isClosed).toBe(true);
       if (isFirst) continue;
@@ -144,6 +155,23 @@ describe("a torn spool", () => {
       expect((await spool.read(1)).header.previous).toBe(batch(contents[3] ?? "").digest);
       expect(numbers(spool)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     }
+  });
+
+  it("knows of what nothing before is left that it is no older than its file", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    {
+      await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+      for (let each = 0; each < 8; each++) {
+        await spool.append([batch(randomBytes(300_000))], undefined);
+      }
+    }
+    const [first = ""] = await segmentFiles(folder.path);
+    const path = join(folder.path, "segments", first);
+    await truncate(path, 3);
+    const bornS = Date.UTC(2026, 5, 1) / 1000;
+    await utimes(path, bornS, bornS);
+    await using spool = await open(folder.path, { bytesMax: 16 * MIB });
+    expect(spool.breaks).toMatchObject([{ base: 4, fromUs: (bornS - 60) * 1_000_000 }]);
   });
 
   it("gives a batch that cannot be read any more as a void", async () => {

@@ -53,6 +53,17 @@ export const REQUESTS = {
   pin_open: { fields: { path: "path" }, descriptors: 0 },
   /** Descriptor: a map. Gives three descriptors; see `GateDescriptors`. */
   gate_open: { fields: { keyBytes: "number", valueBytes: "number" }, descriptors: 1 },
+  /** Descriptor: the file; see `ProbeAttachment`. */
+  probe_attach: {
+    fields: {
+      program: "path",
+      link: "path",
+      offset: "number",
+      semaphore: "number",
+      cookie: "number",
+    },
+    descriptors: 1,
+  },
   object_load: {
     fields: {
       family: "name",

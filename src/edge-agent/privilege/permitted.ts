@@ -12,8 +12,12 @@ const O_LARGEFILE = process.arch === "arm64" ? 0o400000 : 0o100000;
 /** Reading only, nothing that waits or changes. */
 const OPEN_FLAGS = O_NONBLOCK | O_CLOEXEC | O_PATH | O_NOFOLLOW | O_NOATIME;
 const PROCESS_FILE =
-  /^\/proc\/[1-9][0-9]{0,9}(\/(stat|status|cgroup|loginuid|sessionid|cmdline|comm|exe|mountinfo|fd|task|ns|net|net\/(tcp6?|udp6?)))?$/;
+  /^\/proc\/[1-9][0-9]{0,9}(\/(stat|status|cgroup|loginuid|sessionid|cmdline|comm|exe|maps|mountinfo|fd|task|ns|net|net\/(tcp6?|udp6?)))?$/;
 const PROCESS_LINK = /^\/proc\/[1-9][0-9]{0,9}\/(exe|cwd|root|fd\/[0-9]{1,9}|ns\/[a-z_]{1,32})$/;
+/** A file as a process has it mapped, and the list of what it has mapped. */
+const MAPPED_FILE = /^\/proc\/([1-9][0-9]{0,9})\/map_files\/([0-9a-f]{1,16}-[0-9a-f]{1,16})$/;
+/** A mapping that may be executed, as /proc/PID/maps has it, by the name that it has below map_files. */
+const EXECUTABLE = /^0*([0-9a-f]+)-0*([0-9a-f]+) ..x/gm;
 const PIN = /^\/sys\/fs\/bpf(\/probity[a-z0-9_-]*(\/[A-Za-z0-9_-]+){0,2})?$/;
 const PIN_INSIDE = /^\/sys\/fs\/bpf\/probity[a-z0-9_-]*(\/[A-Za-z0-9_-]+){0,2}$/;
 
@@ -38,6 +42,19 @@ export function isProcessFile(path: string): boolean {
 /** Probity's pins and their folders, and the folder that these are in. A link may stand there: its owner can make one. */
 export function isPinOrAbove(path: string): boolean {
   return PIN.test(path);
+}
+
+/** Process and name of a mapping, when a path is that of one. */
+export function mappedFile(
+  path: string,
+): { readonly pid: string; readonly name: string } | undefined {
+  const [, pid, name] = MAPPED_FILE.exec(path) ?? [];
+  return pid === undefined || name === undefined ? undefined : { pid, name };
+}
+
+/** Whether a process may execute a mapping, by its list of them. */
+export function isExecutable(maps: string, name: string): boolean {
+  return maps.matchAll(EXECUTABLE).some(([, start, end]) => `${start}-${end}` === name);
 }
 
 /** Links below /proc whose text is told. */

@@ -4,6 +4,7 @@
  * Invariant: a map's descriptor that was handed out lives as long as the object.
  */
 import type { Libbpf } from "../libbpf.ts";
+import type { ProbeAttachment } from "../attach-probe.ts";
 import type { GateDescriptors, MapSizes } from "../map-gate.ts";
 import { KernelRefusal, type LoadOptions, type ProgramObject } from "../program-object.ts";
 import type { Answer, PrivilegedConnection } from "./connection.ts";
@@ -62,6 +63,14 @@ export function loadRemoteGate(
   const { descriptors } = checked(connection.ask("gate_open", sizes, [mapFd]));
   const [scratch = -1, update = -1, remove = -1] = descriptors;
   return { scratch, update, remove };
+}
+
+/** 0, or a negative errno. */
+export function attachRemoteProbe(
+  connection: PrivilegedConnection,
+  { fileFd, ...fields }: ProbeAttachment,
+): number {
+  return connection.ask("probe_attach", fields, [fileFd]).status;
 }
 
 /** libbpf with pins opened by the privileged process where this one may not. */

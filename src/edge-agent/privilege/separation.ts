@@ -10,13 +10,19 @@ import { fileURLToPath } from "node:url";
 import { chooseLibbpf } from "../libbpf.ts";
 import { chooseLibc, loadLibc, POLLFD_BYTES, POLLIN } from "../libc.ts";
 import { CAPABILITY, loadProcessCalls, type ProcessCalls } from "../process-calls.ts";
+import { chooseProbeAttacher } from "../attach-probe.ts";
 import { chooseGateLoader } from "../map-gate.ts";
 import { chooseObjectLoader } from "../program-object.ts";
 import { createConnection, type PrivilegedConnection } from "./connection.ts";
 import { encodeRequest, parseReply } from "./messages.ts";
 import type { ReadableFiles } from "./readable.ts";
 import { createRemoteLibc } from "./remote-libc.ts";
-import { createRemoteLibbpf, loadRemoteGate, loadRemoteObject } from "./remote-objects.ts";
+import {
+  attachRemoteProbe,
+  createRemoteLibbpf,
+  loadRemoteGate,
+  loadRemoteObject,
+} from "./remote-objects.ts";
 import { SOCKET_VARIABLE } from "./socket-variable.ts";
 import { stripProgram } from "./stripped-program.ts";
 
@@ -111,6 +117,7 @@ export function connectPrivileged(): PrivilegedConnection | undefined {
   chooseLibc((direct) => createRemoteLibc(direct, connection));
   chooseLibbpf((direct) => createRemoteLibbpf(direct, connection));
   chooseObjectLoader((libbpf, options) => loadRemoteObject(libbpf, connection, options));
+  chooseProbeAttacher((_libbpf, attachment) => attachRemoteProbe(connection, attachment));
   chooseGateLoader((_libbpf, mapFd, sizes) => loadRemoteGate(connection, mapFd, sizes));
   return connection;
 }

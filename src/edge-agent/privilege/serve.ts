@@ -1,7 +1,8 @@
 /**
  * The privileged process's work: takes one request after the other and does it, or refuses.
  *
- * Invariants: only what `permitted.ts` names is done; no byte of an event or of a file's content is ever looked at here.
+ * Invariants: only what `permitted.ts` names is done; no byte of an event or of a file's content is ever looked at here,
+ * but for the probes that a file declares: only those are attached.
  * Every descriptor that comes with a request, or is made for a reply, is closed once the reply is sent.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -20,31 +21,31 @@ import {
 } from "../libc.ts";
 import type { Libbpf } from "../libbpf.ts";
 import { loadGate, type MapSizes } from "../map-gate.ts";
-import {
-  FAMILY_MAPS,
-  KernelRefusal,
-  type LoadOptions,
-  type ObjectLoader,
-  type ProgramObject,
-  SHARED_MAPS,
-} from "../program-object.ts";
+import type { ObjectLoader } from "../program-object.ts";
+import { attachProbe } from "../attach-probe.ts";
+import { readKernelBytes } from "../kernel-files.ts";
+import { ElfError } from "../sources/crypto/elf-file.ts";
+import { type LibraryFile, libraryFile } from "../sources/crypto/open-library.ts";
+import { readProbeFile } from "../sources/crypto/probe-notes.ts";
 import type { MessageSocket } from "../process-calls.ts";
-import { encodeReply, parseRequest, type Reply, type Request } from "./messages.ts";
+import { type Answer, bytesOf, done, handedOver, refused } from "./answers.ts";
+import { encodeReply, parseRequest, type Request } from "./messages.ts";
 import {
   areGroupFlags,
   areOpenFlags,
   isEntryName,
+  isExecutable,
   isKernelLink,
   isMarkMask,
   isPin,
   isPinOrAbove,
   isPlain,
   isProcessFile,
+  mappedFile,
 } from "./permitted.ts";
 import { createReadable, type IsReadable } from "./readable.ts";
+import { createObjects } from "./serve-objects.ts";
 
-/** Objects that are loaded at the same time. */
-const OBJECTS_MAX = 32;
 /** The event loop gets a turn after so many requests: what calls leave behind is freed in its turns alone. */
 const REQUESTS_PER_TURN = 256;
 /** How long a request waits at most while objects are being ended, in milliseconds. */
@@ -52,6 +53,8 @@ const ENDING_POLL_MS = 2;
 /** Largest key or value that is written through a gate. */
 const GATE_BYTES_MAX = 64 * 1024;
 const LINK_BYTES = 4096;
+/** Of a process's list of what it has mapped. */
+const MAPS_BYTES_MAX = 16 * 1024 * 1024;
 /** `struct file_handle` without its bytes. */
 const HANDLE_HEADER_BYTES = 8;
 const HANDLE_BYTES_MAX = 128;
@@ -64,13 +67,6 @@ export interface ServeOptions {
   /** Undefined when it cannot be loaded. */
   readonly libbpf: Libbpf | undefined;
   readonly loadObject: ObjectLoader;
-}
-
-interface Answer extends Reply {
-  /** Handed over, then closed. */
-  readonly descriptors?: readonly number[];
-  /** Closed by someone else. */
-  readonly isKept?: boolean;
 }
 
 export interface Service {
@@ -113,6 +109,7 @@ export async function serve(
 export function createService(options: ServeOptions): Service {
   const { libc } = options;
   const objects = createObjects(options);
+  const isDeclared = createDeclared(libc);
   let isReadable: IsReadable | undefined;
   const linkBuffer = Buffer.alloc(LINK_BYTES);
 
@@ -172,6 +169,25 @@ export function createService(options: ServeOptions): Service {
     return linkBuffer.toString("latin1", 0, Math.max(0, length));
   };
 
+  /** What a process executes, it may read, and so may who looks for probes: regular files only, and nothing else of it. */
+  const openMapped = (
+    path: string,
+    { pid, name }: { readonly pid: string; readonly name: string },
+    flags: number,
+  ): Answer => {
+    const maps = readKernelBytes(`/proc/${pid}/maps`, MAPS_BYTES_MAX)?.toString("latin1") ?? "";
+    if (!isExecutable(maps, name)) return refused(ERRNO.EPERM);
+    const pathFd = libc.open(path, O_PATH);
+    if (pathFd < 0) return done(pathFd);
+    const statx = lookAt(pathFd);
+    const isRegular = statx !== undefined && (statx.getUint16(28, true) & S_IFMT) === S_IFREG;
+    const answer = isRegular
+      ? handedOver(libc.open(`/proc/self/fd/${pathFd}`, (flags & ~O_NOFOLLOW) | O_NONBLOCK))
+      : refused(ERRNO.EPERM);
+    libc.close(pathFd);
+    return answer;
+  };
+
   const perform = (request: Request, descriptors: readonly number[]): Answer => {
     const [first = -1, second = -1] = descriptors;
     switch (request.operation) {
@@ -192,6 +208,8 @@ export function createService(options: ServeOptions): Service {
         if (isPinOrAbove(path)) {
           return onActual(path, (own) => libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
         }
+        const mapped = mappedFile(path);
+        if (mapped !== undefined) return openMapped(path, mapped, flags);
         // Below /proc and /sys a path need not be that of what it leads to.
         if (/^\/(proc|sys)\//.test(path)) return refused(ERRNO.EPERM);
         return openOf(libc.open(bytesOf(path), flags | O_PATH), flags);
@@ -255,6 +273,17 @@ export function createService(options: ServeOptions): Service {
         const { libbpf } = options;
         return onActual(path, (own) => libbpf.bpf_obj_get(own));
       }
+      case "probe_attach": {
+        const { program, link } = request.fields;
+        if (!isPin(program) || !isPin(link) || options.libbpf === undefined) {
+          return refused(ERRNO.EPERM);
+        }
+        if (!isDeclared(first, request.fields)) return refused(ERRNO.EPERM);
+        const { libbpf } = options;
+        const attach = (own: string): number =>
+          attachProbe(libbpf, { ...request.fields, program: own, fileFd: first });
+        return onActual(program, attach);
+      }
       case "gate_open":
         return gateOf(options.libbpf, first, request.fields);
       default:
@@ -267,69 +296,6 @@ export function createService(options: ServeOptions): Service {
       const request = parseRequest(bytes, descriptors.length);
       if (request === undefined) return refused(ERRNO.EINVAL);
       return perform(request, descriptors);
-    },
-  };
-}
-
-type ObjectRequest = Extract<Request, { operation: `object_${string}` }>;
-
-/** Objects by number. A request that names none is refused. */
-function createObjects({ libc, libbpf, loadObject }: ServeOptions) {
-  const objects = new Map<number, ProgramObject>();
-  let last = 0;
-  let ending = 0;
-  // Libbpf reads the kernel's types for each object: megabytes that would stay in holes of the heap.
-  const ended = (): void => {
-    ending -= 1;
-    if (ending === 0) libc.malloc_trim(0);
-  };
-  const load = (options: LoadOptions): Answer => {
-    if (libbpf === undefined || objects.size >= OBJECTS_MAX) return refused(ERRNO.EBUSY);
-    const object = loadObject(libbpf, options);
-    last += 1;
-    objects.set(last, object);
-    libc.malloc_trim(0);
-    return done(last);
-  };
-  const act = (request: ObjectRequest): Answer => {
-    if (request.operation === "object_load") {
-      const values = Object.entries(request.fields.values)
-        .map(([name, text]) => [name, bytesOf(text)] as const);
-      const compat = request.fields.compat === 1;
-      return load({ ...request.fields, compat, values: Object.fromEntries(values) });
-    }
-    const object = objects.get(request.fields.object);
-    if (object === undefined) return refused(ERRNO.EBADF);
-    switch (request.operation) {
-      case "object_map": {
-        const name = [...SHARED_MAPS, ...FAMILY_MAPS].find((each) => each === request.fields.name);
-        if (name === undefined) return refused(ERRNO.EPERM);
-        return { ...handedOver(object.mapFd(name)), isKept: true };
-      }
-      case "object_attach":
-        object.attach();
-        return done(0);
-      case "object_pin":
-        if (!isPin(request.fields.folder)) return refused(ERRNO.EPERM);
-        object.pin(request.fields.folder);
-        return done(0);
-      case "object_close":
-        objects.delete(request.fields.object);
-        ending += 1;
-        // It may take the kernel seconds: whoever asked does not wait.
-        object[Symbol.asyncDispose]().then(ended, ended);
-        return done(0);
-    }
-  };
-  return {
-    isEnding: () => ending > 0,
-    perform(request: ObjectRequest): Answer {
-      try {
-        return act(request);
-      } catch (error) {
-        const text = error instanceof Error ? error.message : String(error);
-        return { status: error instanceof KernelRefusal ? -error.errno : -ERRNO.EINVAL, text };
-      }
     },
   };
 }
@@ -357,22 +323,37 @@ function identityOf(statx: DataView): string {
   return `${statx.getBigUint64(32, true)} ${statx.getBigUint64(136, true)}`;
 }
 
+interface ProbePlace {
+  readonly offset: number;
+  readonly semaphore: number;
+}
+
+/**
+ * Whether the file itself declares a probe at the place: nobody is made to stop, or to count, anywhere else. A file is
+ * read once for all of its probes, which are asked for one after the other.
+ */
+function createDeclared(libc: Libc): (fd: number, place: ProbePlace) => boolean {
+  let latest = { identity: "", places: new Set<string>() };
+  return (fd, { offset, semaphore }) => {
+    const file = libraryFile(libc, fd);
+    if (file === undefined) return false;
+    if (file.identity !== latest.identity) {
+      latest = { identity: file.identity, places: placesOf(file) };
+    }
+    return latest.places.has(`${offset} ${semaphore}`);
+  };
+}
+
+function placesOf(file: LibraryFile): Set<string> {
+  try {
+    const { probes = [] } = readProbeFile(file) ?? {};
+    return new Set(probes.map(({ offset, semaphore }) => `${offset} ${semaphore}`));
+  } catch (error) {
+    if (error instanceof ElfError) return new Set();
+    throw error;
+  }
+}
+
 function onPin(path: string, act: (path: string) => number): Answer {
   return isPin(path) ? done(act(path)) : refused(ERRNO.EPERM);
-}
-
-function done(status: number): Answer {
-  return { status, text: "" };
-}
-
-function refused(errno: number): Answer {
-  return { status: -errno, text: "" };
-}
-
-function handedOver(fd: number): Answer {
-  return fd < 0 ? done(fd) : { status: 0, text: "", descriptors: [fd] };
-}
-
-function bytesOf(text: string): Buffer {
-  return Buffer.from(text, "latin1");
 }

@@ -14,11 +14,13 @@ export interface RingFamilyOptions {
   readonly createdFiles?: CreatedFiles;
   /** Of the process family: names of the environment variables that an exec tells. */
   readonly environment?: readonly string[];
+  /** The family of cryptographic libraries, which knows what is attached. */
+  readonly cryptoFamily?: RingFamily;
 }
 
 /** Makes a family anew: it keeps what one reader of its rings learns. */
 export function ringFamilyOf(
-  { family, environment, createdFiles }: RingFamilyOptions,
+  { family, environment, createdFiles, cryptoFamily }: RingFamilyOptions,
 ): RingFamily {
   switch (family) {
     case "process":
@@ -31,5 +33,8 @@ export function ringFamilyOf(
       return createFlowFamily();
     case "file":
       return fileFamilyNoting(createdFiles);
+    case "crypto":
+      if (cryptoFamily === undefined) throw new Error("Cannot make the crypto family: not given");
+      return cryptoFamily;
   }
 }

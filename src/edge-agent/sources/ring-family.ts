@@ -5,11 +5,12 @@ import type { Lane } from "../../producer/producer.ts";
 import type { KernelContext } from "../kernel-context.ts";
 import type { Libbpf } from "../libbpf.ts";
 import type { DecoderContext, LineDecoder } from "../line-decoder.ts";
+import type { PinnedPrograms } from "../pinned-programs.ts";
 import type { ProgramObject, ProgramVariant } from "../program-object.ts";
 import type { SourceReconfiguration } from "../source.ts";
 
 /** Families that are sources of their own. */
-export type RingFamilyName = "process" | "control" | "network" | "flow" | "file";
+export type RingFamilyName = "process" | "control" | "network" | "flow" | "file" | "crypto";
 
 /** A line as an object. */
 export type ParsedLine = Readonly<Record<string, unknown>>;
@@ -48,8 +49,10 @@ export interface RingFamily {
   /** Looks at what was there before the programs; to be called when they are attached. */
   prepare(context: KernelContext): Promise<void>;
   createDecoder(context: DecoderContext): LineDecoder;
+  /** Told of the programs that take events from now on, before a record of theirs is read. */
+  opened?(programs: PinnedPrograms): void;
   /** Does something small that each of the family's programs, loaded as `object` for a trial, must see. */
-  prove(libbpf: Libbpf, object?: Pick<ProgramObject, "mapFd">): Promise<ProofAction>;
+  prove(libbpf: Libbpf, object?: Pick<ProgramObject, "mapFd" | "pin">): Promise<ProofAction>;
 }
 
 /** Compares the fields that a proof expects; the first that differs is named. */

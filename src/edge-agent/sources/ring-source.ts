@@ -352,6 +352,8 @@ class RingSource implements Source {
       ...(this.#family.values === undefined ? {} : { values: this.#family.values }),
       rules,
     });
+    const newest = chain.programs.at(-1);
+    if (newest !== undefined) this.#family.opened?.(newest);
     // Programs that were there may have got theirs just now.
     this.#leftMs = performance.now();
     this.#reader = openRingReader({

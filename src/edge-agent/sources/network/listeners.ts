@@ -15,6 +15,8 @@ import type { Endpoints } from "./network-sentence.ts";
 const PROCESSES_PER_TURN = 32;
 export const SOCKETS_MAX = 65_536;
 const LISTEN_STATE = "0A";
+/** Of a socket for datagrams of anybody. */
+const UNCONNECTED_STATE = "07";
 
 type Protocol = Endpoints["protocol"];
 
@@ -63,6 +65,20 @@ export function socketKeys(text: string, protocol: Protocol): [inode: string, ke
     if (protocol === "udp" || state === LISTEN_STATE) return [[inode, String(localPort)]];
     if (remoteIp === undefined) return [];
     return [[inode, endsKey({ localIp, localPort, remoteIp, remotePort })]];
+  });
+}
+
+/** What lines of these files say of sockets that wait for whoever comes: where, and of which user. */
+export function listeningEnds(
+  text: string,
+  protocol: Protocol,
+): readonly { readonly ip: string; readonly port: number; readonly uid: string }[] {
+  const wanted = protocol === "tcp" ? LISTEN_STATE : UNCONNECTED_STATE;
+  return text.split("\n", SOCKETS_MAX + 1).slice(1).flatMap((line) => {
+    const [, local = "", , state, , , , uid = ""] = line.trim().split(/\s+/);
+    const [ip, port] = endOf(local);
+    const isWhole = ip !== undefined && port > 0 && /^[0-9]+$/.test(uid);
+    return isWhole && state === wanted ? [{ ip, port, uid }] : [];
   });
 }
 

@@ -1,0 +1,113 @@
+/**
+ * Events as rows of a PostgreSQL table: one INSERT for a batch, which leaves alone what is there already by its id.
+ *
+ * Invariant: a batch is taken as a whole or not at all (one statement is one transaction), and is committed when the
+ * delivery ends. Without TLS that is verified, nothing leaves this machine unless the settings allow it.
+ */
+import { readFile } from "node:fs/promises";
+import { Client, DatabaseError, escapeIdentifier } from "pg";
+import { isLoopbackHost } from "./address.ts";
+import { readSecretFile } from "./secret-file.ts";
+import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
+
+type PostgresSettings = Omit<Extract<TargetSettings, { readonly type: "postgres" }>, "type">;
+
+const CONNECT_LIMIT_MS = 10_000;
+const STATEMENT_LIMIT_MS = 30_000;
+/** Classes of SQLSTATE that are about the values: data exception, constraint violation, limits of the program. */
+const REFUSALS = ["22", "23", "54"];
+
+export async function openPostgresTarget(settings: PostgresSettings): Promise<SinkTarget> {
+  const options = await clientOptions(settings);
+  const sql = insertInto(settings.table);
+  let client: Client | undefined;
+
+  const close = async (): Promise<void> => {
+    const closing = client;
+    client = undefined;
+    await Promise.allSettled([closing?.end()]);
+  };
+  const connected = async (): Promise<Client> => {
+    if (client !== undefined) return client;
+    const opening = new Client(options);
+    // A connection that breaks while nothing is asked of it is made anew with the next delivery.
+    opening.on("error", () => {
+      if (client === opening) client = undefined;
+    });
+    try {
+      await opening.connect();
+    } catch (error) {
+      await Promise.allSettled([opening.end()]);
+      throw error;
+    }
+    return client = opening;
+  };
+
+  return {
+    async deliver(events, signal) {
+      signal.throwIfAborted();
+      const stop = (): void => void close();
+      signal.addEventListener("abort", stop, { once: true });
+      try {
+        await (await connected()).query(sql, columnsOf(events));
+      } catch (error) {
+        if (!(error instanceof DatabaseError)) {
+          await close();
+          throw error;
+        }
+        const isRefused = REFUSALS.some((kind) => error.code?.startsWith(kind) === true);
+        // Its text may quote values of the event: only the state is told.
+        const message = `PostgreSQL answered with SQLSTATE ${error.code ?? "unknown"}`;
+        if (isRefused) throw new RefusedError(message, { cause: error });
+        await close();
+        throw new Error(message, { cause: error });
+      } finally {
+        signal.removeEventListener("abort", stop);
+      }
+    },
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function clientOptions({ url, passwordFile, caFile, isInsecure }: PostgresSettings) {
+  const { hostname, port, username, pathname, searchParams } = new URL(url);
+  // A socket's folder stands in the query, as libpq has it.
+  const socketFolder = searchParams.get("host");
+  const host = socketFolder ?? hostname;
+  const isLocal = socketFolder?.startsWith("/") === true || isLoopbackHost(host);
+  const password = passwordFile === undefined ? undefined : await readSecretFile(passwordFile);
+  const ca = caFile === undefined ? undefined : await readFile(caFile, "utf8");
+  const ssl = ca !== undefined || !(isLocal || isInsecure);
+  return {
+    host,
+    port: port === "" ? 5432 : Number(port),
+    user: decodeURIComponent(username),
+    database: decodeURIComponent(pathname.slice(1)),
+    password,
+    ssl: ssl ? { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) } : false,
+    connectionTimeoutMillis: CONNECT_LIMIT_MS,
+    query_timeout: STATEMENT_LIMIT_MS,
+    statement_timeout: STATEMENT_LIMIT_MS,
+    application_name: "probity",
+    keepAlive: true,
+  };
+}
+
+function insertInto(table: string): string {
+  const name = table.split(".").map((part) => escapeIdentifier(part)).join(".");
+  const columns = "id, time, topic, host, severity, event";
+  return `INSERT INTO ${name} (${columns}) SELECT id, time, topic, host, severity, event FROM ` +
+    `unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::jsonb[]) ` +
+    `AS given (${columns}) ON CONFLICT (id) DO NOTHING`;
+}
+
+function columnsOf(events: readonly SinkEvent[]): unknown[] {
+  return [
+    events.map(({ id }) => id),
+    events.map(({ time }) => time),
+    events.map(({ topic }) => topic),
+    events.map(({ host }) => host),
+    events.map(({ severity }) => severity),
+    events.map(({ json }) => json),
+  ];
+}

@@ -22,7 +22,8 @@ import { dataFileKey, sha256OfStateKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { identifierOf, literalOf } from "../storage/sql-text.ts";
 import type { DataFile, TableSnapshot } from "../storage/table.ts";
-import { removableRows, type RemovalRecord } from "./maintenance/removal-record.ts";
+import type { RemovalRecord } from "../storage/removal-record.ts";
+import { removableRows } from "./maintenance/removal-record.ts";
 import { openBench, type Replay, type ReplayedShard } from "./replay.ts";
 
 export interface ShardProof {

@@ -28,7 +28,7 @@ import { parseEvidenceKey, sha256OfStateKey } from "../storage/layout.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import type { Table, TableSnapshot } from "../storage/table.ts";
 import { commitRound, putEvidence } from "./commit-round.ts";
-import { parseRemoval, type RemovalRecord } from "./maintenance/removal-record.ts";
+import { parseRemoval, type RemovalRecord } from "../storage/removal-record.ts";
 import { type IncarnationStart, planOfCommits, planOfSegments } from "./replay-plan.ts";
 import { firstSegments, type ShardPlan } from "./replay-plan.ts";
 import { DEFAULT_MEMORY_LIMIT_BYTES } from "./rollup-parts.ts";

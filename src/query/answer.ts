@@ -76,7 +76,7 @@ export async function streamedBody(
           controller.close();
           return;
         }
-        const chunk = typeof value === "string" ? encoder.encode(value) : new Uint8Array(value);
+        const chunk = typeof value === "string" ? encoder.encode(value) : ownBytes(value);
         bytes += chunk.length;
         controller.enqueue(chunk);
       } catch (error) {
@@ -89,4 +89,11 @@ export async function streamedBody(
       await iterator.return?.();
     },
   }, { highWaterMark: 0 });
+}
+
+/** Bytes that can be handed on as they are, which those of a shared buffer or of Node's pool cannot. */
+function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer } = bytes;
+  const isOwn = buffer instanceof ArrayBuffer && buffer.byteLength === bytes.byteLength;
+  return isOwn ? new Uint8Array(buffer) : new Uint8Array(bytes);
 }

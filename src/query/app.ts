@@ -10,15 +10,17 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import type { Audit } from "./audit.ts";
 import type { Door } from "./door.ts";
+import type { Origins } from "./origins.ts";
 import { ProblemError, problemResponse } from "./problem.ts";
 import { remoteOf } from "./remote.ts";
 import { FILTER_NAMES, readParameters } from "./request.ts";
 import type { Call, Route } from "./route.ts";
-import { RPC_PATH } from "./rpc/protocol.ts";
 
 export interface AppOptions {
   readonly routes: readonly Route[];
   readonly door: Door;
+  /** Whose pages may speak to it. */
+  readonly origins: Origins;
   readonly audit: Audit;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -69,8 +71,6 @@ export function createApp(options: AppOptions): App {
   for (const [path, methods] of methodsByPath(routes)) {
     hono.all(honoPath(path), () => problemResponse(notAllowed(methods)));
   }
-  // A server that takes WebSockets does so before it asks here.
-  hono.all(RPC_PATH, () => problemResponse(webSocketOnly()));
   hono.notFound((context) =>
     problemResponse(
       new ProblemError(404, `There is nothing at "${context.req.path.slice(0, 200)}"`),
@@ -78,7 +78,9 @@ export function createApp(options: AppOptions): App {
   );
   hono.onError((error) => toResponse(error, log));
   return {
-    fetch: async (request, environment) => await hono.fetch(request, bindingsOf(environment)),
+    fetch: async (request, environment) =>
+      options.origins.preflight(request) ??
+        options.origins.shown(await hono.fetch(request, bindingsOf(environment)), request),
   };
 }
 
@@ -167,13 +169,6 @@ function toResponse(error: unknown, log: Log): Response {
   if (isGone) return problemResponse(new ProblemError(503, "The request was broken off"));
   log.error("a request failed", { error: String(error) });
   return problemResponse(new ProblemError(500, "The request failed inside the service"));
-}
-
-function webSocketOnly(): ProblemError {
-  return new ProblemError(426, "This is a WebSocket", {
-    accepted: "a request to upgrade the connection",
-    headers: { Connection: "Upgrade", Upgrade: "websocket" },
-  });
 }
 
 function notAllowed(methods: readonly string[]): ProblemError {

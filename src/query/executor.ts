@@ -8,9 +8,15 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../runtime/clock.ts";
 import { timeLimit } from "../runtime/time-limit.ts";
-import { SqlError, type SqlResult, type StatementOptions } from "../storage/duckdb.ts";
+import {
+  type Connection,
+  SqlError,
+  type SqlResult,
+  type StatementOptions,
+} from "../storage/duckdb.ts";
 import { literalOf } from "../storage/sql-text.ts";
 import type { DataFile } from "../storage/table.ts";
+import type { TextBytes } from "../storage/text-bytes.ts";
 import type { Asker, ConnectionLease, ConnectionPool } from "./connection-pool.ts";
 import type { DataFiles } from "./data-files.ts";
 import type { Step } from "./planner.ts";
@@ -26,6 +32,8 @@ export interface Scan {
 export interface Executor {
   /** Texts of the statements' only column, step after step, at most `limit` of them in all. */
   texts(steps: readonly Step[], options: RunOptions & { readonly limit?: number }): TextStream;
+  /** Blobs of the statements' only column, step after step, joined to large pieces. */
+  bytes(steps: readonly Step[], options: RunOptions): AsyncIterable<TextBytes>;
   /** Rows of one statement. */
   rows(step: Step, options: RunOptions): Promise<SqlResult>;
   /** A Parquet file with a step's rows; the caller removes it. */
@@ -57,20 +65,31 @@ export interface ExecutorOptions {
 const MEMORY_RETRIES = 3;
 const MEMORY_PAUSE_MS = 250;
 
+type Stream<T> = (
+  connection: Connection,
+  sql: string,
+  options: StatementOptions,
+) => AsyncIterable<T>;
+
+const TEXTS: Stream<readonly string[]> = (connection, sql, options) =>
+  connection.streamText(sql, options);
+const BYTES: Stream<TextBytes> = (connection, sql, options) => connection.streamBytes(sql, options);
+
 export function createExecutor(options: ExecutorOptions): Executor {
   const { pool, files, scratchDirectory, relieve, clock } = options;
   let answers = 0;
 
-  const streamStep = async function* (
+  const streamStep = async function* <T>(
     { files: wanted, statement }: Step,
     asker: Asker,
-  ): AsyncGenerator<readonly string[]> {
+    stream: Stream<T>,
+  ): AsyncGenerator<T> {
     using held = await files.hold(wanted, asker.signal);
     using lease = await pool.acquire(asker);
     const parameters = parametersOf(statement, held.paths);
     const signal = AbortSignal.any([asker.signal, lease.lost]);
-    const texts = lease.connection.streamText(statement.sql, { parameters, signal });
-    yield* leftWhenAborted(texts, { lease, signal });
+    const pieces = stream(lease.connection, statement.sql, { parameters, signal });
+    yield* leftWhenAborted(pieces, { lease, signal });
   };
   /** Runs one step in one go; again, where others who have used more had the memory that it needs. */
   const runStep = async <T>(
@@ -101,7 +120,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
         for (const step of steps) {
           if (remaining <= 0) return;
           for (const file of step.files) scanned.add(file);
-          for await (const texts of withProblems(streamStep(step, { principal, signal }))) {
+          const pieces = streamStep(step, { principal, signal }, TEXTS);
+          for await (const texts of withProblems(pieces)) {
             if (texts.length >= remaining) {
               yield texts.slice(0, remaining);
               return;
@@ -112,6 +132,9 @@ export function createExecutor(options: ExecutorOptions): Executor {
         }
       };
       return { [Symbol.asyncIterator]: read, scanned: () => scanOf(scanned) };
+    },
+    async *bytes(steps, asker) {
+      for (const step of steps) yield* withProblems(streamStep(step, asker, BYTES));
     },
     rows: (step, asker) =>
       runStep(
@@ -139,14 +162,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
 }
 
 /**
- * The same texts. When the signal is aborted while nobody asks for the next, the statement is left at once: who reads a
+ * The same pieces. When the signal is aborted while nobody asks for the next, the statement is left at once: who reads a
  * stream no further shall not keep its connection.
  */
-async function* leftWhenAborted(
-  texts: AsyncIterable<readonly string[]>,
+async function* leftWhenAborted<T>(
+  pieces: AsyncIterable<T>,
   { lease, signal }: { readonly lease: ConnectionLease; readonly signal: AbortSignal },
-): AsyncGenerator<readonly string[]> {
-  const iterator = texts[Symbol.asyncIterator]();
+): AsyncGenerator<T> {
+  const iterator = pieces[Symbol.asyncIterator]();
   const leave = async (): Promise<void> => {
     await Promise.allSettled([iterator.return?.()]);
     lease[Symbol.dispose]();

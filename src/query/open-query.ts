@@ -26,7 +26,8 @@ import { createDoor } from "./door.ts";
 import { type ExecutorsOptions, openExecutors } from "./executors.ts";
 import { type HotTable, openHotTable } from "./hot/table.ts";
 import { openTallies, TALLY_INTERVAL_MS } from "./metric/tallies.ts";
-import { type OidcSettings, openOidc } from "./oidc/oidc.ts";
+import { openIssuers } from "./oidc/issuers.ts";
+import type { OidcSettings } from "./oidc/oidc.ts";
 import { openPayloadFolder } from "./payload-folder.ts";
 import type { Route } from "./route.ts";
 import { descriptionRoutes } from "./routes/description.ts";
@@ -35,16 +36,22 @@ import { eventsRoute } from "./routes/events.ts";
 import { figureRoutes } from "./routes/figure-routes.ts";
 import { metricRoutes } from "./routes/metric.ts";
 import { holdRoutes } from "./routes/holds.ts";
+import { createOrigins } from "./origins.ts";
 import { type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, type SqlLimits } from "./routes/sql.ts";
 import { openSqlRoute } from "./sql/open-sql.ts";
 import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
+import { sinkRoutes } from "./routes/sinks.ts";
 import { tableRoutes } from "./routes/table.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
+import { rpcRoute } from "./rpc/description.ts";
+import { createRemovals } from "./tail/removals.ts";
 import { createRpcEndpoint, type RpcEndpoint } from "./rpc/endpoint.ts";
+import { openSinks } from "./sinks/sinks.ts";
+import type { SinkSettings } from "./sinks/target.ts";
 import { openSubscriptions } from "./subscriptions/subscriptions.ts";
 import { leftOutCounters, observeQuery } from "./query-metrics.ts";
 import { startTableWatch, type TableWatch } from "./table-watch.ts";
@@ -68,8 +75,8 @@ export interface QueryServiceOptions {
   readonly tokens: {
     readonly adminTokenFile: string;
     readonly others?: readonly KnownToken[];
-    /** An OpenID Connect issuer whose tokens are taken as well. */
-    readonly oidc?: OidcSettings | undefined;
+    /** OpenID Connect issuers whose tokens are taken as well. */
+    readonly oidc?: OidcSettings | readonly OidcSettings[] | undefined;
   };
   /** Bound of DuckDB's memory; the process takes up to about 1.8 times this. */
   readonly memoryLimitBytes?: number;
@@ -77,9 +84,13 @@ export interface QueryServiceOptions {
   readonly sqlLimits?: SqlLimits;
   /** Requests of one principal, on average; ten seconds' worth of them at once. */
   readonly requestsPerSecond?: number;
+  /** Of pages that may speak to the service from a browser; none unless told. */
+  readonly origins?: readonly string[] | undefined;
   /** Bounds of what runs at the same time; see `POOL_LIMITS`. */
   readonly poolLimits?: ExecutorsOptions["limits"];
   readonly threads?: number;
+  /** Where events are sent on. */
+  readonly sinks?: readonly SinkSettings[];
   /** Name of this machine, in the events of the audit. */
   readonly host: string;
   /** Spool of the audit's events. */
@@ -175,7 +186,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     await Promise.all([clients.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
   });
   stack.use(dispatcher);
-  const tailSource = { hot: hotTable, executor: backlogs, dispatcher };
+  const removals = createRemovals({ store, clock, log });
+  const tailSource = { hot: hotTable, executor: backlogs, dispatcher, removals };
   const subscriptions = stack.use(
     openSubscriptions({
       source: tailSource,
@@ -193,9 +205,10 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     }),
   );
 
+  const sending = { source: tailSource, store, audit, clock, log, metrics };
+  const sinks = stack.use(openSinks({ ...sending, settings: options.sinks ?? [] }));
   const tokens = stack.use(openTokenTable({ store, clock, log }));
-  const issuer = options.tokens.oidc;
-  const oidc = issuer && stack.use(openOidc({ ...issuer, clock, log }));
+  const oidc = openIssuers([options.tokens.oidc ?? []].flat(), { stack, clock, log });
 
   const tallies = stack.use(
     await openTallies({
@@ -212,12 +225,13 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const ready = (): Readiness => readinessOf({ broker, watch, hotTable, tokens });
   const acquire = () => hotTable.acquire();
   const limits = options.sqlLimits ?? SQL_LIMITS;
+  const cursors = createCursorCodec(cursorKeyOf(admin.token));
   const routes: Route[] = [
     eventsRoute({
       pages,
       streams: exports,
       acquire,
-      cursors: createCursorCodec(cursorKeyOf(admin.token)),
+      cursors,
       activity: streams,
       version: options.version,
     }),
@@ -231,6 +245,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       left: leftOutCounters(metrics),
     }),
     ...subscriptionRoutes({ subscriptions, hot: hotTable, nowUs: () => clock.nowUs() }),
+    ...sinkRoutes({ sinks, hot: hotTable, nowUs: () => clock.nowUs() }),
     subscriptionEventsRoute({
       subscriptions,
       hot: hotTable,
@@ -248,7 +263,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       limits,
       log,
     }),
-    ...figureRoutes({ executor: pages, acquire, store }),
+    ...figureRoutes({ executor: pages, acquire, store, cursors, tallies }),
     ...metricRoutes({
       ...{ reader, liveReader, hot: hotTable, clients, clock },
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,
@@ -256,6 +271,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...tableRoutes({ store, current: () => table.current() }),
     ...holdRoutes({ store, clock, log }),
     ...tokenRoutes({ store, table: tokens, clock, log }),
+    rpcRoute(),
     ...statusRoutes({ ready, metrics }),
   ];
   observeQuery(metrics, {
@@ -273,7 +289,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     ...{ authenticator, audit, elapsedMs: () => clock.elapsedMs() },
     ...(requestsPerSecond === undefined ? {} : { requestsPerSecond }),
   });
-  const around = { door, audit, metrics, clock, log, bootUs, signal: end.signal };
+  const origins = createOrigins(options.origins ?? []);
+  const around = { door, origins, audit, metrics, clock, log, bootUs, signal: end.signal };
   const app: App = createApp({
     routes: [...routes, ...descriptionRoutes(routes, options.version)],
     ...around,
@@ -314,7 +331,7 @@ async function openQueryDatabase(
     threads: options.threads ?? THREADS,
     tempDirectory: spill,
     tempLimitBytes: SPILL_LIMIT_BYTES,
-    settings: { enable_external_file_cache: "true" }, // data files never change under a name
+    hasUnchangingFiles: true,
   });
   const connection = await database.connect();
   await connection.run(MACRO_STATEMENTS);

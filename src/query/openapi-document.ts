@@ -40,6 +40,27 @@ export interface Operation {
   readonly requestBody?: { readonly required: true; readonly content: Content };
   /** By status, and `default`. */
   readonly responses: Readonly<Record<string, ApiResponse | Reference>>;
+  readonly "x-json-rpc"?: RpcExtension;
+}
+
+/** What is called over a WebSocket. */
+export interface RpcExtension {
+  readonly version: "2.0";
+  /** By name. */
+  readonly methods: Readonly<Record<string, RpcDescription>>;
+}
+
+export interface RpcDescription {
+  readonly summary: string;
+  readonly params: Schema;
+  /** Notifications before the answer, by their methods. */
+  readonly parts: Readonly<Record<string, Schema>>;
+  readonly result: Schema;
+  readonly examples: {
+    readonly params: unknown;
+    readonly parts: Readonly<Record<string, unknown>>;
+    readonly result: unknown;
+  };
 }
 
 export interface ApiParameter {

@@ -36,7 +36,7 @@ const HOST = {
   since: "2026-06-01T00:00:00.000000Z",
   version: "0.1.0",
 };
-const CONTEXTS = {
+const CONTEXT = {
   ...RANGE,
   cut: false,
   contexts: [{
@@ -45,6 +45,8 @@ const CONTEXTS = {
     events: { name: "tls::handshake", "tls::protocol_version": 772 },
   }],
 };
+const CONTEXTS = { ...CONTEXT, next: null };
+
 const SUBSCRIPTION = {
   name: "siem",
   state: "idle",
@@ -61,6 +63,20 @@ const SUBSCRIPTION = {
   delivered: 120,
   skipped: 0,
 };
+const SINK = {
+  name: "siem",
+  type: "webhook",
+  topics: ["auth"],
+  filters: {},
+  state: "running",
+  last_id: "0a1b2c3d-17-2",
+  created: "2026-06-01T09:00:00.000000Z",
+  lag: { messages: 0, seconds: 0.4 },
+  delivered: 120,
+  retries: 1,
+  dead: 1,
+};
+
 const HOLD = {
   name: "case-7",
   reason: "court order 17/26",
@@ -145,7 +161,7 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
     evidence: { events: 7, archived: 7, statements: ["…"], not_yet_verifiable: ["…"] },
   },
   "GET /v1/contexts": CONTEXTS,
-  "GET /v1/contexts/{id}": CONTEXTS,
+  "GET /v1/contexts/{id}": CONTEXT,
   "GET /v1/metrics/{topic}": METRIC,
   "GET /v1/metrics/{topic}/tail": { ...METRIC, complete: true },
   "GET /v1/processes/{process_id}": {
@@ -190,6 +206,16 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
     subscription: SUBSCRIPTION,
   },
   "GET /v1/subscriptions/{name}/events": { events: [EVENT], gaps: [GAP] },
+  "GET /v1/sinks": { sinks: [SINK] },
+  "GET /v1/sinks/{name}": SINK,
+  "POST /v1/sinks/{name}/skip": { skipped: 3, sink: SINK },
+  "GET /v1/sinks/{name}/dead-letters": {
+    dead_letters: [{
+      id: "0a1b2c3d-17-2",
+      time: "2026-06-01T09:30:10.000000Z",
+      reason: "the server answered 422",
+    }],
+  },
   "GET /v1/table": {
     version: 41,
     files: 12,

@@ -14,6 +14,7 @@ import type {
   Content,
   Operation,
   Reference,
+  RpcExtension,
 } from "./openapi-document.ts";
 import { bodyExampleOf, exampleOf } from "./openapi-examples.ts";
 import { problemResponses, problemsOf, readsRecord } from "./openapi-problems.ts";
@@ -110,7 +111,11 @@ function operationOf(route: Route, schemas: Schemas): Operation {
   const isEmpty = Object.keys(answers).length === 0;
   const content = contentOf(answers, schemas, exampleOf(route));
   const success: ApiResponse = {
-    description: isEmpty ? "Done" : "Success",
+    description: route.rpc !== undefined
+      ? "A WebSocket from here on"
+      : isEmpty
+      ? "Done"
+      : "Success",
     ...headersOf(successHeaders(route)),
     ...(isEmpty ? {} : { content }),
   };
@@ -125,6 +130,9 @@ function operationOf(route: Route, schemas: Schemas): Operation {
     ...(body === undefined
       ? {}
       : { requestBody: { required: true, content: bodyOf(body, schemas, route) } }),
+    ...(route.rpc === undefined ? {} : {
+      "x-json-rpc": { version: "2.0", methods: methodsOf(route.rpc, schemas) },
+    }),
     responses: {
       ...Object.fromEntries(statuses.map((status) => [String(status), success])),
       ...problemsOf(route),
@@ -175,6 +183,21 @@ function parameterOf(
     schema,
     ...(example === undefined ? {} : { example: schema["type"] === "array" ? [example] : example }),
   };
+}
+
+function methodsOf(methods: NonNullable<Route["rpc"]>, schemas: Schemas): RpcExtension["methods"] {
+  return Object.fromEntries(
+    Object.entries(methods).map(([name, method]) => [name, {
+      ...method,
+      params: withReferences(method.params, schemas),
+      parts: Object.fromEntries(
+        Object.entries(method.parts).map((
+          [part, schema],
+        ) => [part, withReferences(schema, schemas)]),
+      ),
+      result: withReferences(method.result, schemas),
+    }]),
+  );
 }
 
 function contentOf(
@@ -243,7 +266,7 @@ function operationIdOf(method: string, path: string): string {
 
 function sectionOf(path: string): string {
   const [, version, segment = ""] = path.split("/");
-  const name = version === "v1" ? segment : "";
+  const name = version === "v1" ? segment : version === "rpc" ? version : "";
   return SECTIONS.find(([, segments]) => segments.includes(name))?.[0] ?? capitalized(name);
 }
 

@@ -12,7 +12,15 @@ import type { Condition } from "./filter.ts";
 import { type Binder, createBinder, type Statement } from "./planner/binder.ts";
 import { predicatesOf, scopePredicates } from "./planner/predicate.ts";
 import { isOnlyOf, mayHold, sequenceRangeOf, timeRangeOf } from "./planner/pruning.ts";
-import { CSV_LINE, JSON_LINE, sourceOf } from "./planner/rows.ts";
+import {
+  CSV_BYTES,
+  CSV_LINE,
+  JSON_BYTES,
+  JSON_LINE,
+  sourceOf,
+  storedSourceOf,
+  withComputed,
+} from "./planner/rows.ts";
 import { sliceByTime, type SliceOptions } from "./planner/slices.ts";
 import type { Principal } from "./principal.ts";
 import type { HotRange, ReadView } from "./read-view.ts";
@@ -24,8 +32,8 @@ export interface TimeRange {
   readonly toUs: number;
 }
 
-/** How rows are written: one text per row, or all columns for a file. */
-export type RowForm = "json" | "csv" | "columns";
+/** How rows are written: one text per row, one blob per row that ends its line, or all columns for a file. */
+export type RowForm = "json" | "csv" | "json-bytes" | "csv-bytes" | "columns";
 
 export interface EventsRequest extends TimeRange {
   readonly conditions: readonly Condition[];
@@ -55,13 +63,15 @@ export interface Plan {
 const FORMS: Readonly<Record<RowForm, string>> = {
   json: `${JSON_LINE} AS line`,
   csv: `${CSV_LINE} AS line`,
+  "json-bytes": `${JSON_BYTES} AS line`,
+  "csv-bytes": `${CSV_BYTES} AS line`,
   columns: "*",
 };
 
 /** The first part of a page is small, since most pages end in it. */
-const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
+export const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
 /** Parts of an endless answer: sorted whole, so bounded. */
-const STREAM_SLICE = { filesMax: 256, rowsMax: 1_000_000, growth: 1 } as const;
+const STREAM_SLICE = { filesMax: 256, rowsMax: 250_000, growth: 1 } as const;
 /** Everything at once, for what needs no order. */
 export const WHOLE = { filesMax: Infinity, rowsMax: Infinity, growth: 1 } as const;
 
@@ -77,15 +87,27 @@ export function planEvents(
   const slicing = form === "columns" ? WHOLE : limit === undefined ? STREAM_SLICE : PAGE_SLICE;
   return planSlices(request, principal, { view, range, slicing: { ...slicing, order } }, (part) => {
     const { binder } = part;
-    const source = part.source(after === undefined ? [] : [beyond(after, order, binder)]);
-    if (limit === undefined) {
-      return `SELECT ${FORMS[form]} FROM (\n${source}\n) ${orderBy(order)}`;
-    }
+    const predicates = after === undefined ? [] : [beyond(after, order, binder)];
+    if (limit === undefined) return writtenThenSorted(part.source(predicates), { form, order });
+    const stored = part.stored(predicates);
     const bound = `LIMIT ${binder.integer(limit)}`;
-    const sorted = `SELECT * FROM (\n${source}\n) ${orderBy(order)} ${bound}`;
+    const sorted = `SELECT * FROM (\n${stored}\n) ${orderBy(order)} ${bound}`;
     // Rows are written after the limit was applied, and the order is asked for again since SQL promises none.
-    return `SELECT ${FORMS[form]} FROM (\n${sorted}\n) ${orderBy(order)}`;
+    return `SELECT ${FORMS[form]} FROM (\n${withComputed(sorted)}\n) ${orderBy(order)}`;
   });
+}
+
+/**
+ * All rows are wanted: they are written before they are sorted, by as many threads as there are and, where a file has
+ * few different values of a column, once for each value rather than for each row.
+ */
+function writtenThenSorted(
+  source: string,
+  { form, order }: { readonly form: RowForm; readonly order: "asc" | "desc" },
+): string {
+  if (form === "columns") return `SELECT * FROM (\n${source}\n) ${orderBy(order)}`;
+  const written = `SELECT ${ORDER.join(", ")}, ${FORMS[form]} FROM (\n${source}\n)`;
+  return `SELECT line FROM (\n${written}\n) ${orderBy(order)}`;
 }
 
 /** One row with the column `rows`: how many events match, whatever the request's limit. */
@@ -114,8 +136,10 @@ export function planEvent(place: EventPlace, principal: Principal, view: ReadVie
     `idx = ${binder.integer(idx)}`,
     ...scopePredicates(principal.scopes, binder),
   ];
-  const source = sourceOf({ hasFiles: files.length > 0, hot, detail: "text", predicates }, binder);
-  const sql = `SELECT ${JSON_LINE} AS line FROM (\n${source}\n) LIMIT 1`;
+  const stored = storedSourceOf({ hasFiles: files.length > 0, hot, predicates }, binder);
+  const sql = `SELECT ${JSON_LINE} AS line FROM (\n${
+    withComputed(`SELECT * FROM (\n${stored}\n) LIMIT 1`)
+  }\n)`;
   const isKnown = sequence <= (view.upper.get(incarnation) ?? Infinity);
   return {
     steps: [{ files, statement: { sql, parameters: binder.parameters } }],
@@ -134,6 +158,8 @@ export interface SlicePart {
   readonly binder: Binder;
   /** The rows of this part that match, with further predicates. */
   source(predicates: readonly string[]): string;
+  /** The same with the stored columns alone. */
+  stored(predicates: readonly string[]): string;
 }
 
 /** Writes one statement for the whole range. */
@@ -157,29 +183,35 @@ export function planSlices(
   const wanted = view.files.filter((file) =>
     overlapsTime(file, range) && mayHold(file, conditions) && maySee(file, upper, view)
   );
-  const hot = hotOf(view.hot, upper);
+  const visible = hotOf(view.hot, upper);
   const steps = sliceByTime(wanted, { ...range, ...slicing })
     .map(({ fromUs, toUs, files }) => {
       const binder = createBinder();
+      const hot = visible.filter(({ firstUs = -Infinity }) => firstUs < toUs);
+      const isWhole = hot.length === 0 && files.every((file) => isWithin(file, { fromUs, toUs }));
       const always = [
-        `"time" >= ${binder.time(fromUs)}`,
-        `"time" < ${binder.time(toUs)}`,
+        ...(isWhole ? [] : [`"time" >= ${binder.time(fromUs)}`, `"time" < ${binder.time(toUs)}`]),
         ...scopePredicates(principal.scopes, binder),
         ...predicatesOf(conditions, binder),
         ...upperPredicates(upper, view, binder),
       ];
-      const source = (predicates: readonly string[]): string =>
-        sourceOf({
-          hasFiles: files.length > 0,
-          hot,
-          detail: "text",
-          predicates: [...always, ...predicates],
-        }, binder);
-      const sql = write({ binder, source });
+      const rows = { hasFiles: files.length > 0, hot };
+      const all = (predicates: readonly string[]) => [...always, ...predicates];
+      const sql = write({
+        binder,
+        source: (more) => sourceOf({ ...rows, detail: "text", predicates: all(more) }, binder),
+        stored: (more) => storedSourceOf({ ...rows, predicates: all(more) }, binder),
+      });
       return { files, statement: { sql, parameters: binder.parameters } };
     });
   const read = new Set(steps.flatMap(({ files }) => files));
   return { steps, prunedFiles: view.files.length - read.size, missing: view.missing };
+}
+
+/** Whether all rows of the file are of the range, so that their times need not be read. */
+function isWithin(file: DataFile, { fromUs, toUs }: TimeRange): boolean {
+  const range = timeRangeOf(file);
+  return range.from >= fromUs && range.to < toUs && file.nullCount["time"] === 0;
 }
 
 function overlapsTime(file: DataFile, { fromUs, toUs }: TimeRange): boolean {
@@ -188,7 +220,7 @@ function overlapsTime(file: DataFile, { fromUs, toUs }: TimeRange): boolean {
 }
 
 /** The rows after a page's last one lie on one side of its time. */
-function rangeOf({ fromUs, toUs, after, order }: EventsRequest): TimeRange {
+export function rangeOf({ fromUs, toUs, after, order }: EventsRequest): TimeRange {
   if (after === undefined) return { fromUs, toUs };
   return order === "asc"
     ? { fromUs: Math.max(fromUs, after.timeUs), toUs }
@@ -201,7 +233,8 @@ function orderBy(order: "asc" | "desc"): string {
   return `ORDER BY ${ORDER.map((name) => `${name} ${order.toUpperCase()}`).join(", ")}`;
 }
 
-function beyond(after: RowPlace, order: "asc" | "desc", binder: Binder): string {
+/** Predicate for the rows that follow a place in an order. */
+export function beyond(after: RowPlace, order: "asc" | "desc", binder: Binder): string {
   const { timeUs, incarnation, sequence, idx } = after;
   const place = [
     binder.time(timeUs),

@@ -13,6 +13,8 @@ export interface HotRange {
   readonly after: number;
   /** Last sequence that was loaded when the view was taken. */
   readonly upTo: number;
+  /** No row of the table is earlier, µs; undefined when that is not known. */
+  readonly firstUs?: number;
 }
 
 export interface ReadView {

@@ -61,11 +61,20 @@ export function parseEventsRequest(
   parameters: Parameters,
   context: PageContext,
 ): ParsedEventsRequest {
-  const conditions = parseConditions(parameters, context);
   const order = parseOrder(single(parameters, "order"));
-  const digest = queryDigest([order, ...conditionTexts(parameters)]);
-  const range = parseRange(parameters, context);
   const limit = parseLimit(single(parameters, "limit"));
+  return parsePagedRequest(parameters, context, { order, limit, of: [] });
+}
+
+/** A request whose answer comes in pages; `of` tells cursors of one route from those of another. */
+export function parsePagedRequest(
+  parameters: Parameters,
+  context: PageContext,
+  { order, limit, of }: Pick<EventsRequest, "order" | "limit"> & { readonly of: readonly string[] },
+): ParsedEventsRequest {
+  const conditions = parseConditions(parameters, context);
+  const digest = queryDigest([...of, order, ...conditionTexts(parameters)]);
+  const range = parseRange(parameters, context);
   const text = single(parameters, "cursor");
   if (text === undefined) {
     return { ...range, conditions, order, limit, digest, after: undefined, upper: undefined };

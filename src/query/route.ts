@@ -3,6 +3,7 @@
  * parameters and the OpenAPI description all come from these same values.
  */
 import type { Described, Schema } from "./json-schema.ts";
+import type { RpcDescription } from "./openapi-document.ts";
 import type { Action, Principal } from "./principal.ts";
 import type { ProblemStatus } from "./problem.ts";
 import type { Parameters } from "./request.ts";
@@ -46,6 +47,8 @@ export interface Route {
   readonly head?: { readonly summary: string; readonly headers: Readonly<Record<string, string>> };
   /** Problems beside those that every route of its kind can have. */
   readonly problems?: readonly ProblemStatus[];
+  /** What is called over it, where it is a WebSocket. */
+  readonly rpc?: Readonly<Record<string, RpcDescription>>;
   handle(call: Call): Promise<Response>;
 }
 

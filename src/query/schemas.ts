@@ -58,6 +58,12 @@ export const RANGE_PARAMETERS: readonly RouteParameter[] = [
   },
 ];
 
+export const CURSOR_PARAMETER: RouteParameter = {
+  name: "cursor",
+  text: `"next" of an earlier page`,
+  schema: { type: "string" },
+};
+
 export const LIMIT_PARAMETERS: readonly RouteParameter[] = [
   {
     name: "order",
@@ -69,7 +75,7 @@ export const LIMIT_PARAMETERS: readonly RouteParameter[] = [
     text: `At most so many events; ${PAGE_ROWS} by default and at most ${PAGE_ROWS_MAX} in JSON`,
     schema: { type: "integer", minimum: 1 },
   },
-  { name: "cursor", text: `"next" of an earlier page`, schema: { type: "string" } },
+  CURSOR_PARAMETER,
 ];
 
 /** Every column as a filter. */

@@ -93,6 +93,16 @@ export function createMetrics(): Metrics {
       });
     },
     observedEach(name, options, values) {
+      if (name.endsWith("_total")) {
+        new Counter({
+          ...settings(name, options),
+          collect() {
+            this.reset();
+            for (const [labels, value] of values()) this.inc(labels, value);
+          },
+        });
+        return;
+      }
       new Gauge({
         ...settings(name, options),
         collect() {

@@ -56,3 +56,14 @@ export async function publishBehind(
     throw error;
   }
 }
+
+/** Publishes to a subject that some stream stores; rejects unless one has stored it or knew its id already. */
+export async function publishStored(
+  connection: NatsConnection,
+  { subject, messageId, payload }: Pick<SubjectMessage, "subject" | "messageId" | "payload">,
+): Promise<void> {
+  await jetstream(connection).publish(subject, payload, {
+    msgID: messageId,
+    timeout: PUBLISH_TIMEOUT_MS,
+  });
+}

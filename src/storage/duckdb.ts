@@ -1,26 +1,23 @@
 /**
  * DuckDB as the rest of the code sees it: databases in memory with bounded memory, threads and spill space, and
- * connections that run one statement at a time, in UTC, and stop when a signal says so. The only file that imports
- * DuckDB's client.
+ * connections that run one statement at a time, in UTC, and stop when a signal says so. This file and the one that reads
+ * values alone import DuckDB's client.
  *
  * Invariants: every connection's TimeZone is UTC whatever the process's is; no extension is ever fetched; a statement
  * whose signal is aborted is interrupted, and its connection stays usable.
  */
 import {
+  DuckDBBlobVector,
   type DuckDBConnection,
+  type DuckDBDataChunk,
   DuckDBInstance,
-  DuckDBListValue,
-  DuckDBMapValue,
-  type DuckDBResult,
-  DuckDBStructValue,
   DuckDBTimestampTZValue,
-  type DuckDBType,
   DuckDBTypeId,
-  type DuckDBValue,
   StatementType,
 } from "@duckdb/node-api";
-import { formatTime } from "../event/event.ts";
+import { rowsOf, textOf, typeNameOf } from "./duckdb-values.ts";
 import { listOf } from "./sql-text.ts";
+import { joinTexts, type TextBytes } from "./text-bytes.ts";
 
 /** A value that goes into a statement as a parameter, or into a table by {@link Connection.append}. */
 export type SqlValue = string | number | bigint | boolean | null;
@@ -83,6 +80,8 @@ export interface Connection extends AsyncDisposable {
    * statements of the connection wait until it is read or left. Throws {@link SqlError}.
    */
   streamText(sql: string, options?: StatementOptions): AsyncIterable<readonly string[]>;
+  /** The same of a column of blobs, such as `encode(text)`, as bytes in large pieces, and without a cost per text. */
+  streamBytes(sql: string, options?: StatementOptions): AsyncIterable<TextBytes>;
   /** Adds rows to a table, values in its order of columns; timestamps as µs since the Unix epoch. */
   append(table: string, rows: readonly (readonly SqlValue[])[]): Promise<void>;
   /** Throws {@link SqlError} of kind `Parser` when the text is not SQL. */
@@ -99,8 +98,8 @@ export interface DatabaseOptions {
   readonly tempDirectory: string;
   /** Bound of what is spilled. */
   readonly tempLimitBytes: number;
-  /** Further settings of DuckDB, by name. */
-  readonly settings?: Readonly<Record<string, string>>;
+  /** Whether a file that is read never changes under its name, so that what was read of it may be kept in memory. */
+  readonly hasUnchangingFiles?: boolean;
 }
 
 export interface LockOptions {
@@ -139,6 +138,7 @@ const INTERRUPT_AGAIN_MS = 10;
 
 /** Opens a database in memory. Throws when the settings are refused. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { hasUnchangingFiles = false } = options;
   const instance = await DuckDBInstance.create(":memory:", {
     threads: String(options.threads),
     memory_limit: `${options.memoryLimitBytes}B`,
@@ -148,10 +148,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     autoinstall_known_extensions: "false",
     autoload_known_extensions: "false",
     allow_community_extensions: "false",
-    // DuckDB 1.5 knows a file by its path and the second of its last change: one removed and made again within a second
-    // is read as it was before.
-    enable_external_file_cache: "false",
-    ...options.settings,
+    // DuckDB 1.5 knows a file by path and second: one made again within a second is read as it was before.
+    enable_external_file_cache: String(hasUnchangingFiles),
   });
   const connections = new Set<Connection>();
   const connect = async (): Promise<Connection> => {
@@ -163,6 +161,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const own = await connect();
   // The zone is set for the whole database: a connection made after the lock could not set its own.
   await own.run("SET GLOBAL TimeZone = 'UTC'");
+  // Reading the footer of a large day took as long as all the rest of a question about an hour.
+  await own.run(`SET GLOBAL parquet_metadata_cache = ${hasUnchangingFiles}`);
   let closed = false;
   return {
     connect,
@@ -222,25 +222,37 @@ function createConnection(client: DuckDBConnection, onClose: () => void): Connec
       () => parameters === undefined ? client.run(sql) : client.run(sql, [...parameters]),
     );
 
+  const streamChunks = async function* (
+    sql: string,
+    { parameters, signal }: StatementOptions,
+  ): AsyncGenerator<DuckDBDataChunk> {
+    const release = await turns.take();
+    let drained = false;
+    try {
+      const values = parameters === undefined ? undefined : [...parameters];
+      const result = await step(signal, () => client.stream(sql, values));
+      while (!drained) {
+        const chunk = await step(signal, () => result.fetchChunk());
+        drained = chunk === null || chunk.rowCount === 0;
+        if (chunk !== null && !drained) yield chunk;
+      }
+    } finally {
+      // A result that is left half-read goes on being made until the next statement ends it.
+      if (!drained) await client.run("SELECT NULL").finally(release);
+      else release();
+    }
+  };
+
   return {
     run: async (sql, options = {}) => (await execute(sql, options)).rowsChanged,
     query: async (sql, options = {}) => rowsOf(await execute(sql, options)),
-    async *streamText(sql, { parameters, signal } = {}) {
-      const release = await turns.take();
-      let drained = false;
-      try {
-        const values = parameters === undefined ? undefined : [...parameters];
-        const result = await step(signal, () => client.stream(sql, values));
-        while (!drained) {
-          const chunk = await step(signal, () => result.fetchChunk());
-          drained = chunk === null || chunk.rowCount === 0;
-          if (chunk !== null && !drained) yield chunk.getColumnValues(0).map(textOf);
-        }
-      } finally {
-        // A result that is left half-read goes on being made until the next statement ends it.
-        if (!drained) await client.run("SELECT NULL").finally(release);
-        else release();
+    async *streamText(sql, options = {}) {
+      for await (const chunk of streamChunks(sql, options)) {
+        yield chunk.getColumnValues(0).map(textOf);
       }
+    },
+    async *streamBytes(sql, options = {}) {
+      for await (const chunk of streamChunks(sql, options)) yield* bytesOf(chunk);
     },
     append: (table, rows) => inTurn(undefined, () => appendRows(client, table, rows)),
     async parse(sql, { signal } = {}) {
@@ -278,63 +290,22 @@ function createTurns(): { take(): Promise<() => void> } {
   };
 }
 
-async function rowsOf(result: DuckDBResult): Promise<SqlResult> {
-  const names = result.deduplicatedColumnNames();
-  const columns = names.map((name, place) => ({
-    name,
-    type: typeNameOf(result.columnType(place)),
-  }));
-  const rows = await result.getRows();
-  return {
-    columns,
-    rows: rows.map((row) =>
-      Object.fromEntries(names.map((name, place) => [name, jsonOf(row[place] ?? null)]))
-    ),
-  };
+/** @duckdb/node-api 1.5 gives blobs one by one only; the records of a vector of them are private to it. */
+function bytesOf(chunk: DuckDBDataChunk): Iterable<TextBytes> {
+  const vector = chunk.getColumnVector(0);
+  const records: unknown = Reflect.get(vector, "dataView");
+  const validity: unknown = Reflect.get(vector, "validity");
+  const isKnown = vector instanceof DuckDBBlobVector && records instanceof DataView;
+  if (!isKnown || !isValidity(validity)) throw new Error("Cannot read bytes: no vector of blobs");
+  return joinTexts({
+    records,
+    isPresent: (place) => validity.itemValid(place),
+    read: (place) => vector.getItemBytes(place) ?? new Uint8Array(),
+  }, chunk.rowCount);
 }
 
-/** Types made of others, such as JSON of VARCHAR, go by their own name. */
-function typeNameOf(type: DuckDBType): string {
-  return type.alias ?? String(type);
-}
-
-/** Times beyond these µs are infinite or outside the years that RFC 3339 can write. */
-const TIME_US_MAX = 253_402_300_800_000_000n;
-const TIME_US_MIN = -62_135_596_800_000_000n;
-
-function jsonOf(value: DuckDBValue): JsonValue {
-  switch (typeof value) {
-    case "boolean":
-    case "string":
-      return value;
-    case "number":
-      return Number.isFinite(value) ? value : String(value);
-    case "bigint":
-      return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-    default:
-      break;
-  }
-  if (value === null) return null;
-  if (value instanceof DuckDBTimestampTZValue) {
-    const { micros } = value;
-    return micros >= TIME_US_MIN && micros < TIME_US_MAX
-      ? formatTime(Number(micros))
-      : String(value);
-  }
-  if (value instanceof DuckDBListValue) return value.items.map(jsonOf);
-  if (value instanceof DuckDBMapValue) {
-    return value.entries.map((each) => ({ key: jsonOf(each.key), value: jsonOf(each.value) }));
-  }
-  if (value instanceof DuckDBStructValue) {
-    return Object.fromEntries(
-      Object.entries(value.entries).map(([name, each]) => [name, jsonOf(each)]),
-    );
-  }
-  return String(value);
-}
-
-function textOf(value: DuckDBValue): string {
-  return value === null ? "" : String(value);
+function isValidity(value: unknown): value is { itemValid(place: number): boolean } {
+  return typeof value === "object" && value !== null && "itemValid" in value;
 }
 
 async function appendRows(

@@ -97,7 +97,6 @@ export function createSubscriptionRegistry(
 export function parseSubscription(value: unknown): Subscription {
   const body = fieldsOf(value, "the subscription");
   const policy = fieldsOf(body["policy"], "policy");
-  const place = fieldsOf(body["place"], "place");
   const filterTime = fieldsOf(body["filterTime"], "filterTime");
   return {
     id: textOf(body, "id"),
@@ -114,19 +113,28 @@ export function parseSubscription(value: unknown): Subscription {
       lagMaxMs: naturalOf(policy, "lagMaxMs"),
       expireMs: naturalOf(policy, "expireMs"),
     },
+    ...parseReadingPlace(value),
+    reader: optional(body["reader"], parseReader),
+    reserved: optional(body["reserved"], parseReserved),
+    lastId: optional(body["lastId"], () => textOf(body, "lastId")),
+    seenUs: naturalOf(body, "seenUs"),
+    delivered: naturalOf(body, "delivered"),
+    skipped: naturalOf(body, "skipped"),
+  };
+}
+
+/** How far the record was read, in JSON that holds more than that. Throws SyntaxError when it is not there. */
+export function parseReadingPlace(value: unknown): Pick<Subscription, "place" | "ahead"> {
+  const body = fieldsOf(value, "what reads");
+  const place = fieldsOf(body["place"], "place");
+  return {
     place: {
       streams: mapOf(place["streams"], "streams", parseStreamPlace),
       reached: mapOf(place["reached"], "reached", parseStreamPlace),
       knownUs: naturalOf(place, "knownUs"),
       reachedUs: naturalOf(place, "reachedUs"),
     },
-    reader: optional(body["reader"], parseReader),
-    reserved: optional(body["reserved"], parseReserved),
-    lastId: optional(body["lastId"], () => textOf(body, "lastId")),
     ahead: mapOf(body["ahead"], "ahead", parseAhead),
-    seenUs: naturalOf(body, "seenUs"),
-    delivered: naturalOf(body, "delivered"),
-    skipped: naturalOf(body, "skipped"),
   };
 }
 

@@ -89,6 +89,8 @@ const ROWS: Readonly<Record<string, Row>> = {
       return events.length;
     },
   },
+  // What is seen over it is in test/query/app-rpc.test.ts.
+  "GET /rpc": { roles: READ },
   "GET /v1/events/{id}": { roles: READ, sees: found(({ id }) => `/v1/events/${id}`) },
   "GET /v1/tail": {
     roles: READ,
@@ -199,6 +201,11 @@ const ROWS: Readonly<Record<string, Row>> = {
   "GET /metrics": { roles: OPERATE },
   "GET /v1/table": { roles: OPERATE },
   "GET /v1/table/history": { roles: OPERATE },
+  "GET /v1/sinks": { roles: OPERATE },
+  "GET /v1/sinks/{name}": { roles: OPERATE },
+  "POST /v1/sinks/{name}/skip": { roles: "admin" },
+  "GET /v1/sinks/{name}/dead-letters": { roles: OPERATE },
+  "DELETE /v1/sinks/{name}/dead-letters": { roles: "admin" },
   "GET /v1/holds": { roles: OPERATE },
   "PUT /v1/holds/{name}": { roles: "operator admin" },
   "DELETE /v1/holds/{name}": { roles: "operator admin" },

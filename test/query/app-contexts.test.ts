@@ -6,6 +6,7 @@ import {
   type ContextSpan,
   DEPTH_MAX,
   growContexts,
+  LINK_US,
 } from "../../src/query/contexts/tree.ts";
 import {
   openQueryFixture,
@@ -39,7 +40,9 @@ function shape(spans: readonly ContextSpan[]): string {
     `${String(events["name"] ?? "?")}${inner.length === 0 ? "" : `[${shape(inner)}]`}`
   ).join(" ");
 }
-const grown = (...events: readonly ContextEvent[]): string => shape(growContexts(events).roots);
+const spansOf = (events: readonly ContextEvent[]): readonly ContextSpan[] =>
+  growContexts(events).trees.map(({ span }) => span);
+const grown = (...events: readonly ContextEvent[]): string => shape(spansOf(events));
 
 describe("trees of contexts", () => {
   test("follow parents that are named, in the order in which they began", () => {
@@ -47,6 +50,13 @@ describe("trees of contexts", () => {
       ...[begin("r"), name("r", "root"), begin("1", "r"), name("1", "one")],
       ...[begin("3", "1"), name("3", "three"), begin("2", "1"), name("2", "two")],
     )).toBe("root[one[three two]]");
+  });
+
+  test("leave out what an imported file says of itself, and an agent to itself", () => {
+    const zeros = "0".repeat(32);
+    const version = told(zeros, { key: "version", value: 1 });
+    const proof = told("p", { key: "probity::proof", value: 1 });
+    expect(grown(version, proof, begin("r"), name("r", "root"))).toBe("root");
   });
 
   test("find the place of a context that says itself as parent by its name", () => {
@@ -80,6 +90,24 @@ describe("trees of contexts", () => {
     expect(grown(begin("r"), name("r", "root"), other)).toBe("root one");
   });
 
+  test("add nothing to a context that has been still for long", () => {
+    const later = (timeUs: number) => [
+      begin("r"),
+      name("r", "root"),
+      told("1", { parent: "r", timeUs: at + timeUs }),
+      told("1", { key: "name", value: "one", timeUs: at + timeUs }),
+    ];
+    expect(grown(...later(LINK_US))).toBe("root[one]");
+    expect(grown(...later(LINK_US + 1))).toBe("root one");
+    const own = [begin("s", "s"), name("s", "tls::handshake")];
+    const inner = { timeUs: at + LINK_US + 1 };
+    expect(grown(
+      ...own,
+      told("s", { parent: "s", ...inner }),
+      told("s", { key: "name", value: "tls::sign", ...inner }),
+    )).toBe("tls::handshake tls::sign");
+  });
+
   test("make no circle of contexts that claim each other", () => {
     expect(
       grown(
@@ -94,10 +122,10 @@ describe("trees of contexts", () => {
   });
 
   test("keep the last of several values, sorted by key", () => {
-    const [span] = growContexts([
+    const [span] = spansOf([
       ...[begin("1"), told("1", { key: "z", value: 1 }), told("1", { key: "z", value: 2 })],
       told("1", { key: "a", value: [1, 255] }),
-    ]).roots;
+    ]);
     expect(Object.entries(span?.events ?? {})).toEqual([["a", [1, 255]], ["z", 2]]);
     expect(span).toMatchObject({ origin: "ab", executable: "p" });
     expect(span?.end).toBeGreaterThan(span?.start ?? 0);
@@ -111,7 +139,7 @@ describe("trees of contexts", () => {
       const events = steps.map(({ id, parent, name: value }) =>
         value === null ? begin(id, parent ?? undefined) : name(id, value)
       );
-      const { roots } = growContexts(events);
+      const roots = spansOf(events);
       const depth = (spans: readonly ContextSpan[]): number =>
         Math.max(0, ...spans.map(({ spans: inner = [] }) => 1 + depth(inner)));
       expect(depth(roots)).toBeLessThanOrEqual(DEPTH_MAX);
@@ -128,8 +156,8 @@ describe("trees of contexts", () => {
       begin(String(place), String(place - 1)),
       name(String(place), "x"),
     ]).flat();
-    const { roots, isCut } = growContexts(chain);
-    expect([roots.length, isCut]).toEqual([2, true]);
+    const { trees, isCut } = growContexts(chain);
+    expect([trees.length, isCut]).toEqual([2, true]);
   });
 });
 
@@ -168,6 +196,7 @@ describe("GET /v1/contexts", () => {
     ...{ host: "db-1", context: "aa", origin: "27bb", executable: "curl" },
     ...{ start: START_US / 1e6 + 1, end: START_US / 1e6 + 3 },
     events: { name: "tls::handshake", "tls::protocol_version": 772 },
+    names: { "tls::protocol_version": "TLS 1.3" },
     spans: [expect.objectContaining({
       ...{ context: "bb", events: { name: "tls::sign", "pk::key": [0, 255] } },
     })],
@@ -181,7 +210,9 @@ describe("GET /v1/contexts", () => {
     ]);
     expect(cut).toBe(false);
     const first = await read(`/v1/contexts?${RANGE}&limit=1`);
-    expect(first).toMatchObject({ cut: true, contexts: [{ context: "aa" }] });
+    expect(first).toMatchObject({ cut: false, contexts: [{ context: "aa" }] });
+    const second = await read(`/v1/contexts?${RANGE}&limit=1&cursor=${first.next}`);
+    expect(second).toMatchObject({ next: null, contexts: [{ context: "dd" }] });
     expect((await read(`/v1/contexts?${RANGE}&exe=/usr/bin/other`)).contexts).toEqual([]);
     const late = await read(`/v1/contexts?from=2026-06-01T00:00:02Z&to=2026-06-02`);
     expect(shape(late.contexts)).toBe("app/shop/order");
@@ -201,9 +232,118 @@ describe("GET /v1/contexts", () => {
     [`/v1/contexts/${"x".repeat(257)}`, 400, "id"],
     [`/v1/contexts?limit=0`, 400, "limit"],
     [`/v1/contexts?topic=crypto`, 400, "topic"],
+    [`/v1/contexts?cursor=none`, 400, "cursor"],
   ])("refuses %.40s", async (path, status, parameter) => {
     const answer = await query.ask(path);
     expect(answer.status).toBe(status);
     expect(await answer.json()).toMatchObject({ parameter });
+  });
+});
+
+describe("pages of contexts", () => {
+  const MINUTE_US = 60_000_000;
+  /** Five minutes apart, so that trees reach over pages, each with what lies in it after the next one began. */
+  const forest = fc.sample(
+    fc.record({
+      after: fc.integer({ min: 1, max: 5 }),
+      parent: fc.option(fc.integer({ min: 0, max: 3 })),
+      isNamed: fc.boolean(),
+    }),
+    { numRuns: 200, seed: 7 },
+  );
+  let minute = 0;
+  const events = forest.flatMap(({ after, parent, isNamed }, place): AuditEvent[] => {
+    minute += after;
+    const begun: AuditEvent = {
+      ...{ timeUs: START_US + minute * MINUTE_US, topic: "crypto/x/y", severity: "info" },
+      // Ids are used again, as libraries do that name their contexts by an address.
+      context: String(place % 150),
+      ...(parent === null ? {} : { parent_context: String(Math.max(0, place - 1 - parent) % 150) }),
+      detail: { origin: "27bb" },
+    };
+    if (!isNamed && parent !== null) return [begun];
+    const detail = { key: "name", value: `n${place}`, type: "string" };
+    return [begun, { ...begun, timeUs: begun.timeUs + 1, detail }];
+  });
+  const NOISE = 1_500;
+  let query: QueryFixture;
+
+  beforeAll(async () => {
+    // More events of one context than a page reads, before the last of the trees begin.
+    const noise = Array.from({ length: NOISE }, (_, each): AuditEvent => ({
+      timeUs: START_US + 90 * MINUTE_US + each,
+      topic: "app/noise",
+      severity: "info",
+      context: "noise",
+    }));
+    const all = [...events, ...noise].toSorted((a, b) => a.timeUs - b.timeUs);
+    query = await openQueryFixture({ events: all });
+  });
+  afterAll(() => query?.[Symbol.asyncDispose]());
+
+  interface Page {
+    readonly contexts: ContextSpan[];
+    readonly next: string | null;
+    readonly cut: boolean;
+  }
+  const pageOf = async (parameters: string): Promise<Page> => {
+    const answer = await query.ask(`/v1/contexts?${parameters}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    return await answer.json();
+  };
+  const pagesOf = async (parameters: string): Promise<Page[]> => {
+    const pages: Page[] = [];
+    for (let cursor = ""; pages.length < 500;) {
+      const page = await pageOf(`${parameters}${cursor}`);
+      pages.push(page);
+      if (page.next === null) return pages;
+      cursor = `&cursor=${page.next}`;
+    }
+    throw new Error("the pages have no end");
+  };
+
+  test("hold each tree once and whole, however long they are", async () => {
+    const wanted = growContexts(events.map((event): ContextEvent => ({
+      ...{ host: "db-1", context: event.context ?? "", parent: event.parent_context },
+      ...{ timeUs: event.timeUs, topic: event.topic, exe: undefined, origin: undefined },
+      key: event.detail?.["key"] === undefined ? undefined : "name",
+      value: String(event.detail?.["value"] ?? ""),
+    }))).trees.map(({ span }) => span).toSorted((a, b) => a.start - b.start)
+      .map((span) => shape([span]));
+    expect(wanted.some((each) => each.includes("]]"))).toBe(true);
+    for (const limit of [30, 7]) {
+      const pages = await pagesOf(`${RANGE}&limit=${limit}`);
+      const trees = pages.flatMap(({ contexts }) => contexts)
+        .filter(({ context }) => context !== "noise");
+      expect(trees.map((each) => shape([each]))).toEqual(wanted);
+      expect(pages.every(({ cut, contexts }) => !cut && contexts.length <= limit)).toBe(true);
+      expect(pages.length).toBeGreaterThan(1);
+    }
+  });
+
+  test("begin where the range begins: what lies in an older tree is no tree of its own", async () => {
+    const whole = (await pagesOf(RANGE)).flatMap(({ contexts }) => contexts);
+    const fromUs = START_US + 300 * MINUTE_US;
+    const late = await pagesOf(`from=2026-06-01T05:00:00Z&to=2026-06-02`);
+    expect(late.flatMap(({ contexts }) => contexts))
+      .toEqual(whole.filter(({ start }) => start * 1e6 >= fromUs));
+  });
+
+  test("are of one query: another one's cursor is refused", async () => {
+    const { next } = await pageOf(`${RANGE}&limit=1`);
+    const other = await query.ask(`/v1/contexts?${RANGE}&host=db-1&cursor=${next}`);
+    expect(other.status).toBe(400);
+    const search = await (await query.ask(`/v1/events?${RANGE}&order=asc&limit=1`)).json();
+    expect((await query.ask(`/v1/contexts?${RANGE}&cursor=${search.next}`)).status).toBe(400);
+  });
+
+  test("leave a whole tree to who asks for a context far inside of it", async () => {
+    const deep = (await pagesOf(RANGE)).flatMap(({ contexts }) => contexts)
+      .find(({ spans: [inner] = [] }) => (inner?.spans ?? []).length > 0);
+    const [last] = deep?.spans?.[0]?.spans ?? [];
+    const from = new Date((last?.start ?? 0) * 1000).toISOString();
+    const to = new Date((last?.start ?? 0) * 1000 + 1000).toISOString();
+    const answer = await query.ask(`/v1/contexts/${last?.context}?from=${from}&to=${to}`);
+    expect((await answer.json()).contexts).toContainEqual(deep);
   });
 });

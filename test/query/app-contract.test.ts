@@ -18,6 +18,7 @@ import {
   METER,
   openQueryFixture,
   type QueryFixture,
+  QUIET_SINK,
   RANGE,
   START_US,
   VIEWER,
@@ -49,6 +50,8 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
     query: "since=2026-06-01&topic=file",
     headers: { accept },
   })),
+  // Only a server around the service can take a WebSocket: test/client/every-operation.test.ts opens one, test/query/rpc-contract.test.ts calls.
+  "GET /rpc": [],
   "GET /v1/hits": [{ query: `${RANGE}&by=user&limit=1` }, { query: RANGE }],
   "GET /v1/facets": [{ query: RANGE }],
   "GET /v1/topics": [{ query: RANGE }],
@@ -85,6 +88,11 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
   "DELETE /v1/subscriptions/{name}": [{ path: "/v1/subscriptions/siem" }],
   "GET /v1/table": [{}],
   "GET /v1/table/history": [{}],
+  "GET /v1/sinks": [{}],
+  "GET /v1/sinks/{name}": [{ path: "/v1/sinks/siem" }],
+  "POST /v1/sinks/{name}/skip": [{ path: "/v1/sinks/siem/skip", query: "to=1h" }],
+  "GET /v1/sinks/{name}/dead-letters": [{ path: "/v1/sinks/siem/dead-letters" }],
+  "DELETE /v1/sinks/{name}/dead-letters": [{ path: "/v1/sinks/siem/dead-letters" }],
   "PUT /v1/holds/{name}": [{
     path: "/v1/holds/case",
     query: "reason=court&host=web-*&from=2026-06-01",
@@ -102,7 +110,10 @@ const CALLS: Readonly<Record<string, readonly ExampleCall[]>> = {
 };
 
 /** What no call here can bring about: a service without a broker is ready as soon as it has its table. */
-const NOT_HERE: readonly string[] = ["GET /readyz 503 application/json"];
+const NOT_HERE: readonly string[] = [
+  "GET /rpc 101 ",
+  "GET /readyz 503 application/json",
+];
 
 let query: QueryFixture;
 let document: ApiDocument;
@@ -111,6 +122,7 @@ let operations: readonly Operations[];
 beforeAll(async () => {
   const more = { process_id: PROCESS, pid: 17, uid: 0, user: "root" };
   query = await openQueryFixture({
+    sinks: [QUIET_SINK],
     events: [
       { topic: "process/exec", exe: "/bin/sh", ...more },
       { topic: "network/connect", dst_ip: "192.0.2.1", dst_port: 443, protocol: "tcp", ...more },
@@ -300,6 +312,7 @@ describe("every route", () => {
   test.each<[string, ExampleCall, number]>([
     ["GET /v1/events", { headers: { accept: "text/html" } }, 406],
     ["GET /v1/tail", { headers: { accept: "text/html" } }, 406],
+    ["GET /rpc", {}, 426],
     ["POST /v1/sql", { body: "{" }, 400],
     ["POST /v1/sql", { body: "x".repeat(300_000) }, 413],
     ["POST /v1/sql", { body: JSON.stringify({ sql: "DROP TABLE events" }) }, 422],

@@ -7,7 +7,7 @@ import {
   stopEvent,
 } from "../../src/edge-agent/agent-events.ts";
 import { DEFAULT_RULES } from "../../src/edge-agent/rules.ts";
-import { planGaps, planSigns } from "../../src/query/planner/coverage.ts";
+import { planGaps, planLastHeard, planSigns } from "../../src/query/planner/coverage.ts";
 import { ADMIN_SCOPES } from "../../src/query/principal.ts";
 import {
   INCARNATION,
@@ -379,7 +379,9 @@ test("plans of coverage hold nothing for somebody of no host", () => {
   };
   const view = { version: 1, files: [], hot: [], upper: new Map(), missing: [] };
   const principal = { name: "nobody", scopes: { ...ADMIN_SCOPES, hosts: [] } };
-  for (const plan of [planSigns, planGaps]) {
+  const last = (...[asked, who, of]: Parameters<typeof planSigns>) =>
+    planLastHeard(asked, who, { view: of, lookBackUs: 1 });
+  for (const plan of [planSigns, planGaps, last]) {
     for (const { statement } of plan(request, principal, view).steps) {
       expect(statement.sql).toContain("false");
     }

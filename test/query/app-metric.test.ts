@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compactTable } from "../../src/pipeline/maintenance/compaction.ts";
 import { clockAt, type DataTable, openDataTable } from "../support/data-table.ts";
+import { topicTree } from "../../src/query/routes/figures.ts";
 import { openQueryFixture, type QueryFixture, TOKEN, VIEWER } from "../support/query-fixture.ts";
 import { createSeededRandom } from "../support/seeded-random.ts";
 
@@ -75,7 +76,22 @@ async function agreesWithCounts(seed: number, questions: number): Promise<void> 
     const expected = await counted(topic === "*" ? filter : `${filter}&topic=${topic}`, token);
     expect({ topic, filter, token, total: value.total })
       .toEqual({ topic, filter, token, total: expected });
+    if (question % 2 === 0) {
+      const more = random.pick(["", "topic=file", "topic=!a", "topic=file/*", "pid=>1000700"]);
+      await topicsAgree(`${filter}&${more}`, token);
+    }
   }
+}
+
+/** Topics against the values of the column, which are always counted by reading. */
+async function topicsAgree(filter: string, token: string): Promise<void> {
+  const json = async (path: string) => await (await query.ask(path, { token })).json();
+  const { topics } = await json(`/v1/topics?${filter}`);
+  const { facets: [{ values }] } = await json(`/v1/facets?${filter}&by=topic`);
+  const rows = values.map(({ value, count }: { value: string; count: number }) => (
+    { topic: value, rows: count }
+  ));
+  expect({ filter, token, topics }).toEqual({ filter, token, topics: topicTree(rows) });
 }
 
 describe("GET /v1/metrics/{topic}", () => {
@@ -88,6 +104,8 @@ describe("GET /v1/metrics/{topic}", () => {
       await query.reopen();
       // What is on disk is enough: nothing is counted before the first look.
       expect(await read(`*?${MARCH}`)).toMatchObject({ value: { total: 4_500 }, scanned: "0" });
+      const topics = await query.ask(`/v1/topics?${MARCH}`);
+      expect(topics.headers.get("probity-scanned-files")).toBe("0");
       await query.reopen(async () => {
         await data.addRound({
           rows: 600,

@@ -28,6 +28,7 @@ beforeAll(async () => {
         await db.next(session()),
         await db.next(family()),
         await web.next([event(0, "process/exec", { ...of(7, 1), exe: "/bin/other" })]),
+        await web.next(rebooted()),
       ];
       await commitMessages({ store, incarnation: INCARNATION, messages, folder });
     },
@@ -101,6 +102,17 @@ function session(): AuditEvent[] {
       exe: "/bin/bash",
       detail: { signal: 9, core: false, duration_ms: 19_000 },
     }),
+  ];
+}
+
+/** Ann's shell ends with its host, which says nothing of it; after that Otto has the session's number. */
+function rebooted(): AuditEvent[] {
+  const shell = { ...of(900, 1), user: "ann", session: "9", exe: "/bin/bash" };
+  return [
+    event(20, "process/exec", shell),
+    event(21, "auth/login", { user: "ann", session: "9", outcome: "success" }),
+    event(30, "file/write", { ...shell, path: "/etc/motd" }),
+    event(600, "auth/login", { user: "otto", session: "9", outcome: "success" }),
   ];
 }
 
@@ -288,6 +300,13 @@ describe("GET /v1/processes/{process_id}", () => {
     await read(id(100));
     expect(query.lines.some((line) => line.includes("GET /v1/processes/{process_id}"))).toBe(true);
   });
+});
+
+test("a process that ended with its host goes back to its own login, not to the next one of that session", async () => {
+  const { login, process } = await read(id(900));
+  expect(process).not.toHaveProperty("ended");
+  expect(process).not.toHaveProperty("told");
+  expect(login).toMatchObject({ user: "ann", session: "9" });
 });
 
 test("plans hold values as parameters only, and nothing for somebody of no topic", () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type AuditEvent, formatTime } from "../../src/event/event.ts";
-import { findCrypto } from "../../src/query/reports/crypto-findings.ts";
+import { findCrypto, meaningOf } from "../../src/query/reports/crypto-findings.ts";
 import { REPORT_NAMES } from "../../src/query/reports/kinds.ts";
 import {
   INCARNATION,
@@ -177,11 +177,15 @@ describe("GET /v1/reports/{name}", () => {
       { path: "/etc/passwd", kind: "accounts", by: "root", sha256_after: "bb", offline: "true" },
     ]],
     ["crypto", "findings", [
-      { finding: "TLS below 1.2", exe: "/usr/bin/curl", library: "ab12", value: "770" },
+      {
+        ...{ finding: "TLS below 1.2", exe: "/usr/bin/curl", library: "ab12" },
+        ...{ value: "770", meaning: "TLS 1.1" },
+      },
       { finding: "no post-quantum group", exe: "/usr/bin/curl", value: "29", count: 1 },
     ]],
     ["crypto", "uses", [
-      ...["group", "protocol_version"].map((key) => ({ exe: "/usr/bin/curl", key: `tls::${key}` })),
+      { exe: "/usr/bin/curl", key: "tls::group", value: "29", meaning: "x25519" },
+      { exe: "/usr/bin/curl", key: "tls::protocol_version" },
       ...["group", "protocol_version"].map((key) => ({
         exe: "/usr/bin/firefox",
         key: `tls::${key}`,
@@ -332,7 +336,7 @@ describe("a report's forms", () => {
     const text = await textOf("packages", "text/markdown");
     expect(text).not.toMatch(/(?<!\\)<script|(?<!\\)\[x|http:\/\/|\u202e|\n# http/);
     const row = text.split("\n").find((line) => line.includes("calc"));
-    expect(row?.match(/(?<!\\)\|/g)).toHaveLength(11);
+    expect(row?.match(/(?<!\\)\|/g)).toHaveLength(14);
     expect(text).toContain("\\<script\\>");
     expect(text).toContain("\\\\u\\{202e\\}");
   });
@@ -361,7 +365,8 @@ describe("a report's forms", () => {
 
 test("findings know codes with 32 bits, DTLS, and names; and hold nothing against what they do not know", () => {
   const use = (key: string, value: string) => ({
-    ...{ host: "h", exe: "e", library: "l", key, value, count: 1, first: "a", last: "b" },
+    ...{ host: "h", exe: "e", library: "l", key, value, meaning: meaningOf(key, value) },
+    ...{ count: 1, first: "a", last: "b" },
   });
   const found = (key: string, value: string) =>
     findCrypto([use(key, value)]).map((each) => each.finding);
@@ -371,9 +376,12 @@ test("findings know codes with 32 bits, DTLS, and names; and hold nothing agains
   expect(found("tls::protocol_version", String(0xfefd))).toEqual([]);
   expect(found("tls::protocol_version", "new")).toEqual([]);
   expect(found("tls::signature_algorithm", "513")).toEqual(["signature with SHA-1"]);
-  expect(found("pk::hash", "SHA1")).toEqual(["signature with SHA-1"]);
+  expect(found("pk::hash", "SHA1")).toEqual(["use of SHA-1"]);
   expect(found("pk::hash", "SHA-512")).toEqual([]);
   expect(findCrypto([use("tls::group", "29"), use("tls::group", "4588")])).toEqual([]);
+  expect(findCrypto([use("tls::group", "29"), use("tls::group", "23")])).toMatchObject([
+    { finding: "no post-quantum group", value: "29 23", meaning: "x25519 secp256r1", count: 2 },
+  ]);
 });
 
 /** Cells of lines (RFC 4180); line ends inside cells do not occur. */

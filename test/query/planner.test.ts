@@ -77,6 +77,19 @@ describe("a plan", () => {
     }
   });
 
+  test("computes nothing of rows that a page does not show", () => {
+    const conditions = [parseCondition("event_date", "1970-01-01", context)];
+    const of = view([file({ name: "a", time: [0, 5] })]);
+    const sqlOf = (more: Partial<EventsRequest>) =>
+      planEvents({ ...request, ...more }, ADMIN, options(of)).steps[0]?.statement.sql ?? "";
+    const [before = "", behind] = sqlOf({}).split("read_parquet");
+    expect(before).toContain(" AS id");
+    expect(before.slice(before.lastIndexOf("SELECT"))).not.toMatch(/epoch_us| AS id/);
+    expect(behind).toContain("LIMIT");
+    // What is asked of a computed column is asked in the terms of the stored ones.
+    expect(sqlOf({ conditions })).not.toContain(`"event_date" =`);
+  });
+
   test("reads a principal's hosts and topics only, and nothing for somebody of none", () => {
     const none = { name: "x", scopes: { ...ADMIN_SCOPES, hosts: [], topics: [] } };
     const of = view([file({ name: "a", time: [0, 5] })]);
@@ -97,6 +110,38 @@ describe("a plan", () => {
     const { sql, parameters } = plan.steps[0]?.statement ?? { sql: "", parameters: [] };
     expect(sql).toContain("FROM hot.rows_0_1");
     expect(parameters).toEqual(expect.arrayContaining([7, 9]));
+  });
+
+  test("does not read the times of files that lie whole in what is asked for", () => {
+    const facts = { name: "a", time: [1_000, 5_000] as const, nullCount: { time: 0 } };
+    const hot = [{ table: "hot.a", incarnation: A, after: 7, upTo: 9 }];
+    const isRead = (of: ReadView, fromUs: number, toUs: number) =>
+      /"time" [<>]/.test(
+        planCount({ ...request, fromUs, toUs }, ADMIN, of).steps[0]?.statement.sql ?? "",
+      );
+    expect(isRead(view([file(facts)]), 1_000, 5_001)).toBe(false);
+    expect(isRead(view([file(facts)]), 1_001, 5_001)).toBe(true);
+    expect(isRead(view([file(facts)]), 1_000, 5_000)).toBe(true);
+    expect(isRead(view([file(facts), file({ ...facts, time: [0, 2_000] })]), 1_000, 5_001))
+      .toBe(true);
+    expect(isRead(view([file(facts)], { hot }), 1_000, 5_001)).toBe(true);
+    // What is not known to have a time has none to be in the range by.
+    expect(isRead(view([file({ ...facts, nullCount: {} })]), 1_000, 5_001)).toBe(true);
+    expect(isRead(view([file({ ...facts, nullCount: { time: 1 } })]), 1_000, 5_001)).toBe(true);
+  });
+
+  test("leaves out hot rows that are all later than what is asked for", () => {
+    const hot = (table: string, firstUs?: number) => ({
+      ...{ table, incarnation: A, after: 7, upTo: 9 },
+      ...(firstUs === undefined ? {} : { firstUs }),
+    });
+    const of = view([file({ name: "a", time: [0, 5_000] })], {
+      hot: [hot("hot.later", 1_000), hot("hot.last", 999), hot("hot.unknown")],
+    });
+    const sqlOf = (toUs: number) =>
+      planCount({ ...request, toUs }, ADMIN, of).steps[0]?.statement.sql ?? "";
+    expect(sqlOf(1_000).match(/hot\.[a-z]+/g)).toEqual(["hot.last", "hot.unknown"]);
+    expect(sqlOf(1_001)).toContain("hot.later");
   });
 
   test("reads the newest files first, in steps that grow", () => {

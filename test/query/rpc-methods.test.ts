@@ -67,6 +67,9 @@ const BROKEN: Executor = {
   texts: () => {
     throw new Error("The database is broken");
   },
+  bytes: () => {
+    throw new Error("The database is broken");
+  },
   rows: () => Promise.reject(new Error("The database is broken")),
   parquet: () => Promise.reject(new Error("The database is broken")),
 };
@@ -101,7 +104,7 @@ async function partsWith(clock: Clock) {
   return {
     ...{ executor: BROKEN, streams: BROKEN, hot: { ...hot, acquire }, heartbeatMs: 100, clock },
     ...{ clients: createLiveClients(), sending: createActivity() },
-    source: { hot, executor: BROKEN, dispatcher },
+    source: { hot, executor: BROKEN, dispatcher, removals: { after: () => Promise.resolve([]) } },
     ...{ reader: { executor: BROKEN, tallies }, liveReader: { executor: BROKEN, tallies } },
   };
 }

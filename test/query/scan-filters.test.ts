@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { conditionsOf } from "../../src/query/planner/scan-filters.ts";
+import { conditionsOf, hotOfScans } from "../../src/query/planner/scan-filters.ts";
 
 const HOUR = Date.UTC(2026, 0, 1, 2) * 1000;
 
@@ -65,4 +65,20 @@ describe("the filters of a read, as DuckDB shows them", () => {
   ])("%j", (filters, conditions) => {
     expect(said(filters)).toEqual(conditions);
   });
+});
+
+test("hot rows are handed over unless every read asks for what is earlier than all of them", () => {
+  const range = { table: "hot.a", incarnation: "0a1b2c3d", after: 0, upTo: 1 };
+  const before = (time: string) => `time<'2026-01-01 ${time}+00'::TIMESTAMP WITH TIME ZONE`;
+  const isHeld = (scans: readonly string[], firstUs?: number) =>
+    hotOfScans([{ ...range, ...(firstUs === undefined ? {} : { firstUs }) }], scans).length === 1;
+  expect(isHeld([before("01:00:00")], HOUR)).toBe(false);
+  expect(isHeld([before("03:00:00")], HOUR)).toBe(true);
+  expect(isHeld([before("01:00:00"), before("03:00:00")], HOUR)).toBe(true);
+  expect(isHeld([before("01:00:00"), ""], HOUR)).toBe(true);
+  // What is not of a time says nothing of them, and what is not known rules out nothing.
+  expect(isHeld(["host='a'"], HOUR)).toBe(true);
+  expect(isHeld([], HOUR)).toBe(true);
+  expect(isHeld([before("01:00:00")])).toBe(true);
+  expect(isHeld([before("01:00:00")], -Infinity)).toBe(true);
 });

@@ -26,6 +26,7 @@ function countingExecutor(): { readonly executor: Executor; readonly counted: re
   };
   const executor: Executor = {
     texts: never,
+    bytes: never,
     parquet: never,
     rows({ files }) {
       const [name = ""] = files.map(({ path }) => path);

@@ -14,6 +14,7 @@ const CONNECTION: Connection = {
   append: refuse,
   parse: refuse,
   describe: refuse,
+  streamBytes: refuse,
   query(sql) {
     const [, from, to] = /read_json\('([^']+)'.*\bTO '([^']+)'/s.exec(sql) ?? [];
     if (from === undefined || to === undefined) return refuse();

@@ -46,6 +46,7 @@ const NO_CONNECTION: Connection = {
   run: refuse,
   query: refuse,
   streamText: refuse,
+  streamBytes: refuse,
   append: refuse,
   parse: refuse,
   describe: refuse,

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   type Connection,
@@ -9,6 +10,7 @@ import {
   SqlError,
 } from "../../src/storage/duckdb.ts";
 import { identifierOf, listOf, literalOf } from "../../src/storage/sql-text.ts";
+import { PIECE_BYTES } from "../../src/storage/text-bytes.ts";
 
 let folder: string;
 let database: Database;
@@ -134,6 +136,73 @@ test("a stream left half-read frees its connection", async () => {
     break;
   }
   expect((await connection.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+});
+
+describe("streamed bytes", () => {
+  const bytesOf = async (sql: string): Promise<{ rows: number; text: string; largest: number }> => {
+    const pieces = await Array.fromAsync(connection.streamBytes(sql));
+    return {
+      rows: pieces.reduce((sum, { rows }) => sum + rows, 0),
+      text: Buffer.concat(pieces.map(({ bytes }) => bytes)).toString(),
+      largest: Math.max(...pieces.map(({ bytes }) => bytes.length)),
+    };
+  };
+
+  test("are those of the texts, one behind the other, however long each is", async () => {
+    const lengths = fc.array(
+      fc.oneof(fc.integer({ min: 0, max: 14 }), fc.constantFrom(0, 12, 13, 700, 2_047, 70_000)),
+      { minLength: 1, maxLength: 60 },
+    );
+    await fc.assert(
+      fc.asyncProperty(lengths, fc.constantFrom("x", "ü", "😀\n"), async (wanted, sign) => {
+        const table = `unnest(${JSON.stringify(wanted)}) WITH ORDINALITY AS r (length, place)`;
+        const text = `left(place || repeat('${sign}', length), length)`;
+        const sql = `SELECT ${text} AS t FROM ${table} ORDER BY place`;
+        const texts = await textsOf(connection.streamText(sql));
+        const { rows, text: joined } = await bytesOf(`SELECT encode(t) FROM (${sql})`);
+        expect(rows).toBe(texts.length);
+        expect(joined).toBe(texts.join(""));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("come in pieces that hold whole rows, in the order of the statement", async () => {
+    const line = "range || repeat('y', (range % 1500)::INT) || chr(10)";
+    const { rows, text, largest } = await bytesOf(
+      `SELECT encode(${line}) FROM range(20000) ORDER BY range`,
+    );
+    expect(rows).toBe(20_000);
+    expect(text.split("\n").slice(0, -1).map((each) => Number.parseInt(each, 10)))
+      .toEqual(Array.from({ length: 20_000 }, (_, place) => place));
+    expect(largest).toBeLessThanOrEqual(PIECE_BYTES);
+  });
+
+  test("have nothing of what is absent, and can be empty", async () => {
+    const text = "CASE WHEN range % 3 = 0 THEN NULL ELSE 'a text of some length ' || range END";
+    expect(await bytesOf(`SELECT encode(${text}) FROM range(5)`)).toMatchObject({
+      rows: 5,
+      text: "a text of some length 1a text of some length 2a text of some length 4",
+    });
+    expect((await bytesOf("SELECT encode('a') WHERE false")).rows).toBe(0);
+  });
+
+  test("are refused of a column that has no bytes", async () => {
+    await expect(bytesOf("SELECT 1")).rejects.toThrow("Cannot read bytes: no vector of blobs");
+    expect((await connection.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+  });
+
+  test("end when the signal is aborted, half-read", async () => {
+    const controller = new AbortController();
+    const sql = "SELECT encode(repeat('x', 500)) FROM range(100000000)";
+    const read = async (): Promise<void> => {
+      for await (const _ of connection.streamBytes(sql, { signal: controller.signal })) {
+        controller.abort(new Error("seen enough"));
+      }
+    };
+    await expect(read()).rejects.toThrow("seen enough");
+    expect((await connection.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+  });
 });
 
 describe("an aborted signal", () => {

@@ -17,7 +17,7 @@ import {
   keptRows,
   type SettledRun,
 } from "./retention-policy.ts";
-import { encodeRemoval } from "./removal-record.ts";
+import { encodeRemoval } from "../../storage/removal-record.ts";
 import { DamagedFileError, discardFile, fetchSources, rewriteFiles } from "./rewrite-files.ts";
 import { requireStoreClock } from "./store-clock.ts";
 

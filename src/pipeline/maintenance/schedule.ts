@@ -12,6 +12,7 @@ import { timeLimit } from "../../runtime/time-limit.ts";
 import { hasRecords, tellRecords } from "../../storage/admin-record.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { createRegistry, type Registry } from "../../storage/registry.ts";
+import { noteRemovals } from "../../storage/removals.ts";
 import { type MaintenanceContext, nowMsOf } from "./context.ts";
 import type { MaintenanceMetrics } from "./maintenance-metrics.ts";
 import { compactAsAsked, retainAsAsked, vacuumAsAsked } from "./deeds.ts";
@@ -56,6 +57,8 @@ const RETRY_MS = 5 * 60_000;
 const TELL_INTERVAL_MS = 60_000;
 /** What is told must be on the disk within so long. */
 const TELL_LIMIT_MS = 10_000;
+/** Versions whose entries are read for what left the table, at one look. */
+const NOTED_MAX = 1_000;
 const ADOPT_INTERVAL_MS = 60 * 60_000;
 
 /** Looks again and again until the signal is aborted; resolves then. */
@@ -120,6 +123,10 @@ export async function doWhatIsDue(
             : undefined);
       }
     });
+  await attempt("note what left", async () => {
+    const { version: upTo } = await table.refresh(signal);
+    if (upTo >= 0) await noteRemovals(context.store, { upTo, entriesMax: NOTED_MAX, signal });
+  });
   await attempt("write a checkpoint of", async () => {
     if ((await table.refresh(signal)).version >= 0) await table.checkpoint(signal);
   });

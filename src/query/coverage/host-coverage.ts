@@ -6,12 +6,14 @@
  */
 import { formatTime } from "../../event/event.ts";
 import { agentLines } from "./agent-lines.ts";
+import type { Span } from "./layers.ts";
 import {
   type AwayCause,
   gravestPresence,
   type Presence,
   presenceOf,
   presenceUntil,
+  presenceWithout,
 } from "./presence.ts";
 import {
   type Cause,
@@ -65,17 +67,21 @@ export interface Cuts {
 
 /** Coverage of each host that signs or gaps name, by name. */
 export function coverHosts(
-  { signs, gaps, range, cutsOf }: {
+  { signs, gaps, range, cutsOf, goneOf = () => [] }: {
     readonly signs: readonly Sign[];
     readonly gaps: readonly ToldGap[];
     readonly range: CoverageRange;
     cutsOf(host: string): Cuts;
+    /** Times of which what the host's agents said is not kept any more, by time. */
+    goneOf?(host: string): readonly Span[];
   },
 ): ReadonlyMap<string, HostCoverage> {
   const signsOf = Map.groupBy(signs, ({ host }) => host);
   const gapsOf = Map.groupBy(gaps.filter(({ isOfAll }) => !isOfAll), ({ host }) => host);
   const ofAll = gaps.filter(({ isOfAll }) => isOfAll);
-  const hosts = [...new Set([...signsOf.keys(), ...gapsOf.keys()])].toSorted();
+  // A sign after the range says that a host was silent or not; who told nothing before it is none of the range.
+  const told = signs.filter(({ timeUs }) => timeUs < range.toUs).map(({ host }) => host);
+  const hosts = [...new Set([...told, ...gapsOf.keys()])].toSorted();
   return new Map(
     hosts.map((host) => [
       host,
@@ -85,6 +91,7 @@ export function coverHosts(
           .toSorted((a, b) => a.fromUs - b.fromUs),
         range,
         cuts: cutsOf(host),
+        gone: goneOf(host),
       }),
     ]),
   );
@@ -93,11 +100,12 @@ export function coverHosts(
 /** Coverage of one host, of which perhaps nothing is known. */
 export function coverHost(
   host: string,
-  { signs, gaps, range, cuts = {} }: {
+  { signs, gaps, range, cuts = {}, gone = [] }: {
     readonly signs: readonly Sign[];
     readonly gaps: readonly ToldGap[];
     readonly range: CoverageRange;
     readonly cuts?: Cuts;
+    readonly gone?: readonly Span[];
   },
 ): HostCoverage {
   const { fromUs, toUs, heardUs } = range;
@@ -107,15 +115,16 @@ export function coverHost(
     const presence = signsUs === undefined ? ended : presenceUntil(ended, signsUs, "unknown");
     return { ...line, presence };
   });
-  const presence = gravestPresence(agents.map((each) => each.presence)).filter((each) =>
-    each.fromUs < toUs && each.toUs > fromUs
-  )
+  const whole = presenceWithout(gravestPresence(agents.map((each) => each.presence)), gone);
+  const presence = whole.filter((each) => each.fromUs < toUs && each.toUs > fromUs)
     .map((each) => ({
       ...each,
       fromUs: Math.max(each.fromUs, fromUs),
       toUs: Math.min(each.toUs, toUs),
     }));
-  const { sources, isCut } = coverSources({ fromUs, toUs, agents, gaps, gapsCutUs: gapsUs });
+  const { sources, isCut } = coverSources({
+    ...{ fromUs, toUs, agents, gaps, gapsCutUs: gapsUs, gone },
+  });
   const known = signs.filter(({ timeUs }) => timeUs < toUs);
   return {
     ...{ host, range },
@@ -182,8 +191,12 @@ export function shortfallsOf(coverage: HostCoverage): Shortfall[] {
     ...{ host, fromUs: whole.fromUs, toUs: whole.toUs, sources: [], state: "unknown" },
     ...{ cause: undefined, reason: "no agent said what it watches", count: undefined },
   }];
+  // What is deleted is so of all sources.
+  const gone = sources[0]?.ranges.filter(({ cause }) => cause === "deleted") ?? [];
+  const isHidden = (gap: ToldGap): boolean =>
+    gone.some((each) => each.fromUs <= gap.fromUs && gap.toUs <= each.toUs);
   const isNamed = (gap: ToldGap): boolean =>
-    (gap.isOfAll || agents.includes(gap.agent)) && (gap.sources.length === 0 ||
+    !isHidden(gap) && (gap.isOfAll || agents.includes(gap.agent)) && (gap.sources.length === 0 ||
       gap.sources.some((name) => sources.some(({ source }) => source === name)));
   const others = gaps.filter((gap) => sources.length === 0 || !isNamed(gap))
     .map((gap): Shortfall => ({

@@ -5,6 +5,7 @@
  * for a stop, nor a stop for silence.
  */
 import { SILENT_US } from "../planner/coverage.ts";
+import type { Span } from "./layers.ts";
 import type { Sign } from "./told.ts";
 
 /**
@@ -79,6 +80,26 @@ export function presenceUntil(
     ...{ ...last, state: "unknown", cause: undefined, versionBefore: undefined },
     ...{ fromUs: untilUs, toUs: Infinity },
   }];
+}
+
+/** Of times of which nothing is kept any more nobody knows whether the agent was there. */
+export function presenceWithout(
+  presence: readonly Presence[],
+  gone: readonly Span[],
+): readonly Presence[] {
+  const nothing = { cause: undefined, versionBefore: undefined } as const;
+  return presence.flatMap((each): Presence[] => {
+    const parts: Presence[] = [];
+    let { fromUs } = each;
+    for (const span of gone) {
+      if (span.toUs <= fromUs || span.fromUs >= each.toUs) continue;
+      if (span.fromUs > fromUs) parts.push({ ...each, fromUs, toUs: span.fromUs });
+      const from = Math.max(span.fromUs, fromUs);
+      fromUs = Math.min(span.toUs, each.toUs);
+      parts.push({ ...each, ...nothing, state: "unknown", fromUs: from, toUs: fromUs });
+    }
+    return fromUs < each.toUs ? [...parts, { ...each, fromUs }] : parts;
+  });
 }
 
 const GRAVITY: Readonly<Record<Presence["state"], number>> = { unknown: 0, here: 1, away: 2 };

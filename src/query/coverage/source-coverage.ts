@@ -5,14 +5,14 @@
  * told; a source is never taken for watching because nothing was heard.
  */
 import type { AgentLine } from "./agent-lines.ts";
-import { firstOf, flatten, joinSpans, type Layer } from "./layers.ts";
+import { firstOf, flatten, joinSpans, type Layer, type Span } from "./layers.ts";
 import type { AwayCause, Presence } from "./presence.ts";
 import type { SourceState, ToldGap } from "./told.ts";
 
 /**
  * Beside those of an absence: the source is `off` or `blind` (its canary did not come back), `failed`, did not look at
- * this part (`unwatched`), nobody was there (`absent`), events were `dropped`, the chain of batches is `broken`, or a ring
- * was `tampered` with.
+ * this part (`unwatched`), nobody was there (`absent`), events were `dropped`, the chain of batches is `broken`, a ring
+ * was `tampered` with, or what was told of this time is `deleted`.
  */
 export type Cause =
   | AwayCause
@@ -23,7 +23,8 @@ export type Cause =
   | "absent"
   | "dropped"
   | "broken"
-  | "tampered";
+  | "tampered"
+  | "deleted";
 
 export interface SourceRange {
   readonly fromUs: number;
@@ -70,6 +71,8 @@ export interface SourceCoverageOptions {
   readonly gaps: readonly ToldGap[];
   /** From here on gaps could not be read. */
   readonly gapsCutUs: number | undefined;
+  /** Of these times events are not kept any more. */
+  readonly gone: readonly Span[];
 }
 
 /** What agents that followed each other said, and when they were there. */
@@ -131,7 +134,7 @@ function tellingOf(agent: PresentAgent, gaps: readonly ToldGap[]): Telling {
 
 function layersOf(
   source: string,
-  { tellings, gapsCutUs }: SourceCoverageOptions & { readonly tellings: readonly Telling[] },
+  { tellings, gapsCutUs, gone }: SourceCoverageOptions & { readonly tellings: readonly Telling[] },
 ): Layer[] {
   // Of an agent that said of no source at all, nobody knows what it should watch.
   const concerned = tellings.filter(({ names }) => names.size === 0 || names.has(source));
@@ -143,6 +146,10 @@ function layersOf(
       ...{ ...unknown, fromUs: gapsCutUs, toUs: Infinity },
       reason: "there are more gaps than could be read",
     }]),
+    ...gone.map((span): Layer => ({
+      ...{ ...unknown, ...span, cause: "deleted", rank: 7 },
+      reason: "events of this time are not in the table any more",
+    })),
     ...concerned.flatMap((telling) => {
       const layers = telling.gaps
         .filter(({ gap: { sources } }) => sources.length === 0 || sources.includes(source))

@@ -26,7 +26,8 @@ export function apiMarkdown(document: ApiDocument): string {
 }
 
 function operationText(operation: OperationOutline): string {
-  const { name, summary, text, parameters, takesFilters, body, answers, problems } = operation;
+  const { name, summary, text, parameters, takesFilters, body, answers, problems, calls } =
+    operation;
   const rows = parameters.map(({ name, place, form, isNeeded, text }) => [
     `\`${name}\``,
     isNeeded ? `${place}, needed` : place,
@@ -43,6 +44,11 @@ function operationText(operation: OperationOutline): string {
       forms.length === 0 ? `**${status}**, without a body.\n` : "",
       ...forms.map((form) => `**${status}** \`${form.type}\`${formText(form)}`),
       headers.length === 0 ? "" : `Headers: ${headers.map(headerText).join(", ")}.\n`,
+    ]),
+    ...calls.flatMap(({ name, summary, forms }) => [
+      `#### ${name}\n`,
+      `${summary}.\n`,
+      ...forms.map((form) => `\`${form.type}\`${formText(form)}`),
     ]),
     `Problems: ${problems.map(({ status }) => status).join(", ") || "none of its own"}.\n`,
   ].filter((part) => part !== "").join("\n");

@@ -10,6 +10,7 @@ import type {
   Content,
   Operation,
   Reference,
+  RpcDescription,
 } from "../openapi-document.ts";
 
 export interface Outline {
@@ -41,6 +42,12 @@ export interface OperationOutline {
     readonly forms: readonly Form[];
   }[];
   readonly problems: readonly { readonly status: string; readonly text: string }[];
+  /** What is called over it, where it is a WebSocket. */
+  readonly calls: readonly {
+    readonly name: string;
+    readonly summary: string;
+    readonly forms: readonly Form[];
+  }[];
 }
 
 export interface Form {
@@ -108,6 +115,25 @@ function operationOutline(
         ? [{ status, text: components.responses[nameOf(response)]?.description ?? "" }]
         : []
     ),
+    calls: Object.entries(operation["x-json-rpc"]?.methods ?? {}).map(callOf),
+  };
+}
+
+function callOf([name, { summary, params, parts, result, examples }]: [string, RpcDescription]) {
+  const form = (type: string, schema: Schema, example: unknown): Form => {
+    const members = membersOf(schema);
+    return { type, whole: members.length === 0 ? formOf(schema) : "", members, example };
+  };
+  return {
+    name,
+    summary,
+    forms: [
+      form("params", params, examples.params),
+      ...Object.entries(parts).map(([part, schema]) =>
+        form(`params of ${part}`, schema, examples.parts[part])
+      ),
+      form("result", result, examples.result),
+    ],
   };
 }
 

@@ -13,13 +13,15 @@ const STYLE = `
 body { margin: 0; display: grid; grid-template-columns: minmax(14rem, 18rem) minmax(0, 1fr); }
 nav { position: sticky; top: 0; height: 100vh; overflow-y: auto; padding: 1rem; font-size: .9rem;
   box-sizing: border-box; border-right: 1px solid #8886; }
+nav h2 { font-size: 1rem; margin: 1rem 0 .25rem; }
 nav ul { list-style: none; margin: 0 0 1rem; padding: 0; }
 nav a { display: block; padding: .15rem 0; text-decoration: none; overflow-wrap: anywhere; }
 nav a:hover, nav a:focus { text-decoration: underline; }
 main { padding: 1rem 2rem 4rem; max-width: 70rem; }
 article { border-top: 1px solid #8886; padding-top: .5rem; margin-top: 2rem; }
 h3, code, pre { font-family: ui-monospace, monospace; }
-h3 { overflow-wrap: anywhere; }
+h3, h4 { overflow-wrap: anywhere; }
+h4 code { font-size: 1rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem; }
 caption { text-align: left; font-weight: 600; padding: .25rem 0; }
@@ -100,7 +102,8 @@ ${
 }
 
 function operationHtml(operation: OperationOutline): string {
-  const { id, name, summary, text, parameters, takesFilters, body, answers, problems } = operation;
+  const { id, name, summary, text, parameters, takesFilters, body, answers, problems, calls } =
+    operation;
   const rows = parameters.map(({ name, place, form, isNeeded, text }) => [
     code(name),
     isNeeded ? `${place}, needed` : place,
@@ -120,6 +123,12 @@ ${
       (headers.length === 0
         ? ""
         : table(`${status}: headers`, ["name", "meaning"], headers.map(headerRow)))
+    ).join("\n")
+  }
+${
+    calls.map(({ name, summary, forms }) =>
+      `<h4>${code(name)}</h4>\n<p>${escaped(summary)}.</p>\n` +
+      forms.map((form) => formHtml(name, form)).join("\n")
     ).join("\n")
   }
 ${

@@ -42,6 +42,8 @@ export interface LoadOptions {
 
 export interface LoadResult {
   readonly rows: number;
+  /** Time of the earliest row, µs; infinite when there is none. */
+  readonly firstUs: number;
   /** JSON that was read, in bytes. */
   readonly jsonBytes: number;
   /** Digest of each whole message by its sequence. */
@@ -87,10 +89,9 @@ export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoade
       try {
         const group = await checkAll(decided, { files, payloads });
         const place = { gapTexts, into, tempDirectory: scratchDirectory, clock, signal };
-        const { rows, unreadable } = await read(connection, group, place);
+        const read = await readGroup(connection, group, place);
         return {
-          rows,
-          unreadable,
+          ...read,
           jsonBytes: group.reduce((total, { jsonBytes }) => total + jsonBytes, 0),
           digests: new Map(decided.map(({ sequence, digest }) => [sequence, digest])),
         };
@@ -167,16 +168,16 @@ function checkAll(
 }
 
 /** Reads a group's rows into the table, without those of messages that prove unreadable. */
-async function read(
+async function readGroup(
   connection: Connection,
   group: readonly Checked[],
   place: Place,
-): Promise<{ rows: number; unreadable: number }> {
+): Promise<Added & { readonly unreadable: number }> {
   for (let failures = 1;; failures++) {
     try {
-      const rows = await readOnce(connection, group, place);
-      if (rows === undefined) break;
-      return { rows, unreadable: countUnreadable(group) };
+      const added = await readOnce(connection, group, place);
+      if (added === undefined) break;
+      return { ...added, unreadable: countUnreadable(group) };
     } catch (error) {
       if (!(error instanceof SqlError)) throw error;
       if (error.kind !== OUT_OF_MEMORY || failures >= MEMORY_ATTEMPTS_MAX) break;
@@ -196,17 +197,19 @@ async function read(
     signal: place.signal,
   });
   for (const each of group) each.reason ??= found.get(each.message.sequence);
-  const rows = await readOnce(connection, group, place);
-  if (rows === undefined) throw new Error("Cannot load messages: their rows do not add up");
-  return { rows, unreadable: countUnreadable(group) };
+  const added = await readOnce(connection, group, place);
+  if (added === undefined) throw new Error("Cannot load messages: their rows do not add up");
+  return { ...added, unreadable: countUnreadable(group) };
 }
 
-/** Number of rows added; undefined when they are not those that the messages must have, and then none is added. */
+type Added = Pick<LoadResult, "rows" | "firstUs">;
+
+/** What was added; undefined when it is not what the messages must have, and then nothing is added. */
 async function readOnce(
   connection: Connection,
   group: readonly Checked[],
   { gapTexts, into, signal }: Place,
-): Promise<number | undefined> {
+): Promise<Added | undefined> {
   const placed = group.map(placeOf);
   const files = group.flatMap(({ path, reason }) =>
     path === undefined || reason !== undefined ? [] : [path]
@@ -224,16 +227,16 @@ async function readOnce(
   await connection.run(`PRAGMA ${isSmall ? "disable" : "enable"}_optimizer`);
   await connection.run("BEGIN");
   try {
-    const isWhole = await add(connection, sql, { into, messages, signal });
-    await connection.run(isWhole ? "COMMIT" : "ROLLBACK");
-    if (!isWhole) return undefined;
+    const firstUs = await add(connection, sql, { into, messages, signal });
+    await connection.run(firstUs === undefined ? "ROLLBACK" : "COMMIT");
+    if (firstUs === undefined) return undefined;
+    return { firstUs, rows: messages.reduce((total, { rows }) => total + rows, 0) };
   } catch (error) {
     await rollBack(connection);
     throw error;
   } finally {
     await connection.run("PRAGMA enable_optimizer");
   }
-  return messages.reduce((total, { rows }) => total + rows, 0);
 }
 
 interface AddOptions {
@@ -242,30 +245,46 @@ interface AddOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs the statement; whether it added exactly the rows that the messages must have. */
+/** Runs the statement; time of the earliest row, if it added exactly the rows that the messages must have. */
 async function addSmall(
   connection: Connection,
   sql: string,
   { messages, signal }: AddOptions,
-): Promise<boolean> {
-  const { rows } = await connection.query(`${sql} RETURNING seq, idx`, { signal });
+): Promise<number | undefined> {
+  const { rows } = await connection.query(
+    `${sql} RETURNING seq, idx, epoch_us("time") AS us`,
+    { signal },
+  );
   const places = rows.map(({ seq, idx }) => ({
     seq: Number(seq),
     idx: idx === null ? null : Number(idx),
   }));
-  return faultsAmong(places, messages).length === 0;
+  if (faultsAmong(places, messages).length > 0) return undefined;
+  let firstUs = Infinity;
+  for (const { us } of rows) firstUs = Math.min(firstUs, timeUsOf(us));
+  return firstUs;
+}
+
+/** A row without a time may be of any. */
+function timeUsOf(value: unknown): number {
+  return value === null || value === undefined ? -Infinity : Number(value);
 }
 
 async function addLarge(
   connection: Connection,
   sql: string,
   { into, messages, signal }: AddOptions,
-): Promise<boolean> {
+): Promise<number | undefined> {
   const first = Math.min(...messages.map(({ sequence }) => sequence));
   await connection.run(sql, { signal });
   const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
   const faults = await connection.query(rowFaults({ rows, expected: MESSAGES }), { signal });
-  return faults.rows.length === 0;
+  if (faults.rows.length > 0) return undefined;
+  const { rows: [least] } = await connection.query(
+    `SELECT epoch_us(min("time")) AS us FROM ${into} WHERE seq >= ${first}`,
+    { signal },
+  );
+  return timeUsOf(least?.["us"]);
 }
 
 /** A transaction that failed may have ended by itself. */

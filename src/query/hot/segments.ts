@@ -19,14 +19,16 @@ interface Segment {
   readonly incarnation: string;
   /** Last sequence that was loaded into it. */
   last: number;
+  /** No row is earlier, µs. */
+  firstUs: number;
   jsonBytes: number;
   users: number;
 }
 
 export interface Filling extends Disposable {
   readonly table: string;
-  /** States that the table now holds everything up to a sequence, of so much JSON more. */
-  done(last: number, jsonBytes: number): void;
+  /** States that the table now holds everything up to a sequence, and what was added since. */
+  done(last: number, added: { readonly jsonBytes: number; readonly firstUs: number }): void;
 }
 
 export interface HotSegments {
@@ -87,6 +89,7 @@ export function createHotSegments({ connection, shard, onError }: HotSegmentsOpt
         table: `${HOT_SCHEMA}.rows_${shard}_${++made}`,
         incarnation,
         last: 0,
+        firstUs: Infinity,
         jsonBytes: 0,
         users: 0,
       };
@@ -99,8 +102,9 @@ export function createHotSegments({ connection, shard, onError }: HotSegmentsOpt
       filling = segment;
       return {
         table: segment.table,
-        done(sequence, jsonBytes) {
+        done(sequence, { jsonBytes, firstUs }) {
           segment.last = sequence;
+          segment.firstUs = Math.min(segment.firstUs, firstUs);
           segment.jsonBytes += jsonBytes;
         },
         [Symbol.dispose]() {
@@ -121,9 +125,8 @@ export function createHotSegments({ connection, shard, onError }: HotSegmentsOpt
       const held = segments.filter(({ last }) => last > after);
       for (const segment of held) segment.users += 1;
       return {
-        ranges: held.map(({ table, incarnation, last }) => ({
-          table,
-          incarnation,
+        ranges: held.map(({ table, incarnation, last, firstUs }) => ({
+          ...{ table, incarnation, firstUs },
           after,
           upTo: last,
         })),

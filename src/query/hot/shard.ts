@@ -309,7 +309,7 @@ export class HotShard {
     round.restart.signal.throwIfAborted();
     const last = group.at(-1);
     if (last === undefined) return;
-    filling.done(last.sequence, result.jsonBytes);
+    filling.done(last.sequence, result);
     this.#loaded = last.sequence;
     this.#knownUs = Math.max(this.#knownUs, last.storedAtUs);
     this.unreadableMessages += result.unreadable;

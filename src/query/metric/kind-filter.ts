@@ -8,7 +8,15 @@ import type { Condition, GlobPart, Match } from "../filter.ts";
 import type { Scopes } from "../principal.ts";
 import type { Kind } from "./tally.ts";
 
-/** Conditions are on `topic` and `host` alone; throws RangeError for others. */
+/** Whether conditions are about nothing but what tallies know: a topic with all below it, and the host. */
+export function areOfKinds(conditions: readonly Condition[]): boolean {
+  return conditions.every(({ column, matches }) =>
+    column.name === "host" ||
+    (column.name === "topic" && matches.every(({ kind }) => kind === "equal"))
+  );
+}
+
+/** Conditions are such as {@link areOfKinds} knows; throws RangeError for others. */
 export function kindFilter(
   conditions: readonly Condition[],
   scopes: Scopes,

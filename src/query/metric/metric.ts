@@ -9,12 +9,10 @@ import type { DataFile } from "../../storage/table.ts";
 import { type Executor, type Scan, scanOf } from "../executor.ts";
 import type { EventsRequest } from "../planner.ts";
 import { planTotal } from "../planner/metric.ts";
-import { timeRangeOf } from "../planner/pruning.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
-import { kindFilter } from "./kind-filter.ts";
+import { takeCounted } from "./counted-kinds.ts";
 import type { Tallies } from "./tallies.ts";
-import type { Tally } from "./tally.ts";
 
 export interface Total {
   readonly rows: number;
@@ -96,49 +94,23 @@ const NOTHING: Total = { rows: 0, firstUs: undefined, lastUs: undefined };
 
 /** What tallies say, and the files whose tallies cannot. */
 function addUp(
-  { book, tallyOf }: Tallies,
+  tallies: Tallies,
   request: EventsRequest,
-  { view, principal }: { readonly view: ReadView; readonly principal: Principal },
+  asked: { readonly view: ReadView; readonly principal: Principal },
 ): { readonly totals: Total[]; readonly unread: readonly DataFile[] } {
-  const { fromUs, toUs, conditions } = request;
-  const counts = kindFilter(conditions, principal.scopes);
-  const isCounted = Uint8Array.from(book.kinds, (kind) => counts(kind) ? 1 : 0);
-  const totals: Total[] = [];
-  const unread: DataFile[] = [];
-  for (const file of view.files) {
-    const range = timeRangeOf(file);
-    if (range.to < fromUs || range.from >= toUs) continue;
-    const tally = tallyOf(file);
-    const total = tally === undefined ? undefined : totalWithin(tally, { fromUs, toUs, isCounted });
-    if (total === undefined) unread.push(file);
-    else totals.push(total);
-  }
-  return { totals, unread };
-}
-
-/** Undefined when some kind lies in the range only partly. */
-function totalWithin(
-  { kinds, rows, firstUs, lastUs }: Tally,
-  { fromUs, toUs, isCounted }: {
-    readonly fromUs: number;
-    readonly toUs: number;
-    readonly isCounted: Uint8Array;
-  },
-): Total | undefined {
-  let sum = 0;
-  let least = Infinity;
-  let greatest = -Infinity;
-  for (let at = 0; at < kinds.length; at++) {
-    if (isCounted[kinds[at] ?? 0] !== 1) continue;
-    const first = firstUs[at] ?? 0;
-    const last = lastUs[at] ?? 0;
-    if (last < fromUs || first >= toUs) continue;
-    if (first < fromUs || last >= toUs) return undefined;
-    sum += rows[at] ?? 0;
-    least = Math.min(least, first);
-    greatest = Math.max(greatest, last);
-  }
-  return sum === 0 ? NOTHING : { rows: sum, firstUs: least, lastUs: greatest };
+  let [sum, least, greatest] = [0, Infinity, -Infinity];
+  const unread = takeCounted(tallies, request, {
+    ...asked,
+    take({ rows, firstUs, lastUs }, places) {
+      for (const at of places) {
+        sum += rows[at] ?? 0;
+        least = Math.min(least, firstUs[at] ?? 0);
+        greatest = Math.max(greatest, lastUs[at] ?? 0);
+      }
+    },
+  });
+  const total = sum === 0 ? NOTHING : { rows: sum, firstUs: least, lastUs: greatest };
+  return { totals: [total], unread };
 }
 
 function totalOf({ rows, first, last }: SqlRow): Total {

@@ -26,14 +26,20 @@ export interface OidcGrant {
 
 export type Claims = Readonly<Record<string, unknown>>;
 
-/** Before each name: names of the registry's tokens have no colon. */
-const NAME_PREFIX = "oidc:";
+/** Before each name: names of the registry's tokens have no colon, and neither have those of issuers. */
+function prefixOf(issuerName: string | undefined): string {
+  return issuerName === undefined ? "oidc:" : `oidc.${issuerName}:`;
+}
 const NAME_LENGTH_MAX = 200;
 
 /** Whom the claims stand for; undefined when they do not say who it is. Without a fitting rule, they may do nothing. */
 export function principalOfClaims(
   claims: Claims,
-  { nameClaim, grants }: { readonly nameClaim: string; readonly grants: readonly OidcGrant[] },
+  { nameClaim, grants, issuerName }: {
+    readonly nameClaim: string;
+    readonly grants: readonly OidcGrant[];
+    readonly issuerName: string | undefined;
+  },
 ): Principal | undefined {
   const name = claimOf(claims, nameClaim);
   const isName = typeof name === "string" && name !== "" && name.length <= NAME_LENGTH_MAX &&
@@ -41,11 +47,14 @@ export function principalOfClaims(
   if (!isName) return undefined;
   const grant = grants.find(({ claim, value }) => textsOf(claimOf(claims, claim)).includes(value));
   if (grant === undefined) {
-    return { name: `${NAME_PREFIX}${name}`, scopes: { actions: new Set(), hosts: [], topics: [] } };
+    return {
+      name: `${prefixOf(issuerName)}${name}`,
+      scopes: { actions: new Set(), hosts: [], topics: [] },
+    };
   }
   const { role, hosts, topics, hosts_claim: hostsClaim, topics_claim: topicsClaim } = grant;
   return {
-    name: `${NAME_PREFIX}${name}`,
+    name: `${prefixOf(issuerName)}${name}`,
     scopes: {
       actions: new Set(ROLE_ACTIONS[role]),
       hosts: scopesOf(claims, { claim: hostsClaim, fixed: hosts, canBeUsed: isHostScope }),

@@ -23,6 +23,8 @@ export interface OidcSettings {
   readonly skewSeconds?: number;
   /** The claim that says who it is; `sub` unless told. */
   readonly nameClaim?: string;
+  /** Of the issuer, in the names of its people; without one they are `oidc:` and theirs. */
+  readonly name?: string;
   /** The first that fits counts. */
   readonly grants: readonly OidcGrant[];
 }
@@ -138,7 +140,7 @@ export function openOidc(options: OidcOptions): Oidc {
       const { claims, expiresMs } = await verify(token, found, { ...expected, nowMs: nowMs() });
       // A key that was withdrawn meanwhile ended what was kept then, and this was not.
       if (keys.atHand(kid) !== found) return await find(token, { isBrief });
-      const principal = principalOfClaims(claims, { nameClaim, grants });
+      const principal = principalOfClaims(claims, { nameClaim, grants, issuerName: options.name });
       if (principal === undefined) throw new Error(`no name in claim "${nameClaim}"`);
       return known(token) ?? keep(token, { principal, expiresMs, kid });
     } catch (error) {

@@ -30,6 +30,15 @@ export function keyIdOf(token: string, { issuer, algorithms }: Expectation): str
   return kid;
 }
 
+/** The issuer that a token names; undefined when it names none. */
+export function issuerOf(token: string): string | undefined {
+  try {
+    return decodeJwt(token).iss;
+  } catch {
+    return undefined; // No token: whoever looks closer says so.
+  }
+}
+
 /** Its claims, and when it ends, in milliseconds since the Unix epoch, the skew included. Throws when it is not good. */
 export async function verify(
   token: string,

@@ -27,7 +27,13 @@ const END_OF_TIME_US = Number.MAX_SAFE_INTEGER;
 /** Gaps of one kind no further apart are one, µs. */
 const MERGE_US = 60_000_000;
 
-const SIGNS = ["agent/start", "agent/stop", "agent/heartbeat", "agent/config"];
+/** What an agent says of itself. */
+export const SIGNS: readonly string[] = [
+  "agent/start",
+  "agent/stop",
+  "agent/heartbeat",
+  "agent/config",
+];
 
 /**
  * Rows of what edge agents said, by host and time: `host`, `agent`, `topic`, `time_us`, `version`, `boot`, `config`,
@@ -105,6 +111,23 @@ QUALIFY row_number() OVER (PARTITION BY signs.host, signs.agent, ${heard}
   ORDER BY topic DESC, incarnation, seq, idx) = 1
 ORDER BY signs.host, time_us, incarnation, seq, idx`;
   });
+}
+
+/** The last visible event of each host before the range, no further back than is told: rows of `host` and `last_us`. */
+export function planLastHeard(
+  request: EventsRequest,
+  principal: Principal,
+  { view, lookBackUs }: { readonly view: ReadView; readonly lookBackUs: number },
+): Plan {
+  const { fromUs } = request;
+  const range = { ...request, fromUs: Math.max(0, fromUs - lookBackUs), toUs: fromUs };
+  return planWhole(
+    range,
+    { principal, view },
+    ({ source, binder }) =>
+      `SELECT host, epoch_us(max("time")) AS last_us FROM (\n${source(["host IS NOT NULL"])}\n)
+GROUP BY host ORDER BY last_us DESC, host LIMIT ${binder.integer(SIGNS_MAX)}`,
+  );
 }
 
 /**

@@ -4,6 +4,7 @@ import { identifierOf } from "../../storage/sql-text.ts";
 import type { Condition, GlobPart, Match } from "../filter.ts";
 import type { Scopes } from "../principal.ts";
 import type { Binder } from "./binder.ts";
+import { DAY } from "./rows.ts";
 
 /** One predicate per condition; all must hold. */
 export function predicatesOf(conditions: readonly Condition[], binder: Binder): string[] {
@@ -37,7 +38,7 @@ function anyOf(alternatives: readonly string[]): string {
 }
 
 function matchOf(column: Column, match: Match, binder: Binder): string {
-  const name = identifierOf(column.name);
+  const name = column.origin === "derived" ? DAY : identifierOf(column.name);
   if (column.name === "topic" && match.kind !== "compare") return topicMatch(match, binder);
   if (column.type === "strings") {
     return someElement(name, (element) => elementMatch(element, match, binder));

@@ -91,8 +91,8 @@ export interface MembersRequest extends ProcessRequest {
 
 /**
  * Rows with what is known of each member that has events: `process_id`, `exe`, `comm`, `cmdline`, `cwd`, `user`, `uid`,
- * `auid_user`, `session`, `container`, `unit` as they were last, `forked`, `exited`, `duration_ms`, `exit_code`,
- * `signal`, `execs` and `rows`.
+ * `auid`, `auid_user`, `session`, `container`, `unit` as they were last, `forked`, `exited`, `duration_ms`, `exit_code`,
+ * `signal`, `execs`, `rows`, and `told`, when it last did something.
  */
 export function planMembers(request: MembersRequest, principal: Principal, view: ReadView): Plan {
   const { members, processId, host } = request;
@@ -106,14 +106,38 @@ export function planMembers(request: MembersRequest, principal: Principal, view:
     );
     return `SELECT process_id, ${latest.join(", ")}, min("time") ${is("fork")} AS forked,
   max("time") ${is("exit")} AS exited, ${ended.join(", ")}, count(*) ${is("exec")} AS execs,
-  count(*) AS rows
+  count(*) AS rows, max("time") AS told
 FROM (\n${source([ids, hostIs(host, binder)])}\n) GROUP BY process_id`;
   });
 }
 
+/**
+ * At most one row: the last login of a session before a moment, `time`, `id`, `user`, `session`, `src_ip`, and of its
+ * detail `remote`, `method` and `tty`. Numbers of sessions are used again after a boot: it is the last one that counts.
+ */
+export function planLogin(
+  request: EventsRequest & { readonly host: string; readonly session: string },
+  principal: Principal,
+  view: ReadView,
+): Plan {
+  const { host, session } = request;
+  const narrowed = withConditions(request, [equal("session", session)]);
+  return planWhole(narrowed, { principal, view }, ({ source, binder }) => {
+    const told = ["remote", "method", "tty"].map((name) =>
+      `left(json_extract_string(detail, '$.${name}'), ${TOLD_LENGTH_MAX}) AS ${name}`
+    );
+    const is = `topic = ${binder.text("auth/login")} AND outcome IS DISTINCT FROM 'failure'`;
+    return `SELECT "time", id, "user", session, src_ip, ${told.join(", ")}
+FROM (\n${source([is, hostIs(host, binder)])}\n) ORDER BY "time" DESC, id DESC LIMIT 1`;
+  });
+}
+
+/** Longest text of a login, in characters. */
+const TOLD_LENGTH_MAX = 300;
+
 /** What it ran, and as whom. */
 const IMAGE = ["exe", "comm", "cmdline", "cwd"];
-const OWNER = ["user", "uid", "auid_user", "session", "container", "unit"];
+const OWNER = ["user", "uid", "auid", "auid_user", "session", "container", "unit"];
 
 /**
  * Rows of what the process did, by `kind`: `topic` has `topic`; `peer` has `direction` (`out` or `in`), `address`,

@@ -23,6 +23,15 @@ export function timeRangeOf(file: DataFile, column: "time" | "logged_at" = "time
   };
 }
 
+/** When the newest message of files was logged, µs; 0 where that is not known. */
+export function newestLoggedUs(files: readonly DataFile[]): number {
+  let newest = "";
+  for (const { maximum: { logged_at: last } } of files) {
+    if (typeof last === "string" && last > newest) newest = last;
+  }
+  return timeBound(newest) ?? 0;
+}
+
 /** Bounds of a file's sequences when it holds rows of this incarnation; undefined when it holds none. */
 export function sequenceRangeOf(file: DataFile, incarnation: string): Range | undefined {
   const { minimum, maximum } = file;
@@ -52,7 +61,10 @@ export function mayHold(file: DataFile, conditions: readonly Condition[]): boole
 }
 
 /** Whether a row of the file may meet a condition that is about the column alone. */
-export function mayHoldColumn(file: DataFile, { column, isNegated, matches }: Condition): boolean {
+export function mayHoldColumn(
+  file: Omit<DataFile, "path" | "sizeBytes" | "sha256">,
+  { column, isNegated, matches }: Condition,
+): boolean {
   if (file.rows > 0 && file.nullCount[column.name] === file.rows) return column.type === "strings";
   if (isNegated) return true;
   if (column.type === "date") return matches.some((match) => within(match, file.eventDate));

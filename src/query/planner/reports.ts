@@ -5,6 +5,7 @@
  * Invariants: every row read is narrowed by the principal's scopes; the order of rows is given whole, so that the same
  * record gives the same report; a cell has at most {@link CELL_LENGTH_MAX} characters.
  */
+import { PROOF_KEY } from "../../event/crypto/record.ts";
 import { identifierOf, literalOf } from "../../storage/sql-text.ts";
 import { type EventsRequest, type Plan, planWhole } from "../planner.ts";
 import type { Principal } from "../principal.ts";
@@ -67,7 +68,7 @@ export function planCryptoUses(request: EventsRequest, principal: Principal, vie
     } AS first, ${timeText(`max("time")`)} AS last, count(*) OVER () AS total
 FROM (SELECT ${cut("host")} AS host, ${cut("exe")} AS exe, ${told("origin")} AS library,
   ${told("key")} AS key, ${told("value")} AS value, "time" FROM (\n${source([is])}\n))
-WHERE key IS NOT NULL AND value IS NOT NULL GROUP BY host, exe, library, key, value
+WHERE key <> ${literalOf(PROOF_KEY)} AND value IS NOT NULL GROUP BY host, exe, library, key, value
 ORDER BY host, exe, library, key, value LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
   });
 }

@@ -6,9 +6,11 @@
  * rules out nothing.
  */
 import { type Column, findColumn } from "../../event/columns.ts";
+import { formatTime } from "../../event/event.ts";
 import type { DataFile } from "../../storage/table.ts";
 import type { Comparison, Condition, FilterValue, Match } from "../filter.ts";
 import { parseTime } from "../time-text.ts";
+import type { HotRange } from "../read-view.ts";
 import { mayHoldColumn } from "./pruning.ts";
 
 /** Files that some read may find a row in. `scans`: of each read its filters, one per line as DuckDB shows them. */
@@ -23,6 +25,25 @@ export function filesOfScans(
     wanted.some((conditions) => conditions.every((each) => mayHoldColumn(file, each)))
   );
 }
+
+/** Hot rows among which some read may find one: those that are not all later than what it asks for. */
+export function hotOfScans(
+  hot: readonly HotRange[],
+  scans: readonly string[],
+): readonly HotRange[] {
+  if (scans.length === 0) return hot;
+  const wanted = scans.map((scan) =>
+    conditionsOf(scan).filter(({ column }) => column.name === "time")
+  );
+  return hot.filter(({ firstUs }) => {
+    if (firstUs === undefined || !Number.isFinite(firstUs)) return true;
+    const rows = { ...ANY_ROWS, minimum: { time: formatTime(firstUs) } };
+    return wanted.some((conditions) => conditions.every((each) => mayHoldColumn(rows, each)));
+  });
+}
+
+/** Rows of which nothing is known. */
+const ANY_ROWS = { rows: 1, eventDate: "", minimum: {}, maximum: {}, nullCount: {} };
 
 /** What the filters of one read ask for, as far as it is understood. */
 export function conditionsOf(filters: string): readonly Condition[] {

@@ -1,14 +1,16 @@
 /**
- * What retention may have removed: by the rules and times that its last run wrote down.
+ * What may have been removed: by the rules and times that the last daily retention wrote down, and by what the log tells
+ * of retentions by hand and of other tools.
  *
- * Invariant: what a run may have taken counts as gone, whether or not it said so: a run that was disturbed says nothing,
- * nor does one by hand.
+ * Invariant: what a run may have taken counts as gone, whether or not it said so: a run that was disturbed says nothing.
  */
 import { isTopicUnder } from "../../event/topic.ts";
 import { isRecord } from "../../storage/json-text.ts";
 import { type KeepPattern, parseKeepPattern } from "../../storage/keep-pattern.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import { createRegistry } from "../../storage/registry.ts";
+import { readRemovals } from "../../storage/removals.ts";
+import { joinSpans, type Span } from "../coverage/layers.ts";
 
 /** A rule; of several, the first that speaks of a row decides. */
 export interface Deletion extends KeepPattern {
@@ -21,25 +23,51 @@ const DAY_MS = 86_400_000;
 /** Runs are a day apart. So long after the last one another may have taken more without saying so, ms. */
 const UNTOLD_MS = 2 * DAY_MS;
 
+/** What may be gone; each set has its own rules. */
+export interface Deletions {
+  readonly sets: readonly (readonly Deletion[])[];
+  /** Times of which another tool took out rows, of whatever topic and host, µs; by time. */
+  readonly spans: readonly Span[];
+}
+
+/** Entries of the log after the account that are read for one answer. */
+const ENTRIES_MAX = 64;
+
 /** Undefined when it cannot be told what was removed. */
 export async function readDeletions(
   store: ObjectStore,
-  { nowUs, signal }: { readonly nowUs: number; readonly signal: AbortSignal },
-): Promise<readonly Deletion[] | undefined> {
+  { nowUs, upTo, signal }: {
+    readonly nowUs: number;
+    /** The table's version that is answered from. */
+    readonly upTo: number;
+    readonly signal: AbortSignal;
+  },
+): Promise<Deletions | undefined> {
   const tasks = createRegistry({ store, kind: "maintenance", parse: (value) => value });
   try {
+    const removals = await readRemovals(store, { upTo, entriesMax: ENTRIES_MAX, signal });
     const state = (await tasks.get("retain", { signal }))?.value;
-    if (state === undefined) return [];
-    // A first run that is at it, or was disturbed, has not said yet by which rules.
-    const { settled, doneAtMs } = isRecord(state) ? state : {};
-    const atMs = isRecord(settled) ? settled.atMs : undefined;
-    if (typeof atMs !== "number" || typeof doneAtMs !== "number") return undefined;
-    const lastMs = Math.max(atMs, doneAtMs) + UNTOLD_MS;
-    return parseDeletions(settled, Math.min(nowUs, lastMs * 1_000));
+    const daily = state === undefined ? [] : dailyDeletions(state, nowUs);
+    if (removals === undefined || daily === undefined) return undefined;
+    const told = removals.cutoffs.map((set) =>
+      set.map(({ beforeMs, ...pattern }) => ({ ...pattern, beforeUs: beforeMs * 1_000 }))
+    );
+    const days = removals.days.map((day) => Date.parse(day) * 1_000);
+    const spans = days.map((fromUs) => ({ fromUs, toUs: fromUs + DAY_MS * 1_000 }));
+    return { sets: [daily, ...told], spans: joinSpans(spans) };
   } catch {
     signal.throwIfAborted();
     return undefined; // The report says so, of every host.
   }
+}
+
+function dailyDeletions(state: unknown, nowUs: number): readonly Deletion[] | undefined {
+  // A first run that is at it, or was disturbed, has not said yet by which rules.
+  const { settled, doneAtMs } = isRecord(state) ? state : {};
+  const atMs = isRecord(settled) ? settled.atMs : undefined;
+  if (typeof atMs !== "number" || typeof doneAtMs !== "number") return undefined;
+  const lastMs = Math.max(atMs, doneAtMs) + UNTOLD_MS;
+  return parseDeletions(settled, Math.min(nowUs, lastMs * 1_000));
 }
 
 /** Undefined for what is no whole account of a run; `nowUs` is the moment of the last run that may have been. */
@@ -62,6 +90,34 @@ export function parseDeletions(settled: unknown, nowUs: number): readonly Deleti
     found.push({ ...pattern, beforeUs: beforeMs * 1_000 });
   }
   return found;
+}
+
+/** Up to which moment events of a topic, or of one below it, may be gone from a host by any of the sets, µs. */
+export function retainedFromUs(
+  { sets }: Deletions,
+  of: { readonly topic: string; readonly host: string },
+): number {
+  return Math.max(0, ...sets.map((set) => deletedUntilUs(set, of)));
+}
+
+/** Times of which events of a topic may be gone from a host, by time; all of them when that cannot be told. */
+export function goneSpans(
+  deletions: Deletions | undefined,
+  of: { readonly topic: string; readonly host: string },
+): readonly Span[] {
+  if (deletions === undefined) return [{ fromUs: 0, toUs: Infinity }];
+  const retained = { fromUs: 0, toUs: retainedFromUs(deletions, of) };
+  return joinSpans([retained, ...deletions.spans]).filter(({ fromUs, toUs }) => fromUs < toUs);
+}
+
+/**
+ * Of which times what agents said of themselves is not kept any more, by host and time: of these nobody knows whether a
+ * host was there, whatever is left says.
+ */
+export function goneOfAgents(
+  deletions: Deletions | undefined,
+): (host: string) => readonly Span[] {
+  return (host) => goneSpans(deletions, { topic: "agent", host });
 }
 
 /** Up to which moment, exclusive, events of a topic, or of one below it, may be gone from a host; 0 when none are, µs. */

@@ -46,6 +46,8 @@ const cell = (name: string, title: string, from: CellSource): ReportColumn => ({
 const BY = cell("by", "By", { either: [stored("auid_user"), stored("user")] });
 const EXE = cell("exe", "Program", stored("exe"));
 const USER = cell("user", "User", stored("user"));
+/** Who logged in, whoever they became since. */
+const LOGIN = cell("login", "Login", stored("auid_user"));
 const OUTCOME = cell("outcome", "Outcome", stored("outcome"));
 const TARGET = cell("target", "Target", { either: [detail("target"), detail("target_exe")] });
 
@@ -63,6 +65,9 @@ export const REPORT_KINDS = {
       cell("old_version", "Old version", detail("old_version")),
       cell("version", "Version", detail("version")),
       ...[BY, EXE],
+      cell("command", "Command", { either: [detail("command"), stored("cmdline")] }),
+      cell("session", "Session", stored("session")),
+      cell("noticed", "Only noticed then", detail("noticed")),
     ],
     counted: ["change"],
   },
@@ -78,7 +83,8 @@ export const REPORT_KINDS = {
       cell("old_state", "Old state", detail("old_state")),
       cell("state", "State", detail("state")),
       cell("enabled", "Enabled", detail("enabled")),
-      BY,
+      ...[OUTCOME, BY],
+      cell("session", "Session", stored("session")),
     ],
     counted: ["service", "change"],
   },
@@ -90,7 +96,7 @@ export const REPORT_KINDS = {
     nothing: "Nobody logged in or out, and no attempt failed.",
     columns: [
       cell("what", "What", { topicBelow: "auth" }),
-      ...[USER, TARGET],
+      ...[USER, LOGIN, TARGET],
       cell("remote", "From", { either: [detail("remote"), stored("src_ip")] }),
       cell("method", "Method", detail("method")),
       cell("tty", "Terminal", detail("tty")),
@@ -106,8 +112,9 @@ export const REPORT_KINDS = {
     withGains: true,
     sources: {
       control: ["process/ptrace"],
+      host: ["kernel/module", "kernel/sysctl"],
       integrity: ["account"],
-      kernel: ["kernel"],
+      kernel: ["kernel/bpf", "kernel/uring"],
       logins: ["auth/sudo", "auth/su"],
       process: ["process/setuid", "process/exec"],
     },
@@ -115,9 +122,7 @@ export const REPORT_KINDS = {
       "No rights were taken, and no account, kernel module or program of the kernel changed.",
     columns: [
       cell("what", "What", stored("topic")),
-      USER,
-      cell("login", "Login", stored("auid_user")),
-      TARGET,
+      ...[USER, LOGIN, TARGET],
       EXE,
       cell("before", "Before", detail("before")),
       cell("after", "After", { either: [detail("after"), detail("caps_gained"), detail("name")] }),

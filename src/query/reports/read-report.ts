@@ -17,7 +17,7 @@ import {
 import type { EventsRequest, Plan } from "../planner.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Call } from "../route.ts";
-import { type CryptoUse, findCrypto } from "./crypto-findings.ts";
+import { type CryptoUse, findCrypto, meaningOf } from "./crypto-findings.ts";
 import {
   CRYPTO_REPORT,
   GAPS_REPORT,
@@ -37,7 +37,7 @@ import {
 } from "./report.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
-import { deletedUntilUs, type Deletion, readDeletions } from "./deletions.ts";
+import { type Deletions, goneOfAgents, readDeletions, retainedFromUs } from "./deletions.ts";
 import { hiddenTopics, seesHost } from "./sight.ts";
 
 /** A report misses hosts that were heard of so long before its range: 30 days, µs. */
@@ -80,8 +80,13 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
     plans.push(plan);
     return figuresOf(executor, plan, call);
   };
+  const { nowUs } = call.time;
+  const deletions = await readDeletions(read.store, {
+    ...{ nowUs, upTo: view.version, signal: call.signal },
+  });
   const coverage = await readCoverage(call, {
     ...{ request, executor, view, lookBackUs: HOSTS_LOOK_BACK_US },
+    goneOf: goneOfAgents(deletions),
   });
   plans.push(...coverage.plans);
   const batchRows = await rowsOf(planBatches(request, call.principal, view));
@@ -92,9 +97,9 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
     : name === "crypto"
     ? cryptoBody(await rowsOf(planCryptoUses(request, call.principal, view)))
     : await kindBody(REPORT_KINDS[name], { call, read, rowsOf });
-  const { nowUs } = call.time;
-  const deletions = await readDeletions(read.store, { nowUs, signal: call.signal });
-  const deleted = hosts.flatMap((host) => deletedOf(host, body.topics, deletions));
+  // Of a range of which nothing is kept no host is known either.
+  const concerned = hosts.length > 0 ? hosts : [{ host: "*", range: coverage.range }];
+  const deleted = concerned.flatMap((host) => deletedOf(host, body.topics, deletions));
   const shortfalls = [...deleted, ...hosts.flatMap((host) => missingOf(host, body))];
   const batches = batchTable(batchRows, gaps);
   const tables = [...body.tables, shortfallTable(shortfalls), batches];
@@ -117,6 +122,7 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
       statements: [
         ...(isEmpty ? [body.nothing] : isNothing ? [body.unseen] : []),
         ...watchedStatements({ isEmpty, isWatched, hosts: hosts.length }),
+        ...(deleted.length === 0 ? [] : [OUT_OF_RETENTION]),
         ...sightStatements(call, body),
         ...limitStatements({ coverage, request, call, tables, missing: view.missing }),
       ],
@@ -161,6 +167,8 @@ async function kindBody(
   };
 }
 
+const OUT_OF_RETENTION =
+  "A part of the range is out of retention, or was removed from the table: what is listed as deleted may have happened and is gone.";
 const NO_EVENT = "No event of this kind is visible.";
 const HOST = { name: "host", title: "Host" } as const;
 const COUNTS = [
@@ -174,22 +182,23 @@ function cryptoBody(rows: readonly SqlRow[]): Body {
   const uses = rows.map((row): CryptoUse => ({
     ...{ host: text(row["host"]), exe: text(row["exe"]), library: text(row["library"]) },
     ...{ key: text(row["key"]), value: text(row["value"]), count: Number(row["count"]) },
+    meaning: meaningOf(text(row["key"]), text(row["value"])),
     ...{ first: text(row["first"]), last: text(row["last"]) },
   }));
   const findings = findCrypto(uses).map((each) => ({ ...each }));
   const who = [HOST, { name: "exe", title: "Program" }, { name: "library", title: "Library" }];
-  const value = { name: "value", title: "Value" };
+  const value = [{ name: "value", title: "Value" }, { name: "meaning", title: "Meaning" }];
   return {
     ...{ ...CRYPTO_REPORT, unseen: NO_EVENT },
     tables: [
       tableOf({
         ...{ name: "findings", title: "Uses that should end" },
-        columns: [{ name: "finding", title: "Finding" }, ...who, value, ...COUNTS],
+        columns: [{ name: "finding", title: "Finding" }, ...who, ...value, ...COUNTS],
       }, findings.map((each) => ({ ...each, total: findings.length }))),
       tableOf({
         ...{ name: "uses", title: "What was used" },
-        columns: [...who, { name: "key", title: "Key" }, value, ...COUNTS],
-      }, rows),
+        columns: [...who, { name: "key", title: "Key" }, ...value, ...COUNTS],
+      }, uses.map((each) => ({ ...each, total: rows[0]?.["total"] ?? 0 }))),
     ],
     isEmpty: rows.length === 0,
   };
@@ -233,7 +242,8 @@ function coveredHosts(
  * for a source: nobody knows whether all came.
  */
 function missingOf(host: HostCoverage, { sources }: Body): readonly Shortfall[] {
-  const all = shortfallsOf(host);
+  // What is deleted is told by topic, with the rule or tool that took it.
+  const all = shortfallsOf(host).filter(({ cause }) => cause !== "deleted");
   if (sources === undefined) return all;
   const concerned = all.filter((each) =>
     each.sources.length === 0 || each.sources.some((name) => Object.hasOwn(sources, name))
@@ -255,9 +265,9 @@ function missingOf(host: HostCoverage, { sources }: Body): readonly Shortfall[] 
 
 /** What is gone of what a report is about, or of what says that something was missed. */
 function deletedOf(
-  { host, range }: HostCoverage,
+  { host, range }: Pick<HostCoverage, "host" | "range">,
   topics: readonly string[],
-  deletions: readonly Deletion[] | undefined,
+  deletions: Deletions | undefined,
 ): readonly Missing[] {
   const { fromUs, toUs } = range;
   const lost = { host, fromUs, sources: [], state: "unknown", count: undefined } as const;
@@ -265,11 +275,19 @@ function deletedOf(
     const reason = "it cannot be told what was deleted";
     return [{ ...lost, toUs, cause: "deleted", reason }];
   }
-  return [...new Set([...topics, "agent"])].flatMap((topic) => {
-    const untilUs = Math.min(toUs, deletedUntilUs(deletions, { topic, host }));
+  const retained = [...new Set([...topics, "agent"])].flatMap((topic): Missing[] => {
+    const untilUs = Math.min(toUs, retainedFromUs(deletions, { topic, host }));
     const reason = `events of ${topic} are not kept for so long`;
     return untilUs <= fromUs ? [] : [{ ...lost, toUs: untilUs, cause: "deleted", reason }];
   });
+  const reason = "another tool removed events of this time from the table";
+  const byOthers = deletions.spans.filter((each) => each.fromUs < toUs && each.toUs > fromUs)
+    .map((each): Missing => ({
+      ...{ ...lost, cause: "deleted", reason },
+      fromUs: Math.max(each.fromUs, fromUs),
+      toUs: Math.min(each.toUs, toUs),
+    }));
+  return [...retained, ...byOthers];
 }
 
 function watchedStatements(

@@ -140,21 +140,17 @@ function nextCursor(
 async function stream(
   call: Call,
   { request, form }: { readonly request: ParsedEventsRequest; readonly form: LinesForm },
-  { streams, acquire, activity, version }: EventsParts,
+  parts: EventsParts,
 ): Promise<Response> {
-  const endActivity = activity.begin();
-  const lease = acquire();
-  const options = { view: lease.view, form: form === "csv" ? "csv" : "json" } as const;
-  const plan = planEvents(request, call.principal, options);
-  const { limit } = request;
-  const texts = streams.texts(plan.steps, { ...call, ...(limit === undefined ? {} : { limit }) });
-  const end = form === "csv" ? "\r\n" : "\n";
+  const endActivity = parts.activity.begin();
+  const lease = parts.acquire();
+  const { plan, pieces } = linesStream(call, { request, form, view: lease.view }, parts);
   let rows = 0;
-  const chunks = async function* (): AsyncGenerator<string> {
-    if (form === "csv") yield `${CSV_HEADER}${end}`;
-    for await (const lines of texts) {
-      rows += lines.length;
-      yield `${linesOf(lines, { form, version }).join(end)}${end}`;
+  const chunks = async function* (): AsyncGenerator<string | Uint8Array<ArrayBuffer>> {
+    if (form === "csv") yield `${CSV_HEADER}\r\n`;
+    for await (const piece of pieces) {
+      rows += piece.rows;
+      yield piece.bytes;
     }
   };
   call.report({});
@@ -167,6 +163,40 @@ async function stream(
     },
   });
   return streamResponse(body, plan, TYPES[form]);
+}
+
+interface Piece {
+  readonly rows: number;
+  readonly bytes: string | Uint8Array<ArrayBuffer>;
+}
+
+/** Whole lines, as DuckDB made them wherever each of them is sent as it is. */
+function linesStream(
+  call: Call,
+  { request, form, view }: {
+    readonly request: ParsedEventsRequest;
+    readonly form: LinesForm;
+    readonly view: ReadView;
+  },
+  { streams, version }: EventsParts,
+): { readonly plan: Plan; readonly pieces: AsyncIterable<Piece> } {
+  const { limit } = request;
+  const isCsv = form === "csv";
+  if (limit === undefined && form !== "ocsf-ndjson") {
+    const options = { view, form: isCsv ? "csv-bytes" : "json-bytes" } as const;
+    const plan = planEvents(request, call.principal, options);
+    return { plan, pieces: streams.bytes(plan.steps, call) };
+  }
+  const plan = planEvents(request, call.principal, { view, form: isCsv ? "csv" : "json" });
+  const texts = streams.texts(plan.steps, { ...call, ...(limit === undefined ? {} : { limit }) });
+  const end = isCsv ? "\r\n" : "\n";
+  const pieces = async function* (): AsyncGenerator<Piece> {
+    for await (const lines of texts) {
+      const bytes = `${linesOf(lines, { form, version }).join(end)}${end}`;
+      yield { rows: lines.length, bytes };
+    }
+  };
+  return { plan, pieces: pieces() };
 }
 
 async function parquet(

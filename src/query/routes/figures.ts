@@ -3,7 +3,8 @@ import { type } from "arktype";
 import { JSON_TYPE } from "../answer.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
 import { TEXT, WHOLE } from "../json-schema.ts";
-import { planTopics } from "../planner/figures.ts";
+import type { KnownTallies } from "../metric/counted-kinds.ts";
+import { countTopics } from "../metric/topics.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
@@ -11,7 +12,11 @@ import type { SqlRow } from "../../storage/duckdb.ts";
 
 const TOPICS_SCHEMA = type({ topics: type({ topic: TEXT, count: WHOLE }).array() });
 
-export function topicsRoute(parts: FiguresParts): Route {
+export interface TopicsParts extends FiguresParts {
+  readonly tallies: KnownTallies;
+}
+
+export function topicsRoute(parts: TopicsParts): Route {
   return {
     method: "GET",
     path: "/v1/topics",
@@ -22,9 +27,9 @@ export function topicsRoute(parts: FiguresParts): Route {
     answers: { [JSON_TYPE]: TOPICS_SCHEMA },
     async handle(call) {
       using lease = parts.acquire();
-      const plan = planTopics(requestOf(call), call.principal, lease.view);
-      const rows = await figuresOf(parts.executor, plan, call);
-      const topics = topicTree(rows);
+      const asked = { view: lease.view, principal: call.principal };
+      const { rows, plan } = countTopics(parts.tallies, requestOf(call), asked);
+      const topics = topicTree([...rows, ...await figuresOf(parts.executor, plan, call)]);
       return figuresAnswer(call, { plan, value: { topics }, rows: topics.length });
     },
   };

@@ -26,6 +26,9 @@ const WHOLE_ANSWER = {
 
 export const HOSTS_SCHEMA = type({
   ...WHOLE_ANSWER,
+  "known_from?": TIME.describe(
+    "a host that was heard of only before this moment may not be here: files are not tallied yet",
+  ),
   hosts: type({ host: TEXT, ...SEEN, gaps: WHOLE.describe("events that tell gaps") }).array(),
 });
 

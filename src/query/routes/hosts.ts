@@ -5,18 +5,29 @@ import { coverHost, hostDetail, hostSummary } from "../coverage/host-coverage.ts
 import { type ReadCoverage, readCoverage, seesAgents } from "../coverage/read-coverage.ts";
 import { figuresAnswer, figuresOf, type FiguresParts } from "../figures-answer.ts";
 import { conditionOn } from "../filter.ts";
+import type { Tallies } from "../metric/tallies.ts";
 import { planHosts } from "../planner/figures.ts";
 import type { Plan } from "../planner.ts";
 import { ProblemError } from "../problem.ts";
 import { parseRangeRequest } from "../request.ts";
-import type { Route } from "../route.ts";
+import { goneOfAgents, readDeletions } from "../reports/deletions.ts";
+import type { Call, Route } from "../route.ts";
+import type { ObjectStore } from "../../storage/object-store.ts";
+import type { Span } from "../coverage/layers.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
 import { HOST_SCHEMA, HOSTS_SCHEMA } from "./host-schema.ts";
+
+export interface HostsParts extends FiguresParts {
+  /** Know which hosts there were, however long ago. */
+  readonly tallies: Pick<Tallies, "book" | "tallyOf">;
+  /** Where is told what left the table. */
+  readonly store: ObjectStore;
+}
 
 /** Longest name of a host, as names in DNS. */
 const NAME_LENGTH_MAX = 253;
 
-export function hostsRoute({ executor, acquire }: FiguresParts): Route {
+export function hostsRoute({ executor, acquire, tallies, store }: HostsParts): Route {
   return {
     method: "GET",
     path: "/v1/hosts",
@@ -30,18 +41,24 @@ export function hostsRoute({ executor, acquire }: FiguresParts): Route {
       using lease = acquire();
       const counts = planHosts(request, call.principal, lease.view);
       const rows = await figuresOf(executor, counts, call);
-      const coverage = await readCoverage(call, { request, executor, view: lease.view });
+      const coverage = await readCoverage(call, {
+        ...{ request, executor, tallies, view: lease.view },
+        goneOf: await readGone(call, { store, upTo: lease.view.version }),
+      });
       const counted = new Map(
         rows.filter(({ host }) => host !== null).map((row) => [String(row["host"]), row]),
       );
-      const names = [...new Set([...counted.keys(), ...coverage.hosts.keys()])].toSorted();
-      const hosts = names.map((host) => {
+      const names = new Set([
+        ...counted.keys(),
+        ...coverage.hosts.keys(),
+        ...coverage.lastHeard.keys(),
+      ]);
+      const hosts = [...names].toSorted().map((host) => {
         const row = counted.get(host);
         const known = coverage.hosts.get(host);
-        const signUs = known?.lastSignUs;
         return {
           host,
-          last_seen: row?.["last_seen"] ?? (signUs === undefined ? null : formatTime(signUs)),
+          last_seen: row?.["last_seen"] ?? lastSeen(host, coverage),
           count: row?.["rows"] ?? 0,
           gaps: row?.["gaps"] ?? 0,
           ...(known === undefined ? { state: "unknown" } : hostSummary(known)),
@@ -51,6 +68,7 @@ export function hostsRoute({ executor, acquire }: FiguresParts): Route {
         ...rangeOf(coverage),
         agents_visible: seesAgents(call.principal),
         cut: coverage.isCut,
+        ...(coverage.knownFromUs === 0 ? {} : { known_from: formatTime(coverage.knownFromUs) }),
         hosts,
       };
       return figuresAnswer(call, {
@@ -62,7 +80,7 @@ export function hostsRoute({ executor, acquire }: FiguresParts): Route {
   };
 }
 
-export function hostRoute({ executor, acquire }: FiguresParts): Route {
+export function hostRoute({ executor, acquire, tallies, store }: HostsParts): Route {
   return {
     method: "GET",
     path: "/v1/hosts/{host}",
@@ -90,20 +108,22 @@ export function hostRoute({ executor, acquire }: FiguresParts): Route {
       using lease = acquire();
       const counts = planHosts(request, call.principal, lease.view);
       const [row] = await figuresOf(executor, counts, call);
-      const coverage = await readCoverage(call, { request, executor, view: lease.view });
+      const coverage = await readCoverage(call, {
+        ...{ request, executor, tallies, view: lease.view },
+        goneOf: await readGone(call, { store, upTo: lease.view.version }),
+      });
       const known = coverage.hosts.get(host);
-      if (row === undefined && known === undefined) {
+      if (row === undefined && known === undefined && !coverage.lastHeard.has(host)) {
         const span = `${formatTime(request.fromUs)} to ${formatTime(request.toUs)}`;
         throw new ProblemError(404, `Nothing is known of this host from ${span}`, {
           parameter: "host",
-          accepted: `a host that was heard of in the range or the day before it`,
+          accepted: "a host that was heard of in the range or before it",
         });
       }
-      const signUs = known?.lastSignUs;
       const value = {
         ...rangeOf(coverage),
         host,
-        last_seen: row?.["last_seen"] ?? (signUs === undefined ? null : formatTime(signUs)),
+        last_seen: row?.["last_seen"] ?? lastSeen(host, coverage),
         count: row?.["rows"] ?? 0,
         agents_visible: seesAgents(call.principal),
         cut: coverage.isCut,
@@ -115,6 +135,21 @@ export function hostRoute({ executor, acquire }: FiguresParts): Route {
       return figuresAnswer(call, { plan, value, rows: 1, parameters: { host } });
     },
   };
+}
+
+/** Of which times what agents said of themselves is not kept any more, by host. */
+async function readGone(
+  { time: { nowUs }, signal }: Call,
+  { store, upTo }: { readonly store: ObjectStore; readonly upTo: number },
+): Promise<(host: string) => readonly Span[]> {
+  const deletions = await readDeletions(store, { nowUs, upTo, signal });
+  return goneOfAgents(deletions);
+}
+
+/** When a host was heard of that told nothing in the range. */
+function lastSeen(host: string, { hosts, lastHeard }: ReadCoverage): string | null {
+  const lastUs = Math.max(hosts.get(host)?.lastSignUs ?? 0, lastHeard.get(host) ?? 0);
+  return lastUs === 0 ? null : formatTime(lastUs);
 }
 
 function rangeOf({ range }: ReadCoverage): { readonly from: string; readonly to: string } {

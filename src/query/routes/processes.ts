@@ -10,6 +10,7 @@ import {
   LIST_MAX,
   planDeeds,
   planFamily,
+  planLogin,
   planMembers,
   type ProcessRequest,
 } from "../planner/processes.ts";
@@ -64,10 +65,16 @@ export function processRoute(parts: FiguresParts): Route {
         planMembers({ ...request, host, members }, principal, lease.view),
       );
       const deeds = await read(planDeeds({ ...request, host }, principal, lease.view));
+      const login = await loginOf(facts, request.processId, (session, untilUs) =>
+        read(planLogin(
+          { ...request, toUs: Math.min(request.toUs, untilUs), host, session },
+          ...[principal, lease.view] as const,
+        )));
       const value = {
         from: formatTime(request.fromUs),
         to: formatTime(request.toUs),
         host,
+        ...login,
         ...familyOf(family, facts),
         activity: activityOf(deeds),
       };
@@ -112,6 +119,28 @@ function hostOf(family: readonly SqlRow[], { fromUs, toUs }: ProcessRequest): st
 
 type Values = Readonly<Record<string, unknown>>;
 
+/** A login is told at most so long after the first thing that was done in its session, µs. */
+const LOGIN_LATE_US = 60_000_000;
+
+/**
+ * The login that the process's session began with, if the range tells of it. What ended with its host never said so:
+ * after what it did last, the session's number may be another's.
+ */
+async function loginOf(
+  facts: readonly SqlRow[],
+  processId: string,
+  find: (session: string, untilUs: number) => Promise<readonly SqlRow[]>,
+): Promise<{ readonly login?: Values }> {
+  const own = facts.find(({ process_id: id }) => id === processId);
+  const { session, exited, told } = own ?? {};
+  if (typeof session !== "string") return {};
+  const untilUs = typeof exited === "string"
+    ? Date.parse(exited) * 1000 + 1000
+    : Date.parse(String(told)) * 1000 + LOGIN_LATE_US;
+  const [row] = await find(session, untilUs);
+  return row === undefined ? {} : { login: present(row) };
+}
+
 function familyOf(family: readonly SqlRow[], facts: readonly SqlRow[]): Values {
   const known = new Map(facts.map((row) => [row["process_id"], row]));
   const inRole = (role: string): readonly SqlRow[] => family.filter((row) => row["role"] === role);
@@ -140,7 +169,8 @@ function familyOf(family: readonly SqlRow[], facts: readonly SqlRow[]): Values {
 function describe(row: SqlRow, facts: SqlRow | undefined): Values {
   const id = String(row["process_id"]);
   const parent = row["parent"] ?? null;
-  const { process_id: _id, rows, forked, exited, duration_ms: lived, ...more } = facts ?? {};
+  const { process_id: _id, told: _told, rows, forked, exited, ...known } = facts ?? {};
+  const { duration_ms: lived, ...more } = known;
   return present({
     process_id: id,
     pid: pidOf(id),

@@ -13,7 +13,7 @@ import { parseConditions, parseSince } from "../request.ts";
 import type { Call, Route } from "../route.ts";
 import { EVENT_SCHEMA, eventStream } from "../schemas.ts";
 import { follow, type FollowOptions, type TailItem, type TailSource } from "../tail/follow.ts";
-import { type Asked, gapNotice } from "../tail/gap-notice.ts";
+import { type Asked, gapNotice, removedNotice } from "../tail/gap-notice.ts";
 import type { LiveClients } from "../tail/live-clients.ts";
 import { decodeTailPlace, encodeTailPlace, type TailPlace } from "../tail-place.ts";
 import { TIME_FORMS } from "../time-text.ts";
@@ -46,10 +46,10 @@ const TYPES: Readonly<Record<Form, string>> = {
 const RECONNECT_MS = 1_000;
 
 const TAIL_GAP_SCHEMA = type({
-  count: WHOLE.describe("events that were left out"),
+  count: WHOLE.or("null").describe("events that were left out; null when nobody knows"),
   reason: TEXT,
-  from: TEXT.describe("id of the first"),
-  to: TEXT.array().describe("ids of the last, one of each stream"),
+  from: TEXT.describe("id of the first; from where on events may be gone, if retention took them"),
+  to: TEXT.array().describe("ids of the last, one of each stream, as far as known"),
   searches: TEXT.array().describe(
     "addresses that give them, one of each stream; of the first and last batch perhaps more",
   ),
@@ -174,6 +174,8 @@ function formatItem(item: TailItem, { form, version, asked }: Writing): string {
     }
     case "gap":
       return `event: gap\n${id}data: ${JSON.stringify(gapNotice(item.skipped, asked))}\n\n`;
+    case "removed":
+      return `event: gap\n${id}data: ${JSON.stringify(removedNotice(item.removed))}\n\n`;
     case "place":
     case "present":
       // An id without data moves the client's place and is no event of its own.

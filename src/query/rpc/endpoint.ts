@@ -11,6 +11,7 @@ import type { Metrics } from "../../runtime/metrics.ts";
 import type { Audit } from "../audit.ts";
 import type { Door } from "../door.ts";
 import { ProblemError } from "../problem.ts";
+import type { Origins } from "../origins.ts";
 import { busyWhen } from "./busy.ts";
 import { auditEventsGet, type EventsMethodParts } from "./events-method.ts";
 import type { RpcMethod } from "./method.ts";
@@ -48,6 +49,7 @@ export interface RpcEndpointOptions extends EventsMethodParts {
   readonly reader: MetricReader;
   readonly liveReader: MetricReader;
   readonly door: Pick<Door, "admit" | "charge">;
+  readonly origins: Pick<Origins, "mayConnect">;
   readonly audit: Audit;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -78,7 +80,7 @@ export function createRpcEndpoint(options: RpcEndpointOptions): RpcEndpoint {
 
   const admit = async (handshake: Handshake): Promise<Admission> => {
     const { remote } = handshake;
-    refuseForeignOrigin(handshake);
+    refuseForeignOrigin(handshake, options.origins);
     const authorization = authorizationOf(handshake);
     const { principal, ended } = await door.admit(authorization, { action: "read", remote });
     const { name } = principal;
@@ -131,13 +133,14 @@ function methodsOf(options: RpcEndpointOptions): ReadonlyMap<string, RpcMethod> 
 }
 
 /** A page of another site shall not speak to the service from a browser that reaches it. */
-function refuseForeignOrigin({ origin, host }: Handshake): void {
-  if (origin === undefined) return;
-  const url = URL.canParse(origin) ? new URL(origin) : undefined;
-  if (url !== undefined && url.host !== "" && url.host === host?.toLowerCase()) return;
+function refuseForeignOrigin(
+  { origin, host }: Handshake,
+  origins: Pick<Origins, "mayConnect">,
+): void {
+  if (origin === undefined || origins.mayConnect(origin, host)) return;
   throw new ProblemError(403, "A page of another origin may not open a connection", {
     parameter: "Origin",
-    accepted: "none, or that of this service",
+    accepted: "none, that of this service, or one of [server] origins",
   });
 }
 

@@ -18,6 +18,7 @@ import { PAGE_ROWS_MAX } from "../request.ts";
 import { rowPlaceOf } from "../row-place.ts";
 import { encodeTailPlace } from "../tail-place.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
+import { removedNotice } from "../tail/gap-notice.ts";
 import type { LiveClients } from "../tail/live-clients.ts";
 import { comparePlaces, placeOfEvent, timeOfSeek } from "./event-place.ts";
 import { reported, type RpcCall, type RpcMethod } from "./method.ts";
@@ -160,6 +161,11 @@ async function giveLive(
     for await (const group of items) {
       for (const item of group) {
         if (item.kind === "present") due.isPresent();
+        if (item.kind === "place" || item.kind === "present") {
+          // Who is cut off before any event resumes from here, and who hears nothing else hears that we are there.
+          await call.part("auditPlace", `"place":${JSON.stringify(encodeTailPlace(item.place))}`);
+        }
+        if (item.kind === "removed") await call.part("auditGap", gapMembersOf(item));
         if (item.kind !== "row") continue;
         await call.part("auditEvent", liveMembersOf(item));
         sent.rows += 1;
@@ -235,6 +241,11 @@ async function waitUntil(timeUs: number, clock: Clock, signal: AbortSignal): Pro
     const leftMs = Math.ceil((timeUs - clock.nowUs()) / 1_000);
     await Promise.allSettled([clock.sleep(Math.min(WAIT_MS, leftMs), signal)]);
   }
+}
+
+function gapMembersOf({ removed, place }: Extract<TailItem, { kind: "removed" }>): string {
+  const { count, reason, from } = removedNotice(removed);
+  return JSON.stringify({ count, reason, from, place: encodeTailPlace(place) }).slice(1, -1);
 }
 
 function liveMembersOf({ row, place }: Extract<TailItem, { kind: "row" }>): string {

@@ -61,6 +61,7 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
         "truncated:boolean",
     ),
   ],
+  ["file/mount", keys("noticed:boolean")],
   [
     "file/attribute",
     keys(
@@ -79,10 +80,12 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
     ),
   ],
   ["network", keys("family:text duration_ms:long names:texts")],
+  ["network/listen", keys("noticed:boolean")],
   [
     "network/close",
     keys(
-      "ends:text bytes_in:long bytes_out:long packets_in:long packets_out:long aggregate:boolean",
+      "ends:text bytes_in:long bytes_out:long packets_in:long packets_out:long aggregate:boolean " +
+        "noticed:boolean",
     ),
   ],
   ["auth", keys("source:text tty:text remote:text target:text method:text")],
@@ -93,9 +96,20 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
         "changed_at:time",
     ),
   ],
-  ["package", keys("source:text name:text version:text old_version:text arch:text")],
-  ["service", keys("source:text state:text old_state:text enabled:boolean")],
-  ["kernel", keys("name:text how:text")],
+  [
+    "package",
+    keys(
+      "source:text name:text version:text old_version:text arch:text command:text noticed:boolean",
+    ),
+  ],
+  [
+    "service",
+    keys(
+      "source:text state:text old_state:text enabled:boolean sub_state:text restarts:long result:text " +
+        "exit_code:long noticed:boolean",
+    ),
+  ],
+  ["kernel", keys("name:text how:text before:text after:text noticed:boolean")],
   [
     "agent/start",
     keys(
@@ -111,7 +125,14 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
     "agent/config",
     keys(
       "config_sha256:text config_sha256_before:text changed:texts needs_restart:texts limits:json " +
-        "filters:json reason:text",
+        "filters:json reason:text source:text provider:text origin:text probes:long",
+    ),
+  ],
+  [
+    "agent/collector",
+    keys(
+      "collector:text state:text exit_code:long signal:text collector_pid:long duration_ms:long " +
+        "lines:long missed:long stderr:text file:text reason:text",
     ),
   ],
   [
@@ -124,7 +145,14 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
   ],
   ["audit", keys("principal:text route:text parameters:json rows:long bytes:long remote:text")],
   ["audit/login", keys("reason:text suppressed:long")],
-  ["crypto", keys("key:text value:json type:text origin:text")],
+  [
+    "crypto",
+    keys(
+      "key:text value:json type:text origin:text since_boot_ns:text executable:text sequence:json " +
+        "library:text tid:long place:long count:long key_truncated:boolean value_bytes:long " +
+        "truncated:boolean",
+    ),
+  ],
 ];
 
 /** Keys of a view of this topic: its own, those of the topics above it, and of all below it. */

@@ -8,16 +8,15 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { SqlValue } from "../../storage/duckdb.ts";
-import type { DataFile } from "../../storage/table.ts";
 import type { DataFiles } from "../data-files.ts";
 import { type Executor, scanOf, withinTime } from "../executor.ts";
 import { parametersOf, type Statement } from "../planner/binder.ts";
 import { readHeaders } from "../answer.ts";
-import { filesOfScans } from "../planner/scan-filters.ts";
+import { filesOfScans, hotOfScans } from "../planner/scan-filters.ts";
 import { planExplained, planHotRows, planSql, type SqlRequest } from "../planner/sql-plan.ts";
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
-import type { ViewLease } from "../read-view.ts";
+import type { ReadView, ViewLease } from "../read-view.ts";
 import type { EnginePool } from "./engine/engine-pool.ts";
 import type { EngineAnswer, EngineProcess } from "./engine/engine-process.ts";
 import { STAND_IN } from "./engine/engine.ts";
@@ -69,11 +68,11 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
   /** A file with the hot rows that the principal may see. */
   const handOver = async (
     principal: Principal,
-    view: ViewLease["view"],
+    wanted: Wanted,
     signal: AbortSignal,
   ): Promise<string | undefined> => {
     const path = join(handoverDirectory, `hot-${++handovers}.parquet`);
-    const statement = planHotRows(path, principal, view);
+    const statement = planHotRows(path, principal, wanted);
     if (statement === undefined) return undefined;
     await executor.rows({ files: [], statement }, { principal, signal });
     return path;
@@ -93,12 +92,15 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
     using held = acquire();
     const { view } = held;
     const wanted = isReading
-      ? await choose(engine, view.files, { request, principal, signal })
-      : [];
-    using local = await files.hold(wanted, signal);
-    const hot = isReading ? await handOver(principal, view, signal) : undefined;
+      ? await choose(engine, view, { request, principal, signal })
+      : { files: [], hot: [] };
+    using local = await files.hold(wanted.files, signal);
+    const hot = await handOver(principal, wanted, signal);
     try {
-      const source = { hasFiles: wanted.length > 0, others: hot === undefined ? [] : [[hot]] };
+      const source = {
+        hasFiles: wanted.files.length > 0,
+        others: hot === undefined ? [] : [[hot]],
+      };
       const statement = planSql(request, principal, source);
       const answer = await engine.ask(
         { do: "answer", format: body.format, bounds, ...boundOf(statement, local.paths) },
@@ -107,8 +109,8 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
       return {
         ...answerOf(answer),
         headers: readHeaders({
-          scan: scanOf(wanted),
-          prunedFiles: view.files.length - wanted.length,
+          scan: scanOf(wanted.files),
+          prunedFiles: view.files.length - wanted.files.length,
           missing: isReading ? view.missing : [],
         }),
       };
@@ -133,20 +135,22 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
   };
 }
 
-/** Files that the statement can find a row in, by what DuckDB would ask of them. */
+type Wanted = Pick<ReadView, "files" | "hot">;
+
+/** Files and hot rows that the statement can find a row in, by what DuckDB would ask of them. */
 async function choose(
   engine: EngineProcess,
-  files: readonly DataFile[],
+  { files, hot }: Wanted,
   { request, principal, signal }: {
     readonly request: SqlRequest;
     readonly principal: Principal;
     readonly signal: AbortSignal;
   },
-): Promise<readonly DataFile[]> {
-  if (files.length <= FEW_FILES) return files;
+): Promise<Wanted> {
+  if (files.length <= FEW_FILES && hot.length === 0) return { files, hot };
   const explained = planExplained(request, principal, engine.pathOf(STAND_IN));
   const { scans = [] } = await engine.ask({ do: "explain", ...boundOf(explained, []) }, signal);
-  return filesOfScans(files, scans);
+  return { files: filesOfScans(files, scans), hot: hotOfScans(hot, scans) };
 }
 
 function boundOf(statement: Statement, paths: readonly string[]): BoundSql {

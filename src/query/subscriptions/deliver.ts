@@ -10,8 +10,10 @@ import { formatEventId, parseEventId } from "../../event/event-id.ts";
 import type { ReservedBlock, Subscription } from "../../storage/subscription.ts";
 import type { TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
+import { removedNotice } from "../tail/gap-notice.ts";
 import type { TailRow } from "../tail/live-queue.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
+import type { Removed } from "../tail/removals.ts";
 import {
   isAtOrBefore,
   loggedAtOf,
@@ -117,6 +119,7 @@ class Reading {
   #given = 0;
   #writtenMs = performance.now();
   #hasReachedPresent = false;
+  #hasToldRemoval = false;
   /** Whether reading begins anew for a doubt about what was loaded, not because the subscription was changed. */
   #isDoubted = false;
 
@@ -156,6 +159,14 @@ class Reading {
 
   async *#give(group: readonly TailItem[]): AsyncGenerator<Delivery, "on" | "ended" | "again"> {
     const { session, limit, until, clock, what } = this.#options;
+    const [begin] = group;
+    if (begin?.kind === "removed") {
+      if (what === "give" && !this.#hasToldRemoval) {
+        yield { kind: "gap", gap: removedGap(begin.removed) };
+      }
+      this.#hasToldRemoval = true;
+      return "on";
+    }
     const rows = group.flatMap((item) => item.kind === "row" ? [item] : []);
     // As they are now: while rows of the group are handed out, the stream may be read anew.
     const committedOf = commitsOf(this.#source.hot);
@@ -257,6 +268,12 @@ class Reading {
     };
     return "again";
   }
+}
+
+/** Told until an event that is left moves the place beyond it: again to a reader that may not have received it. */
+function removedGap(removed: Removed): SubscriptionGap {
+  const { count, reason, from } = removedNotice(removed);
+  return { count, reason, from, to: undefined };
 }
 
 function isTooFarBehind(

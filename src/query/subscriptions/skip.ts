@@ -6,7 +6,7 @@ import { formatEventId, WHOLE_MESSAGE } from "../../event/event-id.ts";
 import type { StreamPlaceAtRest, SubscriptionPlace } from "../../storage/subscription.ts";
 import { withinTime } from "../executor.ts";
 import type { HotTable } from "../hot/table.ts";
-import { sequenceRangeOf, timeRangeOf } from "../planner/pruning.ts";
+import { newestLoggedUs, sequenceRangeOf } from "../planner/pruning.ts";
 import { planBetween, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
@@ -173,7 +173,7 @@ function endOf(hot: HotTable, view: ReadView, place: SubscriptionPlace): Subscri
       return [incarnation, isBefore(known, end) ? end : known] as const;
     }),
   );
-  const knownUs = Math.max(hot.knownUs, place.knownUs, newestOf(view));
+  const knownUs = Math.max(hot.knownUs, place.knownUs, newestLoggedUs(view.files));
   return { streams, reached: {}, knownUs, reachedUs: knownUs };
 }
 
@@ -185,16 +185,6 @@ function lastOf({ files }: ReadView, incarnation: string): number {
     if (Number.isFinite(to)) last = Math.max(last, to);
   }
   return last;
-}
-
-/** When the newest message in the archive was logged, µs. */
-function newestOf({ files }: ReadView): number {
-  let newestUs = 0;
-  for (const file of files) {
-    const { to } = timeRangeOf(file, "logged_at");
-    if (Number.isFinite(to)) newestUs = Math.max(newestUs, to);
-  }
-  return newestUs;
 }
 
 function isBefore(left: StreamPlace, right: StreamPlace): boolean {

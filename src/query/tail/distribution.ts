@@ -1,16 +1,11 @@
 /**
- * Finds who wants a row, among many: those are asked who want any topic, or one that the row has.
+ * Finds who wants a row, among many: those are asked who want any topic, or one that the row has; and what several of
+ * them ask of a row is looked at once.
  *
  * Invariant: whoever is left out without being asked wants only rows of topics that this row does not have.
  */
 import type { Interest } from "../planner/tail-plan.ts";
-import {
-  createMatcher,
-  type Matcher,
-  type RowValues,
-  topicsAndAbove,
-  topicsOf,
-} from "./matcher.ts";
+import { type Matcher, type RowValues, testsOf, topicsAndAbove, topicsOf } from "./matcher.ts";
 
 export interface Distribution<T extends Interest> {
   /** What an interest's filter means is found out once, here. */
@@ -19,36 +14,92 @@ export interface Distribution<T extends Interest> {
   wantedBy(values: RowValues): readonly T[];
 }
 
+/** A test that filters have in common, and what it said of the row that is looked at. */
+interface SharedTest {
+  readonly key: string;
+  readonly matches: Matcher;
+  users: number;
+  /** Number of the row that {@link SharedTest.isPassed} is about. */
+  row: number;
+  isPassed: boolean;
+}
+
+interface Entry<T> {
+  readonly interest: T;
+  readonly tests: readonly SharedTest[];
+  readonly topics: readonly string[] | undefined;
+  /** Number of the last row that it was asked about. */
+  row: number;
+}
+
 export function createDistribution<T extends Interest>(): Distribution<T> {
-  const matchers = new Map<T, Matcher>();
-  const ofAnyTopic = new Set<T>();
-  const byTopic = new Map<string, Set<T>>();
+  const entries = new Map<T, Entry<T>>();
+  const tests = new Map<string, SharedTest>();
+  const ofAnyTopic = new Set<Entry<T>>();
+  const byTopic = new Map<string, Set<Entry<T>>>();
+  let row = 0;
+
+  const shared = ({ key, matches }: { readonly key: string; readonly matches: Matcher }) => {
+    const test = tests.get(key) ?? { key, matches, users: 0, row: 0, isPassed: false };
+    tests.set(key, test);
+    test.users += 1;
+    return test;
+  };
+  const ask = (candidates: Iterable<Entry<T>>, values: RowValues, wanted: T[]): void => {
+    for (const entry of candidates) {
+      if (entry.row === row) continue;
+      entry.row = row;
+      if (passes(entry.tests, values, row)) wanted.push(entry.interest);
+    }
+  };
   return {
     add(interest) {
-      matchers.set(interest, createMatcher(interest.request, interest.principal));
       const topics = topicsOf(interest.request);
-      if (topics === undefined) ofAnyTopic.add(interest);
+      const own = testsOf(interest.request, interest.principal).map(shared);
+      const entry = { interest, tests: own, topics, row: 0 };
+      entries.set(interest, entry);
+      if (topics === undefined) ofAnyTopic.add(entry);
       for (const topic of topics ?? []) {
         const others = byTopic.get(topic) ?? new Set();
-        byTopic.set(topic, others.add(interest));
+        byTopic.set(topic, others.add(entry));
       }
     },
     remove(interest) {
-      matchers.delete(interest);
-      ofAnyTopic.delete(interest);
-      for (const topic of topicsOf(interest.request) ?? []) {
+      const entry = entries.get(interest);
+      if (entry === undefined) return;
+      entries.delete(interest);
+      ofAnyTopic.delete(entry);
+      for (const test of entry.tests) {
+        test.users -= 1;
+        if (test.users === 0) tests.delete(test.key);
+      }
+      for (const topic of entry.topics ?? []) {
         const others = byTopic.get(topic);
-        others?.delete(interest);
+        others?.delete(entry);
         if (others?.size === 0) byTopic.delete(topic);
       }
     },
     wantedBy(values) {
+      row += 1;
+      const wanted: T[] = [];
+      ask(ofAnyTopic, values, wanted);
       const { topic, topics } = values;
-      const candidates = new Set(ofAnyTopic);
       for (const each of topicsAndAbove([topic, ...Array.isArray(topics) ? topics : []])) {
-        for (const interest of byTopic.get(each) ?? []) candidates.add(interest);
+        const candidates = byTopic.get(each);
+        if (candidates !== undefined) ask(candidates, values, wanted);
       }
-      return [...candidates].filter((interest) => matchers.get(interest)?.(values) === true);
+      return wanted;
     },
   };
+}
+
+function passes(tests: readonly SharedTest[], values: RowValues, row: number): boolean {
+  for (const test of tests) {
+    if (test.row !== row) {
+      test.row = row;
+      test.isPassed = test.matches(values);
+    }
+    if (!test.isPassed) return false;
+  }
+  return true;
 }

@@ -9,6 +9,7 @@ import { formatEventId, WHOLE_MESSAGE } from "../../event/event-id.ts";
 import type { Executor } from "../executor.ts";
 import type { HotTable } from "../hot/table.ts";
 import { planEvent } from "../planner.ts";
+import { newestLoggedUs } from "../planner/pruning.ts";
 import { planBacklog, planStarts, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
@@ -17,6 +18,7 @@ import type { StreamPlace, TailPlace } from "../tail-place.ts";
 import { parseTime } from "../time-text.ts";
 import { type Dispatcher, type Membership, parseTailRow } from "./dispatcher.ts";
 import type { Skipped, TailRow } from "./live-queue.ts";
+import type { Removals, Removed } from "./removals.ts";
 
 export interface FollowOptions {
   readonly request: TailRequest;
@@ -40,12 +42,15 @@ export interface FollowOptions {
 export type TailItem =
   | { readonly kind: "row"; readonly row: TailRow; readonly place: TailPlace }
   | { readonly kind: "gap"; readonly skipped: Skipped; readonly place: TailPlace }
+  | { readonly kind: "removed"; readonly removed: Removed; readonly place: TailPlace }
   | { readonly kind: "place" | "present"; readonly place: TailPlace };
 
 export interface TailSource {
   readonly hot: HotTable;
   readonly executor: Executor;
   readonly dispatcher: Dispatcher;
+  /** Tells where events after {@link FollowOptions.place} may be gone. */
+  readonly removals: Removals;
 }
 
 /** Rows of a backlog that are read in one go. */
@@ -54,9 +59,10 @@ const BACKLOG_LIMIT = 5_000;
 /** Items in groups that can be sent at once. Ends when the signal is aborted or the service stops. */
 export async function* follow(
   source: TailSource,
-  options: FollowOptions,
+  asked: FollowOptions,
 ): AsyncGenerator<readonly TailItem[], void> {
   const { dispatcher } = source;
+  const options = { ...asked, knownUs: newestKnownUs(source, asked) };
   const { request, principal, signal, isDurable = false } = options;
   const join = () => dispatcher.join(request, principal, { isDurable });
   const member = join();
@@ -64,7 +70,11 @@ export async function* follow(
   try {
     const streams = await beginningOf(source, { ...options, from: member.from });
     // The first place is given at once, so that a client that is cut off before any event resumes from here.
-    yield [{ kind: "place", place: placeOf(source, streams) }];
+    yield [{ kind: "place", place: placeOf(source, options, streams) }];
+    const removed = await removedAfter(source, options);
+    if (removed.length > 0) {
+      yield [{ kind: "removed", removed, place: placeOf(source, options, streams) }];
+    }
     while (!signal.aborted) {
       membership ??= join();
       for (const incarnation of membership.from.keys()) {
@@ -73,7 +83,7 @@ export async function* follow(
         }
       }
       yield* catchUp(source, options, { streams, from: membership.from });
-      if (isDurable) yield [{ kind: "present", place: placeOf(source, streams) }];
+      if (isDurable) yield [{ kind: "present", place: placeOf(source, options, streams) }];
       const ended = yield* live(source, options, { streams, membership });
       if (ended === "closed") return;
       membership.leave();
@@ -86,8 +96,27 @@ export async function* follow(
 
 type Streams = Map<string, StreamPlace>;
 
-function placeOf({ hot }: TailSource, streams: Streams): TailPlace {
-  return { streams: new Map(streams), knownUs: hot.knownUs };
+/** `knownUs`: streams that had rows up to this broker's time are among those that are followed, or lie before them. */
+type Following = FollowOptions & { readonly knownUs: number };
+
+/** The newest time that was known before it was looked which streams there are: what is loaded may know less of them. */
+function newestKnownUs({ hot }: TailSource, { place }: FollowOptions): number {
+  using lease = hot.acquire();
+  // What was logged at that very time is known.
+  return Math.max(place?.knownUs ?? 0, newestLoggedUs(lease.view.files) + 1);
+}
+
+function placeOf({ hot }: TailSource, { knownUs }: Following, streams: Streams): TailPlace {
+  return { streams: new Map(streams), knownUs: Math.max(knownUs, hot.knownUs) };
+}
+
+async function removedAfter(
+  { hot, removals }: TailSource,
+  { place, request }: FollowOptions,
+): Promise<Removed> {
+  if (place === undefined) return [];
+  using lease = hot.acquire();
+  return await removals.after(place, { request, view: lease.view });
 }
 
 type Beginning = FollowOptions & { readonly from: ReadonlyMap<string, number> };
@@ -177,7 +206,7 @@ interface Course {
 /** Gives what lies between the client's place and where its queue begins. */
 async function* catchUp(
   source: TailSource,
-  options: FollowOptions,
+  options: Following,
   { streams, from }: Course,
 ): AsyncGenerator<readonly TailItem[]> {
   for (const incarnation of [...streams.keys()]) {
@@ -187,7 +216,7 @@ async function* catchUp(
       hasMore = rows.hasMore;
       const hasMoved = rows.hasMore && options.isDurable === true;
       if (rows.items.length > 0) yield rows.items;
-      else if (hasMoved) yield [{ kind: "place", place: placeOf(source, streams) }];
+      else if (hasMoved) yield [{ kind: "place", place: placeOf(source, options, streams) }];
     }
   }
 }
@@ -195,9 +224,10 @@ async function* catchUp(
 /** The next rows of one stream; moves the client's place over them. */
 async function backlog(
   source: TailSource,
-  { request, principal, signal }: FollowOptions,
+  options: Following,
   { streams, from, incarnation }: Course & { readonly incarnation: string },
 ): Promise<{ readonly items: readonly TailItem[]; readonly hasMore: boolean }> {
+  const { request, principal, signal } = options;
   using lease = source.hot.acquire();
   const { view } = lease;
   const after = streams.get(incarnation) ?? { sequence: 0, idx: WHOLE_MESSAGE };
@@ -213,7 +243,7 @@ async function backlog(
     for (const line of lines) {
       const row = parseTailRow(line, incarnation);
       streams.set(incarnation, { sequence: row.sequence, idx: row.idx });
-      items.push({ kind: "row", row, place: placeOf(source, streams) });
+      items.push({ kind: "row", row, place: placeOf(source, options, streams) });
     }
   }
   if (items.length >= limit) return { items, hasMore: true };
@@ -225,9 +255,10 @@ async function backlog(
 /** Gives what comes until the client must catch up again or all ends. */
 async function* live(
   source: TailSource,
-  { signal, quietMs, isDurable }: FollowOptions,
+  options: Following,
   { streams, membership }: { readonly streams: Streams; readonly membership: Membership },
 ): AsyncGenerator<readonly TailItem[], "again" | "closed"> {
+  const { signal, quietMs, isDurable } = options;
   const { queue } = membership;
   // What did not fit while the client caught up is read from the record, not left out.
   if (queue.hasSkipped) return "again";
@@ -238,7 +269,7 @@ async function* live(
         const rows = taken.rows.filter((row) => isAfter(row, streams.get(row.incarnation)));
         yield rows.map((row) => {
           streams.set(row.incarnation, { sequence: row.sequence, idx: row.idx });
-          return { kind: "row", row, place: placeOf(source, streams) };
+          return { kind: "row", row, place: placeOf(source, options, streams) };
         });
         break;
       }
@@ -247,11 +278,11 @@ async function* live(
         for (const { last: { incarnation, sequence, idx } } of taken.skipped.ranges) {
           streams.set(incarnation, { sequence, idx });
         }
-        yield [{ kind: "gap", skipped: taken.skipped, place: placeOf(source, streams) }];
+        yield [{ kind: "gap", skipped: taken.skipped, place: placeOf(source, options, streams) }];
         break;
       case "quiet":
         advance(streams, source.dispatcher.dispatched);
-        yield [{ kind: "place", place: placeOf(source, streams) }];
+        yield [{ kind: "place", place: placeOf(source, options, streams) }];
         break;
       case "broken":
         return "again";

@@ -1,5 +1,6 @@
 /**
- * What a slow client is told of the events that it was not given: how many, which, and the searches that give them.
+ * What a client is told of the events that it was not given: of those that it was too slow for how many, which, and the
+ * searches that give them; of those that retention removed from where on.
  *
  * Invariant: the searches find every event that was left out, whenever they are asked for; of the first and the last
  * batch they may find more that match, and where there is no room for the filters also some that do not, which the
@@ -12,9 +13,11 @@ import { parseCondition } from "../filter.ts";
 import { FILTER_NAMES, type Parameters, QUERY_LENGTH_MAX } from "../request.ts";
 import { parseTime, type TimeContext } from "../time-text.ts";
 import type { Skipped, SkippedRange, TailRow } from "./live-queue.ts";
+import type { Removed } from "./removals.ts";
 
 export interface GapNotice {
-  readonly count: number;
+  /** Null when nobody knows. */
+  readonly count: number | null;
   readonly reason: string;
   readonly from: string;
   readonly to: readonly string[];
@@ -38,6 +41,12 @@ export function gapNotice({ count, ranges }: Skipped, asked: Asked): GapNotice {
     to: ranges.map(({ last }) => idOf(last)),
     searches: ranges.map((range) => searchOf(range, asked)),
   };
+}
+
+/** Nothing can be searched for: how many there were, and which, is as unknown as they are gone. */
+export function removedNotice([from = ""]: Removed): GapNotice {
+  const reason = "retention may have removed events after the place to go on from";
+  return { count: null, reason, from, to: [], searches: [] };
 }
 
 function searchOf(range: SkippedRange, { parameters, time }: Asked): string {

@@ -46,7 +46,7 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
       threads: settings.threads,
       tempDirectory: join(directory, "spill"),
       tempLimitBytes: settings.tempLimitBytes,
-      settings: { enable_external_file_cache: "true" }, // data files never change under a name
+      hasUnchangingFiles: true,
     }),
   );
   const connection = stack.use(await database.connect());

@@ -6,31 +6,60 @@
  */
 import type { Agent } from "../edge-agent/agent.ts";
 import { DEFAULT_RULES, type RuleSettings } from "../edge-agent/rules.ts";
+import {
+  type CryptoSettings,
+  isCryptoWanted,
+} from "../edge-agent/sources/crypto/crypto-settings.ts";
 import { ENVIRONMENT_NAMES } from "../edge-agent/sources/process/environment.ts";
 import { onHangup } from "../runtime/lifecycle.ts";
 import type { Configuration } from "./command.ts";
 import type { FileRule } from "./config-structures.ts";
-import { AGENT_OPTIONS, GRAPHITE_OPTIONS, LIMIT_OPTIONS, NATS_OPTIONS } from "./options.ts";
+import { APPLICATION_OPTIONS } from "./application-options.ts";
+import {
+  AGENT_OPTIONS,
+  CRYPTO_OPTIONS,
+  GRAPHITE_OPTIONS,
+  LIMIT_OPTIONS,
+  NATS_OPTIONS,
+} from "./options.ts";
 
 export const AGENT_OPTION_GROUPS = {
   agent: AGENT_OPTIONS,
   graphite: GRAPHITE_OPTIONS,
   nats: NATS_OPTIONS,
   limits: LIMIT_OPTIONS,
+  applications: APPLICATION_OPTIONS,
+  crypto: CRYPTO_OPTIONS,
 } as const;
 
 export type AgentConfiguration = Configuration<typeof AGENT_OPTION_GROUPS>;
 
 /** Keys, and sections, that hold as soon as they are read. */
 const LIVE_KEYS: readonly string[] = ["limits", "filters", "files", "agent.environment"];
+/** Those that do when there is a source for them since the start. */
+const CRYPTO_KEYS: readonly string[] = ["crypto.libraries", "crypto.discover"];
 /** Lists and tables of the file that concern an agent. */
-const AGENT_STRUCTURES = ["labels", "environment", "limits", "filters", "files"] as const;
+const AGENT_STRUCTURES = [
+  "labels",
+  "environment",
+  "limits",
+  "filters",
+  "files",
+  "collectors",
+  "libraries",
+] as const;
 
 /** What the kernel's programs are not to tell. */
 export function rulesOf({ settings, structures }: AgentConfiguration): RuleSettings {
   const { burstMs, sampleEvery, cgroupFactor } = settings.limits;
   const limits = { ...DEFAULT_RULES.limits, ...structures.limits };
   return { limits, burstMs, sampleEvery, cgroupFactor, filters: structures.filters };
+}
+
+/** Which libraries tell what they do. */
+export function cryptoOf({ settings, structures }: AgentConfiguration): CryptoSettings {
+  const { discover, provider } = settings.crypto;
+  return { libraries: structures.libraries, discover, provider };
 }
 
 export interface Reloadable extends AgentConfiguration {
@@ -59,7 +88,7 @@ export function reloadOnHangup(
     try {
       const next = await configuration.readAgain();
       const { files, environment = ENVIRONMENT_NAMES } = next.structures;
-      const settings = { rules: rulesOf(next), files, environment };
+      const settings = { rules: rulesOf(next), files, environment, crypto: cryptoOf(next) };
       const { changed, needsRestart } = changesBetween(held, next);
       const isPartly = changed.includes("files") && await isRestartNeeded(files);
       await agent.reconfigure({
@@ -102,8 +131,9 @@ export function changesBetween(
 ): { readonly changed: readonly string[]; readonly needsRestart: readonly string[] } {
   const [old, now] = [valuesOf(before), valuesOf(after)];
   const differing = [...old.keys()].filter((key) => old.get(key) !== now.get(key));
+  const live = isCryptoWanted(cryptoOf(before)) ? [...LIVE_KEYS, ...CRYPTO_KEYS] : LIVE_KEYS;
   const isLive = (key: string): boolean =>
-    LIVE_KEYS.some((live) => key === live || key.startsWith(`${live}.`));
+    live.some((each) => key === each || key.startsWith(`${each}.`));
   return {
     changed: differing.filter(isLive),
     needsRestart: differing.filter((key) => !isLive(key)),
@@ -130,4 +160,6 @@ const KEY_OF: Readonly<Record<typeof AGENT_STRUCTURES[number], string>> = {
   limits: "limits.per_second",
   filters: "filters",
   files: "files",
+  collectors: "collectors",
+  libraries: "crypto.libraries",
 };

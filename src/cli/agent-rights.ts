@@ -4,6 +4,7 @@
  * Invariants: what cannot be divided runs as it was started, and says so when that is as root; the agent ends when the
  * process with the rights does, since it cannot start another: whoever started the agent starts it anew.
  */
+import { realpathSync } from "node:fs";
 import type { PrivilegedConnection } from "../edge-agent/privilege/connection.ts";
 import type { ReadableFiles } from "../edge-agent/privilege/readable.ts";
 import type { Log } from "../runtime/log.ts";
@@ -92,7 +93,10 @@ async function prepareKernelFolders(
  * Folders that hold every file of the rules, or of those that hold without any, and what they name below homes: its
  * size does not depend on how many users there are, nor does it on who comes later.
  */
-export async function contentsOf(rules: readonly FileRule[]): Promise<ReadableFiles> {
+export async function contentsOf(
+  rules: readonly FileRule[],
+  libraries: readonly string[] = [],
+): Promise<ReadableFiles> {
   const { configuredPolicies, DEFAULT_FILE_RULES } = await import(
     "../edge-agent/sources/file-integrity/configured-policies.ts"
   );
@@ -101,9 +105,20 @@ export async function contentsOf(rules: readonly FileRule[]): Promise<ReadableFi
   const belowHomes = held.flatMap(({ paths }) => paths).filter((path) => path.startsWith("~/"))
     .map((path) => Buffer.from(path.slice(1), "utf8").toString("latin1"));
   return {
-    contents: [...new Set(roots)].filter((path) => path.startsWith("/")),
+    contents: [...new Set([...roots, ...libraries.flatMap(withTarget)])].filter((path) =>
+      path.startsWith("/")
+    ),
     belowHomes: [...new Set(belowHomes)],
   };
+}
+
+/** A library, and what it is a link to. */
+function withTarget(path: string): readonly string[] {
+  try {
+    return [path, realpathSync(path)];
+  } catch {
+    return [path]; // It is not there: the agent says so.
+  }
 }
 
 export interface Guard extends Disposable {

@@ -4,8 +4,10 @@ import process from "node:process";
 import { covers } from "../edge-agent/privilege/readable.ts";
 import type { SourceStatus } from "../edge-agent/source.ts";
 import { systemClock } from "../runtime/clock.ts";
-import { AGENT_OPTION_GROUPS, reloadOnHangup, rulesOf } from "./agent-reload.ts";
+import { AGENT_OPTION_GROUPS, cryptoOf, reloadOnHangup, rulesOf } from "./agent-reload.ts";
+import { applicationsOf } from "./applications.ts";
 import { contentsOf, divideRights, guardPrivileged } from "./agent-rights.ts";
+import { collectorSettingsOf } from "./collector-settings.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT, usageError } from "./exit.ts";
 import { natsAccessOf } from "./nats-access.ts";
@@ -13,6 +15,7 @@ import { SUPERVISED_VARIABLE } from "./options.ts";
 import type { Output } from "./output.ts";
 import { versionOfPackage } from "./program.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
+import { sidecarVariablesOf } from "./sidecar-variables.ts";
 import { printSources } from "./source-table.ts";
 import type { AgentAnnouncement } from "./up/announcement.ts";
 
@@ -33,6 +36,8 @@ export const agentCommand = defineCommand({
     if (structures.sinks.length > 0 && !isSupervised) {
       throw usageError("Cannot use [[sinks]] on an agent: sinks belong to the server");
     }
+    const sidecar = sidecarVariablesOf(environment);
+    for (const notice of sidecar?.notices ?? []) log.warn(notice);
     const isRestartNeeded = async (files: typeof structures.files): Promise<boolean> =>
       privileged !== undefined &&
       !covers(await contentsOf(structures.files), await contentsOf(files));
@@ -40,6 +45,7 @@ export const agentCommand = defineCommand({
     const folder = dataFolderAt(global.data);
     const { host, flushMs, shard, listen, spoolBytes, canaryMs, compat, digestBytesPerSecond } =
       settings.agent;
+    const { brokerSocket: cryptoSocket } = settings.crypto;
     const { address: graphite, prefix = "", role } = settings.graphite;
     const pinDirectory = `/sys/fs/bpf/${pinNameOf(folder.path)}`;
     const privileged = await divideRights({
@@ -47,7 +53,7 @@ export const agentCommand = defineCommand({
       pinDirectory,
       user: settings.agent.user,
       readable: [global.config, settings.nats.credentialsFile].filter((path) => path !== undefined),
-      contents: () => contentsOf(structures.files),
+      contents: () => contentsOf(structures.files, structures.libraries),
       log,
     });
     // Loaded here only: other commands do without the C library, and Deno lets them do without it.
@@ -61,6 +67,14 @@ export const agentCommand = defineCommand({
       ...(structures.environment === undefined ? {} : { environment: structures.environment }),
       rules: rulesOf(invocation),
       files: structures.files,
+      collectors: collectorSettingsOf({
+        dropFolder: settings.agent.dropFolder,
+        collectors: structures.collectors,
+      }),
+      disabledSources: settings.agent.collectorsOff ?? [],
+      crypto: cryptoOf(invocation),
+      ...(cryptoSocket === undefined ? {} : { cryptoSocket }),
+      ringBytes: { crypto: settings.crypto.ringBytes },
       flushMs,
       shard,
       listen,
@@ -68,6 +82,7 @@ export const agentCommand = defineCommand({
       canaryMs,
       compat,
       digestBytesPerSecond,
+      applications: applicationsOf(settings.applications, sidecar),
       ...(graphite === undefined ? {} : { graphite: { address: graphite, prefix, role } }),
       nats: natsAccessOf(settings.nats, { folder, role: "agent" }),
       version: versionOfPackage(),

@@ -7,11 +7,14 @@ import { type Option, repeated } from "./options.ts";
 type FilterColumn = Exclude<ColumnName, "time">;
 type ColumnOptions = { readonly [N in FilterColumn]: Option<readonly string[]> };
 
+/** Of columns whose own name is that of a global option. */
+const OTHER_KEYS: Readonly<Record<string, string>> = { context: "context_id" };
+
 /** `--topic`, `--src-ip` and so on; time is filtered by the range. Given twice, both conditions must hold. */
 export const COLUMN_OPTIONS = Object.fromEntries(
   COLUMNS.filter(({ name }) => name !== "time").map((column) => [
     column.name,
-    repeated(column.name, text, { text: column.text }),
+    repeated(OTHER_KEYS[column.name] ?? column.name, text, { text: column.text }),
   ]),
 ) as ColumnOptions; // as: the keys are the names of all columns but time
 

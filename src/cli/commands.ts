@@ -7,6 +7,7 @@ import { configCheckCommand } from "./config-check.ts";
 import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
 import { hostCommand } from "./host.ts";
+import { importCommand } from "./import.ts";
 import { reportCommand } from "./report.ts";
 import { rollupAdoptCommand } from "./rollup-adopt.ts";
 import { rollupReplayCommand } from "./rollup-replay.ts";
@@ -14,6 +15,7 @@ import { rollupStatusCommand } from "./rollup-status.ts";
 import { rollupCommand } from "./rollup.ts";
 import { searchCommand } from "./search.ts";
 import { serveCommand } from "./serve.ts";
+import { SINK_COMMANDS } from "./sink.ts";
 import { sqlCommand } from "./sql.ts";
 import { SUBSCRIPTION_COMMANDS } from "./subscription.ts";
 import { TABLE_CHANGE_COMMANDS } from "./table.ts";
@@ -37,8 +39,10 @@ export const COMMANDS: readonly Command[] = [
   hostCommand,
   reportCommand,
   exportCommand,
+  importCommand,
   sqlCommand,
   ...SUBSCRIPTION_COMMANDS,
+  ...SINK_COMMANDS,
   ...TOKEN_COMMANDS,
   ...CONTEXT_COMMANDS,
   ...TABLE_READ_COMMANDS,

@@ -176,6 +176,7 @@ if [ "$funcstack[1]" = "_probity" ]; then _probity "$@"; else compdef _probity p
 }
 
 function fishScript(nodes: readonly Node[]): string {
+  const everywhere = globals();
   const lines = nodes.flatMap(({ words, commands, options, choices }) => {
     const condition = words.length === 0
       ? "__fish_use_subcommand"
@@ -184,12 +185,12 @@ function fishScript(nodes: readonly Node[]): string {
     return [
       ...[...commands].map(([name, text]) => `${when} -f -a ${name} -d ${quote(text)}`),
       ...(choices.length === 0 ? [] : [`${when} -f -a ${quote(choices.join(" "))}`]),
-      ...(words.length === 0 ? [] : options.filter(({ reach }) => reach !== "variable"))
+      ...(words.length === 0 ? [] : options.filter((option) => !everywhere.includes(option)))
         .map((option) => `${when} ${fishOption(option)}`),
     ];
   });
-  const everywhere = globals().map((option) => `complete -c probity ${fishOption(option)}`);
-  return ["# fish completion of probity", ...everywhere, ...lines, ""].join("\n");
+  const first = everywhere.map((option) => `complete -c probity ${fishOption(option)}`);
+  return ["# fish completion of probity", ...first, ...lines, ""].join("\n");
 }
 
 function fishOption(option: Option<unknown>): string {

@@ -1,13 +1,8 @@
 /** `config check`: reads the configuration as the other commands would, and says what is wrong or what holds. */
 import { defineCommand } from "./command.ts";
 import { EXIT, usageError } from "./exit.ts";
-import {
-  FILE_OPTIONS,
-  GLOBAL_OPTIONS,
-  type OptionGroups,
-  OTHER_VARIABLES,
-  variableOf,
-} from "./options.ts";
+import { FILE_OPTIONS } from "./file-options.ts";
+import { GLOBAL_OPTIONS, type OptionGroups, OTHER_VARIABLES, variableOf } from "./options.ts";
 import { resolveSettings } from "./settings.ts";
 
 const GROUPS: OptionGroups = FILE_OPTIONS;

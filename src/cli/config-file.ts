@@ -7,7 +7,8 @@ import { parse, TomlError } from "smol-toml";
 import { checkStructure, STRUCTURE_KEYS, type Structures } from "./config-structures.ts";
 import { NO_STRUCTURES } from "./empty-structures.ts";
 import { usageError } from "./exit.ts";
-import { FILE_OPTIONS, type Option, type OptionGroup } from "./options.ts";
+import { FILE_OPTIONS } from "./file-options.ts";
+import type { Option, OptionGroup } from "./options.ts";
 import { type KeyPath, locateKeys } from "./toml-lines.ts";
 
 /** What a configuration file says, checked. */

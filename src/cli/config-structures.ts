@@ -12,7 +12,9 @@ import {
   ENVIRONMENT_NAMES_MAX,
 } from "../edge-agent/sources/process/environment.ts";
 import { isKeep } from "./keep-rules.ts";
-import { oidc, OIDC_FORM, type OidcSection } from "./config-oidc.ts";
+import { oidc, OIDC_FORM, oidcList, type OidcSection } from "./config-oidc.ts";
+import { type Collector, collectors, COLLECTORS_FORM } from "./config-collectors.ts";
+import { type Sink, sinks, SINKS_FORM } from "./config-sinks.ts";
 import { duration } from "./option-type.ts";
 
 const text = type("string > 0").describe("text that is not empty");
@@ -23,9 +25,6 @@ const someTexts = text.array().atLeastLength(1).describe(
 const durationText = type("string").narrow((value, context) =>
   duration.parse(value) !== undefined || context.reject({ expected: duration.form })
 );
-const cronField = "[0-9*,/-]+";
-const schedule = type("string").matching(new RegExp(`^${cronField}( ${cronField}){4}$`))
-  .describe('a schedule of five cron fields such as "*/5 * * * *"');
 
 const PATH_FORM = 'a path or glob that begins with "/" or "~/", or an expression behind "re:"';
 const watchedPath = text
@@ -51,23 +50,6 @@ const fileRule = type({
   "kind?": type.enumerated(...FILE_KINDS).configure({
     expected: `one of ${FILE_KINDS.join(", ")}`,
   }),
-});
-
-const collector = type({
-  "+": "reject",
-  name: text,
-  command: someTexts,
-  schedule,
-  "timeout?": durationText,
-});
-
-const sink = type({
-  "+": "reject",
-  name: text,
-  type: type.enumerated("webhook"),
-  "topics?": texts,
-  "url?": text,
-  "secret_file?": text,
 });
 
 const labels = type({ "[string]": text }).describe('a table of texts such as {env = "prod"}');
@@ -118,12 +100,8 @@ const filters = filter.array().atMostLength(FILTERS_MAX)
 
 /** Files that are watched, and what is recorded of a change. */
 export type FileRule = typeof fileRule.infer;
-/** A command that runs by a schedule; its output becomes events. */
-export type Collector = typeof collector.infer;
 /** Events that the kernel's programs do not tell. */
 export type Filter = typeof filter.infer;
-/** Where events are sent on, server side. */
-export type Sink = typeof sink.infer;
 
 /** Lists and tables of the configuration file; absent ones are empty. */
 export interface Structures {
@@ -139,7 +117,7 @@ export interface Structures {
   /** Most events per second of one executable, by topic; undefined when nothing is said of it. */
   readonly limits: Readonly<Record<string, number>> | undefined;
   readonly filters: readonly Filter[];
-  /** An issuer of tokens; undefined when none is named. */
+  /** Issuers of tokens; undefined when none is named. */
   readonly oidc: OidcSection;
 }
 
@@ -147,6 +125,8 @@ export interface StructureKey {
   /** Where it stands in the file. */
   readonly path: readonly [section: string, key?: string];
   readonly schema: Type<unknown>;
+  /** Of a list of them, where one alone is no list. */
+  readonly list?: Type<unknown>;
   readonly form: string;
 }
 
@@ -167,9 +147,9 @@ export const STRUCTURE_KEYS: Readonly<Record<keyof Structures, StructureKey>> = 
   limits: key(["limits", "per_second"], limits),
   filters: key(["filters"], filters),
   files: key(["files"], fileRule.array(), "tables of paths, exclude and kind"),
-  collectors: key(["collectors"], collector.array(), "tables of name, command, schedule, timeout"),
-  oidc: key(["oidc"], oidc, OIDC_FORM),
-  sinks: key(["sinks"], sink.array(), "tables of name, type, topics, url and secret_file"),
+  collectors: key(["collectors"], collectors, COLLECTORS_FORM),
+  oidc: { ...key(["oidc"], oidc, OIDC_FORM), list: oidcList },
+  sinks: key(["sinks"], sinks, SINKS_FORM),
 };
 
 export interface StructureFault {
@@ -182,8 +162,11 @@ export interface StructureFault {
 }
 
 /** Faults of a value, by place below the key. */
-export function checkStructure({ schema, form }: StructureKey, value: unknown): StructureFault[] {
-  const result = schema(value);
+export function checkStructure(
+  { schema, list, form }: StructureKey,
+  value: unknown,
+): StructureFault[] {
+  const result = (Array.isArray(value) ? list ?? schema : schema)(value);
   if (!(result instanceof type.errors)) return [];
   return result.map((error): StructureFault => {
     const path = [...error.path].map((part) => typeof part === "number" ? part : String(part));

@@ -2,8 +2,9 @@
  * How a command reaches the service: which address, which token, and what a failure means for the exit code.
  *
  * Invariants: the data folder's own token goes to this machine only; another server gets a token only from a token file
- * that was named or the file that its context names; a context's server never gets the token of a variable, which was
- * set for another.
+ * that was named with it or the file that its context names; the token of a variable goes to the server of a variable
+ * or to the data folder's own on this machine, never to one that the command line or a context names: it was set for
+ * another.
  */
 import { readFileSync } from "node:fs";
 import { type Client, createClient } from "../client/client.ts";
@@ -14,15 +15,18 @@ import {
   contextNamed,
   contextsPath,
   readContexts,
+  type ServerContext,
   type ServerContexts,
 } from "./server-contexts.ts";
-import { dataFolderAt } from "./up/data-folder.ts";
+import { type DataFolder, dataFolderAt } from "./up/data-folder.ts";
 
 export const DEFAULT_SERVER = "http://127.0.0.1:7333";
 
 export interface Access {
   readonly url: string;
   readonly token: string | undefined;
+  /** Why a token that a variable names is not sent; undefined when it is, or there is none. */
+  readonly withheld?: string;
 }
 
 export type AccessOptions =
@@ -34,12 +38,12 @@ export async function withClient(
   global: GlobalSettings,
   work: (client: Client) => Promise<ExitCode>,
 ): Promise<ExitCode> {
-  const { url, token } = accessOf(global);
+  const { url, token, withheld } = accessOf(global);
   const client = createClient({ url, ...(token === undefined ? {} : { token }) });
   try {
     return await work(client);
   } catch (error) {
-    throw commandErrorOf(error);
+    throw commandErrorOf(error, withheld);
   }
 }
 
@@ -61,20 +65,49 @@ export function accessOf(
     : contextNamed(known, wanted);
   const folder = dataFolderAt(data);
   const server = serverGiven ?? context?.server;
-  const tokenFile = context === undefined
-    ? tokenFileGiven
-    : ofVariables.includes("tokenFile")
-    ? context.tokenFile
-    : tokenFileGiven ?? context.tokenFile;
   const url = server ?? readIfThere(folder.serverUrl) ?? DEFAULT_SERVER;
+  const isOfVariable = tokenFileGiven !== undefined && ofVariables.includes("tokenFile");
+  const isMeant = !isOfVariable || isServerOfVariable(options, { context, server, url });
+  const tokenFile = (isMeant ? tokenFileGiven : undefined) ?? context?.tokenFile;
+  const own = ownAccess(
+    { url, isNamed: server !== undefined, isContext: context !== undefined },
+    folder,
+  );
+  if (!isMeant && tokenFile === undefined) {
+    const withheld =
+      `the token of PROBITY_TOKEN_FILE is sent to the server of PROBITY_SERVER alone`;
+    return { ...own, withheld };
+  }
   if (tokenFile !== undefined) {
     const token = readIfThere(tokenFile);
     if (token === undefined) throw usageError(`Cannot read token file "${tokenFile}": not there`);
     return { url, token };
   }
+  return own;
+}
+
+/** Whether a token of a variable was set for this server: one of a variable too, or the data folder's here. */
+function isServerOfVariable(
+  { ofVariables = [] }: AccessOptions,
+  { context, server, url }: Pick<Access, "url"> & {
+    readonly context: ServerContext | undefined;
+    readonly server: string | undefined;
+  },
+): boolean {
+  if (context !== undefined) return false;
+  return server === undefined ? isThisMachine(url) : ofVariables.includes("server");
+}
+
+/** With the data folder's own token, where it may be sent. */
+function ownAccess(
+  { url, isNamed, isContext }: Pick<Access, "url"> & {
+    readonly isNamed: boolean;
+    readonly isContext: boolean;
+  },
+  folder: DataFolder,
+): Access {
   // What a context names may be a tunnel: the folder's token is of its own service alone.
-  if (context !== undefined) return { url, token: undefined };
-  if (server !== undefined && !isThisMachine(server)) return { url, token: undefined };
+  if (isContext || isNamed && !isThisMachine(url)) return { url, token: undefined };
   return { url, token: readIfThere(folder.adminToken) };
 }
 
@@ -92,7 +125,7 @@ function namedServer(
 }
 
 /** The error of the command line that a client's error stands for; others stay what they are. */
-export function commandErrorOf(error: unknown): unknown {
+export function commandErrorOf(error: unknown, withheld?: string): unknown {
   if (error instanceof UnreachableError) {
     const hint = "start it with `probity up`, or say where it is with --data or --server";
     return new CommandError(EXIT.unreachable, `${error.message} (${hint})`, { cause: error });
@@ -100,7 +133,10 @@ export function commandErrorOf(error: unknown): unknown {
   if (!(error instanceof ProblemError)) return error;
   const { status, parameter, accepted } = error.problem;
   if (error.isNotAllowed) {
-    const hint = "give a token with --token-file, or --data where `probity up` runs";
+    const hint = [
+      ...(withheld === undefined ? [] : [withheld]),
+      "give a token with --token-file, or --data where `probity up` runs",
+    ].join("; ");
     return new CommandError(EXIT.unreachable, `${error.message} (${hint})`, { cause: error });
   }
   const about = parameter === undefined || error.message.includes(parameter)

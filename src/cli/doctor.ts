@@ -3,20 +3,38 @@
  * that are off are no failure: everything else works without them.
  */
 import type { HookStatus } from "../edge-agent/source.ts";
+import { APPLICATION_OPTIONS } from "./application-options.ts";
+import { applicationsOf } from "./applications.ts";
 import { defineCommand } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { NATS_OPTIONS, STORE_OPTIONS } from "./options.ts";
+import { collectorSettingsOf } from "./collector-settings.ts";
+import { AGENT_OPTIONS, CRYPTO_OPTIONS, NATS_OPTIONS, STORE_OPTIONS } from "./options.ts";
+import { sidecarVariablesOf } from "./sidecar-variables.ts";
 import { dataFolderAt } from "./up/data-folder.ts";
 
 export const doctorCommand = defineCommand({
   name: "doctor",
   summary: "say what works on this machine, and what would turn on the rest",
   examples: [["probity doctor", "sources of events, broker, store, DuckDB, runtime"]],
-  options: { nats: NATS_OPTIONS, store: STORE_OPTIONS },
-  run: async ({ settings, global, environment, output, log, signal }) => {
+  options: {
+    agent: { dropFolder: AGENT_OPTIONS.dropFolder, collectorsOff: AGENT_OPTIONS.collectorsOff },
+    nats: NATS_OPTIONS,
+    store: STORE_OPTIONS,
+    crypto: CRYPTO_OPTIONS,
+    applications: APPLICATION_OPTIONS,
+  },
+  run: async ({ settings, structures, global, environment, output, log, signal }) => {
     const { examine } = await import("./doctor/examine.ts");
     const folder = dataFolderAt(global.data);
-    const findings = examine({ ...settings, folder, environment, log, signal });
+    const collectors = collectorSettingsOf({
+      dropFolder: settings.agent.dropFolder,
+      collectors: structures.collectors,
+    });
+    const crypto = { ...settings.crypto, libraries: structures.libraries };
+    const applications = applicationsOf(settings.applications, sidecarVariablesOf(environment));
+    const disabledSources = settings.agent.collectorsOff ?? [];
+    const parts = { applications, crypto, collectors, disabledSources, folder, environment };
+    const findings = examine({ ...settings, ...parts, log, signal });
     let isBroken = false;
     const rows: string[][] = [];
     for await (const { name, status, isNeeded } of findings) {

@@ -27,12 +27,25 @@ export function formatEventLine(event: RecordedEvent, output: Pick<Output, "pain
 
 function sentenceOf(event: RecordedEvent, { paint }: Pick<Output, "paint">): string {
   const { message, cmdline, path, exe, severity, topic } = event;
-  const said = message ?? cmdline ?? path ?? exe ?? "";
+  const said = message ?? membersOf(event) ?? cmdline ?? path ?? exe ?? "";
   // Of a program that was started, its arguments are what one looks for.
   const isMore = topic === "process/exec" && cmdline !== undefined && !said.includes(cmdline);
   const text = printable(cut(isMore ? `${said}: ${cmdline}` : said));
   if (severity === "high" || severity === "critical") return paint("red", text);
   return severity === "medium" ? paint("yellow", text) : text;
+}
+
+/** What a program said of itself without a sentence; the other columns would tell who it was, not what it said. */
+function membersOf({ topic, detail }: RecordedEvent): string | undefined {
+  if (topic?.startsWith("app/") !== true || typeof detail !== "object" || detail === null) {
+    return undefined;
+  }
+  const members = Object.entries(detail).map(([name, value]) =>
+    `${name}=${
+      typeof value === "string" && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)
+    }`
+  );
+  return members.length === 0 ? undefined : members.join(" ");
 }
 
 function cut(text: string): string {

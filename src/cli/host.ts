@@ -65,6 +65,11 @@ async function printHosts(
   }));
   const columns = ["host", "state", "since", "last_seen", "count", "gaps", "version", "off"];
   await printRows(rows, { columns, output });
+  const { knownFrom } = found;
+  if (knownFrom !== undefined) {
+    const from = shorten(knownFrom, output);
+    output.notice(`hosts that were heard of only before ${from} are not all known yet`);
+  }
   return endOf(found, output);
 }
 

@@ -2,6 +2,7 @@
  * Types of option values: how text from a flag or a variable and a value from the configuration file become one typed
  * value. Every type states the form it accepts, which errors and help quote.
  */
+import { isOrigin, ORIGINS_MAX } from "../query/origins.ts";
 import { isHostName, isShardName } from "../event/wire.ts";
 
 export interface OptionType<T> {
@@ -94,11 +95,31 @@ export const size: OptionType<number> = textual(
   },
 );
 
+/** A power of two, as rings have it. */
+export function powerOfTwo(least: string, most: string): OptionType<number> {
+  const [leastBytes = NaN, mostBytes = NaN] = [size.parse(least), size.parse(most)];
+  const form = `a power of two from "${least}" to "${most}" such as "4MiB"`;
+  return textual("size", form, (value) => {
+    const bytes = size.parse(value);
+    const isFine = bytes !== undefined && bytes >= leastBytes && bytes <= mostBytes &&
+      Number.isInteger(Math.log2(bytes));
+    return isFine ? bytes : undefined;
+  });
+}
+
 export function sizeFrom(least: string): OptionType<number> {
   const leastBytes = size.parse(least) ?? NaN;
   return textual("size", `a size of at least "${least}" such as "1GiB"`, (value) => {
     const bytes = size.parse(value);
     return bytes !== undefined && bytes >= leastBytes ? bytes : undefined;
+  });
+}
+
+export function sizeBetween(least: string, most: string): OptionType<number> {
+  const [leastBytes = NaN, mostBytes = NaN] = [size.parse(least), size.parse(most)];
+  return textual("size", `a size from "${least}" to "${most}"`, (value) => {
+    const bytes = size.parse(value);
+    return bytes !== undefined && bytes >= leastBytes && bytes <= mostBytes ? bytes : undefined;
   });
 }
 
@@ -140,10 +161,40 @@ export function urlOf(schemes: readonly string[], example: string): OptionType<s
   });
 }
 
+/** In the file a list, elsewhere joined by commas. */
+export const origins: OptionType<readonly string[]> = {
+  placeholder: "origins",
+  form:
+    `at most ${ORIGINS_MAX} origins such as "https://app.example.org", in the file a list of them, ` +
+    "elsewhere joined by commas",
+  parse: (value) => originsOf(value.split(",")),
+  accept: (value) => Array.isArray(value) ? originsOf(value) : undefined,
+};
+
+function originsOf(values: readonly unknown[]): readonly string[] | undefined {
+  const found = values.flatMap((each) => typeof each === "string" && isOrigin(each) ? [each] : []);
+  return found.length === values.length && found.length <= ORIGINS_MAX ? found : undefined;
+}
+
 export function choiceOf<const C extends string>(choices: readonly C[]): OptionType<C> {
   const form = `one of ${choices.map((choice) => `"${choice}"`).join(", ")}`;
   const find = (value: string) => choices.find((choice) => choice === value);
   return { ...textual(choices.join("|"), form, find), choices };
+}
+
+/** Some of a few names, each once. In the file a list, elsewhere joined by commas. */
+export function someOf<const C extends string>(choices: readonly C[]): OptionType<readonly C[]> {
+  const names = choices.map((choice) => `"${choice}"`).join(", ");
+  const find = (values: readonly unknown[]): readonly C[] | undefined => {
+    const found = choices.filter((choice) => values.includes(choice));
+    return found.length === values.length ? found : undefined;
+  };
+  return {
+    placeholder: "names",
+    form: `some of ${names}, each once, in the file a list of them, elsewhere joined by commas`,
+    parse: (value) => find(value === "" ? [] : value.split(",")),
+    accept: (value) => Array.isArray(value) ? find(value) : undefined,
+  };
 }
 
 export function integerBetween(least: number, greatest: number): OptionType<number> {

@@ -14,14 +14,18 @@ import {
   flag,
   folder,
   hostName,
+  origins,
 } from "./option-type.ts";
+import { COLLECTOR_NAMES } from "../edge-agent/sources/collectors/collector-names.ts";
 import { SOCKET_VARIABLE } from "../edge-agent/privilege/socket-variable.ts";
 import {
   integerBetween,
   type OptionType,
+  powerOfTwo,
   shardName,
   size,
   sizeFrom,
+  someOf,
   text,
   urlOf,
 } from "./option-type.ts";
@@ -186,6 +190,12 @@ export const AGENT_OPTIONS = {
     default: "64MiB",
     text: "most that is read in a second of executed files to tell their SHA-256; 0B: no digests",
   }),
+  dropFolder: optional("agent.drop", folder, {
+    text: "folder in which other programs leave files of events; default: none",
+  }),
+  collectorsOff: optional("agent.collectors_off", someOf(COLLECTOR_NAMES), {
+    text: "collectors that are not to run; default: none",
+  }),
   user: option("agent.user", text, {
     default: "probity",
     text:
@@ -304,29 +314,29 @@ export const SERVER_OPTIONS = {
     default: "false",
     text: "listen beyond loopback without TLS, as behind a proxy that has it",
   }),
+  origins: optional("server.origins", origins, {
+    text: "origins of pages that may ask from a browser, beside the service's own; default: none",
+  }),
   tlsCert: optional("server.tls_cert", file, { text: "certificate chain (PEM) for HTTPS" }),
   tlsKey: optional("server.tls_key", file, { text: "private key (PEM) for HTTPS" }),
 } as const;
 
 export const CRYPTO_OPTIONS = {
   discover: option("crypto.discover", flag, {
-    default: "true",
-    text: "find libraries with crypto probes by themselves",
+    default: "false",
+    text:
+      "look at every file that a process maps to execute for crypto probes, besides `crypto.libraries`",
   }),
   provider: option("crypto.provider", text, {
     default: "crypto_auditing",
     text: "USDT provider of the probes",
   }),
-} as const;
-
-export const APPLICATION_OPTIONS = {
-  port: option("applications.port", integerBetween(0, 65_535), {
-    default: "5678",
-    text: "UDP and TCP port that takes applications' events",
+  brokerSocket: optional("crypto.broker_socket", file, {
+    text: "Unix socket on which crypto-auditing's subscribers read what libraries tell",
   }),
-  socket: optional("applications.socket", file, { text: "Unix socket that takes them" }),
-  service: optional("applications.service", text, {
-    text: "name of the application when an event gives none",
+  ringBytes: option("crypto.ring", powerOfTwo("4KiB", "512MiB"), {
+    default: "4MiB",
+    text: "room for what libraries tell until the agent has read it: a power of two",
   }),
 } as const;
 
@@ -352,20 +362,6 @@ export const PORT_OPTION = {
     text: "short for --listen 127.0.0.1:N",
   }),
 } as const;
-
-/** Every option of the configuration file, by section. */
-export const FILE_OPTIONS = {
-  agent: AGENT_OPTIONS,
-  graphite: GRAPHITE_OPTIONS,
-  nats: NATS_OPTIONS,
-  store: STORE_OPTIONS,
-  rollup: ROLLUP_OPTIONS,
-  maintenance: MAINTENANCE_OPTIONS,
-  server: SERVER_OPTIONS,
-  crypto: CRYPTO_OPTIONS,
-  applications: APPLICATION_OPTIONS,
-  limits: LIMIT_OPTIONS,
-} as const satisfies OptionGroups;
 
 /** Set to 1 for children of `up`: they end when their standard input does. */
 export const SUPERVISED_VARIABLE = "PROBITY_SUPERVISED";

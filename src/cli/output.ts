@@ -12,7 +12,7 @@ import { stripVTControlCharacters } from "node:util";
 export interface Sink {
   readonly isTTY?: boolean;
   readonly columns?: number;
-  write(text: string): boolean;
+  write(data: string | Uint8Array): boolean;
 }
 
 export type Color = "red" | "yellow" | "green" | "cyan" | "bold" | "dim";
@@ -29,8 +29,8 @@ export interface Output {
   readonly width: number | undefined;
   /** Colors text for standard output, where color is wanted. */
   paint(color: Color, text: string): string;
-  /** Writes text as it is. */
-  write(text: string): Promise<void>;
+  /** Writes text or bytes as they are. */
+  write(data: string | Uint8Array): Promise<void>;
   /** Writes one JSON object as a line. */
   json(value: unknown): Promise<void>;
   /** Writes rows as an aligned table; cells may be painted. */
@@ -61,8 +61,8 @@ export function createOutput(options: OutputOptions): Output {
   const { stdout = process.stdout, stderr = process.stderr } = options;
   const isForPeople = stdout.isTTY === true && !options.json;
   const isColored = wantsColor(options, stdout);
-  const write = async (text: string): Promise<void> => {
-    if (text === "" || stdout.write(text)) return;
+  const write = async (data: string | Uint8Array): Promise<void> => {
+    if (data.length === 0 || stdout.write(data)) return;
     if (stdout === process.stdout) await once(process.stdout, "drain");
   };
   return {

@@ -4,7 +4,7 @@
  *
  * Invariant: a report that the service calls incomplete, or that is cut, ends in exit 5, whatever was printed.
  */
-import type { Report } from "../client/reports.ts";
+import type { Report, ReportTable } from "../client/reports.ts";
 import { defineCommand } from "./command.ts";
 import { withClient } from "./connect.ts";
 import { EXIT, type ExitCode } from "./exit.ts";
@@ -14,6 +14,9 @@ import { type Output, printable } from "./output.ts";
 
 const NAMES = ["packages", "services", "logins", "privilege", "files", "crypto", "gaps"] as const;
 const FORMATS = ["text", "ndjson", "json", "csv", "markdown", "html"] as const;
+
+/** Longest cell of a table on a terminal, in characters, but for the last of a row; other forms have all. */
+const CELL_LENGTH_MAX = 80;
 
 const REPORT_OPTIONS = {
   from: optional("from", text, {
@@ -80,21 +83,38 @@ async function printTables(report: Report, output: Output): Promise<void> {
   await output.write(`${output.paint("bold", printable(title))}\n`);
   await say([`${from} to ${to}, ${hosts.length} ${hosts.length === 1 ? "host" : "hosts"}`]);
   await say(statements);
-  for (const { title: heading, columns, rows } of tables) {
-    await output.write(`\n${output.paint("bold", printable(heading))}\n`);
-    if (rows.length === 0) await say(["none"]);
-    else {
-      await output.table(
-        columns.map((column) => ({
-          name: printable(column.title),
-          align: rows.some((row) => typeof row[column.name] === "number") ? "right" : "left",
-        })),
-        rows.map((row) => columns.map(({ name }) => printable(String(row[name] ?? "")))),
-      );
-    }
+  for (const table of tables) {
+    await output.write(`\n${output.paint("bold", printable(table.title))}\n`);
+    if (table.rows.length === 0) await say(["none"]);
+    else await printTable(table, output);
   }
   await output.write(`\n${output.paint("bold", "Evidence")}\n`);
   await say([...evidence.statements, "Not yet verifiable:", ...evidence.not_yet_verifiable]);
+}
+
+/** Without columns that are empty in every row: on a terminal each of them takes room from the others. */
+async function printTable({ columns, rows }: ReportTable, output: Output): Promise<void> {
+  const shown = columns.filter(({ name }) => rows.some((row) => (row[name] ?? "") !== ""));
+  const last = shown.at(-1)?.name;
+  await output.table(
+    shown.map(({ name, title }) => ({
+      name: printable(title),
+      align: rows.some((row) => typeof row[name] === "number") ? "right" : "left",
+    })),
+    rows.map((row) =>
+      shown.map(({ name }) => {
+        const cell = printable(String(row[name] ?? ""));
+        return name === last ? cell : cut(cell);
+      })
+    ),
+  );
+}
+
+/** One long cell would push what follows it out of sight in all rows. */
+function cut(cell: string): string {
+  const characters = [...cell];
+  if (characters.length <= CELL_LENGTH_MAX) return cell;
+  return `${characters.slice(0, CELL_LENGTH_MAX - 1).join("")}…`;
 }
 
 function endOf(

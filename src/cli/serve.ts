@@ -45,6 +45,7 @@ export const serveCommand = defineCommand({
     const { openHttpServer } = await import("./http-server.ts");
     const { webSocketsOf } = await import("./web-socket.ts");
     const { oidcSettingsOf } = await import("./config-oidc.ts");
+    const { sinkSettingsOf } = await import("./config-sinks.ts");
     const { openQueryService } = await import("../query/open-query.ts");
     await using store = await openStore({ ...storeOptionsOf(settings.store, folder), log });
     await using service = await openQueryService({
@@ -55,8 +56,10 @@ export const serveCommand = defineCommand({
       hot: { limitBytes: HOT_LIMIT_BYTES },
       tokens: {
         adminTokenFile: global.tokenFile ?? folder.adminToken,
-        oidc: structures.oidc && oidcSettingsOf(structures.oidc),
+        oidc: oidcSettingsOf(structures.oidc),
       },
+      sinks: sinkSettingsOf(structures.sinks),
+      origins: settings.server.origins,
       requestsPerSecond: settings.server.requestsPerSecond,
       host: settings.agent.host ?? hostname(),
       producerDirectory: folder.spool("query"),

@@ -6,12 +6,13 @@
  * reach what it drains into.
  */
 import process from "node:process";
+import { APPLICATION_OPTIONS } from "./application-options.ts";
 import { onHangup } from "../runtime/lifecycle.ts";
 import { timeLimit } from "../runtime/time-limit.ts";
 import { openFolderLock } from "../storage/fs-lock.ts";
 import { agentCommand } from "./agent.ts";
 import { type Command, defineCommand, type Invocation } from "./command.ts";
-import { CommandError, EXIT, type ExitCode } from "./exit.ts";
+import { CommandError, EXIT, type ExitCode, usageError } from "./exit.ts";
 import { listenText, refuseTwoAddresses, refuseWithoutTls } from "./listen.ts";
 import {
   AGENT_OPTIONS,
@@ -34,8 +35,8 @@ import { type DataFolder, dataFolderAt, ensureAdminToken } from "./up/data-folde
 import {
   makeDataFolder,
   prepareDataFolder,
+  type ProcessRole,
   removeNote,
-  type Role,
   writeNote,
 } from "./up/data-folder.ts";
 import { pathsOfProgram, planRole, readAnnouncement } from "./up/role-process.ts";
@@ -51,6 +52,7 @@ const OPTIONS = {
   server: SERVER_OPTIONS,
   agent: AGENT_OPTIONS,
   limits: LIMIT_OPTIONS,
+  applications: APPLICATION_OPTIONS,
   graphite: GRAPHITE_OPTIONS,
   nats: NATS_OPTIONS,
   store: STORE_OPTIONS,
@@ -100,12 +102,15 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
   ensureAdminToken(folder, account);
   refuseTwoAddresses(invocation.flags);
   refuseWithoutTls(invocation.settings);
+  if (invocation.structures.sinks.some(({ type }) => type === "stdout")) {
+    throw usageError('Cannot use a sink of type "stdout" with "up": only "serve" has an output');
+  }
   await using running = new AsyncDisposableStack();
   const broker = await useBroker({ invocation, folder, account, running });
   // Children get the address in its one long form, and the free port that was taken once is kept over restarts.
   let listen = listenText(invocation.settings);
   const flags = new Map([...invocation.flags].filter(([key]) => key !== PORT_OPTION.port.key));
-  const plan = (role: Role, decided: Readonly<Record<string, string>>): ProcessPlan =>
+  const plan = (role: ProcessRole, decided: Readonly<Record<string, string>>): ProcessPlan =>
     planRole({
       ...invocation,
       flags,
@@ -165,7 +170,7 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
   return EXIT.ok;
 }
 
-const COMMAND_OF: Readonly<Record<Role, Command>> = {
+const COMMAND_OF: Readonly<Record<ProcessRole, Command>> = {
   agent: agentCommand,
   rollup: rollupCommand,
   query: serveCommand,
@@ -174,7 +179,7 @@ const COMMAND_OF: Readonly<Record<Role, Command>> = {
 interface BrokerInUse {
   readonly url: string;
   /** What the role's command line has to say of the broker. */
-  decidedFor(role: Role): Readonly<Record<string, string>>;
+  decidedFor(role: ProcessRole): Readonly<Record<string, string>>;
 }
 
 /** The broker that the settings name, else one of our own. */

@@ -1,7 +1,18 @@
 /**
- * The typed client for other programs: search, one event, live tail, SQL, topics, hosts, subscriptions and tokens. It
- * runs in Node, Deno and browsers, and knows nothing of how the service works.
+ * The typed client for other programs: a call for everything that the service offers. It runs in Node, Deno, Bun and
+ * browsers, and knows nothing of how the service works.
+ *
+ * Invariant: every operation of the OpenAPI description has a call here, with all its parameters and forms; a test
+ * compares.
  */
+import {
+  createOcsf,
+  type EventFile,
+  type EventFileForm,
+  type OcsfClient,
+  openEventFile,
+} from "./event-files.ts";
+import { createFigures, type FigureClient, type RangeQuery } from "./figures.ts";
 import { createHosts, type HostClient } from "./hosts.ts";
 import { readLines } from "./lines.ts";
 import { ProblemError } from "./problem.ts";
@@ -17,9 +28,15 @@ import {
   request,
   type RequestOptions,
 } from "./request.ts";
+import { createRpc, type RpcClient } from "./rpc.ts";
+import type { OpenWebSocket } from "./rpc-link.ts";
 import { createReports, type ReportClient } from "./reports.ts";
+import { createSinks, type SinkClient } from "./sinks.ts";
 import { createSubscriptions, type SubscriptionClient } from "./subscriptions.ts";
+import { createSpans, type SpanClient } from "./spans.ts";
 import { type SqlFile, type SqlForm, type SqlResult, sqlResult } from "./sql-result.ts";
+import { createStatus, type StatusClient } from "./status.ts";
+import { createHolds, createTable, type HoldClient, type TableClient } from "./table.ts";
 import { tail, type TailItem, type TailOptions } from "./tail.ts";
 import { createTokens, type TokenClient } from "./tokens.ts";
 import { type TopicCount, topicCounts } from "./topic-count.ts";
@@ -31,6 +48,8 @@ export interface ClientOptions {
   readonly token?: string;
   /** Instead of the runtime's own. */
   readonly fetch?: Fetch;
+  /** The same for `/rpc`. A token is in a subprotocol's name, since browsers can set no header. */
+  readonly openWebSocket?: OpenWebSocket;
 }
 
 export interface EventPage extends AnswerFacts {
@@ -49,11 +68,8 @@ export interface SqlOptions extends RequestOptions {
   readonly parameters?: Readonly<Record<string, string | number | boolean | null>>;
 }
 
-/** Which events to count. */
-export type RangeQuery = Omit<EventQuery, "order" | "limit">;
-
 /** Every call throws `ProblemError` when the service refuses and `UnreachableError` when it does not answer. */
-export interface Client {
+export interface Client extends FigureClient, SpanClient {
   /** All events of a query, page by page; `limit` bounds one page, not the whole. */
   events(query?: EventQuery, options?: RequestOptions): AsyncIterable<RecordedEvent>;
   /** One page; `cursor` is the `next` of the one before. */
@@ -63,6 +79,13 @@ export interface Client {
   ): Promise<EventPage>;
   /** All events of a query in one answer (NDJSON), without a limit unless the query has one. */
   stream(query?: EventQuery, options?: RequestOptions): Promise<EventStream>;
+  /** The same as a file of another form. */
+  file(query: EventQuery, form: EventFileForm, options?: RequestOptions): Promise<EventFile>;
+  /** How many events of a query there are. */
+  count(
+    query?: RangeQuery,
+    options?: RequestOptions,
+  ): Promise<{ readonly count: number } & AnswerFacts>;
   /** One event; undefined when there is none of this id. */
   event(id: string, options?: RequestOptions): Promise<RecordedEvent | undefined>;
   /** Follows the record until the signal is aborted; see `tail.ts`. */
@@ -85,8 +108,19 @@ export interface Client {
   readonly reports: ReportClient;
   /** Durable places in the record, read on from time to time or live. */
   readonly subscriptions: SubscriptionClient;
+  readonly sinks: SinkClient;
   /** Who may ask; for administrators. */
   readonly tokens: TokenClient;
+  /** Events in the form of the Open Cybersecurity Schema Framework. */
+  readonly ocsf: OcsfClient;
+  /** What the record is stored in; for operators. */
+  readonly table: TableClient;
+  /** What is kept whatever its age. */
+  readonly holds: HoldClient;
+  /** The service itself. */
+  readonly status: StatusClient;
+  /** JSON-RPC over a WebSocket of its own, which is opened with the first call and has to be closed. */
+  openRpc(): RpcClient;
 }
 
 /** Throws TypeError when the URL is none. Nothing is sent before the first call. */
@@ -100,6 +134,13 @@ export function createClient(options: ClientOptions): Client {
     events: (query, each) => allPages(connection, { ...query }, { ...each }),
     page: (query, each) => readPage(connection, { ...query }, { ...each }),
     stream: (query, each) => openStream(connection, { ...query }, { ...each }),
+    file: (query, form, each) => openEventFile(connection, query, { ...each, form }),
+    count: async (query, each) => {
+      const parameters = { ...query };
+      const asked = { ...each, method: "HEAD" as const, parameters };
+      const response = await request(connection, "v1/events", asked);
+      return { ...factsOf(response), count: Number(response.headers.get("Probity-Count")) };
+    },
     event: (id, each) => readEvent(connection, id, { ...each }),
     tail: (query, each) => tail(connection, { ...query }, { ...each }),
     sql: async (statement, options) => {
@@ -127,7 +168,19 @@ export function createClient(options: ClientOptions): Client {
     hosts: createHosts(connection),
     reports: createReports(connection),
     subscriptions: createSubscriptions(connection),
+    sinks: createSinks(connection),
     tokens: createTokens(connection),
+    ocsf: createOcsf(connection),
+    table: createTable(connection),
+    holds: createHolds(connection),
+    status: createStatus(connection),
+    openRpc: () =>
+      createRpc(
+        connection,
+        options.openWebSocket ?? ((url, protocols) => new WebSocket(url, [...protocols])),
+      ),
+    ...createFigures(connection),
+    ...createSpans(connection),
   };
 }
 

@@ -77,12 +77,21 @@ export interface HostQuery {
   readonly to?: string;
 }
 
+export interface HostList {
+  readonly hosts: readonly HostSummary[];
+  readonly cut: boolean;
+  readonly knownFrom?: string;
+}
+
 export interface HostClient {
-  /** Hosts of the range and the day before it, and whether that are all. */
+  /**
+   * Hosts of the range and those before it, and whether that are all; a host that was heard of only before `knownFrom`
+   * may be missing.
+   */
   list(
     query?: Readonly<Record<string, Condition | undefined>>,
     options?: RequestOptions,
-  ): Promise<{ readonly hosts: readonly HostSummary[]; readonly cut: boolean } & AnswerFacts>;
+  ): Promise<HostList & AnswerFacts>;
   /** One of them; throws `ProblemError` 404 when nothing is known of it. */
   read(
     host: string,
@@ -101,7 +110,11 @@ export function createHosts(connection: Connection): HostClient {
         throw new TypeError("Cannot read hosts: the answer has no list of them");
       }
       const { hosts } = value as { readonly hosts: readonly HostSummary[] };
-      return { ...factsOf(response), hosts, cut: "cut" in value && value.cut === true };
+      const knownFrom = "known_from" in value ? value.known_from : undefined;
+      return {
+        ...{ ...factsOf(response), hosts, cut: "cut" in value && value.cut === true },
+        ...(typeof knownFrom === "string" ? { knownFrom } : {}),
+      };
     },
     async read(host, query, options) {
       const path = `v1/hosts/${encodeURIComponent(host)}`;

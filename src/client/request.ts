@@ -25,9 +25,11 @@ export interface ServiceRequest extends RequestOptions {
   readonly parameters?: Readonly<Record<string, Condition | undefined>>;
   readonly headers?: Readonly<Record<string, string>>;
   /** GET unless told, POST with a body. */
-  readonly method?: "GET" | "PUT" | "POST" | "DELETE";
+  readonly method?: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   /** Sent as JSON. */
   readonly body?: unknown;
+  /** Statuses beside 2xx that are an answer, not a problem. */
+  readonly accepts?: readonly number[];
 }
 
 /** What an answer says of the work behind it. */
@@ -45,7 +47,7 @@ export interface AnswerFacts {
 export async function request(
   connection: Connection,
   path: string,
-  { parameters = {}, headers = {}, method, body, signal }: ServiceRequest = {},
+  { parameters = {}, headers = {}, method, body, signal, accepts = [] }: ServiceRequest = {},
 ): Promise<Response> {
   const url = addressOf(connection.url, path, parameters);
   const init: RequestInit = {
@@ -68,7 +70,7 @@ export async function request(
       cause,
     });
   }
-  if (!response.ok) throw await problemOf(response);
+  if (!response.ok && !accepts.includes(response.status)) throw await problemOf(response);
   return response;
 }
 

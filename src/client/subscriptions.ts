@@ -4,7 +4,8 @@
  */
 import { readLines } from "./lines.ts";
 import { ProblemError } from "./problem.ts";
-import { type Conditions, recordedEvent } from "./record.ts";
+import { isPassing } from "./reconnect.ts";
+import { type Conditions, type RecordedEvent, recordedEvent } from "./record.ts";
 import {
   type AnswerFacts,
   type Connection,
@@ -14,7 +15,14 @@ import {
   request,
   type RequestOptions,
 } from "./request.ts";
-import { followStream, gapOf, isPassing, type TailItem, type TailOptions } from "./tail.ts";
+import {
+  auditItems,
+  followStream,
+  gapOf,
+  type TailGap,
+  type TailItem,
+  type TailOptions,
+} from "./tail.ts";
 
 /** As the service shows it; times are RFC 3339, spans texts such as `7d`. */
 export interface SubscriptionInfo {
@@ -89,6 +97,14 @@ export interface SubscriptionClient {
   skip(name: string, target?: SkipTarget, options?: RequestOptions): Promise<Skipped>;
   /** Reads on up to the present. */
   read(name: string, options?: SubscriptionReadOptions): Promise<SubscriptionReading>;
+  /** Reads on by one answer of at most `limit` events. */
+  page(
+    name: string,
+    options?: SubscriptionReadOptions,
+  ): Promise<
+    & { readonly events: readonly RecordedEvent[]; readonly gaps: readonly TailGap[] }
+    & AnswerFacts
+  >;
   /** Reads on live until the signal is aborted, as a tail does: opened again after an outage. */
   follow(name: string, options?: SubscriptionFollowOptions): AsyncIterable<TailItem>;
 }
@@ -127,6 +143,18 @@ export function createSubscriptions(connection: Connection): SubscriptionClient 
         subscription: infoOf(answer["subscription"]),
       };
     },
+    async page(name, { limit, wait, takesOver = false, ...options } = {}) {
+      const response = await request(connection, `${pathOf(name)}/events`, {
+        ...options,
+        parameters: { limit, wait, ...takeOver(takesOver) },
+      });
+      const { events, gaps } = fieldsOf(await jsonOf(response));
+      return {
+        ...factsOf(response),
+        events: Array.isArray(events) ? events.map(recordedEvent) : [],
+        gaps: Array.isArray(gaps) ? gaps.map(gapOf) : [],
+      };
+    },
     async read(name, { limit, wait, takesOver = false, ...options } = {}) {
       const response = await request(connection, `${pathOf(name)}/events`, {
         ...options,
@@ -142,6 +170,7 @@ export function createSubscriptions(connection: Connection): SubscriptionClient 
         // Once it was ours, another that took it over is left in peace.
         parametersOf: ({ lastAliveMs }) => takeOver(takesOver && lastAliveMs === undefined),
         isPassing: isPassingForReader,
+        itemOf: auditItems(recordedEvent),
       }, options),
   };
 }

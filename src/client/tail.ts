@@ -5,8 +5,18 @@
  * Invariants: a place counts as read only when its item was given to the caller; waiting for the caller never looks
  * like silence of the service; only a stream that was open before is opened again.
  */
-import { ProblemError, UnreachableError } from "./problem.ts";
+import { UnreachableError } from "./problem.ts";
 import { type Condition, type RecordedEvent, recordedEvent, type TailQuery } from "./record.ts";
+import {
+  createSilenceWatch,
+  delayOf,
+  GIVE_UP_AFTER_MS,
+  isAborted,
+  isPassing,
+  pause,
+  RECONNECT_DELAY_MS,
+  SILENCE_MS,
+} from "./reconnect.ts";
 import { type Connection, factsOf, reading, request, type RequestOptions } from "./request.ts";
 import { createSseParser, readSse, type ServerSentEvent } from "./sse.ts";
 
@@ -18,14 +28,19 @@ export interface TailGap {
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-export type TailItem =
-  /** `place` is what {@link TailOptions.after} takes to go on after this item, even in another process. */
-  | { readonly kind: "event"; readonly event: RecordedEvent; readonly place: string }
-  | { readonly kind: "gap"; readonly gap: TailGap; readonly place: string }
+/** `place` is what {@link TailOptions.after} takes to go on after this item, even in another process. */
+export type AuditItem<E = RecordedEvent> =
+  | { readonly kind: "event"; readonly event: E; readonly place: string }
+  | { readonly kind: "gap"; readonly gap: TailGap; readonly place: string };
+
+/** What is said of a stream itself. */
+export type StreamNotice =
   /** The service says, as the stream opens, that it cannot see a part of the record now. */
   | { readonly kind: "incomplete"; readonly missing: string | undefined }
   /** The stream is about to be opened again. */
   | { readonly kind: "reconnecting"; readonly reason: string; readonly delayMs: number };
+
+export type TailItem<E = RecordedEvent> = AuditItem<E> | StreamNotice;
 
 export interface TailOptions extends RequestOptions {
   /** Goes on after the place of an item that was read earlier. */
@@ -38,11 +53,6 @@ export interface TailOptions extends RequestOptions {
   readonly giveUpAfterMs?: number;
 }
 
-export const RECONNECT_DELAY_MS = 250;
-export const RECONNECT_DELAY_MAX_MS = 30_000;
-export const SILENCE_MS = 45_000;
-export const GIVE_UP_AFTER_MS = 24 * 3_600_000;
-
 /**
  * Follows the record until the signal is aborted, which ends the iteration without an error.
  * Throws {@link UnreachableError} when the first stream cannot be opened, {@link ProblemError} when one is refused.
@@ -52,30 +62,48 @@ export function tail(
   query: TailQuery,
   options: TailOptions = {},
 ): AsyncGenerator<TailItem, void, undefined> {
+  return tailOf(connection, query, { ...options, eventOf: recordedEvent });
+}
+
+/** The same of events in a form of its own. */
+export function tailOf<E>(
+  connection: Connection,
+  query: TailQuery,
+  { eventOf, accept, ...options }: TailOptions & {
+    readonly eventOf: (value: unknown) => E;
+    readonly accept?: string;
+  },
+): AsyncGenerator<TailItem<E>, void, undefined> {
   return followStream(connection, {
     path: "v1/tail",
+    ...(accept === undefined ? {} : { accept }),
     since: query.since,
     parametersOf: ({ place, since }) => ({ ...query, since: place === "" ? since : undefined }),
     isPassing,
+    itemOf: auditItems(eventOf),
   }, options);
 }
 
 /** What is followed, and how it is asked for again. */
-export interface FollowedStream {
+export interface FollowedStream<T> {
   readonly path: string;
+  /** Media type; `text/event-stream` unless told. */
+  readonly accept?: string;
   /** Where it begins; without it, the time of the first answer. */
   readonly since: string | undefined;
   readonly parametersOf: (progress: Progress) => Readonly<Record<string, Condition | undefined>>;
   /** Whether trying again may help, so long after the last sign of life. */
   readonly isPassing: (error: unknown, silentMs: number) => error is Error;
+  /** What a message stands for; undefined for one that is not known. */
+  readonly itemOf: (message: ServerSentEvent) => T | undefined;
 }
 
 /** Follows any stream of events as {@link tail} does. */
-export async function* followStream(
+export async function* followStream<T>(
   connection: Connection,
-  stream: FollowedStream,
+  stream: FollowedStream<T>,
   options: TailOptions,
-): AsyncGenerator<TailItem, void, undefined> {
+): AsyncGenerator<T | StreamNotice, void, undefined> {
   const { signal, giveUpAfterMs = GIVE_UP_AFTER_MS } = options;
   const progress: Progress = {
     place: options.after ?? "",
@@ -111,17 +139,17 @@ export interface Progress {
   lastAliveMs: number | undefined;
 }
 
-interface Attempt {
-  readonly stream: FollowedStream;
+interface Attempt<T> {
+  readonly stream: FollowedStream<T>;
   readonly options: TailOptions;
   readonly progress: Progress;
 }
 
 /** One stream until it breaks: always ends in an error, for a tail has no end of its own. */
-async function* openOnce(
+async function* openOnce<T>(
   connection: Connection,
-  { stream, options, progress }: Attempt,
-): AsyncGenerator<TailItem, void, undefined> {
+  { stream, options, progress }: Attempt<T>,
+): AsyncGenerator<T | StreamNotice, void, undefined> {
   const { silenceMs = SILENCE_MS } = options;
   const silence = new AbortController();
   const signal = AbortSignal.any([silence.signal, ...(options.signal ? [options.signal] : [])]);
@@ -135,7 +163,7 @@ async function* openOnce(
     const response = await request(connection, stream.path, {
       parameters: stream.parametersOf(progress),
       headers: {
-        accept: "text/event-stream",
+        accept: stream.accept ?? "text/event-stream",
         ...(progress.place === "" ? {} : { "last-event-id": progress.place }),
       },
       signal,
@@ -159,7 +187,7 @@ async function* openOnce(
     const messages = readSse(body, { parser, onQuietLine });
     for await (const message of reading(messages, response, { signal })) {
       watch.disarm();
-      const item = itemOf(message);
+      const item = stream.itemOf(message);
       progress.retryMs = parser.retryMs() ?? progress.retryMs;
       if (item !== undefined) yield item;
       if (message.id !== "") progress.place = message.id;
@@ -171,12 +199,15 @@ async function* openOnce(
   throw new UnreachableError("Cannot follow the record: the service ended the stream");
 }
 
-function itemOf({ event, data, id }: ServerSentEvent): TailItem | undefined {
-  if (event === "audit") {
-    return { kind: "event", event: recordedEvent(JSON.parse(data)), place: id };
-  }
-  if (event === "gap") return { kind: "gap", gap: gapOf(JSON.parse(data)), place: id };
-  return undefined;
+/** Events and gaps of a stream of the record. */
+export function auditItems<E>(
+  eventOf: (value: unknown) => E,
+): (message: ServerSentEvent) => AuditItem<E> | undefined {
+  return ({ event, data, id }) => {
+    if (event === "audit") return { kind: "event", event: eventOf(JSON.parse(data)), place: id };
+    if (event === "gap") return { kind: "gap", gap: gapOf(JSON.parse(data)), place: id };
+    return undefined;
+  };
 }
 
 export function gapOf(value: unknown): TailGap {
@@ -192,47 +223,4 @@ export function gapOf(value: unknown): TailGap {
 function startOf({ headers }: Response): string | undefined {
   const date = Date.parse(headers.get("date") ?? "");
   return Number.isNaN(date) ? undefined : new Date(date).toISOString();
-}
-
-/** Whether trying again may help: an outage, an overload, or a fault inside the service. */
-export function isPassing(error: unknown): error is Error {
-  if (error instanceof UnreachableError) return true;
-  return error instanceof ProblemError &&
-    (error.status >= 500 || error.status === 408 || error.status === 429);
-}
-
-/** Doubles with every failure and is spread by half, so that many clients do not return at once. */
-function delayOf({ retryMs, failures }: Progress): number {
-  const fullMs = Math.min(retryMs * 2 ** failures, RECONNECT_DELAY_MAX_MS);
-  return Math.round(fullMs * (0.5 + Math.random() / 2));
-}
-
-function createSilenceWatch(afterMs: number, onSilence: () => void) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const disarm = (): void => clearTimeout(timer);
-  return {
-    disarm,
-    arm: (): void => {
-      disarm();
-      timer = setTimeout(onSilence, afterMs);
-    },
-  };
-}
-
-/** Waits; an abort ends the wait without an error. */
-function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (isAborted(signal)) return resolve();
-    const finish = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", finish);
-      resolve();
-    };
-    const timer = setTimeout(finish, delayMs);
-    signal?.addEventListener("abort", finish);
-  });
-}
-
-function isAborted(signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true;
 }

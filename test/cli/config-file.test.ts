@@ -56,6 +56,7 @@ timeout = "30s"
 [[sinks]]
 name = "pager"
 type = "webhook"
+url = "https://siem.example/events"
 topics = ["auth/**"]
 [limits]
 per_second = {file = 5000, "process/fork" = 100}
@@ -70,6 +71,11 @@ exe = "/usr/bin/rsync"
 cgroup = "/system.slice/backup.service"
 reason = "nightly copies"
 `;
+
+/** A collector whose last lines are these. */
+function collector(rest: string): string {
+  return `[[collectors]]\nname = "c"\ncommand = ["c"]\n${rest}`;
+}
 
 function faultsOf(toml: string): string[] {
   try {
@@ -156,8 +162,36 @@ describe("a configuration file", () => {
     ["files = 1", "line 1: [files] cannot be 1; accepted: tables of paths"],
     ["[[collectors]]\nschedule = 'now'", "line 1: [[collectors]] command is missing"],
     [
+      collector("schedule = '61 * * * *'"),
+      'line 4: [[collectors]] schedule cannot be "61 * * * *"; accepted: a schedule of five cron',
+    ],
+    [
+      collector("schedule = '* * * * *'\ntopic = 'agent/gap'"),
+      'line 5: [[collectors]] topic cannot be "agent/gap"; accepted: a topic such as "app/backup"',
+    ],
+    [
+      collector("schedule = '* * * * *'\ntimezone = 'Mars'"),
+      'line 5: [[collectors]] timezone cannot be "Mars"; accepted: a time zone such as',
+    ],
+    [
+      collector("schedule = '* * * * *'\ntimeout = '25h'"),
+      'line 5: [[collectors]] timeout cannot be "25h"; accepted: a duration up to 24h',
+    ],
+    [
+      collector("schedule = '* * * * *'\nmemory = '1MiB'"),
+      'line 5: [[collectors]] memory cannot be "1MiB"; accepted: a size from "4MiB"',
+    ],
+    [
+      collector("schedule = '* * * * *'\nenvironment = {'A B' = 'c'}"),
+      "line 5: [[collectors]] environment",
+    ],
+    [
+      `${collector("schedule = '* * * * *'")}\n${collector("schedule = '* * * * *'")}`,
+      "line 1: [collectors] cannot be",
+    ],
+    [
       '[[sinks]]\nname = "a"\ntype = "pager"',
-      'line 3: [[sinks]] type cannot be "pager"; accepted: "w',
+      'line 3: [[sinks]] type cannot be "pager"; accepted: one of stdout, file, webhook',
     ],
     [
       "[limits]\nper_second = {file = -1}",

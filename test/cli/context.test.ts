@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { COMMANDS } from "../../src/cli/commands.ts";
-import { accessOf } from "../../src/cli/connect.ts";
+import { ProblemError } from "../../src/client/problem.ts";
+import { accessOf, commandErrorOf } from "../../src/cli/connect.ts";
 import { contextsPath, readContexts, writeContexts } from "../../src/cli/server-contexts.ts";
 import { CommandError } from "../../src/cli/exit.ts";
 import { buildParser } from "../../src/cli/program.ts";
@@ -101,15 +102,66 @@ describe("which server is asked", () => {
     const url = "http://127.0.0.1:9999";
     fill("tunnel");
     const variable = { ...given(), tokenFile, ofVariables: ["tokenFile"] } as const;
-    expect(accessOf(variable, contexts)).toEqual({ url, token: undefined });
+    expect(accessOf(variable, contexts)).toMatchObject({ url, token: undefined });
     expect(accessOf({ ...variable, context: "prod" }, contexts).token).toBe("secret-of-prod");
     expect(accessOf({ ...variable, ofVariables: [] }, contexts).token).toBe("secret-of-another");
-    // A server that was named without a context is what variables are for.
-    expect(accessOf({ ...variable, server: PROD }, contexts).token).toBe("secret-of-another");
     const made = { PROBITY_TOKEN_FILE: tokenFile, PROBITY_SERVER: PROD };
     expect(await runWith(made, "context", "add", "new", "--server", url)).toBe(0);
     expect(contexts().byName.get("new")).toEqual({ server: url, tokenFile: undefined });
     expect(await runWith(made, "context", "add", "none")).toBe(2);
+  });
+});
+
+describe("the token of a variable", () => {
+  const other = "https://other.example.org";
+  const here = "http://127.0.0.1:9999";
+  const sent = "secret-of-another";
+  const own = "secret-of-the-folder";
+  let tokenFile: string;
+
+  beforeAll(async () => {
+    tokenFile = join(folder, "variable.token");
+    await writeFile(tokenFile, `${sent}\n`);
+  });
+
+  it.each<[string, Parameters<typeof accessOf>[0], string | undefined]>([
+    ["goes to the server of a variable", {
+      ...{ ...given(), server: other, ofVariables: ["tokenFile", "server"] },
+    }, sent],
+    ["does not go to a server of the command line", {
+      ...{ ...given(), server: other, ofVariables: ["tokenFile"] },
+    }, undefined],
+    ["nor to one there that may be a tunnel", {
+      ...{ ...given(), server: here, ofVariables: ["tokenFile"] },
+    }, own],
+    ["goes to the data folder's server", { ...given(), ofVariables: ["tokenFile"] }, sent],
+    ["of the command line goes to a server of it", { ...given(), server: other }, sent],
+    ["of the command line goes to a server of a variable", {
+      ...{ ...given(), server: other, ofVariables: ["server"] },
+    }, sent],
+  ])("%s", (_what, options, token) => {
+    fill(undefined);
+    const access = accessOf({ ...options, data: folder, tokenFile }, contexts);
+    expect(access.token).toBe(token);
+    expect(access.withheld === undefined).toBe(token === sent);
+  });
+
+  it("does not go where a data folder says that its server is elsewhere", async () => {
+    fill(undefined);
+    const data = await mkdtemp(join(tmpdir(), "probity-elsewhere-"));
+    await writeFile(join(data, "server.url"), `${other}\n`);
+    const options = { ...given(), data, tokenFile, ofVariables: ["tokenFile"] } as const;
+    expect(accessOf(options, contexts)).toMatchObject({ url: other, token: undefined });
+    await rm(data, { recursive: true });
+  });
+
+  it("is told of when it was not sent and one is needed", () => {
+    const refusal = new ProblemError({
+      ...{ status: 401, title: "Unauthorized", detail: "A token is required", type: undefined },
+      ...{ parameter: undefined, accepted: undefined },
+    });
+    expect(String(commandErrorOf(refusal, "why"))).toMatch(/required \(why; give a token/);
+    expect(String(commandErrorOf(refusal))).toMatch(/required \(give a token/);
   });
 });
 

@@ -9,7 +9,10 @@ const settings = (
   plain: "plain" | "" = "",
 ) => ({
   own: { port: undefined },
-  server: { listen: { host, port: 443 }, requestsPerSecond: 1, plain: plain === "plain", ...tls },
+  server: {
+    ...{ listen: { host, port: 443 }, requestsPerSecond: 1, origins: undefined, ...tls },
+    plain: plain === "plain",
+  },
 });
 
 describe("where the query service may listen", () => {

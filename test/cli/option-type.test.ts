@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { address, choiceOf, duration, flag, hostName } from "../../src/cli/option-type.ts";
-import { integerBetween, size, text, urlOf } from "../../src/cli/option-type.ts";
+import { integerBetween, size, someOf, text, urlOf } from "../../src/cli/option-type.ts";
 
 describe("duration, in milliseconds", () => {
   it.each([
@@ -34,6 +34,22 @@ describe("size, in bytes", () => {
     "%j is refused",
     (given) => expect(size.parse(given)).toBeUndefined(),
   );
+});
+
+describe("some names", () => {
+  const names = someOf(["a", "b", "c"]);
+  it.each([["b", ["b"]], ["c,a", ["a", "c"]], ["", []]])(
+    "%j are %j",
+    (given, value) => expect(names.parse(given)).toEqual(value),
+  );
+  it.each(["d", "a,", "a,a", "a b"])(
+    "%j are refused",
+    (given) => expect(names.parse(given)).toBeUndefined(),
+  );
+  it("are a list in the file", () => {
+    expect(names.accept(["b"])).toEqual(["b"]);
+    for (const value of ["b", [1], ["a", "d"], null]) expect(names.accept(value)).toBeUndefined();
+  });
 });
 
 describe("host name", () => {

@@ -4,7 +4,7 @@ import { type Command, defineCommand } from "../../src/cli/command.ts";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { completionScript } from "../../src/cli/completion.ts";
 import { text } from "../../src/cli/option-type.ts";
-import { GLOBAL_OPTIONS, repeated, STORE_OPTIONS } from "../../src/cli/options.ts";
+import { flagOf, GLOBAL_OPTIONS, repeated, STORE_OPTIONS } from "../../src/cli/options.ts";
 import { buildParser, type GivenLine } from "../../src/cli/program.ts";
 
 const PLAIN = defineCommand({
@@ -94,6 +94,51 @@ describe("completion", () => {
     }
     expect(script.replaceAll("'", "")).toContain("auto always never");
   });
+});
+
+const SCRIPTS: Readonly<Record<string, string>> = Object.fromEntries(
+  ["bash", "zsh", "fish"].map((shell) => [shell, completionScript(shell, COMMANDS)]),
+);
+
+/** What a shell offers behind each command, read from its script. */
+const OFFERED: Readonly<Record<string, (script: string, words: string) => readonly string[]>> = {
+  bash(script, words) {
+    const line = new RegExp(`^    '${words}'\\) offered='(.*)' ;;$`, "m").exec(script)?.[1] ?? "";
+    return line.split(" ").filter((each) => each !== "--help");
+  },
+  zsh(script, words) {
+    const line = new RegExp(`^    '${words}'\\) offered=\\((.*)\\) ;;$`, "m").exec(script)?.[1] ??
+      "";
+    return [...line.matchAll(/'((?:[^']|'\\'')*)'(?: |$)/g)]
+      .map(([, each = ""]) => each.split(/(?<!\\):/)[0] ?? "");
+  },
+  fish(script, words) {
+    const when = words.split(" ").map((each) => `__fish_seen_subcommand_from ${each}`);
+    const begins = [
+      "complete -c probity -l ",
+      `complete -c probity -n '${when.join("; and ")}' -l `,
+    ];
+    return script.split("\n").filter((line) => begins.some((begin) => line.startsWith(begin)))
+      .flatMap((line) =>
+        [...line.split(" -d ")[0]?.matchAll(/ -l (\S+)/g) ?? []].map(([, each]) => `--${each}`)
+      );
+  },
+};
+
+describe("options", () => {
+  it.each(COMMANDS.map((command) => [command.name, command]))(
+    "of %s are one each, and all shells offer them once",
+    (name, { options }) => {
+      const flags = [GLOBAL_OPTIONS, ...Object.values(options)]
+        .flatMap((group) => Object.values(group).map(flagOf));
+      expect(flags.filter((flag, at) => flags.indexOf(flag) !== at)).toEqual([]);
+      for (const [shell, read] of Object.entries(OFFERED)) {
+        const offered = read(SCRIPTS[shell] ?? "", name).filter((each) => each.startsWith("--"));
+        expect(offered.filter((each, at) => offered.indexOf(each) !== at)).toEqual([]);
+        expect(offered, shell).toEqual(expect.arrayContaining(flags));
+      }
+    },
+  );
 });
 
 describe("completion in bash", () => {

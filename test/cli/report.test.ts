@@ -16,8 +16,13 @@ const report = {
   ...{ no_change: false, watched: true, statements: ["All was watched."] },
   tables: [{
     ...{ table: "events", title: "Events", total: 1 },
-    columns: [{ name: "path", title: "File" }, { name: "count", title: "Count" }],
-    rows: [{ path: "/etc/\x1b[2J", count: 3 }],
+    columns: [
+      { name: "path", title: "File" },
+      { name: "command", title: "Command" },
+      { name: "session", title: "Session" },
+      { name: "count", title: "Count" },
+    ],
+    rows: [{ path: "/etc/\x1b[2J", command: "x".repeat(400), count: 3 }],
   }, { table: "coverage_gaps", title: "Gaps", total: 0, columns: [], rows: [] }],
   evidence: {
     events: 3,
@@ -53,7 +58,7 @@ it("prints a row a line when piped, after what all rows share", async () => {
   expect(asked).toEqual(["/v1/reports/files?from=7d&host=web-* application/json"]);
   expect(stdout.trimEnd().split("\n").map((line) => JSON.parse(line))).toEqual([
     expect.objectContaining({ table: "report", report: "files", statements: ["All was watched."] }),
-    { table: "events", path: "/etc/\x1b[2J", count: 3 },
+    { table: "events", path: "/etc/\x1b[2J", command: "x".repeat(400), count: 3 },
   ]);
 });
 
@@ -66,7 +71,10 @@ it("prints tables on a terminal, which no data can speak to", async () => {
     "--color",
     "never",
   ]);
-  expect(stdout).toContain("FILE          COUNT\n/etc/\\x1b[2J      3\n");
+  const [heading, row] = stdout.split("\n").slice(stdout.split("\n").indexOf("Events") + 1);
+  // Nothing of the column without a value, and not so much of a long one that the next is out of sight.
+  expect(heading).toBe(`FILE          COMMAND${" ".repeat(73)}  COUNT`);
+  expect(row).toBe(`/etc/\\x1b[2J  ${"x".repeat(79)}…      3`);
   expect(stdout).toContain("Unsigned.");
   expect(stdout).not.toContain("\x1b[2J");
 });

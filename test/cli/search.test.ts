@@ -67,12 +67,15 @@ describe("search", () => {
     answer = events(0);
     const words = "search --src-ip 10.* --topic file --topic !file/write --from 1h --to now"
       .split(" ");
+    // A column whose own flag would be that of the server's name.
+    words.push("--context-id", "00ff");
     const { code } = await runCli([...words, "--order", "desc", "--data", data]);
     expect(code).toBe(0);
     expect(parametersOf()).toEqual([
       ["topic", "file"],
       ["topic", "!file/write"],
       ["src_ip", "10.*"],
+      ["context", "00ff"],
       ["from", "1h"],
       ["to", "now"],
       ["order", "desc"],
@@ -323,6 +326,10 @@ describe("an event's line", () => {
     expect(formatEventLine(exec, output)).toMatch(/ root ran \/usr\/bin\/ls: ls -l \/etc\n$/);
     const exit = { ...exec, topic: "process/exit" };
     expect(formatEventLine(exit, output)).toMatch(/ root ran \/usr\/bin\/ls\n$/);
+    const { message: _, ...silent } = exec;
+    const detail = { amount: 12.5, to: "ann b", state: "done" };
+    expect(formatEventLine({ ...silent, topic: "app/bank/transfer", detail }, output))
+      .toMatch(/ amount=12.5 to="ann b" state=done\n$/);
     const long = formatEventLine({ ...exec, cmdline: "x".repeat(9_999) }, output);
     expect(long).toMatch(/x…\n$/);
     expect(long.length).toBeLessThan(500);

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { parseConfig } from "../../src/cli/config-file.ts";
 import { text } from "../../src/cli/option-type.ts";
-import { AGENT_OPTIONS, FILE_OPTIONS, flagOf, GLOBAL_OPTIONS } from "../../src/cli/options.ts";
+import { FILE_OPTIONS } from "../../src/cli/file-options.ts";
+import { AGENT_OPTIONS, flagOf, GLOBAL_OPTIONS } from "../../src/cli/options.ts";
 import { repeated, STORE_OPTIONS, variableOf } from "../../src/cli/options.ts";
 import { resolveSettings } from "../../src/cli/settings.ts";
 import { storeOptionsOf } from "../../src/cli/store-options.ts";

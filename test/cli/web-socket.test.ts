@@ -186,7 +186,8 @@ describe("a connection of /rpc", () => {
   });
 
   test("is asked for by a WebSocket at that path alone; others are answered as ever", async () => {
-    const plain = await fetch(`${server.url}/rpc`);
+    const headersOfToken = { authorization: `Bearer ${TOKEN}` };
+    const plain = await fetch(`${server.url}/rpc`, { headers: headersOfToken });
     expect(plain.status).toBe(426);
     expect(plain.headers.get("upgrade")).toBe("websocket");
     const [, elsewhere] = await once(open({ path: "/v1/events" }), "unexpected-response");

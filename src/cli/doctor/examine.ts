@@ -6,8 +6,13 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
+import { createClient } from "../../client/client.ts";
 import { probeSources } from "../../edge-agent/doctor.ts";
+import type { ApplicationSettings } from "../../edge-agent/sources/applications/application-settings.ts";
 import type { SourceStatus } from "../../edge-agent/source.ts";
+import type { CollectorName } from "../../edge-agent/sources/collectors/collector-names.ts";
+import type { CollectorSettings } from "../../edge-agent/sources/collectors/open-collectors.ts";
+import type { CryptoSettings } from "../../edge-agent/sources/crypto/crypto-settings.ts";
 import { streamOf } from "../../event/wire.ts";
 import { createLog, type Log } from "../../runtime/log.ts";
 import { connectNats, openStream } from "../../runtime/nats.ts";
@@ -19,6 +24,7 @@ import type { NATS_OPTIONS, STORE_OPTIONS, Values } from "../options.ts";
 import { storeOptionsOf } from "../store-options.ts";
 import { ACCOUNT_NAME, findStepDown } from "../up/account.ts";
 import { findNatsServer } from "../up/broker.ts";
+import { applicationsStatus } from "./applications.ts";
 import { type DataFolder, readNote } from "../up/data-folder.ts";
 import { pathsOfProgram } from "../up/role-process.ts";
 
@@ -33,6 +39,10 @@ export interface Finding {
 export interface ExamineOptions {
   readonly nats: Values<typeof NATS_OPTIONS>;
   readonly store: Values<typeof STORE_OPTIONS>;
+  readonly collectors: CollectorSettings;
+  readonly disabledSources: readonly CollectorName[];
+  readonly crypto: CryptoSettings;
+  readonly applications: ApplicationSettings;
   readonly folder: DataFolder;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly log: Log;
@@ -51,7 +61,16 @@ export async function* examine(options: ExamineOptions): AsyncIterable<Finding> 
   yield { name: "store", status: await storeStatus(options), ...needed };
   yield { name: "service", status: await serviceStatus(options), isNeeded: false };
   yield { name: `user ${ACCOUNT_NAME}`, status: accountStatus(options.folder), isNeeded: false };
-  for (const { name, status } of await probeSources({ log: createLog({ level: "error" }) })) {
+  const status = await applicationsStatus(options.applications);
+  yield { name: "applications", status, isNeeded: false };
+  for (
+    const { name, status } of await probeSources({
+      collectors: options.collectors,
+      disabledSources: options.disabledSources,
+      crypto: options.crypto,
+      log: createLog({ level: "error" }),
+    })
+  ) {
     yield { name: `source ${name}`, status, isNeeded: false };
   }
 }
@@ -132,11 +151,11 @@ async function serviceStatus({ folder, signal }: ExamineOptions): Promise<Source
     return { state: "off", reason: `none runs on "${folder.path}"`, remedy };
   }
   return await tried(async () => {
-    const response = await fetch(`${url}/readyz`, {
+    const { ready, parts } = await createClient({ url }).status.readiness({
       signal: AbortSignal.any([signal, timeLimit(ANSWER_LIMIT_MS)]),
     });
-    const said = (await response.text()).trim();
-    if (response.ok) return url;
+    if (ready) return url;
+    const said = parts.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
     throw new Error(`${url} is not ready: ${said}`);
   }, "see what `probity up` says on standard error");
 }

@@ -33,7 +33,7 @@ export function permissionsOf(
   const producing = shards.map((shard) => producerPermissions({ shard, agent }));
   const publish = producing.flatMap((each) => each.publish);
   const subscribe = [...new Set(producing.flatMap((each) => each.subscribe))];
-  if (role === "agent") return { publish, subscribe };
+  if (role === "agent" || role === "import") return { publish, subscribe };
   const streams = shards.map(streamOf);
   const commits = shards.map(commitSubjectOf);
   const reads = [...streams, WATERMARK_STREAM].flatMap(reading);

@@ -76,9 +76,11 @@ export async function openBroker(options: OpenBrokerOptions): Promise<Broker> {
   const serverName = `probity-${randomBytes(6).toString("hex")}`;
   const port = await choosePort(readNote(folder.broker.url));
   const users = await Promise.all(ROLES.map(async (role): Promise<BrokerUser> => {
-    const agent = await ensureSpool(folder, { role, owner: account });
+    // Imports are run by whoever runs this.
+    const owner = role === "import" ? undefined : account;
+    const agent = await ensureSpool(folder, { role, owner });
     const { publicKey, seed } = createNatsKey();
-    writeSecret(folder.broker.credentials(role), seed, account);
+    writeSecret(folder.broker.credentials(role), seed, owner);
     return { role, publicKey, ...permissionsOf(role, { shards, agent }) };
   }));
   const { store } = folder.broker;

@@ -30,6 +30,8 @@ export interface DataFolder {
   /** Caches of the agent, which may be another user than the rest. */
   readonly agentCache: string;
   readonly broker: BrokerFolder;
+  /** How far files were imported. */
+  readonly imports: string;
   /** Spool of a process that owns a producer. */
   spool(role: Role): string;
 }
@@ -44,9 +46,11 @@ export interface BrokerFolder {
   credentials(role: Role): string;
 }
 
-/** Processes of `up` that use the broker. */
-export type Role = "agent" | "rollup" | "query";
-export const ROLES: readonly Role[] = ["agent", "rollup", "query"];
+/** Processes that `up` runs. */
+export type ProcessRole = "agent" | "rollup" | "query";
+/** Who uses the broker: those, and what people run beside them. */
+export type Role = ProcessRole | "import";
+export const ROLES: readonly Role[] = ["agent", "rollup", "query", "import"];
 
 /** Names of everything below a data folder; touches nothing. */
 export function dataFolderAt(data: string): DataFolder {
@@ -69,6 +73,7 @@ export function dataFolderAt(data: string): DataFolder {
       run: join(nats, "run"),
       credentials: (role) => join(nats, `${role}.nk`),
     },
+    imports: join(path, "spool", "imported"),
     spool: (role) => join(path, "spool", role),
   };
 }

@@ -13,33 +13,28 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { openQueryService, type QueryService } from "../src/query/open-query.ts";
 import { systemClock } from "../src/runtime/clock.ts";
 import { createLog } from "../src/runtime/log.ts";
 import { createMetrics } from "../src/runtime/metrics.ts";
-import { putContentFile } from "../src/storage/content-object.ts";
 import { rowsOfFiles } from "../src/storage/data-rows.ts";
 import { openTable } from "../src/storage/delta-table.ts";
-import { openDatabase } from "../src/storage/duckdb.ts";
 import { dataFileKey } from "../src/storage/layout.ts";
 import type { ObjectStore } from "../src/storage/object-store.ts";
 import { openStore } from "../src/storage/open-store.ts";
-import { writeDataFiles } from "../src/storage/parquet.ts";
 import { createSeededRandom, type SeededRandom } from "../test/support/seeded-random.ts";
-import { shardWork } from "../test/support/shard-work.ts";
 import { ausearch, isInstalled, writeAuditLog } from "./ausearch.ts";
 import {
-  DAYS,
-  FIRST_DAY,
-  HOSTS,
-  INCARNATION,
-  MESSAGE_LINES,
-  rowsSql,
-  sequencesOf,
-} from "./query-events.ts";
+  bytesBesideRecorded,
+  makeArchive,
+  MEMORY_BYTES,
+  openConnection,
+  type Place,
+  THREADS,
+} from "./query-archive.ts";
+import { DAYS, FIRST_DAY, HOSTS, INCARNATION, MESSAGE_LINES, rowsSql } from "./query-events.ts";
 import { printReport } from "./report.ts";
 
 const { values } = parseArgs({
@@ -50,13 +45,12 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
   },
 });
+const SEEDED = { seed: Number(values.seed) };
 const TOKEN = "bench-token-of-enough-length";
-const THREADS = 2;
-const MEMORY_BYTES = 1024 ** 3;
-/** Rows of one file at most: they are sorted in memory. */
-const FILE_ROWS_MAX = 1_000_000;
+
 const AUSEARCH_EVENTS_MAX = 1_000_000;
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const FIRST_MS = Date.parse(FIRST_DAY);
 const log = createLog({ level: "error" });
 
@@ -67,71 +61,21 @@ async function main(): Promise<void> {
   try {
     await mkdir(join(folder, "bucket"), { recursive: true });
     await using store = await openStore({ url: pathToFileURL(join(folder, "bucket")).href, log });
-    const made = await makeArchive(store, { folder, events });
-    const random = createSeededRandom(Number(values.seed));
+    const made = await makeArchive(store, { folder, events, ...SEEDED });
+    const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
+    const random = createSeededRandom(SEEDED.seed);
     const figures = await measure(store, { folder, events, random });
-    printReport("query", { events, days: DAYS, hosts: HOSTS, ...made, ...figures });
+    printReport("query", {
+      events,
+      days: DAYS,
+      hosts: HOSTS,
+      ...made,
+      bytes_by_topic: bytesByTopic,
+      ...figures,
+    });
   } finally {
     if (own !== "") await rm(own, { recursive: true, force: true });
   }
-}
-
-interface Place {
-  readonly folder: string;
-  readonly events: number;
-}
-
-async function openConnection(folder: string) {
-  await using stack = new AsyncDisposableStack();
-  const database = stack.use(
-    await openDatabase({
-      memoryLimitBytes: 2 * MEMORY_BYTES,
-      threads: THREADS,
-      tempDirectory: join(folder, "spill"),
-      tempLimitBytes: 20e9,
-    }),
-  );
-  const connection = stack.use(await database.connect());
-  const resources = stack.move();
-  return { connection, [Symbol.asyncDispose]: () => resources.disposeAsync() };
-}
-
-/** Goes on where an earlier run ended: what is committed is not made again. */
-async function makeArchive(store: ObjectStore, { folder, events }: Place) {
-  const started = performance.now();
-  const table = openTable({ store, clock: systemClock, log });
-  const perFile = Math.min(FILE_ROWS_MAX, Math.ceil(events / DAYS / MESSAGE_LINES) * MESSAGE_LINES);
-  await using opened = await openConnection(folder);
-  const { connection } = opened;
-  let { shards } = await table.refresh();
-  for (let from = 0; from < events; from += perFile) {
-    const to = Math.min(events, from + perFile);
-    const { first, last } = sequencesOf({ from, to });
-    if ((shards.get("0")?.sequence ?? 0) >= last) continue;
-    const scratch = join(folder, "scratch-rows");
-    await mkdir(scratch, { recursive: true });
-    const written = await writeDataFiles(connection, {
-      select: rowsSql({ seed: Number(values.seed), from, to, total: events }),
-      folder: scratch,
-      range: { incarnation: INCARNATION, first, last },
-    });
-    for (const { file, path } of written) {
-      await putContentFile(store, { key: dataFileKey(file.path), path });
-    }
-    const startedFrom = shards.get("0")?.version;
-    const files = written.map(({ file }) => file);
-    await table.commit(shardWork({ startedFrom, first, last, files }));
-    await rm(scratch, { recursive: true });
-    ({ shards } = await table.refresh());
-    process.stderr.write(`\r${to} events`);
-  }
-  const { files } = await table.refresh();
-  const bytes = [...files.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  return {
-    files: files.size,
-    bytes_per_event: Number((bytes / events).toFixed(1)),
-    made_s: Math.round((performance.now() - started) / 1000),
-  };
 }
 
 interface Asked extends AsyncDisposable {
@@ -180,14 +124,29 @@ interface Question {
   readonly to: string;
 }
 
-/** Some hour of a host; busy ones are asked for as often as others. */
-function questionOf(random: SeededRandom, hours: number): Question {
-  const fromMs = FIRST_MS + random.between(0, DAYS * 24 - hours) * (DAY_MS / 24);
-  return {
-    host: `host-${String(random.between(0, HOSTS - 1)).padStart(3, "0")}`,
-    from: new Date(fromMs).toISOString(),
-    to: new Date(fromMs + hours * (DAY_MS / 24)).toISOString(),
-  };
+/** Hours and days around events drawn at random, and so of hosts as often as they have events. */
+async function questionsOf(
+  { folder, events, random }: Place & { readonly random: SeededRandom },
+  { hours, count }: { readonly hours: number; readonly count: number },
+): Promise<Question[]> {
+  await using opened = await openConnection(folder);
+  const questions: Question[] = [];
+  while (questions.length < count) {
+    const number = random.between(0, events - 1);
+    const one = rowsSql({ ...SEEDED, from: number, to: number + 1, total: events });
+    const { rows } = await opened.connection.query(
+      `SELECT host, epoch_ms(time) AS ms FROM (${one})`,
+    );
+    const eventMs = Number(rows[0]?.["ms"]);
+    const lastMs = FIRST_MS + DAYS * DAY_MS - hours * HOUR_MS;
+    const fromMs = Math.min(lastMs, Math.floor(eventMs / HOUR_MS) * HOUR_MS);
+    questions.push({
+      host: String(rows[0]?.["host"]),
+      from: new Date(fromMs).toISOString(),
+      to: new Date(fromMs + hours * HOUR_MS).toISOString(),
+    });
+  }
+  return questions;
 }
 
 async function measure(
@@ -195,8 +154,9 @@ async function measure(
   { folder, events, random }: Place & { readonly random: SeededRandom },
 ) {
   const rounds = Number(values.rounds);
-  const hours = Array.from({ length: rounds }, () => questionOf(random, 1));
-  const days = Array.from({ length: rounds }, () => questionOf(random, 24));
+  const draw = { folder, events, random };
+  const hours = await questionsOf(draw, { hours: 1, count: rounds });
+  const days = await questionsOf(draw, { hours: 24, count: rounds });
   const page = ({ host, from, to }: Question): string =>
     `/v1/events?host=${host}&from=${from}&to=${to}`;
   const cold: number[] = [];

@@ -9,7 +9,7 @@ export function eventOf(number: number, timeUs: number): AuditEvent {
   return {
     timeUs,
     topic: `app/bench/t${number % TOPICS}`,
-    severity: "info",
+    severity: isSevere(number) ? "high" : "info",
     outcome: "success",
     pid: number,
     uid: number % USERS,
@@ -22,9 +22,20 @@ export function eventOf(number: number, timeUs: number): AuditEvent {
   };
 }
 
-/** Parameters of one client's filter; none is that of another among 1,500. */
+/** Parameters of one client's filter; none is that of another among 1,500. Every third names no topic. */
 export function filterOf(client: number): Record<string, string> {
   const topic = `app/bench/t${client % TOPICS}`;
+  const path = `/srv/*${endOf(client)}`;
+  switch (client % 9) {
+    case 2:
+      return { host: "ben*", path };
+    case 5:
+      return { user: `user${client % USERS},root`, path };
+    case 8:
+      return { severity: "high,critical", path };
+    default:
+      break;
+  }
   switch (Math.floor(client / TOPICS) % 3) {
     case 0:
       return { topic };
@@ -36,6 +47,17 @@ export function filterOf(client: number): Record<string, string> {
 }
 
 export function passes(client: number, number: number): boolean {
+  const hasEnd = `/order-${number}.json`.endsWith(endOf(client));
+  switch (client % 9) {
+    case 2:
+      return hasEnd;
+    case 5:
+      return hasEnd && number % USERS === client % USERS;
+    case 8:
+      return hasEnd && isSevere(number);
+    default:
+      break;
+  }
   if (number % TOPICS !== client % TOPICS) return false;
   switch (Math.floor(client / TOPICS) % 3) {
     case 0:
@@ -45,4 +67,13 @@ export function passes(client: number, number: number): boolean {
     default:
       return String(number % FOLDERS).startsWith("1");
   }
+}
+
+function isSevere(number: number): boolean {
+  return number % 3 === 0;
+}
+
+/** What a client without a topic wants paths to end with: one number in a thousand. */
+function endOf(client: number): string {
+  return `${String(client % 1_000).padStart(3, "0")}.json`;
 }

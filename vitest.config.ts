@@ -9,13 +9,18 @@ const kernelTests = ["test/kernel/**/*.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
 const longTests = [
-  "test/cli/{host,replay-trial,report,rollup,search,sql,subscription,supervisor,table}.test.ts",
+  "test/cli/{host,replay-trial,report,rollup,search,sink,sql,subscription,supervisor,table}.test.ts",
   "test/cli/{tls,token,unusable-folder,web-socket}.test.ts",
+  "test/edge-agent/sources/collectors/dpkg-status.test.ts",
   "test/edge-agent/sources/file-integrity/content-secrets.test.ts",
+  "test/edge-agent/sources/applications/application-fuzz.test.ts",
+  "test/edge-agent/sources/applications/kms/relay.test.ts",
   "test/edge-agent/sources/digest/file-digests.test.ts",
+  "test/event/crypto/sequence-fuzz.test.ts",
+  "test/client/{every-operation,rpc}.test.ts",
   "test/pipeline/maintenance/{compaction,retention,schedule,vacuum}.test.ts",
   "test/pipeline/round.test.ts",
-  "test/query/{app-*,tail-json}.test.ts",
+  "test/query/{app-*,tail-json,written-rows}.test.ts",
   "test/producer/{resend-model,spool,spool-torn}.test.ts",
   "test/storage/{delta-model,fs-store,unreadable}.test.ts",
 ];

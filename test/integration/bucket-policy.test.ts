@@ -198,6 +198,18 @@ describe.runIf(canRun)("the policies of docs/bucket.md", () => {
     }
   });
 
+  test("let SQL without a server read the bucket as the reader", async () => {
+    const before = await keysBelow("");
+    const sql = "SELECT topic, count(*) AS n FROM events GROUP BY topic ORDER BY topic";
+    const found = await runProbity([
+      ...["sql", "--local", `s3://${BUCKET}`, sql, "--data", join(rig.folder, "sql")],
+      ...["--store-endpoint", gateway.endpoint, "--store-path-style", "--format", "csv"],
+    ], { environment: environments.get("reader") ?? {} });
+    expect(found.code, found.stderr).toBe(0);
+    expect(found.stdout).toBe("topic,n\r\nagent/gap,1\r\napp/test,50\r\n");
+    expect(await keysBelow("")).toEqual(before);
+  });
+
   test("let the query service keep subscriptions, holds and tokens as the reader", async () => {
     await using store = await openAs("reader");
     await using running = await queries.start({ store });

@@ -126,6 +126,19 @@ describe.runIf(canRunNats())("what is found", () => {
       await running.found(number + 1);
       expect(performance.now() - startedMs).toBeLessThan(1_000);
     }
+    // Also of an hour before all that was there, which hot rows until then could be left out for.
+    const hour = { from: "2026-06-15T11:00:00Z", to: "2026-06-15T12:00:00Z" };
+    const inSql = async () =>
+      (await running.client.sql(
+        `SELECT count(*) AS n FROM app WHERE time < TIMESTAMPTZ '${hour.to}'`,
+      )).rows;
+    expect((await running.client.page(hour)).events).toEqual([]);
+    expect(await inSql()).toEqual([{ n: 0 }]);
+    const late = numberedEvent(6, NOON_US - 1_800_000_000);
+    await publishAll(query.rig.connection, [await agent.batch([late])]);
+    await running.found(7);
+    expect((await running.client.page(hour)).events).toHaveLength(1);
+    expect(await inSql()).toEqual([{ n: 1 }]);
   });
 
   test("includes who looked for it", async () => {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
+import { COLLECTOR_NAMES } from "../../src/edge-agent/sources/collectors/collector-names.ts";
 import { runProbity } from "../support/command-line.ts";
 import { canRunNats, openNatsServer } from "../support/nats-server.ts";
 
@@ -31,8 +32,9 @@ describe.runIf(canRunNats())("doctor", () => {
       "store",
       "service",
       "user probity",
+      "applications",
     ];
-    const sources = SOURCE_NAMES.map((name) => `source ${name}`);
+    const sources = [...SOURCE_NAMES, ...COLLECTOR_NAMES].map((name) => `source ${name}`);
     expect([...findings.keys()]).toEqual([...parts, ...sources]);
     for (const [name, status] of findings) {
       const text = expect.stringMatching(/\S/);

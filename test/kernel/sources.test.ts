@@ -13,13 +13,16 @@ import {
   type Sources,
 } from "../../src/edge-agent/sources.ts";
 import type { RingPosition } from "../../src/producer/producer.ts";
+import { CRYPTO_PROVIDER } from "../../src/edge-agent/sources/crypto/crypto-settings.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { hasBpf, openPinFolder, type PinFolder, testLog } from "../support/ring-sources.ts";
 import { type Line, runSource, type SourceRun } from "../support/source-run.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 function open(dataDirectory: string, more: Partial<OpenSourcesOptions>): Sources {
-  return openSources({ dataDirectory, positions: {}, clock: systemClock, log: testLog, ...more });
+  const crypto = { libraries: [], discover: true, provider: CRYPTO_PROVIDER };
+  const fixed = { positions: {}, clock: systemClock, log: testLog, crypto };
+  return openSources({ dataDirectory, ...fixed, ...more });
 }
 
 interface Running extends AsyncDisposable {

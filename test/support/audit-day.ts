@@ -6,103 +6,17 @@ import type { AuditEvent } from "../../src/event/event.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { commitMessages } from "./test-archive.ts";
 import { createMessageMaker } from "./test-messages.ts";
+import { at, beats, beginDay, close, exec, INTRUDER, login, upgrade } from "./audit-day-events.ts";
 
-type Event = Partial<AuditEvent> & { readonly topic: string };
+/** Who logged in to a session of web-1: it stays the same over sudo and su. */
+const LOGINS: Readonly<Record<string, Partial<AuditEvent>>> = {
+  41: { auid: 1001, auid_user: "deploy" },
+  44: { auid: 1002, auid_user: "anna" },
+};
 
-const DAY_US = Date.UTC(2026, 5, 1) * 1000;
-const INTRUDER = "203.0.113.77";
-
-/** `07:30:05` of the day; events of one moment follow each other by a microsecond. */
-function at(clock: string, event: Event): AuditEvent {
-  const [hours = 0, minutes = 0, seconds = 0] = clock.split(":").map(Number);
-  const timeUs = DAY_US + ((hours * 60 + minutes) * 60 + seconds) * 1_000_000;
-  return { severity: "info", ...event, timeUs };
-}
-
-let processes = 100;
-
-interface Run {
-  readonly line: string;
-  readonly exe?: string;
-  readonly user?: string;
-  readonly uid?: number;
-  readonly session?: string;
-  readonly parent?: string;
-  readonly id?: string;
-  readonly detail?: Readonly<Record<string, unknown>>;
-}
-
-function exec(clock: string, { line, exe, user = "root", uid = 0, parent, id, ...run }: Run) {
-  const argv = line.split(" ");
-  processes += 1;
-  return at(clock, {
-    topic: "process/exec",
-    pid: processes,
-    process_id: id ?? `p-${processes}`,
-    ...(parent === undefined ? {} : { parent_process_id: parent }),
-    ...(run.session === undefined ? {} : { session: run.session }),
-    exe: exe ?? `/usr/bin/${argv[0]}`,
-    comm: String(argv[0]),
-    ...{ user, uid },
-    cmdline: line,
-    detail: { argv, ...run.detail },
-  });
-}
-
-function login(clock: string, user: string, remote: string, isRight = true): AuditEvent {
-  return at(clock, {
-    topic: isRight ? "auth/login" : "auth/failure",
-    severity: isRight ? "info" : "medium",
-    outcome: isRight ? "success" : "failure",
-    user,
-    service: "sshd",
-    src_ip: remote,
-    detail: {
-      source: "journal",
-      remote,
-      method: remote.startsWith("10.") ? "publickey" : "password",
-    },
-  });
-}
-
-function close(clock: string, exe: string, to: readonly [ip: string, port: number], sent: number) {
-  return at(clock, {
-    topic: "network/close",
-    exe,
-    user: exe.includes("nginx") ? "www-data" : "root",
-    dst_ip: to[0],
-    dst_port: to[1],
-    protocol: "tcp",
-    detail: {
-      bytes_out: sent,
-      bytes_in: Math.round(sent / 10),
-      duration_ms: 900,
-      ...(to[0] === INTRUDER
-        ? {}
-        : { names: [to[1] === 443 ? "deb.debian.org" : "db-1.internal"] }),
-    },
-  });
-}
-
-function upgrade(clock: string, [name, before, version]: readonly [string, string, string]) {
-  return at(clock, {
-    topic: before === "" ? "package/install" : "package/update",
-    detail: {
-      source: "dpkg",
-      name,
-      version,
-      arch: "amd64",
-      ...(before === "" ? {} : { old_version: before }),
-    },
-  });
-}
-
-function beats(): AuditEvent[] {
-  return Array.from({ length: 12 }, (_, each) =>
-    at(`${String(each * 2).padStart(2, "0")}:00:00`, {
-      topic: "agent/heartbeat",
-      detail: { version: "1.0.0", spool_bytes: 0 },
-    }));
+function withLogin(host: string, event: AuditEvent): AuditEvent {
+  const login = host === "web-1" ? LOGINS[event.session ?? ""] : undefined;
+  return { ...event, ...login };
 }
 
 const HOSTS: Readonly<Record<string, () => AuditEvent[]>> = {
@@ -111,7 +25,7 @@ const HOSTS: Readonly<Record<string, () => AuditEvent[]>> = {
     ...["02:10:01", "02:10:04", "02:10:09", "02:10:15"].map((clock) =>
       login(clock, "deploy", INTRUDER, false)
     ),
-    login("02:10:21", "deploy", INTRUDER),
+    { ...login("02:10:21", "deploy", INTRUDER), session: "41" },
     exec("02:10:22", {
       line: "-bash",
       exe: "/usr/bin/bash",
@@ -209,6 +123,15 @@ const HOSTS: Readonly<Record<string, () => AuditEvent[]>> = {
       session: "41",
       detail: { changed: ["mode"], mode_before: "0755", mode: "4755" },
     }),
+    at("02:12:41", {
+      topic: "auth/su",
+      user: "root",
+      session: "41",
+      severity: "high",
+      outcome: "success",
+      detail: { source: "journal", tty: "pts/4", target: "postgres" },
+    }),
+    exec("02:12:45", { line: "pg_dumpall", user: "postgres", uid: 109, session: "41" }),
     at("02:13:00", {
       topic: "file/delete",
       user: "root",
@@ -379,12 +302,14 @@ const HOSTS: Readonly<Record<string, () => AuditEvent[]>> = {
 
 /** Commits the day to a bucket. */
 export async function writeAuditDay(store: ObjectStore, folder: string): Promise<void> {
-  processes = 100;
+  beginDay();
   let sequence = 0;
   const messages = [];
   for (const [host, eventsOf] of Object.entries(HOSTS)) {
     const maker = createMessageMaker({ agent: host, host, firstSequence: ++sequence });
-    const events = eventsOf().toSorted((one, other) => one.timeUs - other.timeUs);
+    const events = eventsOf().map((event) => withLogin(host, event)).toSorted((one, other) =>
+      one.timeUs - other.timeUs
+    );
     messages.push(
       await maker.next(events.map((event, idx) => ({ ...event, timeUs: event.timeUs + idx }))),
     );

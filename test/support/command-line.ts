@@ -1,7 +1,9 @@
 /** The command line as a process, in Node: what it prints, and how it ends. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import process from "node:process";
+import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 
@@ -16,6 +18,8 @@ export interface CommandResult {
 
 export interface CommandOptions {
   readonly environment?: Readonly<Record<string, string>>;
+  /** Takes standard output as it is; the result has none then. */
+  readonly outputFile?: string;
   /** Called with the process once it runs. */
   readonly whileRunning?: (child: ChildProcess) => Promise<void>;
 }
@@ -25,12 +29,17 @@ export async function runProbity(
   words: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
+  const { outputFile } = options;
+  using outputs = new DisposableStack();
+  const into = outputFile === undefined ? "pipe" : openSync(outputFile, "w");
+  if (typeof into === "number") outputs.defer(() => closeSync(into));
   const child = spawn(process.execPath, [MAIN_FILE, ...words], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", into, "pipe"],
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...options.environment },
   });
   const ended = once(child, "close");
-  const output = Promise.all([text(child.stdout), text(child.stderr)]);
+  const read = (stream: Readable | null) => stream === null ? "" : text(stream);
+  const output = Promise.all([read(child.stdout), read(child.stderr)]);
   await options.whileRunning?.(child);
   const [code] = await ended;
   const [stdout, stderr] = await output;

@@ -281,6 +281,13 @@ function ownEvents(): AuditEvent[] {
     stopEvent(report, TIME_US),
     configEvent(change, TIME_US),
     refusedConfigEvent({ pid: 4, now: "a", reason: "unknown key" }, TIME_US),
+    event("agent/collector", {
+      severity: "medium",
+      outcome: "failure",
+      service: "backup",
+      message: "Collector backup ended with exit code 3.",
+      detail: { collector: "backup", state: "exited", exit_code: 3, duration_ms: 20, lines: 1 },
+    }),
     gapEvent(gap, TIME_US),
     event("agent/gap", {
       severity: "high",
@@ -346,6 +353,7 @@ function others(): AuditEvent[] {
     ),
     event("kernel/bpf", { pid: 11, detail: { how: "prog_load" } }),
     event("kernel/uring", { pid: 11, detail: {} }),
+    event("kernel/sysctl", { detail: { name: "kernel.sysrq", before: "0", after: "1" } }),
     event("audit/export", {
       user: "ann",
       detail: { principal: "ann", rows: 3, remote: "10.0.0.9" },

@@ -11,6 +11,7 @@ import type { Action, Scopes } from "../../src/query/principal.ts";
 import type { SqlLimits } from "../../src/query/routes/sql.ts";
 import { createLog } from "../../src/runtime/log.ts";
 import { createMetrics } from "../../src/runtime/metrics.ts";
+import type { SinkSettings } from "../../src/query/sinks/target.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { openStore } from "../../src/storage/open-store.ts";
 import { openTemporaryFolder } from "./temporary-folder.ts";
@@ -67,13 +68,24 @@ export interface QueryFixtureOptions {
   readonly tallyIntervalMs?: number;
   readonly memoryLimitBytes?: number;
   readonly requestsPerSecond?: number;
-  readonly oidc?: OidcSettings;
+  readonly origins?: readonly string[];
+  readonly sinks?: readonly SinkSettings[];
+  readonly oidc?: OidcSettings | readonly OidcSettings[];
   readonly poolLimits?: ExecutorsOptions["limits"];
   /** Without any, nothing of the record is missing: all of it is archived. */
   readonly shards?: readonly string[];
   /** Further tokens that may read, and what they see. */
   readonly readers?: Readonly<Record<string, Pick<Scopes, "topics" | "hosts">>>;
 }
+
+/** A sink that begins at the present, where nothing comes. */
+export const QUIET_SINK: SinkSettings = {
+  name: "siem",
+  topics: ["file"],
+  filters: { severity: ["!info"] },
+  since: undefined,
+  ...{ eventsMax: 100, attemptsMax: 10, target: { type: "stdout" } },
+};
 
 /**
  * 200 process/exec of web-1 (half of root, half of www), 49 file/write of db-1 that belong to app/shop too, and one

@@ -35,6 +35,7 @@ export function createRecordingProducer() {
       fault: undefined,
       [Symbol.dispose]: () => undefined,
     }),
+    unpublished: () => 0,
     counters: () => ({
       eventsAppended: lines.length,
       eventsLost: 0,

@@ -19,6 +19,11 @@ export type Capability =
   | "faketime"
   | "systemd"
   | "openssl"
+  | "usdt"
+  | "postgres"
+  | "rabbitmq"
+  | "rpm"
+  | "chromium"
   | "i386-gate";
 
 /**

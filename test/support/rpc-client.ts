@@ -10,8 +10,10 @@ export interface Answer {
 
 export interface RunningCall {
   readonly id: string;
-  /** Params of the notifications so far. */
+  /** Params of the notifications so far, but those that tell a place alone. */
   readonly parts: readonly Part[];
+  /** How far it has come, as told without an event. */
+  readonly places: readonly Part[];
   readonly answer: Promise<Answer>;
   readonly isAnswered: boolean;
   cancel(): void;
@@ -76,7 +78,13 @@ export function createRpcClient(connect: (onText: (text: string) => void) => Wir
     },
     call(method, params) {
       const id = `call-${++calls}`;
-      const parts = () => messages.flatMap((each) => each.params?.call === id ? [each.params] : []);
+      const told = (isPlace: boolean) =>
+        messages.flatMap((each) =>
+          each.params?.call === id && (each.method === "auditPlace") === isPlace
+            ? [each.params]
+            : []
+        );
+      const parts = () => told(false);
       const answered = () => messages.find((each) => each.id === id);
       wire.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
       return {
@@ -86,6 +94,9 @@ export function createRpcClient(connect: (onText: (text: string) => void) => Wir
         },
         get parts() {
           return parts();
+        },
+        get places() {
+          return told(true);
         },
         get isAnswered() {
           return answered() !== undefined;

@@ -54,8 +54,11 @@ async function callsOver({ fetch, rpc }: QueryService): Promise<unknown> {
   const messages = on(socket, "message");
   const ask = (id: number, method: string, params: unknown): void =>
     socket.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
-  const next = async (): Promise<Record<string, Record<string, unknown>>> =>
-    JSON.parse(String((await messages.next()).value?.[0]));
+  // Notifications of how far a call has come may stand between any two.
+  const next = async (): Promise<Record<string, Record<string, unknown>>> => {
+    const message = JSON.parse(String((await messages.next()).value?.[0]));
+    return message.method === "auditPlace" ? await next() : message;
+  };
   ask(1, "auditMetricGet", { path: ["app"] });
   const metric = await next();
   ask(2, "auditEventsGet", { paths: [["app"]], awaitFutureEvents: true });

@@ -71,6 +71,8 @@ struct probity_site {
 enum probity_crypto_mark {
 	PROBITY_KEY_CUT = 1 << 0,
 	PROBITY_VALUE_CUT = 1 << 1,
+	/* The probe tells more data than are taken; on the last of those. */
+	PROBITY_DATA_CUT = 1 << 2,
 };
 
 /* A context begins, or a datum of one is told. Key and value follow, without NUL. */

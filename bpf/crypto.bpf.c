@@ -10,43 +10,15 @@
  * sleep (`btf_`, Linux 6.0); where it may not (`raw_`) it is counted as a fault.
  */
 #include "open-files.h"
+#include "crypto-telling.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define PROT_EXEC 4
 #define MAP_ANONYMOUS 0x20
 #define RETELL_NS 1000000000ULL
-#define PAGE_BYTES 4096ULL
 /* Tells one hit by two names of the same place; far longer than from one program to the next. */
 #define SAME_HIT_NS 1000000ULL
-#define SLOTS_PER_CPU 2
-#define SLOTS_TRIED 8
-/* Sizes of an element that say what its value is. */
-#define IS_STRING (~0ULL)
-#define IS_WORD (~0ULL - 1)
-
-/* An element of the array of probes that tell several data. */
-struct element {
-	__u64 key;
-	__u64 value;
-	__u64 size;
-};
-
-struct slot {
-	__u32 is_taken;
-	__u32 padding;
-	struct element elements[PROBITY_CRYPTO_ELEMENTS];
-	struct probity_crypto record;
-	char tail[PROBITY_CRYPTO_KEY_MAX + PROBITY_CRYPTO_VALUE_MAX];
-};
-
-/* Set anew before loading, as that of scratch.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SLOTS_PER_CPU);
-	__type(key, __u32);
-	__type(value, struct slot);
-} scratches SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -83,91 +55,6 @@ struct {
 	__type(value, struct hit);
 } hits SEC(".maps");
 
-/* What is known of a hit while its data are told. */
-struct telling {
-	struct slot *slot;
-	__u32 count;
-	__u32 weight;
-};
-
-/* A program that sleeps keeps its slot meanwhile, so those of other CPUs are tried, too. NULL: none is free. */
-static __always_inline struct slot *take_slot(void)
-{
-	__u32 first = bpf_get_smp_processor_id() * SLOTS_PER_CPU;
-
-	for (__u32 place = 0; place < SLOTS_TRIED; place++) {
-		__u32 key = place < SLOTS_PER_CPU ? first + place : place - SLOTS_PER_CPU;
-		struct slot *slot = bpf_map_lookup_elem(&scratches, &key);
-		if (slot && __sync_val_compare_and_swap(&slot->is_taken, 0, 1) == 0)
-			return slot;
-	}
-	return NULL;
-}
-
-static __always_inline void give_back(struct slot *slot)
-{
-	__sync_lock_test_and_set(&slot->is_taken, 0);
-}
-
-static __always_inline long read_user(bool may_sleep, void *to, __u32 size, const void *from)
-{
-	long error = bpf_probe_read_user(to, size, from);
-
-	return error && may_sleep ? bpf_copy_from_user(to, size, from) : error;
-}
-
-/* Bytes of a string with its NUL, at most `size`; negative: it cannot be read. */
-static __always_inline long read_text(bool may_sleep, char *to, __u32 size, const char *from)
-{
-	long length = bpf_probe_read_user_str(to, size, from);
-	__u64 next_page = ((__u64)from | (PAGE_BYTES - 1)) + 1;
-	char byte;
-
-	if (length >= 0 || !may_sleep || bpf_copy_from_user(&byte, 1, from))
-		return length;
-	if (next_page < (__u64)from + size)
-		bpf_copy_from_user(&byte, 1, (void *)next_page);
-	return bpf_probe_read_user_str(to, size, from);
-}
-
-/* Whether a string that fills its room goes on. */
-static __always_inline bool is_cut(bool may_sleep, const char *from, __u32 size)
-{
-	char last = 0;
-
-	return read_user(may_sleep, &last, 1, from + size - 1) || last;
-}
-
-static __always_inline __u64 register_at(void *context, __u16 place)
-{
-	__u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), context + (place & 0x1ff));
-	return value;
-}
-
-static __always_inline __u64 argument(bool may_sleep, void *context, struct probity_operand *operand)
-{
-	__u64 value = operand->value;
-	__u32 unused_bits = (64 - operand->size * 8) & 63;
-
-	if (operand->kind != PROBITY_CONSTANT) {
-		__u64 base = register_at(context, operand->place);
-		if (operand->kind == PROBITY_REGISTER) {
-			value = base;
-		} else {
-			if (operand->kind == PROBITY_INDEXED)
-				base += register_at(context, operand->index) * operand->scale;
-			const void *address = (void *)(base + value);
-			value = 0;
-			if (read_user(may_sleep, &value, sizeof(value), address))
-				bpf_probe_read_user(&value, 4, address);
-		}
-	}
-	value <<= unused_bits;
-	return operand->is_signed ? (__u64)((__s64)value >> unused_bits) : value >> unused_bits;
-}
-
 /*
  * Whether a hit was told already, as that of another site of the same group. Whoever is told first stays the one that is told, as
  * long as it is told again and again.
@@ -185,164 +72,34 @@ static __always_inline bool is_told_already(__u32 group, __u32 site)
 	return false;
 }
 
-static __always_inline int tell_context(struct slot *slot, __s64 parent)
-{
-	struct probity_crypto *record = &slot->record;
-	struct probity_counters *counts = meet(PROBITY_CRYPTO_CONTEXT);
+/* What a probe said, before its texts are read. */
+struct hit_facts {
+	__u32 probe;
+	__u32 file;
+	__u64 arguments[PROBITY_CRYPTO_ARGUMENTS];
+};
 
-	if (!counts)
-		return 0;
-	__u32 weight = admit(counts, PROBITY_CRYPTO_CONTEXT);
-	if (!weight)
-		return 0;
-	record->header.kind = PROBITY_CRYPTO_CONTEXT;
-	record->header.flags = 0;
-	record->parent = parent;
-	record->word = 0;
-	record->key_length = 0;
-	record->value_length = 0;
-	record->type = 0;
-	record->marks = 0;
-	return emit_admitted(counts, &record->header, sizeof(*record), weight);
-}
-
-/* Tells one datum of the slot's elements. */
-static __always_inline int tell_datum(bool may_sleep, struct slot *slot, __u32 place)
-{
-	struct probity_crypto *record = &slot->record;
-	struct element *element = &slot->elements[place & (PROBITY_CRYPTO_ELEMENTS - 1)];
-	const char *key = (void *)element->key;
-	const char *value = (void *)element->value;
-	char *tail = slot->tail;
-	__u64 size = element->size;
-	__u32 length = 0;
-
-	struct probity_counters *counts = meet(PROBITY_CRYPTO_DATUM);
-	if (!counts)
-		return 0;
-	__u32 weight = admit(counts, PROBITY_CRYPTO_DATUM);
-	if (!weight)
-		return 0;
-	record->header.kind = PROBITY_CRYPTO_DATUM;
-	record->header.flags = 0;
-	record->parent = 0;
-	record->word = 0;
-	record->marks = 0;
-	record->place = place;
-	long key_bytes = read_text(may_sleep, tail, PROBITY_CRYPTO_KEY_MAX, key);
-	if (key_bytes <= 0)
-		goto fault;
-	__u32 key_length = (__u32)(key_bytes - 1) & (PROBITY_CRYPTO_KEY_MAX - 1);
-	if (key_length == PROBITY_CRYPTO_KEY_MAX - 1 && is_cut(may_sleep, key, PROBITY_CRYPTO_KEY_MAX))
-		record->marks |= PROBITY_KEY_CUT;
-	tail += key_length;
-	if (size == IS_WORD) {
-		record->type = PROBITY_WORD;
-		record->word = (__s64)value;
-	} else if (size == IS_STRING) {
-		record->type = PROBITY_STRING;
-		long value_bytes = read_text(may_sleep, tail, PROBITY_CRYPTO_VALUE_MAX, value);
-		if (value_bytes <= 0)
-			goto fault;
-		length = (__u32)(value_bytes - 1) & (PROBITY_CRYPTO_VALUE_MAX - 1);
-		if (length == PROBITY_CRYPTO_VALUE_MAX - 1 && is_cut(may_sleep, value, PROBITY_CRYPTO_VALUE_MAX))
-			record->marks |= PROBITY_VALUE_CUT;
-	} else {
-		record->type = PROBITY_BLOB;
-		record->word = size;
-		length = PROBITY_CRYPTO_VALUE_MAX - 1;
-		if (size <= length)
-			length = size;
-		else
-			record->marks |= PROBITY_VALUE_CUT;
-		length &= PROBITY_CRYPTO_VALUE_MAX - 1;
-		if (length && read_user(may_sleep, tail, length, value))
-			goto fault;
-	}
-	record->key_length = key_length;
-	record->value_length = length;
-	if (record->marks)
-		record->header.flags |= PROBITY_TRUNCATED;
-	return emit_admitted(counts, &record->header, sizeof(*record) + key_length + length, weight);
-fault:
-	COUNT(counts, read_fault);
-	return 0;
-}
-
-static long tell_sleeping(__u64 place, void *context)
-{
-	struct telling *telling = context;
-
-	if (place >= telling->count || !telling->slot)
-		return 1;
-	tell_datum(true, telling->slot, place);
-	return 0;
-}
-
-static long tell_waking(__u64 place, void *context)
-{
-	struct telling *telling = context;
-
-	if (place >= telling->count || !telling->slot)
-		return 1;
-	tell_datum(false, telling->slot, place);
-	return 0;
-}
-
-/* Data of which nothing is known but how many they are. */
-static __always_inline void lose_data(__u32 count)
-{
-	struct probity_counters *counts = meet(PROBITY_CRYPTO_DATUM);
-
-	if (!counts || !count)
-		return;
-	__sync_fetch_and_add(&counts->attempted, count - 1);
-	__sync_fetch_and_add(&counts->read_fault, count - 1);
-	COUNT(counts, read_fault);
-}
-
-static __always_inline void tell_elements(bool may_sleep, struct slot *slot, __u64 array, __u64 claimed)
-{
-	__u32 count = claimed > PROBITY_CRYPTO_ELEMENTS ? PROBITY_CRYPTO_ELEMENTS : claimed;
-	struct telling telling = {.slot = slot, .count = count};
-
-	slot->record.count = claimed > 255 ? 255 : claimed;
-	if (!count)
-		return;
-	__u32 bytes = count * sizeof(struct element);
-	if (bytes > sizeof(slot->elements))
-		bytes = sizeof(slot->elements);
-	if (read_user(may_sleep, slot->elements, bytes, (void *)array))
-		lose_data(count);
-	else if (may_sleep)
-		bpf_loop(PROBITY_CRYPTO_ELEMENTS, tell_sleeping, &telling, 0);
-	else
-		bpf_loop(PROBITY_CRYPTO_ELEMENTS, tell_waking, &telling, 0);
-}
-
-static __always_inline void tell_hit(bool may_sleep, void *context, struct probity_site *site, struct slot *slot)
+static __always_inline void tell_hit(bool may_sleep, struct slot *slot, struct hit_facts *facts)
 {
 	struct probity_crypto *record = &slot->record;
 	struct element *first = slot->elements;
 
 	fill_current(&record->header, PROBITY_CRYPTO_DATUM);
-	record->context = argument(may_sleep, context, &site->arguments[0]);
-	record->file = site->file;
+	record->context = facts->arguments[0];
+	record->file = facts->file;
 	record->place = 0;
 	record->count = 1;
 	record->padding = 0;
-	__u64 second = argument(may_sleep, context, &site->arguments[1]);
-	__u64 third = argument(may_sleep, context, &site->arguments[2]);
-	switch (site->probe) {
+	switch (facts->probe) {
 	case PROBITY_NEW_CONTEXT:
-		tell_context(slot, second);
+		tell_context(slot, facts->arguments[1]);
 		return;
 	case PROBITY_NEW_CONTEXT_WITH_DATA:
-		tell_context(slot, second);
-		tell_elements(may_sleep, slot, third, argument(may_sleep, context, &site->arguments[3]));
+		tell_context(slot, facts->arguments[1]);
+		tell_elements(may_sleep, slot, facts->arguments[2], facts->arguments[3]);
 		return;
 	case PROBITY_DATA:
-		tell_elements(may_sleep, slot, second, third);
+		tell_elements(may_sleep, slot, facts->arguments[1], facts->arguments[2]);
 		return;
 	case PROBITY_WORD_DATA:
 		first->size = IS_WORD;
@@ -351,7 +108,7 @@ static __always_inline void tell_hit(bool may_sleep, void *context, struct probi
 		first->size = IS_STRING;
 		break;
 	case PROBITY_BLOB_DATA:
-		first->size = argument(may_sleep, context, &site->arguments[3]);
+		first->size = facts->arguments[3];
 		/* Sizes that would say something else. */
 		if (first->size >= IS_WORD)
 			first->size = IS_WORD - 1;
@@ -359,27 +116,42 @@ static __always_inline void tell_hit(bool may_sleep, void *context, struct probi
 	default:
 		return;
 	}
-	first->key = second;
-	first->value = third;
+	first->key = facts->arguments[1];
+	first->value = facts->arguments[2];
 	tell_datum(may_sleep, slot, 0);
+}
+
+/* What a hit begins with: a context, or the first datum. */
+static __always_inline enum probity_kind kind_of(__u32 probe)
+{
+	return probe == PROBITY_NEW_CONTEXT || probe == PROBITY_NEW_CONTEXT_WITH_DATA ? PROBITY_CRYPTO_CONTEXT :
+											   PROBITY_CRYPTO_DATUM;
 }
 
 static __always_inline int on_hit(bool may_sleep, struct pt_regs *context)
 {
 	__u32 key = bpf_get_attach_cookie(context);
 	struct probity_site *site = bpf_map_lookup_elem(&sites, &key);
+	struct hit_facts facts = {};
 
 	if (!site || !site->probe)
 		return 0;
 	if (site->group && is_told_already(site->group, key))
 		return 0;
-	struct slot *slot = take_slot();
+	facts.probe = site->probe;
+	facts.file = site->file;
+	for (__u32 place = 0; place < PROBITY_CRYPTO_ARGUMENTS; place++) {
+		if (read_argument(may_sleep, context, &site->arguments[place], &facts.arguments[place])) {
+			lose_unread(kind_of(facts.probe), 1);
+			return 0;
+		}
+	}
+	struct slot *slot = own_slot();
 	if (!slot) {
-		lose(PROBITY_CRYPTO_DATUM);
+		lose(kind_of(facts.probe));
 		return 0;
 	}
-	tell_hit(may_sleep, context, site, slot);
-	give_back(slot);
+	tell_hit(may_sleep, slot, &facts);
 	return 0;
 }
 
@@ -430,6 +202,25 @@ static __always_inline int on_mmap(struct call_enter *call)
 }
 
 PROBITY_CALL_ENTER(mmap, "mmap", on_mmap)
+
+static long tell_area(struct task_struct *task, struct vm_area_struct *area, void *context)
+{
+	struct file *file = KERNEL_READ(area, vm_file);
+
+	if (file)
+		tell_mapped(KERNEL_READ(file, f_inode));
+	return 0;
+}
+
+/* mprotect(address, length, protection): what was mapped may be executed from now on. */
+static __always_inline int on_mprotect(struct call_enter *call)
+{
+	if (call->arguments[2] & PROT_EXEC)
+		bpf_find_vma(bpf_get_current_task_btf(), call->arguments[0], tell_area, NULL, 0);
+	return 0;
+}
+
+PROBITY_CALL_ENTER(mprotect, "mprotect,pkey_mprotect", on_mprotect)
 
 /* TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm) */
 static __always_inline int on_executed(bool typed, __u64 *ctx)

@@ -90,6 +90,10 @@ struct file {
 	struct path f_path;
 };
 
+struct vm_area_struct {
+	struct file *vm_file;
+};
+
 struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;

@@ -24,7 +24,7 @@ export const DATUM = { word: 0, string: 1, blob: 2 } as const;
 /** `enum probity_operand_kind`. */
 export const OPERAND_KIND = { constant: 0, register: 1, memory: 2, indexed: 3 } as const;
 /** `enum probity_crypto_mark`. */
-export const CRYPTO_MARK = { keyCut: 1, valueCut: 2 } as const;
+export const CRYPTO_MARK = { keyCut: 1, valueCut: 2, dataCut: 4 } as const;
 
 export const OPERAND = {
   value: 0,

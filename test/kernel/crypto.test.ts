@@ -92,6 +92,9 @@ describe.runIf(hasBpf && hasProbes).each(["tp_btf", "raw_tp"] as const)(
       expect(new Set(lines.slice(21).map((line) => line["context"]))).toEqual(new Set([child]));
       const records = lines.map((line) => recordOf(line)).filter((each) => each !== undefined);
       expect(records.length).toBe(24);
+      // Attached by its path before anybody executed it: not a moment is missing.
+      const gaps = source.losses().filter(({ reason }) => reason.includes(probed.program));
+      expect(gaps).toEqual([]);
       // What one probe tells is of one moment.
       const times = records.map(({ sinceBootNs }: CryptoRecord) => sinceBootNs);
       expect(new Set(times.slice(4, 20)).size).toBe(1);
@@ -162,8 +165,9 @@ describe.runIf(hasBpf && hasProbes).each(["tp_btf", "raw_tp"] as const)(
         outcome: "success",
         detail: { source: "crypto", provider: "crypto_auditing", probes: 15 },
       });
-      const late = source.losses().find((loss) => loss.class === "unattached");
-      expect(late).toMatchObject({ count: null, reason: expect.stringContaining(probed.library) });
+      // Whatever else runs on this machine is looked at, too.
+      const late = source.losses().find(({ reason }) => reason.includes(probed.library));
+      expect(late).toMatchObject({ class: "unattached", count: null });
       const lateUs = (late?.toUs ?? Infinity) - (late?.fromUs ?? 0);
       expect(lateUs).toBeGreaterThan(0);
       expect(lateUs).toBeLessThan(5_000_000);
@@ -306,7 +310,7 @@ describe.runIf(hasBpf && hasProbes)("attached libraries", () => {
 
 /** What was attached is let go of a moment after its link has ended. */
 async function unmount(folder: string): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt += 1) {
+  for (let attempt = 0; attempt < 400; attempt += 1) {
     if (spawnSync("umount", [folder]).status === 0) return;
     await delay(50);
   }

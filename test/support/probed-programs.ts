@@ -14,6 +14,7 @@ import { requireCapability } from "./require.ts";
 import { type PinFolder, testContext, testLog } from "./ring-sources.ts";
 
 const SOURCE = fileURLToPath(new URL("../fixtures/crypto/probes.c", import.meta.url));
+const HOSTILE = fileURLToPath(new URL("../fixtures/crypto/hostile.c", import.meta.url));
 
 /** Whether programs with probes can be compiled here. */
 export const hasProbes = requireCapability(
@@ -40,6 +41,13 @@ export function compileProbes(folder: string, flags: readonly string[] = []): Co
   execFileSync("gcc", [...common, "-o", program, "-ldl"]);
   execFileSync("gcc", [...common, "-shared", "-fPIC", "-DLIBRARY", "-o", library]);
   return { program, library };
+}
+
+/** The program that does what no library does (test/fixtures/crypto/hostile.c). */
+export function compileHostile(folder: string): string {
+  const program = join(folder, "hostile");
+  execFileSync("gcc", ["-O2", "-Wall", "-Werror", HOSTILE, "-o", program, "-lpthread"]);
+  return program;
 }
 
 /** Build id as readelf tells it. */

@@ -149,8 +149,8 @@ const BY_TOPIC: readonly (readonly [topic: string, keys: readonly DetailKey[]])[
     "crypto",
     keys(
       "key:text value:json type:text origin:text since_boot_ns:text executable:text sequence:json " +
-        "library:text tid:long place:long count:long key_truncated:boolean value_bytes:long " +
-        "truncated:boolean",
+        "library:text tid:long place:long count:long key_truncated:boolean data_truncated:boolean " +
+        "value_bytes:long truncated:boolean",
     ),
   ],
 ];

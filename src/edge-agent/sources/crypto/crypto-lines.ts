@@ -253,6 +253,7 @@ function cutOf(
   return {
     truncated: true,
     ...((marks & CRYPTO_MARK.keyCut) === 0 ? {} : { key_truncated: true }),
+    ...((marks & CRYPTO_MARK.dataCut) === 0 ? {} : { data_truncated: true }),
     ...(isBlobCut ? { value_bytes: u64(words, offset + CRYPTO.word) } : {}),
   };
 }

@@ -6,7 +6,8 @@ import type { ProducerCounters } from "../producer/producer.ts";
 import { rulesTold, severityOf } from "./config-events.ts";
 import { figuresOf } from "./counter-figures.ts";
 import type { RulePlaces, RuleSettings } from "./rules.ts";
-import type { SourceCounters, SourceStatus, Throttling } from "./source.ts";
+import { UNSEEN_REASON } from "./probe.ts";
+import type { HookStatus, SourceCounters, SourceStatus, Throttling } from "./source.ts";
 
 /** How often a running agent says so. */
 export const HEARTBEAT_INTERVAL_MS = 30_000;
@@ -18,6 +19,8 @@ export interface SourceReport {
   readonly isBlind?: boolean;
   readonly counters: SourceCounters;
 }
+
+export type HookOff = Extract<HookStatus, { readonly state: "off" }>;
 
 export interface AgentReport {
   readonly version: string;
@@ -68,10 +71,11 @@ export function heartbeatEvent(report: AgentReport, timeUs: number): AuditEvent 
     detail: {
       version,
       boot,
-      sources: report.sources.map(({ name, status, isBlind }) => ({
-        name,
-        state: isBlind === true ? "blind" : status.state,
-      })),
+      sources: report.sources.map(({ name, status, isBlind }) => {
+        const hooks = isBlind === true ? [] : hooksOff(status);
+        const state = isBlind === true ? "blind" : status.state;
+        return { name, state, ...(hooks.length === 0 ? {} : { hooks }) };
+      }),
       counters: countersOf(report),
       spool_bytes: producer.spoolBytes,
       config_sha256: report.configSha256,
@@ -89,6 +93,14 @@ export function stopEvent(report: AgentReport, timeUs: number): AuditEvent {
     message: "The agent stopped as it was told.",
     detail: { version, counters: countersOf(report), spool_bytes: producer.spoolBytes },
   };
+}
+
+/** Hooks whose proof failed at the start; not those of programs that go on, which canaries are to find blind. */
+export function hooksOff(status: SourceStatus | undefined): readonly HookOff[] {
+  const hooks = status?.state === "on" ? status.hooks ?? [] : [];
+  return hooks.flatMap((hook) =>
+    hook.state === "off" && hook.reason !== UNSEEN_REASON ? [hook] : []
+  );
 }
 
 /** Totals since the agent started, in the columns' spelling. */

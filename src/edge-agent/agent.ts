@@ -13,7 +13,7 @@ import { openProducer } from "../producer/open-producer.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import { countLines, type Log } from "../runtime/log.ts";
 import { createMetrics } from "../runtime/metrics.ts";
-import { type AgentReport, type SourceReport, startEvent } from "./agent-events.ts";
+import { type AgentReport, hooksOff, type SourceReport, startEvent } from "./agent-events.ts";
 import { CANARY_INTERVAL_MS } from "./canary.ts";
 import { createAgentMetrics } from "./agent-metrics.ts";
 import { type GraphiteSettings, openGraphite } from "./graphite.ts";
@@ -21,7 +21,6 @@ import { type Health, type ListenAddress, openAgentHttp } from "./http.ts";
 import { createPresence } from "./presence.ts";
 import { serveSubscribers } from "./crypto-broker/serve-subscribers.ts";
 import { configEvent, refusedConfigEvent } from "./config-events.ts";
-import { UNSEEN_REASON } from "./probe.ts";
 import { createProcessIds, readBootId } from "./process-identity.ts";
 import { rulePlaces } from "./rule-places.ts";
 import { DEFAULT_RULES } from "./rules.ts";
@@ -189,7 +188,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
   const { canaryMs = CANARY_INTERVAL_MS } = options;
   const canary: WatchOptions["canary"] = {
     intervalMs: canaryMs,
-    hooksOff: (name) => hooksOff(statuses.get(name)),
+    hooksOff: (name) => hooksOff(statuses.get(name)).map((hook) => hook.name),
     isFiltering: () => rules.filters.length > 0,
     onOutcome: (name, outcome) => {
       metrics.canary(outcome);
@@ -264,14 +263,6 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/** Hooks whose proof failed at the start; not those of programs that go on, which canaries are to find blind. */
-function hooksOff(status: SourceStatus | undefined): readonly string[] {
-  const hooks = status?.state === "on" ? status.hooks ?? [] : [];
-  return hooks.flatMap((hook) =>
-    hook.state === "off" && hook.reason !== UNSEEN_REASON ? [hook.name] : []
-  );
 }
 
 const NOT_PROVEN: SourceStatus = {

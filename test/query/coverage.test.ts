@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { coverHosts } from "../../src/query/coverage/host-coverage.ts";
-import type { Sign, ToldGap } from "../../src/query/coverage/told.ts";
+import { coverHosts, shortfallsOf } from "../../src/query/coverage/host-coverage.ts";
+import { readSign, type Sign, type ToldGap } from "../../src/query/coverage/told.ts";
 
 const COUNT = 2_000;
 const range = { fromUs: 0, toUs: COUNT * 30e6, heardUs: COUNT * 30e6 };
@@ -43,4 +43,33 @@ test("gaps and absences that all overlap take no more time than others", () => {
   // 0.4 s; it were many times as much if each moment looked at each gap.
   const coverage = bounded(2_000, signs, Array.from({ length: COUNT }, (_, each) => gapOf(each)));
   expect([coverage?.isCut, coverage?.sources.length]).toEqual([false, 64]);
+});
+
+test("a source is watched as far as all of its hooks are on", () => {
+  const said = (each: number, hooks: readonly object[]): Sign =>
+    readSign({
+      ...{ host: "h", agent: "a", topic: "agent/heartbeat", time_us: each * 30e6 },
+      sources: JSON.stringify([{ name: "logins", state: "on", hooks }]),
+      ...(each === 0 ? {} : { before_us: (each - 1) * 30e6, before_topic: "agent/heartbeat" }),
+    });
+  const wtmp = { name: "wtmp", state: "on" };
+  const off = { name: "auth.log", state: "off", reason: "there is none" };
+  const signs = [[wtmp], [wtmp, off], [off], []].map((hooks, each) => said(each, hooks));
+  const whole = { fromUs: 0, toUs: 120e6, heardUs: 120e6 };
+  const [coverage] = coverHosts({ signs, gaps: [], range: whole, cutsOf: () => ({}) }).values();
+  const nothing = { cause: undefined, reason: undefined, count: undefined };
+  expect(coverage?.sources).toEqual([{
+    source: "logins",
+    ranges: [
+      { fromUs: 0, toUs: 30e6, state: "watched", ...nothing },
+      {
+        ...{ fromUs: 30e6, toUs: 90e6, state: "partial", cause: "off", count: undefined },
+        reason: "auth.log is off: there is none",
+      },
+      { fromUs: 90e6, toUs: 120e6, state: "watched", ...nothing },
+    ],
+  }]);
+  expect(coverage === undefined ? [] : shortfallsOf(coverage)).toMatchObject([
+    { state: "partial", cause: "off", fromUs: 30e6, toUs: 90e6 },
+  ]);
 });

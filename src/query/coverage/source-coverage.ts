@@ -10,7 +10,7 @@ import type { AwayCause, Presence } from "./presence.ts";
 import type { SourceState, ToldGap } from "./told.ts";
 
 /**
- * Beside those of an absence: the source is `off` or `blind` (its canary did not come back), `failed`, did not look at
+ * Beside those of an absence: the source, or a hook of it, is `off`; it is `blind` (its canary did not come back), `failed`, did not look at
  * this part (`unwatched`), nobody was there (`absent`), events were `dropped`, the chain of batches is `broken`, a ring
  * was `tampered` with, or what was told of this time is `deleted`.
  */
@@ -29,7 +29,7 @@ export type Cause =
 export interface SourceRange {
   readonly fromUs: number;
   readonly toUs: number;
-  /** `partial`: it watched, and events are missing; `unknown`: nothing was told of this time. */
+  /** `partial`: it watched, and events are missing, or hooks are `off`; `unknown`: nothing was told of this time. */
   readonly state: "watched" | "partial" | "unwatched" | "unknown";
   readonly cause: Cause | undefined;
   readonly reason: string | undefined;
@@ -170,16 +170,21 @@ function stateLayers(source: string, { told, names, untilUs }: Telling): Layer[]
   for (const [at, { timeUs, states }] of told.entries()) {
     const found = states.get(source);
     const isOn = found?.state === "on";
-    const cause = isOn ? undefined : found?.state === "blind" ? "blind" : "off";
-    const reason = isOn ? undefined : found?.reason;
+    const isWhole = isOn && found.missing === undefined;
+    const cause = isWhole ? undefined : found?.state === "blind" ? "blind" : "off";
+    const reason = isWhole ? undefined : isOn ? found.missing : found?.reason;
+    const state = isWhole ? "watched" : isOn ? "partial" : "unwatched";
     const toUs = told[at + 1]?.timeUs ?? untilUs;
     const last = layers.at(-1);
-    if (last !== undefined && last.cause === cause && last.reason === reason) {
+    if (
+      last !== undefined && last.state === state && last.cause === cause && last.reason === reason
+    ) {
       layers[layers.length - 1] = { ...last, toUs };
     } else {
       layers.push({
-        ...{ fromUs: timeUs, toUs, state: isOn ? "watched" : "unwatched", cause, reason },
-        ...{ count: undefined, rank: isOn ? 1 : 4 },
+        ...{ fromUs: timeUs, toUs, state, cause, reason, count: undefined },
+        // What is off stays so while the agent is away.
+        rank: isWhole ? 1 : isOn ? 2.5 : 4,
       });
     }
   }

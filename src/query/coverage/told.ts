@@ -10,6 +10,8 @@ export interface SourceState {
   readonly state: "on" | "off" | "blind";
   /** Why it is off. */
   readonly reason: string | undefined;
+  /** Of a source that is on: what of it is off, and why. */
+  readonly missing?: string | undefined;
 }
 
 /** A moment at which an edge agent said something of itself. */
@@ -116,8 +118,26 @@ function sourcesOf(value: unknown): readonly SourceState[] | undefined {
     if (source === undefined) return [];
     const told = "state" in each ? each.state : undefined;
     const state = told === "on" || told === "blind" ? told : "off";
-    return [{ source, state, reason: textOf("reason" in each ? each.reason : undefined) }];
+    const reason = textOf("reason" in each ? each.reason : undefined);
+    return [{
+      source,
+      state,
+      reason,
+      missing: missingOf("hooks" in each ? each.hooks : undefined),
+    }];
   });
+}
+
+/** Hooks that are off. */
+function missingOf(hooks: unknown): string | undefined {
+  if (!Array.isArray(hooks)) return undefined;
+  const off = hooks.slice(0, SOURCES_MAX).flatMap((each: unknown): string[] => {
+    if (typeof each !== "object" || each === null || !("name" in each)) return [];
+    if (!("state" in each) || each.state !== "off") return [];
+    const reason = textOf("reason" in each ? each.reason : undefined) ?? "no reason was told";
+    return [`${textOf(each.name) ?? "a part"} is off: ${reason}`];
+  });
+  return textOf(off.join("; "));
 }
 
 function parse(value: JsonValue | undefined): unknown {

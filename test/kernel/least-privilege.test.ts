@@ -10,7 +10,7 @@ import { SOURCE_NAMES } from "../../src/edge-agent/sources.ts";
 import { isCommand } from "../support/capabilities.ts";
 import { openLogStream } from "../support/log-stream.ts";
 import { openNatsServer } from "../support/nats-server.ts";
-import { capabilitiesOf, startDividedAgent } from "../support/privileged-agent.ts";
+import { capabilitiesOf, sourcesOff, startDividedAgent } from "../support/privileged-agent.ts";
 import { requireCapability } from "../support/require.ts";
 import { hasBpf } from "../support/ring-sources.ts";
 import { openTemporaryFolder } from "../support/temporary-folder.ts";
@@ -75,9 +75,7 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
       natsUrl: nats.url,
       runtime: [...confined(user, capabilities), process.execPath],
     });
-    // Whether there is a systemd to ask is the machine's matter.
-    const off = agent.sources.filter(({ name, state }) => state !== "on" && name !== "services");
-    expect(off).toEqual([]);
+    expect(sourcesOff(agent)).toEqual([]);
     // It hands on all of them, and keeps none.
     expect(capabilitiesOf(agent.pid, "Prm")).toBe(0n);
     expect(capabilitiesOf(agent.privilegedPid, "Prm")).not.toBe(0n);

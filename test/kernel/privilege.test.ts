@@ -21,6 +21,7 @@ import { type NatsServer, openNatsServer } from "../support/nats-server.ts";
 import {
   capabilitiesOf,
   type DividedAgent,
+  sourcesOff,
   startDividedAgent,
   statusOf,
 } from "../support/privileged-agent.ts";
@@ -70,7 +71,7 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
 
   it("has every source, and no right in any of its threads", () => {
     expect(agent.log()).not.toContain("runs as root");
-    expect(agent.sources.filter(({ state }) => state !== "on")).toEqual([]);
+    expect(sourcesOff(agent)).toEqual([]);
     const threads = readdirSync(`/proc/${agent.pid}/task`);
     expect(threads.length).toBeGreaterThan(1);
     for (const thread of threads) {
@@ -183,7 +184,7 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
       natsUrl: nats.url,
       runtime: [DENO, "run", "-q", "-P=agent"],
     });
-    expect(other.sources.filter(({ state }) => state !== "on")).toEqual([]);
+    expect(sourcesOff(other)).toEqual([]);
     expect(capabilitiesOf(other.pid, "Prm")).toBe(0n);
     expect(capabilitiesOf(other.privilegedPid, "Prm")).not.toBe(0n);
     expect(await other.stop()).toBe(0);

@@ -76,6 +76,11 @@ export async function startDividedAgent(options: DividedAgentOptions): Promise<D
   };
 }
 
+/** Sources that are off though this machine has all they need: whether it has a systemd to ask is its own matter. */
+export function sourcesOff({ sources }: DividedAgent): DividedAgent["sources"] {
+  return sources.filter(({ name, state }) => state !== "on" && name !== "services");
+}
+
 /** Pids whose parent is this one. */
 function childrenOf(pid: number): readonly number[] {
   return readdirSync(`/proc/${pid}/task`).flatMap((task) =>

@@ -3,16 +3,17 @@
  * 200 hosts, beside plain DuckDB on the same files and `ausearch` on the same events.
  *
  * The archive is made in `--folder` day by day and is kept there when one is named: a run that was broken off goes on
- * with the days that lack, and another measures what is there. Questions go to the service without a socket; `cold` is a
+ * with the days that lack, and `--make` ends when none does. Measured is what is there. Questions go to the service without a socket; `cold` is a
  * service that was just opened, with an empty cache and the files in the page cache of the system. Times are the 95th
  * percentile and the median of `--rounds` different questions, in milliseconds. The same SQL goes to DuckDB in turns
- * with the service, with as many threads; `ratio` is of medians. `ausearch`, where it is installed and the archive has a
+ * with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every file has been counted. `ausearch`, where it is installed and the archive has a
  * million events at most, gets a log of them as auditd writes it, four records each, and is asked for one hour of one
  * host, which its log is read for from the beginning.
  */
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { openQueryService, type QueryService } from "../src/query/open-query.ts";
@@ -41,6 +42,7 @@ const { values } = parseArgs({
   options: {
     events: { type: "string", default: "1000000" },
     folder: { type: "string" },
+    make: { type: "boolean", default: false },
     rounds: { type: "string", default: "40" },
     seed: { type: "string", default: "1" },
   },
@@ -48,6 +50,9 @@ const { values } = parseArgs({
 const SEEDED = { seed: Number(values.seed) };
 const TOKEN = "bench-token-of-enough-length";
 
+/** Between two looks for files that are not counted yet, in milliseconds; and where none is wanted. */
+const TALLY_INTERVAL_MS = 200;
+const NEVER_MS = 1_000_000_000;
 const AUSEARCH_EVENTS_MAX = 1_000_000;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -62,6 +67,7 @@ async function main(): Promise<void> {
     await mkdir(join(folder, "bucket"), { recursive: true });
     await using store = await openStore({ url: pathToFileURL(join(folder, "bucket")).href, log });
     const made = await makeArchive(store, { folder, events, ...SEEDED });
+    if (values.make) return;
     const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
     const random = createSeededRandom(SEEDED.seed);
     const figures = await measure(store, { folder, events, random });
@@ -83,7 +89,11 @@ interface Asked extends AsyncDisposable {
   sql(statement: string): Promise<string>;
 }
 
-async function openAsked(store: ObjectStore, folder: string): Promise<Asked> {
+async function openAsked(
+  store: ObjectStore,
+  folder: string,
+  options: { readonly isCounting: boolean } = { isCounting: false },
+): Promise<Asked> {
   await writeFile(join(folder, "token"), `${TOKEN}\n`);
   const cacheDirectory = join(folder, "cache");
   await rm(cacheDirectory, { recursive: true, force: true });
@@ -101,6 +111,7 @@ async function openAsked(store: ObjectStore, folder: string): Promise<Asked> {
     version: "0",
     log,
     metrics: createMetrics(),
+    tallyIntervalMs: options.isCounting ? TALLY_INTERVAL_MS : NEVER_MS,
   });
   const ask = async (path: string, init: RequestInit): Promise<Response> => {
     const headers = { authorization: `Bearer ${TOKEN}`, ...init.headers };
@@ -189,9 +200,17 @@ async function measure(
     hits_24h_ms: spread(await warm(ranged("hits", "&by=topic"))),
     ...await besideDuckDb(asked, { store, folder, rounds: Math.min(rounds, 10) }),
     ...await exportRate(asked, events),
+    ...await fromTallies(store, folder, rounds),
     ...await besideAusearch(asked, { store, folder, events, questions: hours.slice(0, 5) }),
   };
 }
+
+const STATEMENTS = {
+  count_by_topic: "SELECT topic, count(*) AS n FROM events GROUP BY topic ORDER BY topic",
+  failures_by_host: "SELECT host, count(*) AS n FROM events WHERE outcome = 'failure' " +
+    "AND time >= TIMESTAMPTZ '2026-01-10 00:00:00Z' AND time < TIMESTAMPTZ '2026-01-12 00:00:00Z' " +
+    "GROUP BY host ORDER BY n DESC, host LIMIT 20",
+};
 
 /** The same statement by the service, with its rights and its gate, and on the bare files. */
 async function besideDuckDb(
@@ -206,14 +225,8 @@ async function besideDuckDb(
   const { connection } = opened;
   await connection.run("SET enable_external_file_cache = true");
   await connection.run(`CREATE VIEW events AS SELECT * FROM ${rowsOfFiles(await pathsOf(store))}`);
-  const statements = {
-    count_by_topic: "SELECT topic, count(*) AS n FROM events GROUP BY topic ORDER BY topic",
-    failures_by_host: "SELECT host, count(*) AS n FROM events WHERE outcome = 'failure' " +
-      "AND time >= TIMESTAMPTZ '2026-01-10 00:00:00Z' AND time < TIMESTAMPTZ '2026-01-12 00:00:00Z' " +
-      "GROUP BY host ORDER BY n DESC, host LIMIT 20",
-  };
   const figures: Record<string, unknown> = {};
-  for (const [name, statement] of Object.entries(statements)) {
+  for (const [name, statement] of Object.entries(STATEMENTS)) {
     const [ours, plain]: [number[], number[]] = [[], []];
     for (let round = 0; round <= rounds; round++) {
       const ourMs = await timeOf(() => asked.sql(statement));
@@ -228,6 +241,23 @@ async function besideDuckDb(
     figures[`${name}_ratio`] = Number((quantile(ours, 0.5) / quantile(plain, 0.5)).toFixed(2));
   }
   return figures;
+}
+
+/** Statements that tallies answer, by a service that has made them. */
+async function fromTallies(store: ObjectStore, folder: string, rounds: number) {
+  await using asked = await openAsked(store, folder, { isCounting: true });
+  const countingMs = await timeOf(async () => {
+    while (
+      (await asked.get(`/v1/topics?from=${FIRST_DAY}`)).headers.get("probity-scanned-files") !== "0"
+    ) {
+      await setTimeout(TALLY_INTERVAL_MS);
+    }
+  });
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    times.push(await timeOf(() => asked.sql(STATEMENTS.count_by_topic)));
+  }
+  return { counting_s: Math.round(countingMs / 1000), count_by_topic_tallied_ms: spread(times) };
 }
 
 async function exportRate(asked: Asked, events: number) {

@@ -259,6 +259,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       turns,
       executor: pages,
       acquire,
+      tallies,
       folder: folders.scratch,
       limits,
       log,

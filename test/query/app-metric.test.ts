@@ -83,6 +83,18 @@ async function agreesWithCounts(seed: number, questions: number): Promise<void> 
   }
 }
 
+/** SQL that counts by topic and host against the same over a list of the events, which is always read. */
+async function sqlAgrees(token: string, files: number): Promise<void> {
+  for (const view of ["events", "file", "app"]) {
+    const counted = (from: string) =>
+      `SELECT topic, count(*) AS n FROM ${from} WHERE host <> 'web-1' GROUP BY topic ORDER BY topic`;
+    const fromTallies = await query.sql(counted(view), {}, { token });
+    const read = await query.sql(counted(`(SELECT * FROM ${view})`), {}, { token });
+    expect(fromTallies.headers.get("probity-scanned-files")).toBe(String(files));
+    expect(await fromTallies.json()).toEqual(await read.json());
+  }
+}
+
 /** Topics against the values of the column, which are always counted by reading. */
 async function topicsAgree(filter: string, token: string): Promise<void> {
   const json = async (path: string) => await (await query.ask(path, { token })).json();
@@ -101,6 +113,8 @@ describe("GET /v1/metrics/{topic}", () => {
       await agreesWithCounts(1, 8);
       await untilTallied();
       await agreesWithCounts(2, 20);
+      await sqlAgrees(TOKEN, 0);
+      await sqlAgrees(VIEWER, 0);
       await query.reopen();
       // What is on disk is enough: nothing is counted before the first look.
       expect(await read(`*?${MARCH}`)).toMatchObject({ value: { total: 4_500 }, scanned: "0" });

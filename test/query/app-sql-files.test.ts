@@ -16,6 +16,8 @@ let query: QueryFixture;
 
 beforeAll(async () => {
   query = await openQueryFixture({
+    // Files are opened here, not counted beforehand.
+    tallyIntervalMs: 3_600_000,
     sqlLimits: { rowsMax: 100, bytesMax: 20_000, timeMs: 1_500, memoryBytes: 60_000_000 },
     async write(store, folder) {
       const makers = [

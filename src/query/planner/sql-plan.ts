@@ -3,11 +3,13 @@
  * principal may see. Those stand before anything else that a name could mean.
  */
 import type { SqlValue } from "../../storage/duckdb.ts";
-import { listOf, literalOf } from "../../storage/sql-text.ts";
+import { identifierOf, listOf, literalOf } from "../../storage/sql-text.ts";
 import type { Principal } from "../principal.ts";
 import type { ReadView } from "../read-view.ts";
+import type { KindRows } from "../metric/kind-rows.ts";
+import { STANDS_FOR } from "../sql/counts.ts";
 import { EVENTS, TOPIC_VIEWS } from "../sql/views.ts";
-import { createBinder, type Statement } from "./binder.ts";
+import { type Binder, createBinder, type Statement } from "./binder.ts";
 import { scopePredicates } from "./predicate.ts";
 import { sourceOf, storedRowsOf } from "./rows.ts";
 import { topicView } from "./topic-view.ts";
@@ -30,40 +32,75 @@ export interface SqlSource {
 }
 
 export function planSql(request: SqlRequest, principal: Principal, source: SqlSource): Statement {
-  const { statement, parameters, tables, limit } = request;
-  const binder = createBinder(parameters);
-  const prefix = tables.size === 0 ? "" : `WITH ${
-    [
-      inlined(
-        EVENTS,
-        sourceOf({
-          hasFiles: source.hasFiles,
-          hot: [],
-          relations: source.others.map((paths) => `read_parquet(${listOf(paths)})`),
-          detail: "json",
-          predicates: scopePredicates(principal.scopes, binder),
-        }, binder),
-      ),
-      ...[...tables].filter((name) => name !== EVENTS)
-        .map((name) => inlined(name, topicView(topicOf(name)))),
-    ].join(",\n")
-  }\n`;
-  const sql = `${prefix}SELECT * FROM (\n${statement}\n) AS answer LIMIT ${binder.integer(limit)}`;
-  return { sql, parameters: binder.parameters };
+  const binder = createBinder(request.parameters);
+  const tables = request.tables.size === 0 ? "" : tablesOf(request.tables, source, {
+    ...{ principal, binder },
+  });
+  return { sql: answerOf(tables, request, binder), parameters: binder.parameters };
 }
 
 /**
- * The same over a file of no rows, to ask DuckDB what it would read. Two relations, since over one it would answer from
- * statistics, or read a row's other columns in a second read without filters; each of two files, since the statistics
- * of one it takes for true.
+ * A statement of `countStatementOf` over rows that stand for many events each, and over the source's, each of which
+ * stands for itself.
  */
-export function planExplained(
+export function planCounts(
   request: SqlRequest,
   principal: Principal,
-  standIn: string,
+  { kinds: { columns, rows }, source }: {
+    readonly kinds: Pick<KindRows, "columns" | "rows">;
+    readonly source: SqlSource;
+  },
 ): Statement {
-  const twice = [standIn, standIn];
-  return planSql(request, principal, { hasFiles: false, others: [twice, twice] });
+  const binder = createBinder(request.parameters);
+  const names = columns.map(identifierOf);
+  const values = columns.map((name, at) => `row ->> ${at} AS ${identifierOf(name)}`);
+  const stands = identifierOf(STANDS_FOR);
+  const counted = `SELECT ${
+    [...values, `(row ->> ${columns.length})::BIGINT AS ${stands}`].join(", ")
+  } FROM (SELECT unnest(${binder.text(JSON.stringify(rows))}::JSON[]) AS row)`;
+  const [name = EVENTS] = request.tables;
+  const hasSource = source.hasFiles || source.others.length > 0;
+  const others = hasSource
+    ? [
+      `${tablesOf(request.tables, source, { principal, binder })}SELECT ${
+        [...names, `1::BIGINT AS ${stands}`].join(", ")
+      } FROM ${name}`,
+    ]
+    : [];
+  const both = [counted, ...others].map((each) => `(\n${each}\n)`).join(" UNION ALL ");
+  const tables = `WITH ${inlined(name, both)}\n`;
+  return { sql: answerOf(tables, request, binder), parameters: binder.parameters };
+}
+
+function tablesOf(
+  tables: ReadonlySet<string>,
+  source: SqlSource,
+  { principal, binder }: { readonly principal: Principal; readonly binder: Binder },
+): string {
+  const events = sourceOf({
+    hasFiles: source.hasFiles,
+    hot: [],
+    relations: source.others.map((paths) => `read_parquet(${listOf(paths)})`),
+    detail: "json",
+    predicates: scopePredicates(principal.scopes, binder),
+  }, binder);
+  const views = [...tables].filter((name) => name !== EVENTS)
+    .map((name) => inlined(name, topicView(topicOf(name))));
+  return `WITH ${[inlined(EVENTS, events), ...views].join(",\n")}\n`;
+}
+
+function answerOf(tables: string, { statement, limit }: SqlRequest, binder: Binder): string {
+  return `${tables}SELECT * FROM (\n${statement}\n) AS answer LIMIT ${binder.integer(limit)}`;
+}
+
+/**
+ * A file of no rows in the place of all others, to ask DuckDB what it would read. Two relations, since over one it would
+ * answer from statistics, or read a row's other columns in a second read without filters; each of two files, since the
+ * statistics of one it takes for true.
+ */
+export function standInSource(path: string): SqlSource {
+  const twice = [path, path];
+  return { hasFiles: false, others: [twice, twice] };
 }
 
 /** Writes the hot rows that a principal may see to a file; undefined when there are none. */

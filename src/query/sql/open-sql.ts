@@ -5,6 +5,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { DataFiles } from "../data-files.ts";
 import type { Executor } from "../executor.ts";
 import type { ViewLease } from "../read-view.ts";
+import type { KnownTallies } from "../metric/counted-kinds.ts";
 import type { Route } from "../route.ts";
 import { type SqlLimits, sqlRoute } from "../routes/sql.ts";
 import type { Turns } from "../turns.ts";
@@ -17,6 +18,7 @@ export interface OpenSqlOptions {
   readonly turns: Turns;
   readonly executor: Executor;
   readonly acquire: () => ViewLease;
+  readonly tallies: KnownTallies;
   /** Scratch space that the service's own database may write to. */
   readonly folder: string;
   readonly limits: SqlLimits;
@@ -24,7 +26,7 @@ export interface OpenSqlOptions {
 }
 
 export function openSqlRoute(options: OpenSqlOptions): Route {
-  const { stack, files, turns, executor, acquire, folder, limits, log } = options;
+  const { stack, files, turns, executor, acquire, tallies, folder, limits, log } = options;
   const handoverDirectory = join(folder, "hot");
   makeFolders(handoverDirectory, 0o700);
   const engines = stack.use(
@@ -36,6 +38,8 @@ export function openSqlRoute(options: OpenSqlOptions): Route {
       log,
     }),
   );
-  const service = createSqlService({ engines, files, executor, acquire, handoverDirectory });
+  const service = createSqlService({
+    ...{ engines, files, executor, acquire, tallies, handoverDirectory },
+  });
   return sqlRoute({ service, limits });
 }

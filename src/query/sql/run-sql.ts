@@ -1,6 +1,7 @@
 /**
  * One statement from its text to its answer: parsed and written by a process of its own, looked at here, planned over
- * what the principal may see and over the files that DuckDB's own filters leave, and answered by the same process.
+ * what the principal may see and over the files that DuckDB's own filters leave, and answered by the same process. What
+ * tallies know of the answer is not read.
  *
  * Invariant: nothing but what the gate passed is run, and the scopes of the principal are part of every statement;
  * files and hot rows stay what they were when the statement began.
@@ -13,15 +14,24 @@ import { type Executor, scanOf, withinTime } from "../executor.ts";
 import { parametersOf, type Statement } from "../planner/binder.ts";
 import { readHeaders } from "../answer.ts";
 import { filesOfScans, hotOfScans } from "../planner/scan-filters.ts";
-import { planExplained, planHotRows, planSql, type SqlRequest } from "../planner/sql-plan.ts";
+import type { KnownTallies } from "../metric/counted-kinds.ts";
+import {
+  planCounts,
+  planHotRows,
+  planSql,
+  type SqlRequest,
+  type SqlSource,
+  standInSource,
+} from "../planner/sql-plan.ts";
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
 import type { ReadView, ViewLease } from "../read-view.ts";
+import { countedOf } from "./counted.ts";
 import type { EnginePool } from "./engine/engine-pool.ts";
 import type { EngineAnswer, EngineProcess } from "./engine/engine-process.ts";
 import { STAND_IN } from "./engine/engine.ts";
 import type { AnswerBounds, BoundSql } from "./engine/protocol.ts";
-import { passGate, renameParameters } from "./gate.ts";
+import { type PassedStatement, passGate, renameParameters } from "./gate.ts";
 import type { SqlBody } from "./request.ts";
 import { TABLES } from "./views.ts";
 
@@ -57,12 +67,13 @@ export interface SqlServiceOptions {
   /** Runs what concerns the hot table. */
   readonly executor: Executor;
   readonly acquire: () => ViewLease;
+  readonly tallies: KnownTallies;
   /** Where hot rows are handed over; the engines may read it. */
   readonly handoverDirectory: string;
 }
 
 export function createSqlService(options: SqlServiceOptions): SqlService {
-  const { engines, files, executor, acquire, handoverDirectory } = options;
+  const { engines, files, executor, acquire, tallies, handoverDirectory } = options;
   let handovers = 0;
 
   /** A file with the hot rows that the principal may see. */
@@ -87,12 +98,21 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
       readonly signal: AbortSignal;
     },
   ): Promise<SqlAnswer> => {
-    const request = await passedRequest(engine, body, { limit: bounds.rowsMax + 1, signal });
-    const isReading = request.tables.size > 0;
+    const passed = await passedStatement(engine, body, signal);
+    const isReading = passed.tables.size > 0;
     using held = acquire();
     const { view } = held;
+    const counted = countedOf(tallies, passed.tree, { view, principal });
+    const tree = counted?.tree ?? passed.tree;
+    const statement = await writtenStatement(engine, { ...passed, tree }, signal);
+    const request = { ...passed, statement, limit: bounds.rowsMax + 1 };
+    const plan = (source: SqlSource): Statement =>
+      counted === undefined
+        ? planSql(request, principal, source)
+        : planCounts(request, principal, { kinds: counted.kinds, source });
+    const read = { files: counted?.kinds.files ?? view.files, hot: view.hot };
     const wanted = isReading
-      ? await choose(engine, view, { request, principal, signal })
+      ? await choose(engine, read, { plan, signal })
       : { files: [], hot: [] };
     using local = await files.hold(wanted.files, signal);
     const hot = await handOver(principal, wanted, signal);
@@ -101,9 +121,9 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
         hasFiles: wanted.files.length > 0,
         others: hot === undefined ? [] : [[hot]],
       };
-      const statement = planSql(request, principal, source);
+      const bound = boundOf(plan(source), local.paths);
       const answer = await engine.ask(
-        { do: "answer", format: body.format, bounds, ...boundOf(statement, local.paths) },
+        { do: "answer", format: body.format, bounds, ...bound },
         signal,
       );
       return {
@@ -141,14 +161,13 @@ type Wanted = Pick<ReadView, "files" | "hot">;
 async function choose(
   engine: EngineProcess,
   { files, hot }: Wanted,
-  { request, principal, signal }: {
-    readonly request: SqlRequest;
-    readonly principal: Principal;
+  { plan, signal }: {
+    readonly plan: (source: SqlSource) => Statement;
     readonly signal: AbortSignal;
   },
 ): Promise<Wanted> {
   if (files.length <= FEW_FILES && hot.length === 0) return { files, hot };
-  const explained = planExplained(request, principal, engine.pathOf(STAND_IN));
+  const explained = plan(standInSource(engine.pathOf(STAND_IN)));
   const { scans = [] } = await engine.ask({ do: "explain", ...boundOf(explained, []) }, signal);
   return { files: filesOfScans(files, scans), hot: hotOfScans(hot, scans) };
 }
@@ -157,19 +176,33 @@ function boundOf(statement: Statement, paths: readonly string[]): BoundSql {
   return { sql: statement.sql, parameters: parametersOf(statement, paths) };
 }
 
-/** The statement as the gate passed it. */
-async function passedRequest(
+interface Passed extends Pick<SqlRequest, "tables" | "parameters"> {
+  /** Text of the tree that the gate passed. */
+  readonly tree: string;
+  /** Names of the parameters. */
+  readonly names: PassedStatement["parameters"];
+}
+
+async function passedStatement(
   engine: EngineProcess,
   { sql, parameters: values }: SqlBody,
-  { limit, signal }: { readonly limit: number; readonly signal: AbortSignal },
-): Promise<SqlRequest> {
+  signal: AbortSignal,
+): Promise<Passed> {
   const { text: tree = "" } = await engine.ask({ do: "parse", sql }, signal);
-  const passed = passGate(JSON.parse(tree), { tables: TABLES, values });
-  const numbers = new Map(passed.parameters.map((name, at) => [name, String(at + 1)]));
-  const parameters = passed.parameters.map((name) => valueOf(name, values));
+  const { tables, parameters: names } = passGate(JSON.parse(tree), { tables: TABLES, values });
+  return { tree, tables, names, parameters: names.map((name) => valueOf(name, values)) };
+}
+
+/** The statement as the gate passed it, with its parameters numbered. */
+async function writtenStatement(
+  engine: EngineProcess,
+  { tree, names }: Pick<Passed, "tree" | "names">,
+  signal: AbortSignal,
+): Promise<string> {
+  const numbers = new Map(names.map((name, at) => [name, String(at + 1)]));
   const renamed = renameParameters(tree, numbers);
-  const { text: statement = "" } = await engine.ask({ do: "write", tree: renamed }, signal);
-  return { statement, parameters, tables: passed.tables, limit };
+  const { text = "" } = await engine.ask({ do: "write", tree: renamed }, signal);
+  return text;
 }
 
 function valueOf(name: string, values: ReadonlyMap<string, SqlValue>): SqlValue {

@@ -116,10 +116,14 @@ function pinFolderOf(data: string): string {
   return `/sys/fs/bpf/probity-${createHash("sha256").update(data).digest("hex").slice(0, 12)}`;
 }
 
-/** What works with these capabilities. */
+/**
+ * What works with these capabilities. Folders for pins are made by the unit before the agent starts: here, whoever mounted
+ * the BPF filesystem of this machine, anyone may make one in a filesystem of their own.
+ */
 async function proven(names: readonly string[]): Promise<readonly string[]> {
-  const [command, ...words] = confined(user, names);
-  const { stdout } = await run(command, [...words, process.execPath, PROOF]);
+  const mounted = 'mount -t bpf -o mode=1777 bpf /sys/fs/bpf && exec "$@"';
+  const words = ["--mount", "sh", "-c", mounted, "sh", ...confined(user, names)];
+  const { stdout } = await run("unshare", [...words, process.execPath, PROOF]);
   return JSON.parse(stdout);
 }
 

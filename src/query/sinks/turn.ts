@@ -44,12 +44,17 @@ export async function takeTurn(
   if (await registry.get(name, { signal }) === undefined) {
     await registry.create(name, await create(), { signal });
   }
+  signal.throwIfAborted();
+  // Not broken off: what may have been written would keep others from it until it ends by itself.
   const entry = await registry.change(name, (current) => {
     if (current === undefined || isInTurn(current, clock.nowUs())) return undefined;
     return { ...current, turn: turnOf(session, clock) };
-  }, { signal });
+  });
   if (entry?.value.turn?.session !== session) return undefined;
-  return new SinkTurn(entry, { ...options, session });
+  const turn = new SinkTurn(entry, { ...options, session });
+  if (!signal.aborted) return turn;
+  await turn[Symbol.asyncDispose]();
+  throw signal.reason;
 }
 
 /** Guards the entry that was seen last; one change at a time. */

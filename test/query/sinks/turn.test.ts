@@ -20,6 +20,7 @@ import {
   type SinkState,
 } from "../../../src/storage/sink.ts";
 import { openTemporaryFolder } from "../../support/temporary-folder.ts";
+import { unreliable } from "../../support/unreliable-store.ts";
 
 const stack = new AsyncDisposableStack();
 const { signal } = new AbortController();
@@ -105,6 +106,27 @@ describe("a turn", () => {
     await registryOf().change(name, (state) => state && { ...state, lastId: "skipped" });
     await expect(delivered(turn, 1)).rejects.toThrow(TurnOverError);
     expect(await standing()).toMatchObject({ delivered: 0, lastId: "skipped" });
+  });
+
+  test("that is written while its service ends is left to the next", async () => {
+    await registryOf().create(name, NEW);
+    const ending = new AbortController();
+    const slow: ObjectStore = {
+      ...unreliable(store),
+      async replace(...given) {
+        const outcome = await store.replace(...given);
+        ending.abort(new Error("the service ends"));
+        return outcome;
+      },
+    };
+    const taken = takeTurn(name, {
+      ...{ registry: createSinkRegistry({ store: slow }), clock, log, signal: ending.signal },
+      create: () => Promise.resolve(NEW),
+    });
+    await expect(taken).rejects.toThrow("the service ends");
+    expect((await standing())?.turn).toBeUndefined();
+    await using next = await take();
+    expect(next).toBeDefined();
   });
 
   test("of a clock that was far ahead is not waited for", async () => {

@@ -48,6 +48,7 @@ import { tableRoutes } from "./routes/table.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { HEARTBEAT_MS, tailRoute } from "./routes/tail.ts";
 import { rpcRoute } from "./rpc/description.ts";
+import { createDeletionReader } from "./reports/deletions.ts";
 import { createRemovals } from "./tail/removals.ts";
 import { createRpcEndpoint, type RpcEndpoint } from "./rpc/endpoint.ts";
 import { openSinks } from "./sinks/sinks.ts";
@@ -186,7 +187,8 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
     await Promise.all([clients.settled(DRAIN_LIMIT_MS), streams.settled(DRAIN_LIMIT_MS)]);
   });
   stack.use(dispatcher);
-  const removals = createRemovals({ store, clock, log });
+  const deletions = createDeletionReader({ store });
+  const removals = createRemovals({ deletions, clock, log });
   const tailSource = { hot: hotTable, executor: backlogs, dispatcher, removals };
   const subscriptions = stack.use(
     openSubscriptions({
@@ -264,7 +266,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       limits,
       log,
     }),
-    ...figureRoutes({ executor: pages, acquire, store, cursors, tallies }),
+    ...figureRoutes({ executor: pages, acquire, deletions, cursors, tallies }),
     ...metricRoutes({
       ...{ reader, liveReader, hot: hotTable, clients, clock },
       heartbeatMs: options.heartbeatMs ?? HEARTBEAT_MS,

@@ -40,16 +40,19 @@ interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What is gone up to a version, from the account and the entries after it; undefined when these are too many. */
+/**
+ * What is gone, from the account in the bucket or from what was read before, whichever has come further, and the entries
+ * after it: up to the version, or as far as the entries reach that may be read.
+ */
 export async function readRemovals(
   store: ObjectStore,
-  options: ReadOptions,
-): Promise<Removals | undefined> {
-  const { upTo, entriesMax, signal } = options;
+  { before, ...options }: ReadOptions & { readonly before?: Removals | undefined },
+): Promise<Removals> {
+  const { signal } = options;
   const entry = await registryOf(store).get(NAME, signal === undefined ? {} : { signal });
   const account = entry?.value ?? NOTHING_REMOVED;
-  if (upTo - account.throughVersion > entriesMax) return undefined;
-  return await continued(account, store, options);
+  const isFurther = before !== undefined && before.throughVersion > account.throughVersion;
+  return await continued(isFurther ? before : account, store, options);
 }
 
 /** Takes the next entries of the log into the account. */

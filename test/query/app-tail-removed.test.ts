@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { openHttpServer } from "../../src/cli/http-server.ts";
 import { webSocketsOf } from "../../src/cli/web-socket.ts";
 import { createClient } from "../../src/client/client.ts";
+import { formatTime } from "../../src/event/event.ts";
 import { WHOLE_MESSAGE } from "../../src/event/event-id.ts";
 import { encodeTailPlace } from "../../src/query/tail-place.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
@@ -107,10 +108,13 @@ const placeAfter = (sequence: number): string =>
   });
 
 /** Kinds of what a tail gives that goes on after a message, up to the last event. */
-async function after(sequence: number, more = ""): Promise<{ kinds: string[]; text: string }> {
+async function after(
+  sequence: number | undefined,
+  more = "",
+): Promise<{ kinds: string[]; text: string }> {
   const answer = await query.ask(`/v1/tail?${more}`, {
     token: TOKEN,
-    headers: { "last-event-id": placeAfter(sequence) },
+    headers: sequence === undefined ? {} : { "last-event-id": placeAfter(sequence) },
   });
   expect(answer.status).toBe(200);
   let text = "";
@@ -144,8 +148,19 @@ describe("a tail that goes on after a place", () => {
       reason: "retention may have removed events after the place to go on from",
       from: `${INCARNATION}-2-0`,
       to: [],
+      before: formatTime((START_MS + 3 * DAY_MS) * 1_000),
       searches: [],
     });
+  });
+
+  test("that began before what is kept is told so, and one that begins later is not", async () => {
+    const sinceDay = (day: number) => `since=${new Date(START_MS + day * DAY_MS).toISOString()}`;
+    const { kinds, text } = await after(undefined, sinceDay(0));
+    expect(kinds).toEqual(["gap", "audit", "audit", "audit"]);
+    expect(text).toContain(`"from":"${formatTime(START_US)}"`);
+    expect((await after(undefined, sinceDay(3))).kinds).toEqual(["audit", "audit", "audit"]);
+    const event = `since=${INCARNATION}-${KEPT_FROM}-0`;
+    expect((await after(undefined, event)).kinds).toEqual(["audit", "audit"]);
   });
 
   test("that is kept is told nothing", async () => {

@@ -104,7 +104,15 @@ async function partsWith(clock: Clock) {
   return {
     ...{ executor: BROKEN, streams: BROKEN, hot: { ...hot, acquire }, heartbeatMs: 100, clock },
     ...{ clients: createLiveClients(), sending: createActivity() },
-    source: { hot, executor: BROKEN, dispatcher, removals: { after: () => Promise.resolve([]) } },
+    source: {
+      hot,
+      executor: BROKEN,
+      dispatcher,
+      removals: {
+        after: () => Promise.resolve(undefined),
+        since: () => Promise.resolve(undefined),
+      },
+    },
     ...{ reader: { executor: BROKEN, tallies }, liveReader: { executor: BROKEN, tallies } },
   };
 }

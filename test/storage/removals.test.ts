@@ -65,7 +65,12 @@ test("what left the table is told from its log, by whoever's hand, and kept", as
   await data.store.put(deltaLogKey(version + 1), new TextEncoder().encode(text));
   const whole = { cutoffs: retained, days: ["2026-03-10"] };
   expect(said(await readRemovals(data.store, { upTo: version + 1, entriesMax: 1 }))).toEqual(whole);
-  expect(await readRemovals(data.store, { upTo: version + 2, entriesMax: 1 })).toBeUndefined();
+  const behind = await readRemovals(data.store, { upTo: version + 2, entriesMax: 1 });
+  expect(behind.throughVersion).toBe(version + 1);
+  const before = { ...behind, throughVersion: version + 2 };
+  expect(await readRemovals(data.store, { before, upTo: version + 2, entriesMax: 0 })).toEqual(
+    before,
+  );
   await noteRemovals(data.store, { upTo: version + 1, entriesMax: 100 });
   expect(said(await readRemovals(data.store, { upTo: version + 1, entriesMax: 0 }))).toEqual(whole);
 });

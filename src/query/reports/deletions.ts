@@ -9,7 +9,7 @@ import { isRecord } from "../../storage/json-text.ts";
 import { type KeepPattern, parseKeepPattern } from "../../storage/keep-pattern.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import { createRegistry } from "../../storage/registry.ts";
-import { readRemovals } from "../../storage/removals.ts";
+import { readRemovals, type Removals } from "../../storage/removals.ts";
 import { joinSpans, type Span } from "../coverage/layers.ts";
 
 /** A rule; of several, the first that speaks of a row decides. */
@@ -25,40 +25,63 @@ const UNTOLD_MS = 2 * DAY_MS;
 
 /** What may be gone; each set has its own rules. */
 export interface Deletions {
+  /** By the daily retention, and by what the log tells. */
   readonly sets: readonly (readonly Deletion[])[];
+  /** Those of them by which something was removed, as the log tells. */
+  readonly told: readonly (readonly Deletion[])[];
   /** Times of which another tool took out rows, of whatever topic and host, µs; by time. */
   readonly spans: readonly Span[];
 }
 
-/** Entries of the log after the account that are read for one answer. */
-const ENTRIES_MAX = 64;
-
-/** Undefined when it cannot be told what was removed. */
-export async function readDeletions(
-  store: ObjectStore,
-  { nowUs, upTo, signal }: {
+export interface DeletionReader {
+  /**
+   * Undefined when it cannot be told what was removed; `behind` while not all of the log is taken into account: the next
+   * call goes on where this one ended.
+   */
+  read(options: {
     readonly nowUs: number;
     /** The table's version that is answered from. */
     readonly upTo: number;
     readonly signal: AbortSignal;
-  },
-): Promise<Deletions | undefined> {
+  }): Promise<Deletions | "behind" | undefined>;
+}
+
+/** Entries of the log that are read in one go, and how long one answer takes them into account, in milliseconds. */
+const ENTRIES_MAX = 64;
+const CATCH_UP_MS = 2_000;
+
+/** Remembers how far it has read: an account that is far behind is caught up with by several answers. */
+export function createDeletionReader({ store }: { readonly store: ObjectStore }): DeletionReader {
   const tasks = createRegistry({ store, kind: "maintenance", parse: (value) => value });
-  try {
-    const removals = await readRemovals(store, { upTo, entriesMax: ENTRIES_MAX, signal });
-    const state = (await tasks.get("retain", { signal }))?.value;
-    const daily = state === undefined ? [] : dailyDeletions(state, nowUs);
-    if (removals === undefined || daily === undefined) return undefined;
-    const told = removals.cutoffs.map((set) =>
-      set.map(({ beforeMs, ...pattern }) => ({ ...pattern, beforeUs: beforeMs * 1_000 }))
-    );
-    const days = removals.days.map((day) => Date.parse(day) * 1_000);
-    const spans = days.map((fromUs) => ({ fromUs, toUs: fromUs + DAY_MS * 1_000 }));
-    return { sets: [daily, ...told], spans: joinSpans(spans) };
-  } catch {
-    signal.throwIfAborted();
-    return undefined; // The report says so, of every host.
-  }
+  let before: Removals | undefined;
+  return {
+    async read({ nowUs, upTo, signal }) {
+      const untilMs = performance.now() + CATCH_UP_MS;
+      try {
+        let removals: Removals;
+        do {
+          removals = await readRemovals(store, { before, upTo, entriesMax: ENTRIES_MAX, signal });
+          before = removals;
+        } while (removals.throughVersion < upTo && performance.now() < untilMs);
+        if (removals.throughVersion < upTo) return "behind";
+        const state = (await tasks.get("retain", { signal }))?.value;
+        const daily = state === undefined ? [] : dailyDeletions(state, nowUs);
+        return daily === undefined ? undefined : deletionsOf(removals, daily);
+      } catch {
+        signal.throwIfAborted();
+        return undefined; // The report says so, of every host.
+      }
+    },
+  };
+}
+
+function deletionsOf(removals: Removals, daily: readonly Deletion[]): Deletions {
+  const told = removals.cutoffs.map((set) =>
+    set.map(({ beforeMs, ...pattern }) => ({ ...pattern, beforeUs: beforeMs * 1_000 }))
+  );
+  const days = removals.days.map((day) => Date.parse(day) * 1_000);
+  const spans = days.map((fromUs) => ({ fromUs, toUs: fromUs + DAY_MS * 1_000 }));
+  return { sets: [daily, ...told], told, spans: joinSpans(spans) };
 }
 
 function dailyDeletions(state: unknown, nowUs: number): readonly Deletion[] | undefined {
@@ -134,6 +157,41 @@ export function deletedUntilUs(
     if (isWhole) break;
   }
   return untilUs;
+}
+
+/** What is asked about: a topic with all below it, and hosts, `*` at the end for all that begin so; undefined for all. */
+export interface Wanted {
+  readonly topic: string | undefined;
+  readonly hosts: readonly string[] | undefined;
+}
+
+/** Up to which moment, exclusive, some of what is wanted may be gone by a set of rules; 0 when none of it is, µs. */
+export function removableUntilUs(
+  deletions: readonly Deletion[],
+  { topic, hosts }: Wanted,
+): number {
+  let untilUs = 0;
+  for (const each of deletions) {
+    const isAnyHost = each.host === undefined;
+    if (!isAnyHost && hosts?.every((host) => !mayBeSame(host, String(each.host))) === true) {
+      continue;
+    }
+    const isWhole = each.topic === undefined ||
+      topic !== undefined && isTopicUnder(topic, each.topic);
+    if (!isWhole && topic !== undefined && !isTopicUnder(each.topic, topic)) continue;
+    untilUs = Math.max(untilUs, each.beforeUs);
+    // Rules after it decide on none of what is wanted.
+    if (isWhole && isAnyHost) break;
+  }
+  return untilUs;
+}
+
+/** Whether there may be a host that two patterns speak of. */
+function mayBeSame(left: string, right: string): boolean {
+  const [a, b] = [left, right].map((each) => each.endsWith("*") ? each.slice(0, -1) : undefined);
+  if (a !== undefined && b !== undefined) return a.startsWith(b) || b.startsWith(a);
+  if (a !== undefined) return right.startsWith(a);
+  return b === undefined ? left === right : left.startsWith(b);
 }
 
 function isOfHost({ host: wanted }: Deletion, host: string): boolean {

@@ -36,8 +36,7 @@ import {
   tableOf,
 } from "./report.ts";
 import type { SqlRow } from "../../storage/duckdb.ts";
-import type { ObjectStore } from "../../storage/object-store.ts";
-import { type Deletions, goneOfAgents, readDeletions, retainedFromUs } from "./deletions.ts";
+import { type DeletionReader, type Deletions, goneOfAgents, retainedFromUs } from "./deletions.ts";
 import { hiddenTopics, seesHost } from "./sight.ts";
 
 /** A report misses hosts that were heard of so long before its range: 30 days, µs. */
@@ -56,8 +55,8 @@ export interface ReportRead {
   readonly request: EventsRequest;
   readonly executor: Executor;
   readonly view: ReadView;
-  /** Where retention says what it removed. */
-  readonly store: ObjectStore;
+  /** What retention and others removed. */
+  readonly deletions: DeletionReader;
 }
 
 /** What a kind tells, before coverage and evidence. */
@@ -81,9 +80,9 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
     return figuresOf(executor, plan, call);
   };
   const { nowUs } = call.time;
-  const deletions = await readDeletions(read.store, {
-    ...{ nowUs, upTo: view.version, signal: call.signal },
-  });
+  const { signal } = call;
+  const removed = await read.deletions.read({ nowUs, upTo: view.version, signal });
+  const deletions = removed === "behind" ? undefined : removed;
   const coverage = await readCoverage(call, {
     ...{ request, executor, view, lookBackUs: HOSTS_LOOK_BACK_US },
     goneOf: goneOfAgents(deletions),

@@ -10,9 +10,8 @@ import { planHosts } from "../planner/figures.ts";
 import type { Plan } from "../planner.ts";
 import { ProblemError } from "../problem.ts";
 import { parseRangeRequest } from "../request.ts";
-import { goneOfAgents, readDeletions } from "../reports/deletions.ts";
+import { type DeletionReader, goneOfAgents } from "../reports/deletions.ts";
 import type { Call, Route } from "../route.ts";
-import type { ObjectStore } from "../../storage/object-store.ts";
 import type { Span } from "../coverage/layers.ts";
 import { RANGE_PARAMETERS } from "../schemas.ts";
 import { HOST_SCHEMA, HOSTS_SCHEMA } from "./host-schema.ts";
@@ -21,13 +20,13 @@ export interface HostsParts extends FiguresParts {
   /** Know which hosts there were, however long ago. */
   readonly tallies: Pick<Tallies, "book" | "tallyOf">;
   /** Where is told what left the table. */
-  readonly store: ObjectStore;
+  readonly deletions: DeletionReader;
 }
 
 /** Longest name of a host, as names in DNS. */
 const NAME_LENGTH_MAX = 253;
 
-export function hostsRoute({ executor, acquire, tallies, store }: HostsParts): Route {
+export function hostsRoute({ executor, acquire, tallies, deletions }: HostsParts): Route {
   return {
     method: "GET",
     path: "/v1/hosts",
@@ -43,7 +42,7 @@ export function hostsRoute({ executor, acquire, tallies, store }: HostsParts): R
       const rows = await figuresOf(executor, counts, call);
       const coverage = await readCoverage(call, {
         ...{ request, executor, tallies, view: lease.view },
-        goneOf: await readGone(call, { store, upTo: lease.view.version }),
+        goneOf: await readGone(call, { deletions, upTo: lease.view.version }),
       });
       const counted = new Map(
         rows.filter(({ host }) => host !== null).map((row) => [String(row["host"]), row]),
@@ -80,7 +79,7 @@ export function hostsRoute({ executor, acquire, tallies, store }: HostsParts): R
   };
 }
 
-export function hostRoute({ executor, acquire, tallies, store }: HostsParts): Route {
+export function hostRoute({ executor, acquire, tallies, deletions }: HostsParts): Route {
   return {
     method: "GET",
     path: "/v1/hosts/{host}",
@@ -110,7 +109,7 @@ export function hostRoute({ executor, acquire, tallies, store }: HostsParts): Ro
       const [row] = await figuresOf(executor, counts, call);
       const coverage = await readCoverage(call, {
         ...{ request, executor, tallies, view: lease.view },
-        goneOf: await readGone(call, { store, upTo: lease.view.version }),
+        goneOf: await readGone(call, { deletions, upTo: lease.view.version }),
       });
       const known = coverage.hosts.get(host);
       if (row === undefined && known === undefined && !coverage.lastHeard.has(host)) {
@@ -140,10 +139,10 @@ export function hostRoute({ executor, acquire, tallies, store }: HostsParts): Ro
 /** Of which times what agents said of themselves is not kept any more, by host. */
 async function readGone(
   { time: { nowUs }, signal }: Call,
-  { store, upTo }: { readonly store: ObjectStore; readonly upTo: number },
+  { deletions, upTo }: { readonly deletions: DeletionReader; readonly upTo: number },
 ): Promise<(host: string) => readonly Span[]> {
-  const deletions = await readDeletions(store, { nowUs, upTo, signal });
-  return goneOfAgents(deletions);
+  const read = await deletions.read({ nowUs, upTo, signal });
+  return goneOfAgents(read === "behind" ? undefined : read);
 }
 
 /** When a host was heard of that told nothing in the range. */

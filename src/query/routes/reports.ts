@@ -14,9 +14,9 @@ import { reportJson } from "../reports/write-json.ts";
 import { writeMarkdown } from "../reports/write-markdown.ts";
 import { parseRangeRequest } from "../request.ts";
 import type { Route, RouteParameter } from "../route.ts";
-import type { ObjectStore } from "../../storage/object-store.ts";
 import { FILTER_PARAMETERS, RANGE_PARAMETERS } from "../schemas.ts";
 import { REPORT_SCHEMA } from "./report-schema.ts";
+import type { DeletionReader } from "../reports/deletions.ts";
 
 type Form = "json" | "csv" | "markdown" | "html";
 
@@ -36,11 +36,11 @@ const PARAMETERS: readonly RouteParameter[] = [
 ];
 
 export interface ReportParts extends FiguresParts {
-  /** Where retention says what it removed. */
-  readonly store: ObjectStore;
+  /** What retention and others removed. */
+  readonly deletions: DeletionReader;
 }
 
-export function reportRoute({ executor, acquire, store }: ReportParts): Route {
+export function reportRoute({ executor, acquire, deletions }: ReportParts): Route {
   return {
     method: "GET",
     path: "/v1/reports/{name}",
@@ -70,7 +70,7 @@ export function reportRoute({ executor, acquire, store }: ReportParts): Route {
       const form = negotiate(call.request.headers.get("accept") ?? undefined, OFFERS);
       const request = parseRangeRequest(call.parameters, call.time);
       using lease = acquire();
-      const read = { name, request, executor, store, view: lease.view };
+      const read = { name, request, executor, deletions, view: lease.view };
       const { report, plans, isCut } = await readReport(call, read);
       const { text, type } = written(report, form);
       const { steps, prunedFiles, missing } = planOf(plans);

@@ -3,7 +3,7 @@ import { type } from "arktype";
 import { negotiate, type Offer, withProfile } from "../accept.ts";
 import { readHeaders, streamedBody } from "../answer.ts";
 import type { HotTable } from "../hot/table.ts";
-import { TEXT, WHOLE } from "../json-schema.ts";
+import { TEXT, TIME, WHOLE } from "../json-schema.ts";
 import { ocsfLine } from "../ocsf/line.ts";
 import { OCSF_EVENT_SCHEMA, OCSF_PROFILE } from "../ocsf/schema.ts";
 import { ProblemError } from "../problem.ts";
@@ -48,8 +48,9 @@ const RECONNECT_MS = 1_000;
 const TAIL_GAP_SCHEMA = type({
   count: WHOLE.or("null").describe("events that were left out; null when nobody knows"),
   reason: TEXT,
-  from: TEXT.describe("id of the first; from where on events may be gone, if retention took them"),
+  from: TEXT.describe("id of the first; if retention took them, the id or time to go on from"),
   to: TEXT.array().describe("ids of the last, one of each stream, as far as known"),
+  "before?": TIME.or("null").describe("what retention took was logged before; null: not known"),
   searches: TEXT.array().describe(
     "addresses that give them, one of each stream; of the first and last batch perhaps more",
   ),

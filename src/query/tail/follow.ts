@@ -13,6 +13,7 @@ import { newestLoggedUs } from "../planner/pruning.ts";
 import { planBacklog, planStarts, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import { ProblemError } from "../problem.ts";
+import type { ReadView } from "../read-view.ts";
 import type { Since } from "../request.ts";
 import type { StreamPlace, TailPlace } from "../tail-place.ts";
 import { parseTime } from "../time-text.ts";
@@ -37,6 +38,8 @@ export interface FollowOptions {
    * is told also where no event was, and so is each time that it has come to the present.
    */
   readonly isDurable?: boolean;
+  /** Whether to begin only when it is known what was removed, however long that takes. */
+  readonly isPatient?: boolean;
 }
 
 export type TailItem =
@@ -72,7 +75,7 @@ export async function* follow(
     // The first place is given at once, so that a client that is cut off before any event resumes from here.
     yield [{ kind: "place", place: placeOf(source, options, streams) }];
     const removed = await removedAfter(source, options);
-    if (removed.length > 0) {
+    if (removed !== undefined) {
       yield [{ kind: "removed", removed, place: placeOf(source, options, streams) }];
     }
     while (!signal.aborted) {
@@ -110,13 +113,29 @@ function placeOf({ hot }: TailSource, { knownUs }: Following, streams: Streams):
   return { streams: new Map(streams), knownUs: Math.max(knownUs, hot.knownUs) };
 }
 
-async function removedAfter(
-  { hot, removals }: TailSource,
-  { place, request }: FollowOptions,
-): Promise<Removed> {
-  if (place === undefined) return [];
+/** What may be gone of what is asked for, at where it begins. */
+export async function removedAfter(
+  source: TailSource,
+  { place, since, request, principal, signal, isPatient = false }: Pick<
+    FollowOptions,
+    "place" | "since" | "request" | "principal" | "signal" | "isPatient"
+  >,
+): Promise<Removed | undefined> {
+  const { hot, removals } = source;
+  if (place === undefined && since === undefined) return undefined;
+  const options = { request, principal, signal, isPatient, view: presentView(hot) };
+  if (place !== undefined) return await removals.after(place, options);
+  if (since === undefined) return undefined;
+  if (since.kind === "time") return await removals.since(since.timeUs, options);
+  const knownUs = await loggedAtOf(source, options, since);
+  const streams = new Map([[since.place.incarnation, since.place]]);
+  return await removals.after({ streams, knownUs }, options);
+}
+
+/** As it is now; what it names may be gone, for it is not held. */
+function presentView(hot: HotTable): ReadView {
   using lease = hot.acquire();
-  return await removals.after(place, { request, view: lease.view });
+  return lease.view;
 }
 
 type Beginning = FollowOptions & { readonly from: ReadonlyMap<string, number> };
@@ -181,7 +200,7 @@ async function startsOf(
 
 async function loggedAtOf(
   { hot, executor }: TailSource,
-  { principal, signal }: FollowOptions,
+  { principal, signal }: Pick<FollowOptions, "principal" | "signal">,
   since: Extract<Since, { kind: "event" }>,
 ): Promise<number> {
   using lease = hot.acquire();

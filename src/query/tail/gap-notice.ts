@@ -19,8 +19,11 @@ export interface GapNotice {
   /** Null when nobody knows. */
   readonly count: number | null;
   readonly reason: string;
+  /** Id of the first, or of what comes after the place; the time from which on events were asked for. */
   readonly from: string;
   readonly to: readonly string[];
+  /** Those that retention took were logged before; null when that cannot be told. */
+  readonly before?: string | null;
   /** Addresses without the service's own, one of each stream. */
   readonly searches: readonly string[];
 }
@@ -44,9 +47,10 @@ export function gapNotice({ count, ranges }: Skipped, asked: Asked): GapNotice {
 }
 
 /** Nothing can be searched for: how many there were, and which, is as unknown as they are gone. */
-export function removedNotice([from = ""]: Removed): GapNotice {
+export function removedNotice({ from: [from = ""], beforeUs }: Removed): GapNotice {
   const reason = "retention may have removed events after the place to go on from";
-  return { count: null, reason, from, to: [], searches: [] };
+  const before = beforeUs === undefined ? null : formatTime(beforeUs);
+  return { count: null, reason, from, to: [], before, searches: [] };
 }
 
 function searchOf(range: SkippedRange, { parameters, time }: Asked): string {

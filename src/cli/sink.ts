@@ -97,12 +97,13 @@ async function printTable(all: readonly SinkInfo[], output: Output): Promise<voi
   await output.table(
     [
       ...[{ name: "name" }, { name: "type" }, { name: "state" }, right("behind")],
-      ...[right("delivered"), right("retries"), right("dead"), { name: "topics" }],
+      ...[right("delivered"), right("retries"), right("dead"), right("gaps")],
+      { name: "topics" },
     ],
     all.map((each) => [
       ...[printable(each.name), printable(each.type), printable(each.state)],
       ...[String(each.lag.messages), String(each.delivered), String(each.retries)],
-      ...[String(each.dead), printable(each.topics.join(", ") || "all")],
+      ...[String(each.dead), String(each.gaps.length), printable(each.topics.join(", ") || "all")],
     ]),
   );
   output.notice(`${all.length} ${all.length === 1 ? "sink" : "sinks"}`);
@@ -122,11 +123,18 @@ async function printSink(sink: SinkInfo, output: Output): Promise<void> {
     ["delivered", String(sink.delivered)],
     ["retries", String(sink.retries)],
     ["dead", String(sink.dead)],
+    ...sink.gaps.map((gap) => ["gap", gapText(gap)] as const),
   ];
   const width = Math.max(...rows.map(([label]) => label.length));
   for (const [label, value] of rows) {
     await output.write(`${output.paint("dim", label.padEnd(width))}  ${printable(value)}\n`);
   }
+}
+
+function gapText({ from, before, reason, told, time }: SinkInfo["gaps"][number]): string {
+  const until = before === null ? "" : ` to what was logged before ${before}`;
+  const whether = told ? "its other side was told" : "its other side was not told yet";
+  return `${time}: from ${from}${until}: ${reason}; ${whether}`;
 }
 
 export const SINK_COMMANDS: readonly Command[] = [

@@ -18,6 +18,21 @@ export interface SinkInfo {
   readonly delivered: number;
   readonly retries: number;
   readonly dead: number;
+  /** The newest that it met, the last one last. */
+  readonly gaps: readonly SinkGapInfo[];
+}
+
+/** Events that were gone before the sink came to them. */
+export interface SinkGapInfo {
+  /** Id of the first that may be gone, or the time that the sink was to begin with. */
+  readonly from: string;
+  /** What may be gone was logged before; null when that is not known. */
+  readonly before: string | null;
+  readonly count: null;
+  readonly reason: string;
+  readonly time: string;
+  /** Whether the sink's other side has been told. */
+  readonly told: boolean;
 }
 
 /** An event that a sink refused for good; it is still in the record. */
@@ -77,9 +92,11 @@ function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
 }
 
 function infoOf(value: unknown): SinkInfo {
-  const { name, state } = fieldsOf(value);
+  const fields = fieldsOf(value);
+  const { name, state, gaps = [] } = fields;
+  const info: unknown = { ...fields, gaps };
   // as: what has a name and a state is taken for what the service describes in its OpenAPI
-  if (typeof name === "string" && typeof state === "string") return value as SinkInfo;
+  if (typeof name === "string" && typeof state === "string") return info as SinkInfo;
   throw new TypeError("Cannot read a sink: the answer is none");
 }
 

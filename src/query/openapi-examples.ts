@@ -75,6 +75,14 @@ const SINK = {
   delivered: 120,
   retries: 1,
   dead: 1,
+  gaps: [{
+    from: "0a1b2c3d-12-0",
+    before: "2026-05-02T00:00:00.000000Z",
+    count: null,
+    reason: "retention may have removed events after the place to go on from",
+    time: "2026-06-01T09:00:02.000000Z",
+    told: true,
+  }],
 };
 
 const HOLD = {

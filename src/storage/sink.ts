@@ -20,7 +20,24 @@ export type SinkState = Pick<Subscription, "place" | "ahead"> & {
   readonly dead: number;
   /** Why its last attempt failed; undefined when it did not. */
   readonly fault: string | undefined;
+  /** The newest {@link GAPS_MAX} that it met, the last one last. */
+  readonly gaps: readonly SinkGap[];
 };
+
+/** Events that were gone before the sink came to them; how many is not known. */
+export interface SinkGap {
+  /** Id of the first that may be gone, or the time from which on the sink was to have events. */
+  readonly from: string;
+  /** What may be gone was logged before, µs; undefined when that cannot be told. */
+  readonly beforeUs: number | undefined;
+  readonly reason: string;
+  /** When it was met, µs. */
+  readonly atUs: number;
+  /** Whether the other side has its notice. */
+  readonly isTold: boolean;
+}
+
+export const GAPS_MAX = 20;
 
 /** An event that a sink refused as often as it was offered. */
 export interface DeadLetter {
@@ -63,7 +80,22 @@ function parseSinkState(value: unknown): SinkState {
     retries: naturalOf(value, "retries"),
     dead: naturalOf(value, "dead"),
     fault: value["fault"] === undefined ? undefined : textOf(value, "fault"),
+    gaps: gapsOf(value["gaps"] ?? []),
   };
+}
+
+function gapsOf(value: unknown): readonly SinkGap[] {
+  if (!Array.isArray(value)) throw new SyntaxError(`"gaps" is no list`);
+  return value.map((each: unknown) => {
+    if (!isRecord(each)) throw new SyntaxError("a gap is no object");
+    return {
+      from: textOf(each, "from"),
+      beforeUs: each["beforeUs"] === undefined ? undefined : naturalOf(each, "beforeUs"),
+      reason: textOf(each, "reason"),
+      atUs: naturalOf(each, "atUs"),
+      isTold: each["isTold"] === true,
+    };
+  });
 }
 
 function parseDeadLetters(value: unknown): readonly DeadLetter[] {

@@ -27,6 +27,10 @@ const INFO = {
   delivered: 1234,
   retries: 8,
   dead: 2,
+  gaps: [{
+    ...{ from: "0123abcd-2-0", before: "2026-01-05T00:00:00.000000Z", count: null },
+    ...{ reason: "retention", time: "2026-01-09T00:00:00.000000Z", told: false },
+  }],
 } as const;
 const LETTER = { id: "0123abcd-7-0", time: "2026-01-02T03:04:05.123456Z", reason: "answered 422" };
 const HOSTILE = "\u001b[31mred";
@@ -59,9 +63,9 @@ test("sinks are a table and fields on a terminal, without control characters of 
   answer = json({ sinks: [INFO, { ...INFO, name: "all", topics: [], type: HOSTILE }] });
   const { code, stdout } = await runCliOnTerminal(words("list"));
   expect(code).toBe(0);
-  expect(stdout).toMatch(/^NAME +TYPE +STATE +BEHIND +DELIVERED +RETRIES +DEAD +TOPICS/);
-  expect(stdout).toMatch(/\nsiem +webhook +failing +17 +1234 +8 +2 +auth, account\n/);
-  expect(stdout).toMatch(/\nall +\\x1b\[31mred +failing +17 +1234 +8 +2 +all\n/);
+  expect(stdout).toMatch(/^NAME +TYPE +STATE +BEHIND +DELIVERED +RETRIES +DEAD +GAPS +TOPICS/);
+  expect(stdout).toMatch(/\nsiem +webhook +failing +17 +1234 +8 +2 +1 +auth, account\n/);
+  expect(stdout).toMatch(/\nall +\\x1b\[31mred +failing +17 +1234 +8 +2 +1 +all\n/);
   expect(stdout).toMatch(/2 sinks\n$/);
   answer = json({ ...INFO, reason: HOSTILE });
   const shown = (await runCliOnTerminal(words("status siem"))).stdout;
@@ -69,6 +73,9 @@ test("sinks are a table and fields on a terminal, without control characters of 
   expect(shown).toMatch(/behind +17 messages, 692 s\n/);
   expect(shown).toMatch(/last event +0123abcd-1-0\n/);
   expect(shown).toMatch(/dead +2\n/);
+  expect(shown).toMatch(
+    /gap +2026-01-09\S+: from 0123abcd-2-0 to what was logged before 2026-01-05\S+: retention; its/,
+  );
 });
 
 test("a skip says how many events were left out, where that is known", async () => {

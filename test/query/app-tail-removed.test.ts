@@ -60,7 +60,7 @@ beforeAll(async () => {
       await createSinkRegistry({ store }).create("late", {
         place: { streams, reached: {}, knownUs: START_US, reachedUs: START_US },
         ...{ ahead: {}, createdUs: START_US, turn: undefined, lastId: undefined },
-        ...{ delivered: 0, retries: 0, dead: 0, fault: undefined },
+        ...{ delivered: 0, retries: 0, dead: 0, fault: undefined, gaps: [] },
       });
     },
   });
@@ -126,14 +126,29 @@ async function after(
   return { kinds: [...text.matchAll(/^event: (\w+)$/gm)].map(([, kind]) => String(kind)), text };
 }
 
-test("whoever operates a sink that was away is told, and the sink is given what is left", async () => {
+test("whoever operates a sink that was away is told, and so is its other side before what is left", async () => {
   await expect.poll(() => query.lines.join(""), { timeout: 10_000 }).toMatch(
     new RegExp(`a sink may lack events.*sink=late from=${INCARNATION}-2-0`),
   );
   const path = join(files.path, "events.ndjson");
   const pids = async () =>
     (await readFile(path, "utf8")).trim().split("\n").map((line) => JSON.parse(line).pid);
-  await expect.poll(pids, { timeout: 10_000 }).toEqual([KEPT_FROM, KEPT_FROM + 1, KEPT_FROM + 2]);
+  // The gap comes first, as an event of its own.
+  const left = [undefined, KEPT_FROM, KEPT_FROM + 1, KEPT_FROM + 2];
+  await expect.poll(pids, { timeout: 10_000 }).toEqual(left);
+  const id = `${INCARNATION}-2-0`;
+  const before = formatTime((START_MS + 3 * DAY_MS) * 1_000);
+  const [notice] = (await readFile(path, "utf8")).split("\n");
+  expect(JSON.parse(notice ?? "")).toMatchObject({
+    ...{ id: `gap-${id}`, topic: "agent/gap", severity: "high" },
+    detail: { class: "retention", count: null, from_id: id, to: before },
+  });
+  const status = async () => await (await query.ask("/v1/sinks/late", { token: TOKEN })).json();
+  const told = { gaps: [{ from: id, before, count: null, told: true }], delivered: 3 };
+  await expect.poll(status, { timeout: 10_000 }).toMatchObject(told);
+  await query.reopen();
+  await expect.poll(status, { timeout: 10_000 }).toMatchObject({ ...told, state: "running" });
+  expect(await pids()).toEqual(left);
 });
 
 describe("a tail that goes on after a place", () => {

@@ -42,6 +42,14 @@ const SINK_SCHEMA = type({
   delivered: WHOLE,
   retries: WHOLE,
   dead: WHOLE,
+  gaps: type({
+    from: TEXT.describe("id of the first event that may be gone, or the time to begin with"),
+    before: TIME.or("null").describe("what may be gone was logged before; null: not known"),
+    count: type("null").describe("nobody knows how many"),
+    reason: TEXT,
+    time: TIME.describe("when the sink came to it"),
+    told: type("boolean").describe("whether its other side has been told"),
+  }).array().describe("the newest 20 that it met, the last one last"),
 });
 
 const DEAD_SCHEMA = type({ id: TEXT, time: TIME, reason: TEXT });
@@ -165,6 +173,10 @@ function described({ sink, state }: KnownSink, { hot, nowUs }: SinkParts) {
     delivered: state?.delivered ?? 0,
     retries: state?.retries ?? 0,
     dead: state?.dead ?? 0,
+    gaps: (state?.gaps ?? []).map(({ from, beforeUs, reason, atUs, isTold }) => ({
+      ...{ from, before: beforeUs === undefined ? null : formatTime(beforeUs), count: null },
+      ...{ reason, time: formatTime(atUs), told: isTold },
+    })),
   };
 }
 

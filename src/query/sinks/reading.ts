@@ -2,7 +2,8 @@
  * Feeds one sink from the record while it has the turn: from its place to the present, and on as events come.
  *
  * Invariants: the place is written after the sink has taken the events, so that nothing is left out; an event comes
- * again only when the process ends between the two, and then with its id. At most one batch is on its way.
+ * again only when the process ends between the two, and then with its id. At most one batch is on its way. What is gone
+ * is told before anything that comes after it.
  */
 import { formatEventId } from "../../event/event-id.ts";
 import type { Clock } from "../../runtime/clock.ts";
@@ -16,9 +17,11 @@ import {
 } from "../subscriptions/progress.ts";
 import type { TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
-import { removedNotice } from "../tail/gap-notice.ts";
+import type { SinkGap } from "../../storage/sink.ts";
+import type { Removed } from "../tail/removals.ts";
 import type { TailRow } from "../tail/live-queue.ts";
 import { follow, type TailItem, type TailSource } from "../tail/follow.ts";
+import { asTold, noticeOf, withGap } from "./sink-gap.ts";
 import type { SinkEvent } from "./target.ts";
 import type { SinkTurn } from "./turn.ts";
 
@@ -31,10 +34,12 @@ export interface ReadingOptions {
   readonly eventsMax: number;
   /** Told of the time up to which the sink has everything, as it moves, µs. */
   readonly onPlace: (reachedUs: number) => void;
-  /** Told where events after the place may be gone, and why. */
-  readonly onGap: (gap: { readonly from: string; readonly reason: string }) => void;
+  /** Told of a gap that was not met before. */
+  readonly onGap: (gap: SinkGap) => void;
   /** Resolves when the sink has taken all of them. */
   readonly deliver: (events: readonly SinkEvent[]) => Promise<void>;
+  /** Of the service, whose word a gap is. */
+  readonly host: string;
 }
 
 /** JSON of the events of one delivery, in characters; one event may be longer. */
@@ -69,12 +74,14 @@ class Feeding {
     const { generation } = hot;
     this.#progress = progressOf(this.#progress);
     this.#hasReachedPresent = false;
+    await this.#tellGaps();
     const groups = follow(this.#source, {
       ...{ request, principal, signal },
       place: tailPlaceOf(this.#progress.place),
       since: undefined,
       quietMs: QUIET_MS,
       isDurable: true,
+      isPatient: true,
     });
     for await (const group of groups) {
       // What was loaded may have been of messages that the broker lost: what is ahead of the commit is met again.
@@ -96,7 +103,7 @@ class Feeding {
     }
     const last = group.at(-1);
     if (last === undefined || last.kind === "row") return;
-    if (last.kind === "removed") return this.#options.onGap(removedNotice(last.removed));
+    if (last.kind === "removed") return await this.#meetGap(last.removed);
     if (last.kind === "present") this.#hasReachedPresent = true;
     const isDue = performance.now() - this.#writtenMs >= PLACE_INTERVAL_MS;
     if (last.kind === "present" || isDue) {
@@ -110,6 +117,25 @@ class Feeding {
     this.#progress = { ...progress, place: { ...place, reachedUs } };
     this.#options.onPlace(reachedUs);
     if (isDue) await this.#write(this.#progress, []);
+  }
+
+  /** It is written down before it is told, so that it is known also while the other side is away. */
+  async #meetGap(removed: Removed): Promise<void> {
+    const { turn, clock, onGap } = this.#options;
+    const gaps = withGap(turn.state.gaps, removed, clock.nowUs());
+    if (gaps === turn.state.gaps) return;
+    await turn.note((state) => ({ ...state, gaps }));
+    const [met] = gaps.slice(-1);
+    if (met !== undefined) onGap(met);
+    await this.#tellGaps();
+  }
+
+  async #tellGaps(): Promise<void> {
+    const { turn, host, deliver } = this.#options;
+    for (const gap of turn.state.gaps.filter(({ isTold }) => !isTold)) {
+      await deliver([noticeOf(gap, { host })]);
+      await turn.note((state) => ({ ...state, gaps: asTold(state.gaps, gap) }));
+    }
   }
 
   async #deliver({ rows, progress }: Passed): Promise<void> {

@@ -16,12 +16,13 @@ import { parseSince } from "../request.ts";
 import { settledAt } from "../subscriptions/marks.ts";
 import { conditionsOf } from "../subscriptions/request.ts";
 import { placeSince, presentPlace } from "../subscriptions/skip.ts";
-import type { TailSource } from "../tail/follow.ts";
+import { removedAfter, type TailSource } from "../tail/follow.ts";
 import type { TimeContext } from "../time-text.ts";
 import { keepDeadLetter } from "./dead-letter.ts";
 import { deliverBatch } from "./delivery.ts";
 import { openTarget } from "./open-target.ts";
 import { feed } from "./reading.ts";
+import { withGap } from "./sink-gap.ts";
 import type { SinkEvent, SinkSettings } from "./target.ts";
 import { takeTurn, TurnOverError } from "./turn.ts";
 
@@ -35,6 +36,8 @@ export interface RunnerOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
   readonly figures: SinkFigures;
+  /** Of the service. */
+  readonly host: string;
 }
 
 /** Of this process. */
@@ -133,7 +136,7 @@ async function runTurn(options: RunnerOptions): Promise<"fed" | "elsewhere"> {
       figures.delivered += events.length;
     };
     await feed(source, {
-      ...{ turn, principal, clock, signal, deliver },
+      ...{ turn, principal, clock, signal, deliver, host: options.host },
       onPlace: (reachedUs) => figures.reachedUs = reachedUs,
       onGap: ({ from, reason }) =>
         log.warn("a sink may lack events", { sink: sink.name, from, reason }),
@@ -159,6 +162,10 @@ export async function createState(
   const begin = since === undefined
     ? presentPlace(source)
     : await placeSince(source, { request, principal, signal, since });
+  const gaps = since === undefined ? [] : await gapsSince({
+    ...{ source, clock },
+    follow: { request, principal, signal, since, place: undefined, isPatient: true },
+  });
   const rest = await settledAt(source, { place: begin, ahead: {} }, { floor: {}, signal });
   const nowUs = clock.nowUs();
   return {
@@ -166,5 +173,16 @@ export async function createState(
     ahead: rest.ahead,
     createdUs: nowUs,
     ...{ turn: undefined, lastId: undefined, delivered: 0, retries: 0, dead: 0, fault: undefined },
+    gaps,
   };
+}
+
+/** What was gone already of what one is to begin with. */
+async function gapsSince(
+  { source, clock, follow }: Pick<RunnerOptions, "source" | "clock"> & {
+    readonly follow: Parameters<typeof removedAfter>[1];
+  },
+): Promise<SinkState["gaps"]> {
+  const removed = await removedAfter(source, follow);
+  return removed === undefined ? [] : withGap([], removed, clock.nowUs());
 }

@@ -51,17 +51,19 @@ export interface SinksOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Of the service. */
+  readonly host: string;
 }
 
 export function openSinks(options: SinksOptions): Sinks {
-  const { settings, source, store, audit, clock, log, metrics } = options;
+  const { settings, source, store, audit, clock, log, metrics, host } = options;
   const place = { store, nowMs: () => clock.nowUs() / 1_000 };
   const registry = createSinkRegistry(place);
   const deadLetters = createDeadLetterRegistry(place);
   const end = new AbortController();
   const running = settings.map((sink) => {
     const figures: SinkFigures = { delivered: 0, retries: 0, dead: 0, reachedUs: undefined };
-    const more = { sink, source, registry, deadLetters, audit, clock, log, figures };
+    const more = { sink, source, registry, deadLetters, audit, clock, log, figures, host };
     return { sink, figures, done: runSink({ ...more, signal: end.signal }) };
   });
   observe(metrics, running, clock);

@@ -28,7 +28,7 @@ const log = createLog({ level: "error" });
 const NEW: SinkState = {
   place: { streams: {}, reached: {}, knownUs: 0, reachedUs: 0 },
   ...{ ahead: {}, createdUs: 0, turn: undefined, lastId: undefined },
-  ...{ delivered: 0, retries: 0, dead: 0, fault: undefined },
+  ...{ delivered: 0, retries: 0, dead: 0, fault: undefined, gaps: [] },
 };
 
 let store: ObjectStore;

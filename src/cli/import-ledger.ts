@@ -1,5 +1,5 @@
 /**
- * How far files were imported: one small file each, so that what was imported once is not imported again, and what was
+ * How far files were imported: one small file each, and one of what its groups were, so that what was imported once is not imported again, and what was
  * interrupted goes on where it was.
  *
  * Invariant: a state is told by the mark of the events it covers before it is written here, and taken from there when a
@@ -8,6 +8,7 @@
 import { existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { closeSync } from "node:fs";
 import { join } from "node:path";
+import { type GroupDigests, openGroupDigests } from "./import-digests.ts";
 import { makeFolders } from "../runtime/folders.ts";
 import type { RingPosition, RingPositions } from "../producer/producer.ts";
 
@@ -26,6 +27,8 @@ export interface ImportState {
 export interface ImportLedger {
   get(id: string): ImportState | undefined;
   put(state: ImportState): void;
+  /** What the groups were that are in the record. */
+  digests(id: string): GroupDigests;
 }
 
 /** Name of the producer's mark: there is one at a time. */
@@ -40,7 +43,9 @@ export function openImportLedger(folder: string, marks: RingPositions): ImportLe
   const put = (state: ImportState): void => writeWhole(pathOf(state.id), JSON.stringify(state));
   const interrupted = stateOfMark(marks[IMPORT_MARK]);
   if (interrupted !== undefined && isFurther(interrupted, get(interrupted.id))) put(interrupted);
-  return { get, put };
+  const digests = (id: string): GroupDigests =>
+    openGroupDigests(join(folder, `${id}.groups`), get(id)?.group ?? 0);
+  return { get, put, digests };
 }
 
 /** A state as a mark, which becomes durable together with the events. */

@@ -3,7 +3,7 @@
  * place in the file.
  *
  * A file is known by its first group with events: taking it twice takes it once, a file that has grown is taken from
- * where it ended, and what was interrupted goes on.
+ * where it ended, what was interrupted goes on, and one that differs anywhere from what was imported is refused.
  *
  * Invariants: events and how far the file is become durable together; memory holds one group and one chunk; what is not
  * byte by byte as crypto-auditing writes it is counted, since an export gives it in the usual form.
@@ -20,6 +20,7 @@ import type { EventGroup } from "../event/crypto/group.ts";
 import { NO_CONTEXT } from "../event/crypto/record.ts";
 import { createGroupReader, type ReadGroup } from "../event/crypto/sequence.ts";
 import type { Producer } from "../producer/producer.ts";
+import { BLOCK_GROUPS, type GroupDigests } from "./import-digests.ts";
 import { IMPORT_MARK, type ImportLedger, type ImportState, markOf } from "./import-ledger.ts";
 
 export interface ImportOptions {
@@ -66,6 +67,7 @@ export async function importSequence(
 ): Promise<ImportSummary> {
   const { ledger, signal } = options;
   const reader = createGroupReader();
+  using opened = new DisposableStack();
   const begin = createHash("sha256");
   /** What a file says of itself, until it is known which file it is. */
   let head: ReadGroup | undefined;
@@ -83,10 +85,8 @@ export async function importSequence(
         continue;
       }
       const id = begin.digest("hex").slice(0, ID_LENGTH);
-      file = openFile(
-        { id, known: ledger.get(id), metadata: head?.group, first: read.group },
-        options,
-      );
+      const about = { id, known: ledger.get(id), metadata: head?.group, first: read.group };
+      file = opened.use(openFile(about, options));
       if (head !== undefined) await file.take(head);
       await file.take(read);
     }
@@ -99,7 +99,7 @@ export async function importSequence(
   };
 }
 
-interface OpenFile {
+interface OpenFile extends Disposable {
   take(read: ReadGroup): Promise<void>;
   finish(): Promise<Pick<ImportSummary, "id" | "groups" | "events" | "known" | "unusual">>;
 }
@@ -118,17 +118,19 @@ function openFile(
   const bootUs = Number(told ?? options.bootSeconds()) * 1_000_000;
   const events: GroupEvents = createGroupEvents({ bootUs, firstNs: first.startNs });
   const digest = createHash("sha256");
+  const digests: GroupDigests = options.ledger.digests(id);
   const chunk = createChunk(options);
   const counts = { groups: 0, events: 0, known: 0, unusual: 0 };
   let last: Omit<ImportState, "digest"> | undefined;
+  /** Whether all of it that is in the record was compared with that. */
   let isSame = known === undefined;
+  /** Whether each group of it so far was. */
+  let isKnown = true;
   const compare = (offset: number): void => {
     if (isSame || known === undefined || offset < known.offset) return;
     isSame = offset === known.offset && counts.groups === known.group &&
       hexOf(digest) === known.digest;
-    if (isSame) return;
-    const state = "a file that begins like it was imported, and goes on otherwise";
-    throw new OtherFile(`Cannot import the file: ${state} before byte ${offset}`);
+    if (!isSame) throw otherwise(offset);
   };
   /** How many events of the group that begins here are in the record. */
   const knownOf = (offset: number, size: number): number => {
@@ -138,6 +140,11 @@ function openFile(
   return {
     async take({ group, bytes, offset, variant }) {
       compare(offset);
+      const match = digests.next(bytes);
+      if (known !== undefined && counts.groups < known.group) {
+        if (match === "other") throw otherwise(offset + bytes.length);
+        isKnown &&= match === "same";
+      }
       const made = events.next(group, { id, group: counts.groups });
       const skipped = knownOf(offset, made.length);
       for (const [index, event] of made.entries()) {
@@ -155,8 +162,18 @@ function openFile(
       const next = { id, offset: offset + bytes.length, group: counts.groups, index: 0 };
       if (skipped < made.length) last = next;
       else compare(next.offset);
+      if (isSame && counts.groups % (BLOCK_GROUPS / 2) === 0) digests.keep();
     },
     async finish() {
+      if (!isSame && !isKnown) {
+        throw new OtherFile(
+          "Cannot import the file: it is shorter than what was imported, which may be another",
+        );
+      }
+      if (isSame) {
+        digests.keep();
+        digests.sync();
+      }
       if (last !== undefined) {
         const state = { ...last, digest: hexOf(digest) };
         await chunk.hand(state);
@@ -165,7 +182,13 @@ function openFile(
       }
       return { id, ...counts };
     },
+    [Symbol.dispose]: () => digests[Symbol.dispose](),
   };
+}
+
+function otherwise(offset: number): OtherFile {
+  const state = "a file that begins like it was imported, and goes on otherwise";
+  return new OtherFile(`Cannot import the file: ${state} before byte ${offset}`);
 }
 
 /** Lines that are handed over together with how far they reach. */

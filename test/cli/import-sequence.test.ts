@@ -147,6 +147,36 @@ describe("a file", () => {
     expect(record.lines).toHaveLength(22);
   });
 
+  test("that is shorter than one that was imported, and another in the middle, is refused", async () => {
+    const record = createRecord();
+    await record.run(fileOf(20));
+    const begin = fileOf(8);
+    expect(await record.run(begin)).toMatchObject({ groups: 9, events: 0, known: 9 });
+    const other = Buffer.from(begin);
+    // The value of its last group but one.
+    const at = fileOf(7).length - 1;
+    other[at] = 2;
+    await expect(record.run(other)).rejects.toThrow(/goes on otherwise before byte/);
+    await expect(record.run(other.subarray(0, at + 1))).rejects.toThrow(OtherFile);
+    expect(record.lines).toHaveLength(22);
+    expect(record.begun).toHaveLength(1);
+    expect(await record.run(fileOf(30))).toMatchObject({ groups: 31, events: 10, known: 21 });
+    expect(await record.run(fileOf(25))).toMatchObject({ groups: 26, events: 0, known: 26 });
+  });
+
+  test("that is shorter than an import that was killed is known as far as that was noted", async () => {
+    const groups = Array.from({ length: 6_000 }, (_, at) => encodeGroup(groupOf(at + 1), "packed"));
+    const record = createRecord();
+    await expect(record.run(Buffer.concat(groups), { chunks: 3 })).rejects.toThrow("killed");
+    const before = record.lines.length;
+    const short = Buffer.concat(groups.slice(0, 100));
+    // What its groups were had not been written yet: then it may be another file.
+    await expect(record.run(short)).rejects.toThrow(/shorter than what was imported/);
+    expect(await record.run(Buffer.concat(groups))).toMatchObject({ events: 6_000 - before });
+    expect(await record.run(short)).toMatchObject({ events: 0, known: 100 });
+    expect(record.lines).toHaveLength(6_000);
+  });
+
   test("without metadata has the boot time that is given, one without events has nothing", async () => {
     const record = createRecord();
     const plain = encodeGroup(groupOf(5), "minimal");

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Compiled,
   compileHostile,
+  compileNarrow,
   compileProbes,
   hasProbes,
   openTestCrypto,
@@ -80,6 +81,20 @@ describe.runIf(hasBpf && hasProbes)(
         7,
       ]]);
       expect(source.counters().readFault - before).toBe(1);
+    });
+
+    it("and have files of 32 bits, whose probes cannot be attached, have that said", async () => {
+      const narrow = compileNarrow(folder.path);
+      await using program = runProbed(hostile, "protect", narrow);
+      expect(await word(program)).toBe("protected");
+      const [fault] = await run.waitFor(
+        (line) => line.topic === "agent/config" && line["path"] === narrow,
+        { count: 1 },
+      );
+      expect(fault).toMatchObject({
+        ...{ severity: "medium", outcome: "failure" },
+        detail: { reason: "it is a file of 32 bits, whose probes cannot be attached" },
+      });
     });
 
     it("and make what they mapped executable only then are seen at once", async () => {

@@ -2,7 +2,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Source } from "../../src/edge-agent/source.ts";
 import {
@@ -48,6 +48,19 @@ export function compileHostile(folder: string): string {
   const program = join(folder, "hostile");
   execFileSync("gcc", ["-O2", "-Wall", "-Werror", HOSTILE, "-o", program, "-lpthread"]);
   return program;
+}
+
+/** A library of 32 bits with a probe, which needs no C library. */
+export function compileNarrow(folder: string): string {
+  const library = join(folder, "narrow.so");
+  const probe = `DTRACE_PROBE3(crypto_auditing, word_data, 1, "test::narrow", 2);`;
+  const input = `#include <sys/sdt.h>\nvoid tell(void) { ${probe} }\n`;
+  const flags = [
+    ...["-m32", "-nostdlib", "-shared", "-fPIC", "-I", dirname(dirname(sdtHeader()))],
+    ...["-o", library],
+  ];
+  execFileSync("gcc", ["-O2", "-x", "c", "-", ...flags], { input });
+  return library;
 }
 
 /** Build id as readelf tells it. */

@@ -23,12 +23,30 @@ import { encodeSite, type ProbeSite, sitesOf } from "./probe-sites.ts";
 export const LIBRARIES_MAX = 512;
 /** Places of probes in one library. */
 export const LIBRARY_SITES_MAX = 1024;
+/**
+ * Of both, what files that the configuration does not name by their path may take: whoever may run a program makes as
+ * many as they like, and those of the configuration are to find room even then.
+ */
+export const OTHERS_SHARE = 3 / 4;
+
+const CROWDED =
+  `files that the configuration does not name have ${OTHERS_SHARE * LIBRARIES_MAX} places for ` +
+  `themselves, with ${OTHERS_SHARE * SITES_MAX} probes, and no more`;
 
 export interface AttachedLibraries extends Disposable {
-  /** Attaches the probes of an open file, unless they are; those of another provider for a proof. */
-  attach(fd: number, path: string, provider?: string): AttachOutcome;
+  /** Attaches the probes of an open file, unless they are. */
+  attach(fd: number, path: string, options?: AttachOptions): AttachOutcome;
+  /** Which libraries the configuration's paths lead to: the room of all others is limited. */
+  reserve(numbers: ReadonlySet<number>): void;
   detach(number: number): void;
   attached(): readonly KnownLibrary[];
+}
+
+export interface AttachOptions {
+  /** Of a proof: another than the configuration's. */
+  readonly provider?: string;
+  /** Whether it may take the room that is kept from others. */
+  readonly isReserved?: boolean;
 }
 
 export type AttachOutcome =
@@ -71,7 +89,7 @@ export function openAttachedLibraries(options: AttachedLibrariesOptions): Attach
   const ofFolder = (): KnownLibrary[] =>
     known.all().filter((each) => each.folder === folder && each.sites.length > 0);
   const isFree = (site: number): boolean => !taken.has(site);
-
+  let reserved: ReadonlySet<number> = new Set();
   const release = (sites: readonly number[]): void => {
     const pinned = new Set(listKernelFolder(folder));
     for (const site of sites) {
@@ -127,9 +145,10 @@ export function openAttachedLibraries(options: AttachedLibrariesOptions): Attach
 
   const attachSites = (
     fd: number,
-    { path, file, origin, sites, provider }: {
+    { path, file, origin, sites, provider, isReserved }: {
       readonly path: string;
       readonly provider: string;
+      readonly isReserved: boolean;
       readonly file: LibraryFile;
       readonly origin: string;
       readonly sites: readonly ProbeSite[];
@@ -148,6 +167,9 @@ export function openAttachedLibraries(options: AttachedLibrariesOptions): Attach
       detach(number);
       isReplaced = true;
     }
+    const others = ofFolder().filter(({ number }) => !reserved.has(number));
+    const refused = isReserved ? undefined : roomFault(sites.length, others);
+    if (refused !== undefined) return refused;
     const numbers = freeSites(sites.length, { isFree, after: lastSite });
     if (numbers === undefined) return `${SITES_MAX} probes are attached, which is all there may be`;
     for (const number of numbers) taken.add(number);
@@ -162,7 +184,7 @@ export function openAttachedLibraries(options: AttachedLibrariesOptions): Attach
   };
 
   return {
-    attach(fd, path, ofProvider = provider) {
+    attach(fd, path, { provider: ofProvider = provider, isReserved = false } = {}) {
       const file = libraryFile(libc, fd);
       if (file === undefined) return { state: "unreadable", reason: "it is no regular file" };
       const held = known.find(file.identity);
@@ -177,11 +199,13 @@ export function openAttachedLibraries(options: AttachedLibrariesOptions): Attach
           ? { state: "none" }
           : { state: "fault", reason: faults.join("; ") };
       }
-      const done = attachSites(fd, { path, file, origin, sites, provider: ofProvider });
+      const of = { path, file, origin, sites, provider: ofProvider, isReserved };
+      const done = attachSites(fd, of);
       if (typeof done === "string") return { state: "fault", reason: done };
       return { state: "attached", ...done, faults };
     },
     detach,
+    reserve: (numbers) => void (reserved = numbers),
     attached: ofFolder,
     [Symbol.dispose]() {
       writer[Symbol.dispose]();
@@ -225,6 +249,17 @@ export function freeSites(
     if (isFree(site)) found.push(site);
   }
   return found.length === count ? found : undefined;
+}
+
+/** Why a file of so many probes finds no room beside others that the configuration does not name; undefined when it does. */
+export function roomFault(
+  sites: number,
+  others: readonly Pick<KnownLibrary, "sites">[],
+): string | undefined {
+  const held = others.reduce((sum, each) => sum + each.sites.length, 0);
+  const isCrowded = others.length >= LIBRARIES_MAX * OTHERS_SHARE ||
+    held + sites > SITES_MAX * OTHERS_SHARE;
+  return isCrowded ? CROWDED : undefined;
 }
 
 /** Of files that may be one under several inodes: overlays show the inode's number of the file below, most of them. */

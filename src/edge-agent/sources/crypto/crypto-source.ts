@@ -208,7 +208,10 @@ function prove({ libbpf, libc, pinFolder, object, attached }: ProofOptions): Pro
     ? attached
     : made.use(attachedOnTrial({ libbpf, libc, pinFolder, object, attached }));
   if (target === undefined) throw new Error("Cannot prove probes: no programs are in use");
-  const outcome = target.attach(library.fd, library.path, PROOF_PROVIDER);
+  const outcome = target.attach(library.fd, library.path, {
+    provider: PROOF_PROVIDER,
+    isReserved: true,
+  });
   if (!("library" in outcome)) {
     const reason = outcome.state === "none" ? "its probe was not found" : outcome.reason;
     throw new Error(`Cannot attach the library of a proof: ${reason}`);

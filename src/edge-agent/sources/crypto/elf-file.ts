@@ -1,5 +1,5 @@
 /**
- * ELF files of 64 bits, little endian, as far as probes ask: segments, sections by name, the build id (System V ABI,
+ * ELF files, little endian, as far as probes ask: segments, sections by name, the build id (System V ABI,
  * chapters 4 and 5).
  *
  * Invariants: whoever may run a program may make us read it, so nothing a file claims is believed: no read is longer than
@@ -30,6 +30,7 @@ export interface Section {
 }
 
 export interface ElfFile {
+  readonly bits: 32 | 64;
   readonly machine: number;
   readonly segments: readonly Segment[];
   readonly sections: readonly Section[];
@@ -45,9 +46,38 @@ export interface Note {
 export class ElfError extends Error {}
 
 export const MACHINE = { x86_64: 62, aarch64: 183 } as const;
-const HEADER_BYTES = 64;
-const SEGMENT_BYTES = 56;
-const SECTION_BYTES = 64;
+const HEADER_BYTES_MAX = 64;
+
+/** Where the fields lie, in bytes. A `word` has as many bits as addresses. */
+interface Layout {
+  readonly bits: 32 | 64;
+  readonly headerBytes: number;
+  readonly header: Readonly<
+    Record<"segments" | "sections" | "segmentBytes" | "sectionBytes" | "names", number>
+  >;
+  readonly segmentBytes: number;
+  readonly segment: Readonly<Record<"flags" | "offset" | "address" | "fileBytes", number>>;
+  readonly sectionBytes: number;
+  readonly section: Readonly<Record<"address" | "offset" | "sizeBytes", number>>;
+}
+
+const LAYOUTS: readonly Layout[] = [{
+  bits: 32,
+  headerBytes: 52,
+  header: { segments: 28, sections: 32, segmentBytes: 42, sectionBytes: 46, names: 50 },
+  segmentBytes: 32,
+  segment: { flags: 24, offset: 4, address: 8, fileBytes: 16 },
+  sectionBytes: 40,
+  section: { address: 12, offset: 16, sizeBytes: 20 },
+}, {
+  bits: 64,
+  headerBytes: 64,
+  header: { segments: 32, sections: 40, segmentBytes: 54, sectionBytes: 58, names: 62 },
+  segmentBytes: 56,
+  segment: { flags: 4, offset: 8, address: 16, fileBytes: 32 },
+  sectionBytes: 64,
+  section: { address: 16, offset: 24, sizeBytes: 32 },
+}];
 /** Far more than a linker makes. */
 const SEGMENTS_MAX = 256;
 const SECTIONS_MAX = 4096;
@@ -68,19 +98,24 @@ const NT_GNU_BUILD_ID = 3;
 
 /** Undefined when the file is no ELF file at all. */
 export function readElf(file: FileBytes): ElfFile | undefined {
-  const start = file.read(0, HEADER_BYTES);
+  const start = file.read(0, HEADER_BYTES_MAX);
   if (start.length < 4 || String.fromCharCode(...start.subarray(0, 4)) !== "\x7fELF") {
     return undefined;
   }
-  if (start.length < HEADER_BYTES) throw new ElfError("Cannot read ELF file: its header is cut");
-  if (start[4] !== 2 || start[5] !== 1) {
-    throw new ElfError("Cannot read ELF file: not of 64 bits, little endian");
+  // The class is 1 or 2, and so is the order of bytes: 1 has the lowest first.
+  const layout = start[5] === 1 ? LAYOUTS[(start[4] ?? 0) - 1] : undefined;
+  if (start.length < 6 || start.length < (layout?.headerBytes ?? 0)) {
+    throw new ElfError("Cannot read ELF file: its header is cut");
+  }
+  if (layout === undefined) {
+    throw new ElfError("Cannot read ELF file: not of 32 or 64 bits, little endian");
   }
   const header = viewOf(start);
   return {
+    bits: layout.bits,
     machine: header.getUint16(18, true),
-    segments: readSegments(file, header),
-    sections: readSections(file, header),
+    segments: readSegments(file, { header, layout }),
+    sections: readSections(file, { header, layout }),
   };
 }
 
@@ -135,49 +170,59 @@ export function* notesIn(bytes: Uint8Array): Generator<Note> {
   }
 }
 
-function readSegments(file: FileBytes, header: DataView): readonly Segment[] {
-  const count = header.getUint16(56, true);
+interface Headed {
+  readonly header: DataView;
+  readonly layout: Layout;
+}
+
+function readSegments(file: FileBytes, { header, layout }: Headed): readonly Segment[] {
+  const { bits, header: places, segmentBytes, segment } = layout;
+  const count = header.getUint16(places.segmentBytes + 2, true);
   if (count === 0) return [];
-  if (header.getUint16(54, true) !== SEGMENT_BYTES || count > SEGMENTS_MAX) {
+  if (header.getUint16(places.segmentBytes, true) !== segmentBytes || count > SEGMENTS_MAX) {
     throw new ElfError("Cannot read ELF file: its segments are not as they should be");
   }
-  const table = viewOf(bytesAt(file, numberAt(header, 32), count * SEGMENT_BYTES));
+  const from = wordAt(header, places.segments, bits);
+  const table = viewOf(bytesAt(file, from, count * segmentBytes));
   return Array.from({ length: count }, (_each, place): Segment => {
-    const at = place * SEGMENT_BYTES;
-    const flags = table.getUint32(at + 4, true);
+    const at = place * segmentBytes;
+    const flags = table.getUint32(at + segment.flags, true);
     return {
       type: table.getUint32(at, true),
       isExecutable: (flags & PF_X) !== 0,
       isWritable: (flags & PF_W) !== 0,
-      offset: numberAt(table, at + 8),
-      address: numberAt(table, at + 16),
-      fileBytes: numberAt(table, at + 32),
+      offset: wordAt(table, at + segment.offset, bits),
+      address: wordAt(table, at + segment.address, bits),
+      fileBytes: wordAt(table, at + segment.fileBytes, bits),
     };
   });
 }
 
-function readSections(file: FileBytes, header: DataView): readonly Section[] {
-  const count = header.getUint16(60, true);
+function readSections(file: FileBytes, { header, layout }: Headed): readonly Section[] {
+  const { bits, header: places, sectionBytes, section } = layout;
+  const count = header.getUint16(places.sectionBytes + 2, true);
   if (count === 0) return [];
-  const namesPlace = header.getUint16(62, true);
-  const isSane = header.getUint16(58, true) === SECTION_BYTES && count <= SECTIONS_MAX &&
-    namesPlace < count;
+  const namesPlace = header.getUint16(places.names, true);
+  const isSane = header.getUint16(places.sectionBytes, true) === sectionBytes &&
+    count <= SECTIONS_MAX && namesPlace < count;
   if (!isSane) throw new ElfError("Cannot read ELF file: its sections are not as they should be");
-  const table = viewOf(bytesAt(file, numberAt(header, 40), count * SECTION_BYTES));
-  const namesAt = namesPlace * SECTION_BYTES;
-  const namesBytes = numberAt(table, namesAt + 32);
-  if (namesBytes > NAMES_BYTES_MAX) {
+  const table = viewOf(bytesAt(file, wordAt(header, places.sections, bits), count * sectionBytes));
+  const placeOf = (at: number): Pick<Section, "address" | "offset" | "sizeBytes"> => ({
+    address: wordAt(table, at + section.address, bits),
+    offset: wordAt(table, at + section.offset, bits),
+    sizeBytes: wordAt(table, at + section.sizeBytes, bits),
+  });
+  const namesAt = placeOf(namesPlace * sectionBytes);
+  if (namesAt.sizeBytes > NAMES_BYTES_MAX) {
     throw new ElfError(`Cannot read ELF file: names of more than ${NAMES_BYTES_MAX} bytes`);
   }
-  const names = bytesAt(file, numberAt(table, namesAt + 24), namesBytes);
+  const names = bytesAt(file, namesAt.offset, namesAt.sizeBytes);
   return Array.from({ length: count }, (_each, place): Section => {
-    const at = place * SECTION_BYTES;
+    const at = place * sectionBytes;
     return {
       name: textAt(names, table.getUint32(at, true)),
       type: table.getUint32(at + 4, true),
-      address: numberAt(table, at + 16),
-      offset: numberAt(table, at + 24),
-      sizeBytes: numberAt(table, at + 32),
+      ...placeOf(at),
     };
   });
 }
@@ -200,9 +245,9 @@ function textAt(names: Uint8Array, from: number): string {
     .toString("latin1");
 }
 
-/** A 64-bit number. Places of real files are far below 2^53. */
-export function numberAt(view: DataView, at: number): number {
-  const value = view.getBigUint64(at, true);
+/** A number of so many bits. Places of real files are far below 2^53. */
+function wordAt(view: DataView, at: number, bits: 32 | 64): number {
+  const value = bits === 32 ? BigInt(view.getUint32(at, true)) : view.getBigUint64(at, true);
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw new ElfError("Cannot read ELF file: a place in it is beyond every file");
   }

@@ -20,6 +20,8 @@ export interface LibraryNotices {
   fault(path: string, reason: string): void;
   /** Processes had the file mapped before its probes were attached. */
   late(library: KnownLibrary, span: { readonly fromUs: number; readonly toUs: number }): void;
+  /** Processes had files mapped whose probes cannot be attached. */
+  unattached(reason: string, span: { readonly fromUs: number; readonly toUs: number }): void;
   /** So many files were mapped by processes that ended before anybody could look at them. */
   missed(files: number, span: { readonly fromUs: number; readonly toUs: number }): void;
   lines(): readonly FurtherLine[];
@@ -103,6 +105,7 @@ export function createLibraryNotices(nowUs: () => number): LibraryNotices {
     },
     late: ({ path }, span) =>
       lose(`processes had "${path}" mapped before its probes were attached`, span),
+    unattached: lose,
     missed: (files, span) =>
       lose(
         files === 1

@@ -22,6 +22,7 @@ import {
   openMapping,
 } from "./mapped-files.ts";
 import { libraryFile } from "./open-library.ts";
+import { createUnattachedFiles } from "./unattached-files.ts";
 
 /** Files that wait to be looked at, and those that were. */
 const WAITING_MAX = 4096;
@@ -77,6 +78,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
   const unseen = new Map<number, number>();
   /** When libraries were attached, µs; of those that went on from an earlier agent nothing. */
   const attachedUs = new Map<number, number>();
+  const unattached = createUnattachedFiles(notices);
   /** Files that were mapped, since when, µs, and whose processes ended before they could be looked at. */
   const missed = new Map<string, { readonly fromUs: number; isTold: boolean }>();
 
@@ -88,7 +90,6 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
 
   /** `fromUs`: since when a process may have used it. */
   const told = (path: string, outcome: AttachOutcome, fromUs: number | undefined) => {
-    if (outcome.state === "fault") notices.fault(path, outcome.reason);
     if (outcome.state !== "attached") return;
     const toUs = nowUs();
     attachedUs.set(outcome.library.number, toUs);
@@ -119,7 +120,11 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
     missed.delete(key);
     try {
       const outcome = attached.attach(fd, mapping.path);
-      told(mapping.path, outcome, sinceUs);
+      const untoldUs = "library" in outcome ? unattached.forget(key) : undefined;
+      told(mapping.path, outcome, untoldUs ?? sinceUs);
+      const isFault = outcome.state === "fault" ||
+        (outcome.state === "unreadable" && isNamed(mapping.path));
+      if (isFault) unattached.found(key, { path: mapping.path, reason: outcome.reason, sinceUs });
       if (outcome.state === "known" && version.generation !== undefined) {
         // It was attached by its path, and mapped before that.
         const toUs = attachedUs.get(outcome.library.number) ?? 0;
@@ -190,6 +195,8 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
   return {
     configure(next) {
       settings = next;
+      unattached.tell(nowUs());
+      unattached.clear();
       names = new Set(next.libraries.flatMap((path) => [basename(path), basename(realOf(path))]));
       examined = new Map();
     },
@@ -203,7 +210,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
         }
         try {
           const fromUs = nowUs();
-          const outcome = attached.attach(fd, path);
+          const outcome = attached.attach(fd, path, { isReserved: true });
           const reason = faultOf(outcome, settings.provider);
           const isReplaced = outcome.state === "attached" && outcome.isReplaced;
           if (reason !== undefined) notices.fault(path, reason);
@@ -214,6 +221,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
         }
       }
       configured = found;
+      attached.reserve(found);
     },
     mapped(file) {
       // Its own are those of proofs.
@@ -253,6 +261,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
             if (isWanted(mapping.path) && (opened += 1) > FILES_PER_PROCESS_MAX) continue;
             examine(pid, mapping, { fromUs: beganUs });
           }
+          unattached.seen(keyOf(mapping));
           const number = examined.get(keyOf(mapping))?.number;
           if (number !== undefined) seen.add(number);
           if (performance.now() < endMs) continue;
@@ -262,6 +271,8 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
         }
       }
       detachUnseen(seen);
+      // There may be room by then, or another file in its place.
+      for (const key of unattached.tell(nowUs())) examined.delete(key);
       tellMissed();
     },
   };

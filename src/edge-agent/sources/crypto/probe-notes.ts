@@ -23,8 +23,8 @@ const NOTES_SECTION = ".note.stapsdt";
 const BASE_SECTION = ".stapsdt.base";
 const OWNER = "stapsdt";
 const NOTE_TYPE = 3;
-/** Place, base and semaphore, before the texts. */
-const ADDRESSES_BYTES = 24;
+/** Place, base and semaphore stand before the texts. */
+const ADDRESSES = [0, 1, 2] as const;
 /** Notes that are looked at, in one file; the largest known library has some thousand. */
 const NOTES_MAX = 16_384;
 
@@ -39,6 +39,7 @@ export interface ProbeNote {
 }
 
 export interface ProbeFile {
+  readonly bits: 32 | 64;
   readonly machine: number;
   readonly buildId: Uint8Array;
   readonly probes: readonly ProbeNote[];
@@ -52,6 +53,7 @@ export function readProbeFile(file: FileBytes): ProbeFile | undefined {
   if (elf === undefined) return undefined;
   const found = readNotes(file, elf);
   return {
+    bits: elf.bits,
     machine: elf.machine,
     // Who asks for probes wants to know the file; of all others it would be read in vain.
     buildId: found.probes.length === 0 ? new Uint8Array(0) : readBuildId(file, elf),
@@ -61,7 +63,7 @@ export function readProbeFile(file: FileBytes): ProbeFile | undefined {
 
 function readNotes(
   file: FileBytes,
-  { sections, segments }: ElfFile,
+  { bits, sections, segments }: ElfFile,
 ): Pick<ProbeFile, "probes" | "unreadable"> {
   const section = sections.find(({ name }) => name === NOTES_SECTION);
   if (section === undefined) return { probes: [], unreadable: 0 };
@@ -72,7 +74,7 @@ function readNotes(
     seen += 1;
     if (seen > NOTES_MAX) throw new ElfError(`Cannot read probes: more than ${NOTES_MAX} notes`);
     if (note.owner !== OWNER || note.type !== NOTE_TYPE) continue;
-    const probe = probeOf(note, { base, segments, sizeBytes: file.sizeBytes });
+    const probe = probeOf(note, { bits, base, segments, sizeBytes: file.sizeBytes });
     if (probe === undefined) unreadable += 1;
     else probes.push(probe);
   }
@@ -81,18 +83,25 @@ function readNotes(
 
 function probeOf(
   { data }: Note,
-  { base, segments, sizeBytes }: {
+  { bits, base, segments, sizeBytes }: {
+    readonly bits: 32 | 64;
     readonly base: number | undefined;
     readonly segments: readonly Segment[];
     readonly sizeBytes: number;
   },
 ): ProbeNote | undefined {
-  if (data.byteLength < ADDRESSES_BYTES) return undefined;
-  const [at, noteBase, semaphoreAt] = [0, 8, 16].map((place) => data.getBigUint64(place, true));
+  const addressBytes = bits / 8;
+  const textsAt = ADDRESSES.length * addressBytes;
+  if (data.byteLength < textsAt) return undefined;
+  const [at, noteBase, semaphoreAt] = ADDRESSES.map((place) =>
+    bits === 32
+      ? BigInt(data.getUint32(place * addressBytes, true))
+      : data.getBigUint64(place * addressBytes, true)
+  );
   if (at === undefined || noteBase === undefined || semaphoreAt === undefined) return undefined;
   // A file whose addresses were changed after it was linked (prelink) tells by how much.
   const moved = base === undefined ? 0n : BigInt(base) - noteBase;
-  const texts = textsOf(data);
+  const texts = textsOf(data, textsAt);
   const placed = (address: bigint, candidates: readonly Segment[]): number | undefined => {
     const place = placeOf(address, candidates);
     return place !== undefined && place < sizeBytes ? place : undefined;
@@ -105,12 +114,11 @@ function probeOf(
   return { ...texts, offset, semaphore };
 }
 
-function textsOf(data: DataView): Pick<ProbeNote, "provider" | "name" | "arguments"> | undefined {
-  const texts = Buffer.from(
-    data.buffer,
-    data.byteOffset + ADDRESSES_BYTES,
-    data.byteLength - ADDRESSES_BYTES,
-  ).toString("latin1");
+function textsOf(
+  { buffer, byteOffset, byteLength }: DataView,
+  from: number,
+): Pick<ProbeNote, "provider" | "name" | "arguments"> | undefined {
+  const texts = Buffer.from(buffer, byteOffset + from, byteLength - from).toString("latin1");
   const [provider, name, found, ...rest] = texts.split("\0");
   if (!provider || !name || found === undefined || rest.length === 0) return undefined;
   return { provider, name, arguments: found };

@@ -38,11 +38,16 @@ const ARGUMENTS: Readonly<Record<ProbeName, number>> = {
 };
 const FAULTS_MAX = 8;
 const QUOTED_MAX = 80;
+const OF_32_BITS = "it is a file of 32 bits, whose probes cannot be attached";
 
 /** Probes of other providers are passed over. */
-export function sitesOf({ machine, probes }: ProbeFile, provider: string): ProviderSites {
+export function sitesOf({ bits, machine, probes }: ProbeFile, provider: string): ProviderSites {
   const sites: ProbeSite[] = [];
   const faults = new Set<string>();
+  // Elements of its arrays, and what is pushed where, are of another size than programs read.
+  if (bits === 32) {
+    return { sites, faults: probes.some((each) => each.provider === provider) ? [OF_32_BITS] : [] };
+  }
   for (const note of probes) {
     if (note.provider !== provider) continue;
     const site = siteOf(note, machine);

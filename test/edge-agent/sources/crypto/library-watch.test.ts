@@ -8,6 +8,7 @@ import {
   type AttachedLibraries,
   type AttachOutcome,
   freeSites,
+  roomFault,
 } from "../../../../src/edge-agent/sources/crypto/attached-libraries.ts";
 import type { MappedFile } from "../../../../src/edge-agent/sources/crypto/crypto-lines.ts";
 import {
@@ -16,6 +17,7 @@ import {
 } from "../../../../src/edge-agent/sources/crypto/mapped-files.ts";
 import type { KnownLibrary } from "../../../../src/edge-agent/sources/crypto/known-libraries.ts";
 import { createLibraryNotices } from "../../../../src/edge-agent/sources/crypto/library-notices.ts";
+import { createUnattachedFiles } from "../../../../src/edge-agent/sources/crypto/unattached-files.ts";
 import { createLibraryWatch } from "../../../../src/edge-agent/sources/crypto/library-watch.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "probity-watch-"));
@@ -34,6 +36,7 @@ function createRig(options: {
   readonly libc?: Libc;
   readonly attached?: readonly KnownLibrary[];
   readonly attach?: AttachedLibraries["attach"];
+  readonly reserve?: AttachedLibraries["reserve"];
 }) {
   let nowUs = 1_000;
   const notices = createLibraryNotices(() => nowUs);
@@ -41,6 +44,7 @@ function createRig(options: {
     attached: {
       attach: options.attach ?? ((): AttachOutcome => ({ state: "none" })),
       detach: () => undefined,
+      reserve: options.reserve ?? (() => undefined),
       attached: () => options.attached ?? [],
       [Symbol.dispose]: () => undefined,
     },
@@ -158,6 +162,66 @@ describe("libraries that are looked for", () => {
     });
   });
 
+  describe("and cannot be attached although a process has them mapped", () => {
+    const child = spawn("sleep", ["600"], { stdio: "ignore" });
+    afterAll(() => void child.kill());
+    const reason = "it is a file of 32 bits, whose probes cannot be attached";
+    it("are a gap as long as that is so, at each look, and an event once", async () => {
+      let outcome: AttachOutcome = { state: "fault", reason };
+      const rig = createRig({ libraries: ["/usr/bin/sleep"], attach: () => outcome });
+      rig.at(2_000);
+      const scan = () => rig.watch.scan(new AbortController().signal);
+      while (rig.notices.lines().length === 0) await scan();
+      const seen = () => rig.notices.losses().at(-1);
+      const expected = `the probes of "/usr/bin/sleep" are not attached: ${reason}`;
+      expect(seen()).toMatchObject({ class: "unattached", reason: expected, toUs: 2_000 });
+      rig.at(3_000);
+      await scan();
+      expect(seen()).toMatchObject({ reason: expected, fromUs: 2_000, toUs: 3_000 });
+      expect(rig.notices.lines()).toEqual([]);
+      // There is room for it at last.
+      outcome = {
+        state: "attached",
+        library: libraryAt("/usr/bin/sleep"),
+        faults: [],
+        isReplaced: false,
+      };
+      rig.at(4_000);
+      await scan();
+      expect(seen()).toMatchObject({
+        reason: 'processes had "/usr/bin/sleep" mapped before its probes were attached',
+        ...{ fromUs: 3_000, toUs: 4_000 },
+      });
+      rig.at(5_000);
+      await scan();
+      expect(seen()).toBeUndefined();
+    });
+
+    it("are told together, and end when nobody has them", () => {
+      const told: { reason: string; fromUs: number; toUs: number }[] = [];
+      const files = createUnattachedFiles({
+        fault: () => undefined,
+        unattached: (why, span) => void told.push({ reason: why, ...span }),
+      });
+      for (let at = 0; at < 2_000; at += 1) {
+        files.found(`key ${at}`, { path: `/file-${at}`, reason, sinceUs: 5_000 - at });
+      }
+      expect(files.tell(9_000)).toHaveLength(1_024);
+      expect(told).toEqual([{
+        reason: `the probes of 1024 files, "/file-0" is one, are not attached: ${reason}`,
+        ...{ fromUs: 3_001, toUs: 9_000 },
+      }]);
+      files.seen("key 7");
+      files.tell(10_000);
+      expect(told.at(-1)).toEqual({
+        reason: `the probes of "/file-7" are not attached: ${reason}`,
+        ...{ fromUs: 9_000, toUs: 10_000 },
+      });
+      files.tell(11_000);
+      expect(told).toHaveLength(2);
+    });
+  });
+
   it("tell all gaps, those that find no room together", () => {
     const notices = createLibraryNotices(() => 0);
     for (let at = 0; at < 300; at += 1) {
@@ -166,6 +230,32 @@ describe("libraries that are looked for", () => {
     const losses = notices.losses();
     expect(losses).toHaveLength(256);
     expect(losses.at(-1)).toMatchObject({ fromUs: 701, toUs: 2_299 });
+  });
+
+  it("leave a quarter of the room to those that the configuration names", () => {
+    const of = (sites: number) => ({ sites: Array.from({ length: sites }, (_, at) => at) });
+    const many = (count: number, sites: number) => Array.from({ length: count }, () => of(sites));
+    const refused = expect.stringContaining("384 places");
+    expect(roomFault(1024, many(2, 1024))).toBeUndefined();
+    expect(roomFault(1, many(3, 1024))).toEqual(refused);
+    expect(roomFault(1, many(383, 1))).toBeUndefined();
+    expect(roomFault(1, many(384, 1))).toEqual(refused);
+  });
+
+  it("say which they are when the configuration names them", () => {
+    const reserved: boolean[] = [];
+    let numbers: ReadonlySet<number> = new Set();
+    const library = libraryAt("/usr/bin/sleep", 5);
+    const rig = createRig({
+      libraries: ["/usr/bin/sleep"],
+      attach: (_fd, _path, { isReserved = false } = {}) => {
+        reserved.push(isReserved);
+        return { state: "known", library };
+      },
+      reserve: (given) => void (numbers = given),
+    });
+    rig.watch.attachConfigured();
+    expect([reserved, [...numbers]]).toEqual([[true], [5]]);
   });
 
   it("are given numbers that were not used for longest", () => {

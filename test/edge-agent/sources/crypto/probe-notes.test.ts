@@ -52,6 +52,40 @@ describe("probes that a file declares", () => {
     expect(found && sitesOf(found, "another").sites).toEqual([]);
   });
 
+  it("are found in a file of 32 bits, too, and said to be unattached", () => {
+    const bytes = new Uint8Array(4096);
+    const view = new DataView(bytes.buffer);
+    const texts = Buffer.from(
+      ["some_provider", "word_data", "4@%eax 4@%ebx -4@%ecx", ""].join("\0"),
+    );
+    const words: readonly (readonly [at: number, value: number])[] = [
+      ...[[0, 0x464c457f], [4, 0x010101]] as const,
+      // Header: machine, segments, sections.
+      ...[[16, 3 | 3 << 16], [28, 52], [32, 512], [42, 32 | 1 << 16], [46, 40 | 3 << 16], [50, 2]],
+      // The segment: to be loaded and executed, all of the file.
+      ...[[52, 1], [56, 0], [60, 0], [68, 4096], [76, 5]],
+      // The note: its place, base and counter, then texts.
+      ...[[160, 8], [164, 12 + texts.length], [168, 3], [180, 128], [184, 0], [188, 0]],
+      // Sections: notes, names.
+      ...[[552, 1], [556, 7], [568, 160], [572, 20 + 12 + texts.length], [592, 15], [608, 320]],
+      [612, 25],
+    ].map(([at = 0, value = 0]) => [at, value] as const);
+    for (const [at, value] of words) view.setUint32(at, value, true);
+    bytes.set(Buffer.from("stapsdt\0"), 172);
+    bytes.set(texts, 192);
+    bytes.set(Buffer.from("\0.note.stapsdt\0.shstrtab\0"), 320);
+    const found = readProbeFile(fileOf(bytes));
+    expect(found).toMatchObject({
+      bits: 32,
+      machine: 3,
+      probes: [{ provider: "some_provider", name: "word_data", offset: 128, semaphore: 0 }],
+      unreadable: 0,
+    });
+    const faults = ["it is a file of 32 bits, whose probes cannot be attached"];
+    expect(found && sitesOf(found, "some_provider")).toEqual({ sites: [], faults });
+    expect(found && sitesOf(found, "another")).toEqual({ sites: [], faults: [] });
+  });
+
   it("are none of what is no ELF file, or is one of nothing", () => {
     expect(readProbeFile(fileOf(new Uint8Array(0)))).toBeUndefined();
     expect(readProbeFile(fileOf(Buffer.from("#!/bin/sh\n")))).toBeUndefined();
@@ -59,7 +93,8 @@ describe("probes that a file declares", () => {
   });
 
   it.each<[string, RegExp, (view: DataView) => void]>([
-    ["of 32 bits", /64 bits/, (view) => view.setUint8(4, 1)],
+    ["of another width", /32 or 64 bits/, (view) => view.setUint8(4, 3)],
+    ["of the other order of bytes", /little endian/, (view) => view.setUint8(5, 2)],
     ["with segments of another size", /segments/, (view) => view.setUint16(54, 55, true)],
     ["with too many sections", /sections/, (view) => view.setUint16(60, 0xfff0, true)],
     ["with names that are none of its sections", /sections/, (view) => view.setUint16(62, 9, true)],

@@ -89,7 +89,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
   const isWanted = (path: string): boolean => settings.discover || isNamed(path);
 
   /** `fromUs`: since when a process may have used it. */
-  const told = (path: string, outcome: AttachOutcome, fromUs: number | undefined) => {
+  const told = (outcome: AttachOutcome, fromUs: number | undefined) => {
     if (outcome.state !== "attached") return;
     const toUs = nowUs();
     attachedUs.set(outcome.library.number, toUs);
@@ -121,7 +121,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
     try {
       const outcome = attached.attach(fd, mapping.path);
       const untoldUs = "library" in outcome ? unattached.forget(key) : undefined;
-      told(mapping.path, outcome, untoldUs ?? sinceUs);
+      told(outcome, untoldUs ?? sinceUs);
       const isFault = outcome.state === "fault" ||
         (outcome.state === "unreadable" && isNamed(mapping.path));
       if (isFault) unattached.found(key, { path: mapping.path, reason: outcome.reason, sinceUs });
@@ -214,7 +214,7 @@ export function createLibraryWatch(options: LibraryWatchOptions): LibraryWatch {
           const reason = faultOf(outcome, settings.provider);
           const isReplaced = outcome.state === "attached" && outcome.isReplaced;
           if (reason !== undefined) notices.fault(path, reason);
-          else told(path, outcome, isReplaced ? fromUs : undefined);
+          else told(outcome, isReplaced ? fromUs : undefined);
           if ("library" in outcome) found.add(outcome.library.number);
         } finally {
           libc.close(fd);

@@ -42,6 +42,7 @@ export default defineConfig({
           env,
           include: ["test/**/*.test.ts"],
           exclude: [...serverTests, ...kernelTests, ...simulationTests, ...longTests],
+          globalSetup: "test/support/bpf-filesystem.ts",
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
           maxWorkers,

@@ -23,15 +23,16 @@ const ATTEMPTS_MAX = 10;
 const ROTATE_BYTES = 100 * 1024 * 1024;
 const KEPT = 5;
 
+const TLS_KEYS = ["tls_ca", "tls_cert", "tls_key"];
 /** Keys of each kind, beside those of all. */
 const KEYS: Readonly<Record<SinkType, readonly string[]>> = {
   stdout: [],
   file: ["path", "rotate", "keep"],
   webhook: ["url", "secret_file", "mode", "insecure"],
-  postgres: ["url", "table", "password_file", "tls_ca", "insecure"],
-  amqp: ["url", "exchange", "routing_key", "password_file", "tls_ca", "insecure"],
+  postgres: ["url", "table", "password_file", ...TLS_KEYS, "insecure"],
+  amqp: ["url", "exchange", "routing_key", "password_file", ...TLS_KEYS, "insecure"],
   nats: ["url", "subject", "credentials_file"],
-  syslog: ["url", "tls_ca"],
+  syslog: ["url", ...TLS_KEYS],
 };
 const NEEDED: Readonly<Record<SinkType, readonly string[]>> = {
   stdout: [],
@@ -87,6 +88,8 @@ const sink = type({
     .describe(TABLE_FORM),
   "password_file?": text,
   "tls_ca?": text,
+  "tls_cert?": text,
+  "tls_key?": text,
   "exchange?": type("string <= 127").describe('an exchange; "" for the default one'),
   "routing_key?": type("string <= 255").describe("a routing key; from the topic without it"),
   "subject?": text,
@@ -115,6 +118,8 @@ export type Sink = {
   readonly table?: string;
   readonly password_file?: string;
   readonly tls_ca?: string;
+  readonly tls_cert?: string;
+  readonly tls_key?: string;
   readonly exchange?: string;
   readonly routing_key?: string;
   readonly subject?: string;
@@ -154,6 +159,13 @@ function faultOf(value: Sink): Fault | undefined {
     stdout: () => undefined,
   }[value.type]();
   if (urlFault !== undefined) return { key: "url", expected: urlFault };
+  if ((value.tls_cert === undefined) !== (value.tls_key === undefined)) {
+    const key = value.tls_cert === undefined ? "tls_key" : "tls_cert";
+    return { key, expected: "tls_cert and tls_key together" };
+  }
+  const isPlain = /^(amqp|tcp|udp):/.test(url);
+  const tlsKey = TLS_KEYS.find((each) => isPlain && given.includes(each));
+  if (tlsKey !== undefined) return { key: tlsKey, expected: "an address of TLS beside it" };
   const subjectFault = value.type === "nats" ? faultOfSubject(subject) : undefined;
   return subjectFault === undefined ? undefined : { key: "subject", expected: subjectFault };
 }
@@ -192,7 +204,8 @@ export function sinkSettingsOf(all: readonly Sink[]): readonly SinkSettings[] {
 
 function targetOf(sink: Sink): TargetSettings {
   const { type, url = "", insecure: isInsecure = false } = sink;
-  const [passwordFile, caFile] = [sink.password_file, sink.tls_ca];
+  const passwordFile = sink.password_file;
+  const tls = { caFile: sink.tls_ca, certFile: sink.tls_cert, keyFile: sink.tls_key };
   switch (type) {
     case "stdout":
       return { type };
@@ -204,14 +217,14 @@ function targetOf(sink: Sink): TargetSettings {
     case "webhook":
       return { type, url, secretFile: sink.secret_file, mode: sink.mode ?? "batch", isInsecure };
     case "postgres":
-      return { type, url, passwordFile, caFile, isInsecure, table: sink.table ?? "" };
+      return { type, url, passwordFile, ...tls, isInsecure, table: sink.table ?? "" };
     case "amqp": {
       const { exchange = "", routing_key: routingKey } = sink;
-      return { type, url, passwordFile, caFile, isInsecure, exchange, routingKey };
+      return { type, url, passwordFile, ...tls, isInsecure, exchange, routingKey };
     }
     case "nats":
       return { type, url, subject: sink.subject ?? "", credentialsFile: sink.credentials_file };
     case "syslog":
-      return { type, url, caFile };
+      return { type, url, ...tls };
   }
 }

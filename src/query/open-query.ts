@@ -206,7 +206,6 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
         }),
     }),
   );
-
   const sending = { source: tailSource, store, audit, clock, log, metrics, host: options.host };
   const sinks = stack.use(openSinks({ ...sending, settings: options.sinks ?? [] }));
   const tokens = stack.use(openTokenTable({ store, clock, log }));

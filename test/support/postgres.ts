@@ -2,12 +2,13 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { chmod, chown, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Client } from "pg";
+import type { TlsPaths } from "../../src/cli/tls-files.ts";
 import { freePort } from "./free-port.ts";
 import { requireCapability } from "./require.ts";
 
@@ -29,7 +30,14 @@ export function canRunPostgres(): boolean {
   return requireCapability("postgres", isFound, "no PostgreSQL 15; apt-get install postgresql-15");
 }
 
-export async function openPostgres(): Promise<PostgresServer> {
+/** With `tls` it takes both; who comes by TLS as `shown` has to show a certificate of `clientCa` with that name. */
+export interface PostgresOptions {
+  readonly tls?: TlsPaths & { readonly clientCa: string };
+}
+
+export const SHOWN = "shown";
+
+export async function openPostgres({ tls }: PostgresOptions = {}): Promise<PostgresServer> {
   const folder = await mkdtemp(join(tmpdir(), "probity-postgres-"));
   const passwordFile = join(folder, "password");
   const port = await freePort();
@@ -48,6 +56,23 @@ export async function openPostgres(): Promise<PostgresServer> {
     cwd: folder,
   });
   const settings = ["listen_addresses=127.0.0.1", `unix_socket_directories=${folder}`];
+  if (tls !== undefined) {
+    for (const [name, path] of Object.entries(tls)) {
+      const own = join(folder, name);
+      await copyFile(path, own);
+      await chmod(own, 0o600);
+      if (account.uid !== undefined && account.gid !== undefined) {
+        await chown(own, account.uid, account.gid);
+      }
+    }
+    const hba = join(data, "pg_hba.conf");
+    const rest = await readFile(hba, "utf8");
+    await writeFile(hba, `hostssl all ${SHOWN} 127.0.0.1/32 cert\n${rest}`);
+    settings.push(
+      ...["ssl=on", `ssl_cert_file=${join(folder, "cert")}`],
+      ...[`ssl_key_file=${join(folder, "key")}`, `ssl_ca_file=${join(folder, "clientCa")}`],
+    );
+  }
   const child = spawn(
     join(BIN, "postgres"),
     ["-D", data, "-p", String(port), ...settings.flatMap((each) => ["-c", each])],

@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "amqplib";
+import type { TlsPaths } from "../../src/cli/tls-files.ts";
 import { freePort } from "./free-port.ts";
 import { requireCapability } from "./require.ts";
 
@@ -19,6 +20,8 @@ const START_LIMIT_MS = 60_000;
 export interface RabbitMq extends AsyncDisposable {
   /** Without the password, which is `guest`. */
   readonly url: string;
+  /** Where TLS is spoken, and a certificate asked for; the same as `url` without it. */
+  readonly tlsUrl: string;
   readonly passwordFile: string;
 }
 
@@ -27,9 +30,15 @@ export function canRunRabbitMq(): boolean {
   return requireCapability("rabbitmq", isFound, "no RabbitMQ; apt-get install rabbitmq-server");
 }
 
-export async function openRabbitMq(): Promise<RabbitMq> {
+export interface RabbitMqOptions {
+  /** Clients have to show a certificate of `clientCa`. */
+  readonly tls?: TlsPaths & { readonly clientCa: string };
+}
+
+export async function openRabbitMq({ tls }: RabbitMqOptions = {}): Promise<RabbitMq> {
   const folder = await mkdtemp(join(tmpdir(), "probity-rabbitmq-"));
   const [port, distribution, namesPort] = [await freePort(), await freePort(), await freePort()];
+  const tlsPort = tls === undefined ? port : await freePort();
   const passwordFile = join(folder, "password");
   await writeFile(passwordFile, "guest", { mode: 0o600 });
   await mkdir(join(folder, "home"));
@@ -37,7 +46,15 @@ export async function openRabbitMq(): Promise<RabbitMq> {
   await writeFile(join(folder, "advanced.config"), "[].\n");
   await writeFile(
     join(folder, "rabbitmq.conf"),
-    `listeners.tcp.1 = 127.0.0.1:${port}\nlog.console = true\nlog.file = false\n`,
+    [
+      ...[`listeners.tcp.1 = 127.0.0.1:${port}`, "log.console = true", "log.file = false"],
+      ...(tls === undefined ? [] : [
+        ...[`listeners.ssl.1 = 127.0.0.1:${tlsPort}`, `ssl_options.cacertfile = ${tls.clientCa}`],
+        ...[`ssl_options.certfile = ${tls.cert}`, `ssl_options.keyfile = ${tls.key}`],
+        ...["ssl_options.verify = verify_peer", "ssl_options.fail_if_no_peer_cert = true"],
+      ]),
+      "",
+    ].join("\n"),
   );
   // Without one of its own, Erlang would start a daemon that stays for ever.
   const names = spawn("epmd", ["-port", String(namesPort), "-address", "127.0.0.1"], {
@@ -95,6 +112,9 @@ export async function openRabbitMq(): Promise<RabbitMq> {
   }
   return {
     url: `amqp://guest@127.0.0.1:${port}`,
+    tlsUrl: tls === undefined
+      ? `amqp://guest@127.0.0.1:${port}`
+      : `amqps://guest@127.0.0.1:${tlsPort}`,
     passwordFile,
     [Symbol.asyncDispose]: end,
   };

@@ -3,11 +3,12 @@
  *
  * Invariant: a delivery ends when the broker has confirmed every message and has returned none as unroutable.
  */
-import { readFile } from "node:fs/promises";
 import { type ChannelModel, type ConfirmChannel, connect } from "amqplib";
 import { faultOfAmqp } from "./address.ts";
+import { takeLeave } from "./farewell.ts";
 import { readSecretFile } from "./secret-file.ts";
 import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
+import { readTls, tlsFault } from "./tls.ts";
 
 type AmqpSettings = Omit<Extract<TargetSettings, { readonly type: "amqp" }>, "type">;
 
@@ -19,32 +20,41 @@ interface Link {
   readonly model: ChannelModel;
   readonly channel: ConfirmChannel;
   readonly returned: Set<string>;
+  /** Ends it without a word. */
+  readonly cut: () => void;
   isOpen: boolean;
 }
 
 export async function openAmqpTarget(settings: AmqpSettings): Promise<SinkTarget> {
   const fault = faultOfAmqp(settings);
   if (fault !== undefined) throw new Error(`Cannot use the address of a broker: expected ${fault}`);
-  const { exchange, routingKey, passwordFile, caFile } = settings;
-  const password = passwordFile === undefined ? "" : await readSecretFile(passwordFile);
-  const ca = caFile === undefined ? undefined : [await readFile(caFile)];
+  const { exchange, routingKey, passwordFile } = settings;
   let link: Link | undefined;
 
   const close = async (): Promise<void> => {
     const closing = link;
     link = undefined;
-    if (closing?.isOpen === true) await Promise.allSettled([closing.model.close()]);
+    if (closing === undefined) return;
+    await takeLeave(
+      () => closing.isOpen ? closing.model.close() : Promise.resolve(),
+      closing.cut,
+    );
   };
   const connected = async (): Promise<Link> => {
     if (link?.isOpen === true) return link;
     const url = new URL(settings.url);
+    const cutting = new AbortController();
+    const password = passwordFile === undefined ? "" : await readSecretFile(passwordFile);
     url.password = encodeURIComponent(password);
-    const model = await connect(url.href, {
+    const options = {
       timeout: CONNECT_LIMIT_MS,
-      ...(ca === undefined ? {} : { ca }),
+      ...await readTls(settings),
+      // The socket takes it, and is destroyed by it.
+      signal: cutting.signal,
       clientProperties: { connection_name: "probity" },
-    });
-    return link = await linkOf(model);
+    };
+    const model = await connect(url.href, options);
+    return link = await linkOf(model, () => cutting.abort());
   };
 
   return {
@@ -57,7 +67,7 @@ export async function openAmqpTarget(settings: AmqpSettings): Promise<SinkTarget
         await publishAll(used, { events, exchange, routingKey, signal });
       } catch (error) {
         await close();
-        throw error;
+        throw tlsFault(error);
       } finally {
         signal.removeEventListener("abort", stop);
       }
@@ -66,7 +76,7 @@ export async function openAmqpTarget(settings: AmqpSettings): Promise<SinkTarget
   };
 }
 
-async function linkOf(model: ChannelModel): Promise<Link> {
+async function linkOf(model: ChannelModel, cut: () => void): Promise<Link> {
   let link: Link | undefined;
   const end = (): void => {
     if (link !== undefined) link.isOpen = false;
@@ -82,10 +92,10 @@ async function linkOf(model: ChannelModel): Promise<Link> {
     channel.on("return", ({ properties }: { properties: { messageId?: unknown } }) => {
       returned.add(String(properties.messageId));
     });
-    link = { model, channel, returned, isOpen: true };
+    link = { model, channel, returned, cut, isOpen: true };
     return link;
   } catch (error) {
-    await Promise.allSettled([model.close()]);
+    await takeLeave(() => model.close(), cut);
     throw error;
   }
 }

@@ -16,7 +16,7 @@ export async function openTarget(
     case "webhook":
       return await (await import("./webhook.ts")).openWebhookTarget(settings);
     case "postgres":
-      return await (await import("./postgres.ts")).openPostgresTarget(settings);
+      return (await import("./postgres.ts")).createPostgresTarget(settings);
     case "amqp":
       return await (await import("./amqp.ts")).openAmqpTarget(settings);
     case "nats":

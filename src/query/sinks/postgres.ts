@@ -4,11 +4,13 @@
  * Invariant: a batch is taken as a whole or not at all (one statement is one transaction), and is committed when the
  * delivery ends. Without TLS that is verified, nothing leaves this machine unless the settings allow it.
  */
-import { readFile } from "node:fs/promises";
+import { Socket } from "node:net";
 import { Client, DatabaseError, escapeIdentifier } from "pg";
 import { isLoopbackHost } from "./address.ts";
+import { takeLeave } from "./farewell.ts";
 import { readSecretFile } from "./secret-file.ts";
 import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
+import { readTls, tlsFault } from "./tls.ts";
 
 type PostgresSettings = Omit<Extract<TargetSettings, { readonly type: "postgres" }>, "type">;
 
@@ -17,19 +19,23 @@ const STATEMENT_LIMIT_MS = 30_000;
 /** Classes of SQLSTATE that are about the values: data exception, constraint violation, limits of the program. */
 const REFUSALS = ["22", "23", "54"];
 
-export async function openPostgresTarget(settings: PostgresSettings): Promise<SinkTarget> {
-  const options = await clientOptions(settings);
+export function createPostgresTarget(settings: PostgresSettings): SinkTarget {
   const sql = insertInto(settings.table);
   let client: Client | undefined;
+  let socket: Socket | undefined;
 
+  const leave = (leaving: Client, of: Socket): Promise<void> =>
+    takeLeave(() => leaving.end(), () => of.destroy());
   const close = async (): Promise<void> => {
-    const closing = client;
+    const [closing, of] = [client, socket];
     client = undefined;
-    await Promise.allSettled([closing?.end()]);
+    if (closing !== undefined && of !== undefined) await leave(closing, of);
   };
   const connected = async (): Promise<Client> => {
     if (client !== undefined) return client;
-    const opening = new Client(options);
+    const used = new Socket();
+    socket = used;
+    const opening = new Client({ ...await clientOptions(settings), stream: () => used });
     // A connection that breaks while nothing is asked of it is made anew with the next delivery.
     opening.on("error", () => {
       if (client === opening) client = undefined;
@@ -37,7 +43,7 @@ export async function openPostgresTarget(settings: PostgresSettings): Promise<Si
     try {
       await opening.connect();
     } catch (error) {
-      await Promise.allSettled([opening.end()]);
+      await leave(opening, used);
       throw error;
     }
     return client = opening;
@@ -53,7 +59,7 @@ export async function openPostgresTarget(settings: PostgresSettings): Promise<Si
       } catch (error) {
         if (!(error instanceof DatabaseError)) {
           await close();
-          throw error;
+          throw tlsFault(error);
         }
         const isRefused = REFUSALS.some((kind) => error.code?.startsWith(kind) === true);
         // Its text may quote values of the event: only the state is told.
@@ -69,22 +75,22 @@ export async function openPostgresTarget(settings: PostgresSettings): Promise<Si
   };
 }
 
-async function clientOptions({ url, passwordFile, caFile, isInsecure }: PostgresSettings) {
+async function clientOptions({ url, passwordFile, isInsecure, ...files }: PostgresSettings) {
   const { hostname, port, username, pathname, searchParams } = new URL(url);
   // A socket's folder stands in the query, as libpq has it.
   const socketFolder = searchParams.get("host");
   const host = socketFolder ?? hostname;
   const isLocal = socketFolder?.startsWith("/") === true || isLoopbackHost(host);
   const password = passwordFile === undefined ? undefined : await readSecretFile(passwordFile);
-  const ca = caFile === undefined ? undefined : await readFile(caFile, "utf8");
-  const ssl = ca !== undefined || !(isLocal || isInsecure);
+  const isTls = files.caFile !== undefined || files.certFile !== undefined ||
+    !(isLocal || isInsecure);
   return {
     host,
     port: port === "" ? 5432 : Number(port),
     user: decodeURIComponent(username),
     database: decodeURIComponent(pathname.slice(1)),
     password,
-    ssl: ssl ? { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) } : false,
+    ssl: isTls ? { rejectUnauthorized: true, ...await readTls(files) } : false,
     connectionTimeoutMillis: CONNECT_LIMIT_MS,
     query_timeout: STATEMENT_LIMIT_MS,
     statement_timeout: STATEMENT_LIMIT_MS,

@@ -5,14 +5,16 @@
  * so what was in its buffers when the other side died is lost, unlike with every other kind of sink.
  */
 import { createSocket } from "node:dgram";
-import { readFile } from "node:fs/promises";
-import { connect as connectTcp, type Socket } from "node:net";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
+import { readTls, tlsFault, type TlsTexts } from "./tls.ts";
 
 type SyslogSettings = Omit<Extract<TargetSettings, { readonly type: "syslog" }>, "type">;
 
 const CONNECT_LIMIT_MS = 10_000;
+/** So long is waited for the first ticket of TLS 1.3, in milliseconds. */
+const TICKET_LIMIT_MS = 1_000;
 /** Largest message in one datagram, in bytes. */
 const DATAGRAM_BYTES_MAX = 65_000;
 /** Facility 13: log audit. */
@@ -26,7 +28,10 @@ const SEVERITIES: Readonly<Record<string, number>> = {
 };
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { "tcp:": 514, "udp:": 514, "tls:": 6514 };
 
-export function createSyslogTarget({ url, caFile }: SyslogSettings): SinkTarget {
+export function createSyslogTarget(
+  { url, ...files }: SyslogSettings,
+  { connectLimitMs = CONNECT_LIMIT_MS }: { readonly connectLimitMs?: number } = {},
+): SinkTarget {
   const { protocol, hostname, port } = new URL(url);
   const host = hostname.replace(/^\[|\]$/g, "");
   const place = { host, port: port === "" ? DEFAULT_PORTS[protocol] ?? 514 : Number(port) };
@@ -48,13 +53,13 @@ export function createSyslogTarget({ url, caFile }: SyslogSettings): SinkTarget 
       signal.addEventListener("abort", stop, { once: true });
       try {
         if (socket === undefined || socket.destroyed || socket.readyState !== "open") {
-          const ca = caFile === undefined ? undefined : await readFile(caFile);
-          socket = await connected(place, protocol === "tls:" ? { ca } : undefined);
+          const tls = protocol === "tls:" ? await readTls(files) : undefined;
+          socket = await connected(place, { tls, connectLimitMs });
         }
         await written(socket, bytes);
       } catch (error) {
         await close();
-        throw error;
+        throw tlsFault(error);
       } finally {
         signal.removeEventListener("abort", stop);
       }
@@ -70,28 +75,54 @@ interface Place {
 
 function connected(
   place: Place,
-  tls: { readonly ca: Buffer | undefined } | undefined,
+  { tls, connectLimitMs }: {
+    readonly tls: TlsTexts | undefined;
+    readonly connectLimitMs: number;
+  },
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
+    // A name is shown to the server, an address is not (RFC 6066, section 3).
+    const name = isIP(place.host) === 0 ? { servername: place.host } : {};
     const socket = tls === undefined
       ? connectTcp(place)
-      : connectTls({ ...place, servername: place.host, ...(tls.ca && { ca: tls.ca }) });
+      : connectTls({ ...place, ...name, ...tls });
     const fail = (error: Error): void => {
       socket.destroy();
       reject(error);
     };
-    socket.setTimeout(CONNECT_LIMIT_MS, () => fail(new Error("the server did not answer in time")));
+    socket.setTimeout(connectLimitMs, () => fail(new Error("the server did not answer in time")));
     socket.once("error", fail);
-    socket.once(tls === undefined ? "connect" : "secureConnect", () => {
+    const closed = (): void => fail(new Error("the server closed the connection"));
+    socket.once("close", closed);
+    let isOpen = false;
+    const open = (): void => {
+      if (socket.destroyed || isOpen) return;
+      isOpen = true;
       socket.setTimeout(0);
       socket.off("error", fail);
+      socket.off("close", closed);
       // What ends it while nothing is sent shows in its state.
       socket.on("error", () => socket.destroy());
       socket.on("end", () => socket.destroy());
       socket.resume();
       resolve(socket);
-    });
+    };
+    if (tls === undefined) socket.once("connect", open);
+    else socket.once("secureConnect", () => whenTaken(socket, open));
   });
+}
+
+/**
+ * In TLS 1.3 a server judges our certificate after our side is done: its first ticket says that it has taken it. Some
+ * give none.
+ */
+function whenTaken(socket: Socket, open: () => void): void {
+  const timer = setTimeout(open, TICKET_LIMIT_MS);
+  // Node 24.21 loses what is written while this event is handled.
+  socket.once("session", () => setImmediate(open));
+  socket.once("close", () => clearTimeout(timer));
+  // A server that closes is noticed only by one that reads.
+  socket.resume();
 }
 
 function written(socket: Socket, bytes: Uint8Array): Promise<void> {

@@ -5,6 +5,8 @@
  * happens, it throws, and the same events come again with the same ids.
  */
 
+import type { TlsFiles } from "./tls.ts";
+
 export interface SinkEvent {
   /** The key by which a receiver knows what it has already. */
   readonly id: string;
@@ -62,18 +64,16 @@ export type TargetSettings =
     readonly url: string;
     readonly passwordFile: string | undefined;
     readonly table: string;
-    readonly caFile: string | undefined;
     readonly isInsecure: boolean;
-  }
+  } & TlsFiles
   | {
     readonly type: "amqp";
     readonly url: string;
     readonly passwordFile: string | undefined;
     readonly exchange: string;
     readonly routingKey: string | undefined;
-    readonly caFile: string | undefined;
     readonly isInsecure: boolean;
-  }
+  } & TlsFiles
   | {
     readonly type: "nats";
     readonly url: string;
@@ -84,8 +84,7 @@ export type TargetSettings =
     readonly type: "syslog";
     /** `tcp://`, `udp://` or `tls://`. */
     readonly url: string;
-    readonly caFile: string | undefined;
-  };
+  } & TlsFiles;
 
 export type SinkType = TargetSettings["type"];
 

@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { copyFile, readFile } from "node:fs/promises";
 import { connect } from "amqplib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openAmqpTarget } from "../../src/query/sinks/amqp.ts";
+import { createAmqpTarget } from "../../src/query/sinks/amqp.ts";
 import { deliverBatch } from "../../src/query/sinks/delivery.ts";
 import { createPostgresTarget } from "../../src/query/sinks/postgres.ts";
 import { createSyslogTarget } from "../../src/query/sinks/syslog.ts";
@@ -26,8 +26,8 @@ const IDS = EVENTS.map(({ id }) => id);
 
 /** One kind of sink and its server, whose certificate is for the address 127.0.0.1 and no name. */
 interface Kind {
-  readonly open: (tls: TlsFiles, more: { readonly host: string }) => Promise<SinkTarget>;
-  readonly openPlain: (tls: TlsFiles) => Promise<SinkTarget>;
+  readonly open: (tls: TlsFiles, more: { readonly host: string }) => SinkTarget;
+  readonly openPlain: (tls: TlsFiles) => SinkTarget;
   /** Ids that its server has. */
   readonly taken: () => Promise<readonly unknown[]>;
 }
@@ -92,14 +92,12 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
   const kinds: Readonly<Record<string, Kind>> = {
     postgres: {
       open: (tls, { host }) =>
-        Promise.resolve(createPostgresTarget({
+        createPostgresTarget({
           ...{ ...shared, ...tls, table: "audit_events" },
           url: at(postgres.url, host).replace("probity@", `${SHOWN}@`),
-        })),
+        }),
       openPlain: (tls) =>
-        Promise.resolve(
-          createPostgresTarget({ ...shared, ...tls, table: "t", url: plainPostgres.url }),
-        ),
+        createPostgresTarget({ ...shared, ...tls, table: "t", url: plainPostgres.url }),
       async taken() {
         const rows = await postgres.query("DELETE FROM audit_events RETURNING id");
         return rows.map(({ id }) => id);
@@ -107,12 +105,12 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
     },
     amqp: {
       open: (tls, { host }) =>
-        openAmqpTarget({
+        createAmqpTarget({
           ...{ ...shared, ...tls, exchange: "", routingKey: "events" },
           ...{ passwordFile: rabbit.passwordFile, url: at(rabbit.tlsUrl, host) },
         }),
       openPlain: (tls) =>
-        openAmqpTarget({
+        createAmqpTarget({
           ...{ ...shared, ...tls, exchange: "", routingKey: "events" },
           url: rabbit.url.replace("amqp:", "amqps:"),
         }),
@@ -129,12 +127,9 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
       },
     },
     syslog: {
-      open: (tls, { host }) =>
-        Promise.resolve(createSyslogTarget({ url: at(syslogUrl, host), ...tls })),
+      open: (tls, { host }) => createSyslogTarget({ url: at(syslogUrl, host), ...tls }),
       openPlain: (tls) =>
-        Promise.resolve(
-          createSyslogTarget({ url: plainSyslogUrl, ...tls }, { connectLimitMs: 300 }),
-        ),
+        createSyslogTarget({ url: plainSyslogUrl, ...tls }, { connectLimitMs: 300 }),
       async taken() {
         const ids = () => [...messages.join("").matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
         await expect.poll(ids).toHaveLength(IDS.length);
@@ -168,7 +163,7 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
     };
 
     test("are sent to a server that is known, with the certificate that it wants", async () => {
-      await using target = await kind().open(right, { host: "127.0.0.1" });
+      await using target = kind().open(right, { host: "127.0.0.1" });
       expect(await faultsOf(target)).toEqual([]);
       expect(new Set(await kind().taken())).toEqual(new Set(IDS));
     });
@@ -176,7 +171,7 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
     test("wait for as long as the server is of an unknown authority, and go on with the right one", async () => {
       const caFile = join(folder, `${name}.ca`);
       await copyFile(stranger, caFile);
-      await using target = await kind().open({ ...right, caFile }, { host: "127.0.0.1" });
+      await using target = kind().open({ ...right, caFile }, { host: "127.0.0.1" });
       const [first, second] = await faultsOf(target);
       expect(first).toMatch(/^the server's certificate is of no authority that this sink trusts: /);
       expect(second).toBe(first);
@@ -186,7 +181,7 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
     });
 
     test("are not sent to a server whose certificate is for another name", async () => {
-      await using target = await kind().open(right, { host: "localhost" });
+      await using target = kind().open(right, { host: "localhost" });
       const [reason, again] = await faultsOf(target);
       expect(reason).toMatch(/^the server's certificate is for another name: .*localhost/);
       expect(again).toBe(reason);
@@ -194,14 +189,14 @@ describe.runIf([canRunPostgres(), canRunRabbitMq()].every(Boolean))("sinks over 
 
     test("are not sent without the certificate that the server wants", async () => {
       const { caFile } = right;
-      await using target = await kind().open({ caFile }, { host: "127.0.0.1" });
+      await using target = kind().open({ caFile }, { host: "127.0.0.1" });
       const [reason, again] = await faultsOf(target);
       expect(reason).toMatch(/^the server does not take the certificate|SQLSTATE 28000$|closed/);
       expect(again).toBeDefined();
     });
 
     test("are not sent to a server that speaks no TLS", async () => {
-      await using target = await kind().openPlain(right);
+      await using target = kind().openPlain(right);
       const [reason, again] = await faultsOf(target);
       expect(reason).toMatch(/^the server (does not speak TLS here: |did not answer in time)/);
       expect(again).toBe(reason);

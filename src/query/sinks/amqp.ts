@@ -25,7 +25,7 @@ interface Link {
   isOpen: boolean;
 }
 
-export async function openAmqpTarget(settings: AmqpSettings): Promise<SinkTarget> {
+export function createAmqpTarget(settings: AmqpSettings): SinkTarget {
   const fault = faultOfAmqp(settings);
   if (fault !== undefined) throw new Error(`Cannot use the address of a broker: expected ${fault}`);
   const { exchange, routingKey, passwordFile } = settings;

@@ -18,7 +18,7 @@ export async function openTarget(
     case "postgres":
       return (await import("./postgres.ts")).createPostgresTarget(settings);
     case "amqp":
-      return await (await import("./amqp.ts")).openAmqpTarget(settings);
+      return (await import("./amqp.ts")).createAmqpTarget(settings);
     case "nats":
       return (await import("./nats.ts")).createNatsTarget({ ...settings, log });
     case "syslog":

@@ -351,8 +351,7 @@ describe.runIf(hasFanotify)("the filesystem source", () => {
       certainty: {
         nowNs: () => 0,
         since(pid) {
-          // Others make folders too.
-          if (pid !== process.pid) return {};
+          if (pid !== process.pid) return {}; // others make folders too
           asked.push(isLearned);
           if (!isMade) mkdirSync(at("three/late"));
           isMade = true;

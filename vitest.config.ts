@@ -2,10 +2,13 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/support/longest-first.ts";
 
 const serverTests = ["test/integration/**/*.test.ts"];
 /** Agents see what all processes of the machine do, so that these need it for themselves. */
 const kernelTests = ["test/kernel/**/*.test.ts"];
+/** Whole systems that are killed and started again: they mostly wait, and what others do they tell as well. */
+const systemTests = ["test/kernel/{chaos,end-to-end,up}.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
 const longTests = [
@@ -41,6 +44,7 @@ const together = { isolate: false, setupFiles: "src/cli/schema-settings.ts" };
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -73,19 +77,9 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // They mostly wait for servers.
-          maxWorkers: 2,
+          maxWorkers,
           ...together,
           sequence: { groupOrder: 1 },
-        },
-      },
-      {
-        test: {
-          name: "kernel",
-          env,
-          include: kernelTests,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          fileParallelism: false,
         },
       },
       {
@@ -93,7 +87,30 @@ export default defineConfig({
           name: "simulation",
           env,
           include: simulationTests,
-          // Its processes take all processors.
+          // Its processes take what processors the servers of the others leave.
+          maxWorkers,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: "system",
+          env,
+          include: systemTests,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: "kernel",
+          env,
+          include: kernelTests,
+          exclude: systemTests,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           fileParallelism: false,
         },
       },

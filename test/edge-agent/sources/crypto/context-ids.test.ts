@@ -26,4 +26,16 @@ describe("ids of contexts", () => {
     ];
     expect(new Set([id, ...others]).size).toBe(6);
   });
+
+  it("are their own however many there are, whichever came before", () => {
+    const known = new Map<string, string>();
+    for (let at = 0; at < 60_000; at += 1) {
+      const [tid, low, high] = [at % 3, (at * 7919) % 20_000, at % 2];
+      const id = ids.idOf({ tid, pid: 1 }, { low, high });
+      const name = `${tid} ${low} ${high}`;
+      if ((known.get(name) ?? id) !== id) expect.fail(`${name} has another id than before`);
+      known.set(name, id);
+    }
+    expect(new Set(known.values()).size).toBe(known.size);
+  });
 });

@@ -38,7 +38,11 @@ const crypto = (second: number, key: string, value: string | number, exe = "/usr
   event(second, `crypto/${key.replace("::", "/")}`, {
     exe,
     context: "00",
-    detail: { key, value, type: typeof value === "string" ? "string" : "word", origin: "ab12" },
+    process_id: `p${second % 2}`,
+    detail: {
+      ...{ key, value, type: typeof value === "string" ? "string" : "word" },
+      ...{ origin: "ab12", library: "/usr/lib/libtls.so" },
+    },
   });
 
 const WEB: readonly AuditEvent[] = [
@@ -178,10 +182,16 @@ describe("GET /v1/reports/{name}", () => {
     ]],
     ["crypto", "findings", [
       {
-        ...{ finding: "TLS below 1.2", exe: "/usr/bin/curl", library: "ab12" },
-        ...{ value: "770", meaning: "TLS 1.1" },
+        ...{ finding: "TLS below 1.2", exe: "/usr/bin/curl", library: "/usr/lib/libtls.so" },
+        ...{ build_id: "ab12", value: "770", meaning: "TLS 1.1", processes: 1, count: 1 },
       },
       { finding: "no post-quantum group", exe: "/usr/bin/curl", value: "29", count: 1 },
+    ]],
+    ["crypto", "summary", [
+      { finding: "signature with SHA-1", hosts: 0, programs: 0, count: 0 },
+      { finding: "TLS below 1.2", hosts: 1, programs: 1, count: 1 },
+      { finding: "key exchange by RSA", programs: 0 },
+      { finding: "no post-quantum group", programs: 1 },
     ]],
     ["crypto", "uses", [
       { exe: "/usr/bin/curl", key: "tls::group", value: "29", meaning: "x25519" },
@@ -365,20 +375,28 @@ describe("a report's forms", () => {
 
 test("findings know codes with 32 bits, DTLS, and names; and hold nothing against what they do not know", () => {
   const use = (key: string, value: string) => ({
-    ...{ host: "h", exe: "e", library: "l", key, value, meaning: meaningOf(key, value) },
-    ...{ count: 1, first: "a", last: "b" },
+    ...{ host: "h", exe: "e", library: "l", build_id: "b", key, value },
+    ...{ meaning: meaningOf(key, value), processes: 1, count: 1, first: "a", last: "b" },
   });
   const found = (key: string, value: string) =>
     findCrypto([use(key, value)]).map((each) => each.finding);
   expect(found("tls::ciphersuite", "50331695")).toEqual(["key exchange by RSA"]);
   expect(found("tls::ciphersuite", String(0x03001302))).toEqual([]);
-  expect(found("tls::protocol_version", String(0xfeff))).toEqual(["TLS below 1.2"]);
-  expect(found("tls::protocol_version", String(0xfefd))).toEqual([]);
-  expect(found("tls::protocol_version", "new")).toEqual([]);
+  const group = use("tls::group", "4588");
+  const version = (value: string) =>
+    findCrypto([use("tls::protocol_version", value), group]).map((each) => each.finding);
+  expect(version(String(0xfeff))).toEqual(["TLS below 1.2"]);
+  expect(version(String(0xfefd))).toEqual([]);
+  expect(version("new")).toEqual([]);
   expect(found("tls::signature_algorithm", "513")).toEqual(["signature with SHA-1"]);
   expect(found("pk::hash", "SHA1")).toEqual(["use of SHA-1"]);
   expect(found("pk::hash", "SHA-512")).toEqual([]);
   expect(findCrypto([use("tls::group", "29"), use("tls::group", "4588")])).toEqual([]);
+  // TLS without a group, as with key exchange by RSA, withstands no better.
+  expect(findCrypto([use("tls::protocol_version", "771"), use("tls::protocol_version", "772")]))
+    .toMatchObject([
+      { finding: "no post-quantum group", key: "tls::group", value: "", count: 2 },
+    ]);
   expect(findCrypto([use("tls::group", "29"), use("tls::group", "23")])).toMatchObject([
     { finding: "no post-quantum group", value: "29 23", meaning: "x25519 secp256r1", count: 2 },
   ]);

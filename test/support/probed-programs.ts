@@ -14,6 +14,7 @@ import { requireCapability } from "./require.ts";
 import { type PinFolder, testContext, testLog } from "./ring-sources.ts";
 
 const SOURCE = fileURLToPath(new URL("../fixtures/crypto/probes.c", import.meta.url));
+const HANDSHAKES = fileURLToPath(new URL("../fixtures/crypto/handshakes.c", import.meta.url));
 const HOSTILE = fileURLToPath(new URL("../fixtures/crypto/hostile.c", import.meta.url));
 
 /** Whether programs with probes can be compiled here. */
@@ -48,6 +49,12 @@ export function compileHostile(folder: string): string {
   const program = join(folder, "hostile");
   execFileSync("gcc", ["-O2", "-Wall", "-Werror", HOSTILE, "-o", program, "-lpthread"]);
   return program;
+}
+
+/** The program that tells handshakes by its words (test/fixtures/crypto/handshakes.c), with a build id. */
+export function compileHandshakes(program: string): void {
+  const flags = ["-O2", "-Wall", "-Werror", "-Wl,--build-id", "-o", program];
+  execFileSync("gcc", [...flags, HANDSHAKES]);
 }
 
 /** A library of 32 bits with a probe, which needs no C library. */

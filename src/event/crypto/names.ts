@@ -83,6 +83,26 @@ export function cryptoNameOf(key: string, value: string | number | bigint): stri
   return TABLES.get(key)?.get(codeOf(value));
 }
 
+/** Keys whose values say what should no longer be used, or what withstands quantum computers. */
+export const JUDGED_KEYS: readonly string[] = [
+  "tls::protocol_version",
+  "tls::ciphersuite",
+  "tls::signature_algorithm",
+  "tls::group",
+  "pk::hash",
+  "ssh::key_algorithm",
+  "ssh::cert_signature_algorithm",
+  "ssh::kex_algorithm",
+];
+
+/** What an auditor asks of each program, in this order; {@link cryptoFaultOf} may find more. */
+export const CRYPTO_QUESTIONS: readonly string[] = [
+  "signature with SHA-1",
+  "TLS below 1.2",
+  "key exchange by RSA",
+  "no post-quantum group",
+];
+
 /** Why a value should no longer be used; undefined when nothing is known against it. */
 export function cryptoFaultOf(key: string, value: string | number | bigint): string | undefined {
   const code = codeOf(value);

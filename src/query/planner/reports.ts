@@ -58,18 +58,31 @@ ORDER BY ${names} LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
   });
 }
 
-/** Uses of cryptography: `host`, `exe`, `library` (build id), `key`, `value`, `count`, `first`, `last`, `total`. */
-export function planCryptoUses(request: EventsRequest, principal: Principal, view: ReadView): Plan {
+/**
+ * Uses of cryptography by host, program and library: `host`, `exe`, `library` (path), `build_id`, `key`, `value`,
+ * `processes`, `count`, `first`, `last`, `total`. `keys`: of these alone, so that what a program tells without end of
+ * others leaves them room.
+ */
+export function planCryptoUses(
+  request: EventsRequest,
+  principal: Principal,
+  { view, keys }: { readonly view: ReadView; readonly keys?: readonly string[] },
+): Plan {
   return planWhole(request, { principal, view }, ({ source, binder }) => {
     const told = (name: string): string => cut(`json_extract_string(detail, '$.${name}')`);
     const is = topicIs("topic", "crypto", binder);
-    return `SELECT host, exe, library, key, value, count(*) AS count, ${
+    const isAsked = keys === undefined
+      ? `key <> ${literalOf(PROOF_KEY)}`
+      : `key IN (${keys.map(literalOf).join(", ")})`;
+    const by = "host, exe, library, build_id, key, value";
+    return `SELECT ${by}, count(DISTINCT process_id) AS processes, count(*) AS count, ${
       timeText(`min("time")`)
     } AS first, ${timeText(`max("time")`)} AS last, count(*) OVER () AS total
-FROM (SELECT ${cut("host")} AS host, ${cut("exe")} AS exe, ${told("origin")} AS library,
-  ${told("key")} AS key, ${told("value")} AS value, "time" FROM (\n${source([is])}\n))
-WHERE key <> ${literalOf(PROOF_KEY)} AND value IS NOT NULL GROUP BY host, exe, library, key, value
-ORDER BY host, exe, library, key, value LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
+FROM (SELECT ${cut("host")} AS host, ${cut("exe")} AS exe,
+  ${told("library")} AS library, ${told("origin")} AS build_id,
+  ${told("key")} AS key, ${told("value")} AS value, process_id, "time" FROM (\n${source([is])}\n))
+WHERE ${isAsked} AND value IS NOT NULL GROUP BY ${by}
+ORDER BY ${by} LIMIT ${binder.integer(REPORT_ROWS_MAX)}`;
   });
 }
 

@@ -17,7 +17,8 @@ import {
 import type { EventsRequest, Plan } from "../planner.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Call } from "../route.ts";
-import { type CryptoUse, findCrypto, meaningOf } from "./crypto-findings.ts";
+import { JUDGED_KEYS } from "../../event/crypto/names.ts";
+import { type CryptoUse, findCrypto, meaningOf, summarizeFindings } from "./crypto-findings.ts";
 import {
   CRYPTO_REPORT,
   GAPS_REPORT,
@@ -91,10 +92,11 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
   const batchRows = await rowsOf(planBatches(request, call.principal, view));
   const hosts = coveredHosts(request, { coverage, rows: batchRows, call });
   const gaps = hosts.flatMap((each) => each.gaps);
-  const body = name === "gaps"
-    ? gapsBody(hosts)
-    : name === "crypto"
-    ? cryptoBody(await rowsOf(planCryptoUses(request, call.principal, view)))
+  const body = name === "gaps" ? gapsBody(hosts) : name === "crypto"
+    ? cryptoBody({
+      judged: await rowsOf(planCryptoUses(request, call.principal, { view, keys: JUDGED_KEYS })),
+      rows: await rowsOf(planCryptoUses(request, call.principal, { view })),
+    })
     : await kindBody(REPORT_KINDS[name], { call, read, rowsOf });
   // Of a range of which nothing is kept no host is known either.
   const concerned = hosts.length > 0 ? hosts : [{ host: "*", range: coverage.range }];
@@ -176,30 +178,49 @@ const COUNTS = [
   { name: "last", title: "Last" },
 ] as const;
 
-function cryptoBody(rows: readonly SqlRow[]): Body {
-  const text = (value: SqlRow[string] | undefined): string => String(value ?? "");
-  const uses = rows.map((row): CryptoUse => ({
-    ...{ host: text(row["host"]), exe: text(row["exe"]), library: text(row["library"]) },
-    ...{ key: text(row["key"]), value: text(row["value"]), count: Number(row["count"]) },
-    meaning: meaningOf(text(row["key"]), text(row["value"])),
-    ...{ first: text(row["first"]), last: text(row["last"]) },
-  }));
-  const findings = findCrypto(uses).map((each) => ({ ...each }));
-  const who = [HOST, { name: "exe", title: "Program" }, { name: "library", title: "Library" }];
+function cryptoBody(
+  { judged, rows }: { readonly judged: readonly SqlRow[]; readonly rows: readonly SqlRow[] },
+): Body {
+  const uses = rows.map(useOf);
+  const findings = findCrypto(judged.map(useOf)).map((each) => ({ ...each }));
+  const summary = rows.length === 0 ? [] : summarizeFindings(findings).map((each) => ({ ...each }));
+  const who = [
+    ...[HOST, { name: "exe", title: "Program" }, { name: "library", title: "Library" }],
+    { name: "build_id", title: "Build id" },
+  ];
   const value = [{ name: "value", title: "Value" }, { name: "meaning", title: "Meaning" }];
+  const processes = { name: "processes", title: "Processes" };
   return {
     ...{ ...CRYPTO_REPORT, unseen: NO_EVENT },
     tables: [
       tableOf({
+        ...{ name: "summary", title: "What should end, at a glance" },
+        columns: [
+          ...[{ name: "finding", title: "Finding" }, { name: "hosts", title: "Hosts" }],
+          ...[{ name: "programs", title: "Programs" }, { name: "count", title: "Count" }],
+        ],
+      }, summary.map((each) => ({ ...each, total: summary.length }))),
+      tableOf({
         ...{ name: "findings", title: "Uses that should end" },
-        columns: [{ name: "finding", title: "Finding" }, ...who, ...value, ...COUNTS],
+        columns: [{ name: "finding", title: "Finding" }, ...who, ...value, processes, ...COUNTS],
       }, findings.map((each) => ({ ...each, total: findings.length }))),
       tableOf({
         ...{ name: "uses", title: "What was used" },
-        columns: [...who, { name: "key", title: "Key" }, ...value, ...COUNTS],
+        columns: [...who, { name: "key", title: "Key" }, ...value, processes, ...COUNTS],
       }, uses.map((each) => ({ ...each, total: rows[0]?.["total"] ?? 0 }))),
     ],
     isEmpty: rows.length === 0,
+  };
+}
+
+function useOf(row: SqlRow): CryptoUse {
+  const text = (name: string): string => String(row[name] ?? "");
+  return {
+    ...{ host: text("host"), exe: text("exe"), library: text("library") },
+    ...{ build_id: text("build_id"), key: text("key"), value: text("value") },
+    meaning: meaningOf(text("key"), text("value")),
+    ...{ processes: Number(row["processes"]), count: Number(row["count"]) },
+    ...{ first: text("first"), last: text("last") },
   };
 }
 

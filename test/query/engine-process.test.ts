@@ -38,7 +38,14 @@ afterAll(async () => {
 
 async function answer(sql: string, signal = AbortSignal.timeout(20_000)): Promise<string> {
   const bounds = { rowsMax: 10, bytesMax: 10_000 };
-  const request = { do: "answer", format: "ndjson", bounds, sql, parameters: [] } as const;
+  const request = {
+    do: "answer",
+    isExplained: false,
+    format: "ndjson",
+    bounds,
+    sql,
+    parameters: [],
+  } as const;
   return new TextDecoder().decode((await engine.ask(request, signal)).body);
 }
 
@@ -54,6 +61,35 @@ function holdUntilFile(directory: string, name: RegExp): string {
 }
 
 describe("a process for SQL", () => {
+  test("answers as of the moment of the explanation before it, and else of its own", async () => {
+    const now = { sql: "SELECT epoch_us(now()) AS us", parameters: [] };
+    const bounds = { rowsMax: 10, bytesMax: 10_000 };
+    const signal = AbortSignal.timeout(20_000);
+    const ask = async (isExplained: boolean): Promise<number> => {
+      const { body } = await engine.ask(
+        { do: "answer", isExplained, format: "ndjson", bounds, ...now },
+        signal,
+      );
+      return JSON.parse(new TextDecoder().decode(body)).us;
+    };
+    const explain = async (): Promise<number> => {
+      await engine.ask({ do: "explain", ...now }, signal);
+      const explainedUs = Date.now() * 1_000;
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return explainedUs;
+    };
+    const first = await explain();
+    expect(await ask(true)).toBeLessThanOrEqual(first + 999);
+    // Of one that was never answered, neither an answer nor the next explanation is.
+    const second = await explain();
+    expect(await ask(false)).toBeGreaterThan(second);
+    const left = await explain();
+    const again = await explain();
+    const answered = await ask(true);
+    expect(answered).toBeGreaterThan(left);
+    expect(answered).toBeLessThanOrEqual(again + 999);
+  });
+
   test("has nothing of the service's environment, and no file within reach", async () => {
     const environment = await readFile(`/proc/${engine.pid}/environ`, "utf8");
     expect(environment).toContain("LANG=");
@@ -101,7 +137,14 @@ describe("a process for SQL", () => {
     const stop = new AbortController();
     const bounds = { rowsMax: 10, bytesMax: 10_000 };
     const sql = "SELECT 1 AS a";
-    const request = { do: "answer", format: "parquet", bounds, sql, parameters: [] } as const;
+    const request = {
+      do: "answer",
+      isExplained: false,
+      format: "parquet",
+      bounds,
+      sql,
+      parameters: [],
+    } as const;
     const asked = engine.ask(request, stop.signal);
     // The answer comes while nothing is read here, and so after the abort.
     const path = holdUntilFile(join(folder.path, "own"), /^answer-.*parquet$/);

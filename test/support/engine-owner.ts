@@ -13,7 +13,14 @@ const engine = await openEngineProcess({
 console.log(JSON.stringify({ pid: engine.pid }));
 const bounds = { rowsMax: 10, bytesMax: 10_000 };
 const sql = "SELECT sum(a.i * b.i) FROM range(10000000) a(i), range(10000000) b(i)";
-const request = { do: "answer", format: "ndjson", bounds, sql, parameters: [] } as const;
+const request = {
+  do: "answer",
+  isExplained: false,
+  format: "ndjson",
+  bounds,
+  sql,
+  parameters: [],
+} as const;
 const answered = engine.ask(request, new AbortController().signal);
 setTimeout(() => console.log(JSON.stringify("ready")), 300);
 await answered;

@@ -30,13 +30,16 @@ import { countedOf } from "./counted.ts";
 import type { EnginePool } from "./engine/engine-pool.ts";
 import type { EngineAnswer, EngineProcess } from "./engine/engine-process.ts";
 import { STAND_IN } from "./engine/engine.ts";
-import type { AnswerBounds, BoundSql } from "./engine/protocol.ts";
-import { type PassedStatement, passGate, renameParameters } from "./gate.ts";
+import type { AnswerBounds, BoundSql, EngineRequest } from "./engine/protocol.ts";
+import { passGate, renameParameters } from "./gate.ts";
 import type { SqlBody } from "./request.ts";
-import { TABLES } from "./views.ts";
+import { createKeptTexts, type KeptTexts } from "./kept-texts.ts";
+import { EVENTS, TABLES } from "./views.ts";
 
 /** So few files are opened sooner than DuckDB explains what it would read. */
 const FEW_FILES = 2;
+/** Trees of statements, and statements written from them; a tree has about fifty times the characters of its text. */
+const KEPT_CHARACTERS_MAX = 4_000_000;
 
 export interface SqlService {
   /** Runs one statement. Throws {@link ProblemError}, SqlError, or the signal's reason. */
@@ -74,6 +77,10 @@ export interface SqlServiceOptions {
 
 export function createSqlService(options: SqlServiceOptions): SqlService {
   const { engines, files, executor, acquire, tallies, handoverDirectory } = options;
+  const texts = {
+    trees: createKeptTexts(KEPT_CHARACTERS_MAX),
+    statements: createKeptTexts(KEPT_CHARACTERS_MAX),
+  };
   let handovers = 0;
 
   /** A file with the hot rows that the principal may see. */
@@ -98,22 +105,27 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
       readonly signal: AbortSignal;
     },
   ): Promise<SqlAnswer> => {
-    const passed = await passedStatement(engine, body, signal);
+    const passed = await passedStatement(engine, body, { trees: texts.trees, signal });
     const isReading = passed.tables.size > 0;
     using held = acquire();
     const { view } = held;
     const counted = countedOf(tallies, passed.tree, { view, principal });
     const tree = counted?.tree ?? passed.tree;
-    const statement = await writtenStatement(engine, { ...passed, tree }, signal);
+    const renamed = renameParameters(tree, passed.numbers);
+    const statement = await texts.statements.get(
+      renamed,
+      () => textOf(engine, { do: "write", tree: renamed }, signal),
+    );
     const request = { ...passed, statement, limit: bounds.rowsMax + 1 };
     const plan = (source: SqlSource): Statement =>
       counted === undefined
         ? planSql(request, principal, source)
         : planCounts(request, principal, { kinds: counted.kinds, source });
     const read = { files: counted?.kinds.files ?? view.files, hot: view.hot };
-    const wanted = isReading
-      ? await choose(engine, read, { plan, signal })
-      : { files: [], hot: [] };
+    const isChosen = isReading && mayNarrow(passed, principal) &&
+      (read.files.length > FEW_FILES || read.hot.length > 0);
+    const all = isReading ? read : { files: [], hot: [] };
+    const wanted = isChosen ? await choose(engine, all, { plan, signal }) : all;
     using local = await files.hold(wanted.files, signal);
     const hot = await handOver(principal, wanted, signal);
     try {
@@ -123,7 +135,7 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
       };
       const bound = boundOf(plan(source), local.paths);
       const answer = await engine.ask(
-        { do: "answer", format: body.format, bounds, ...bound },
+        { do: "answer", isExplained: isChosen, format: body.format, bounds, ...bound },
         signal,
       );
       return {
@@ -157,6 +169,15 @@ export function createSqlService(options: SqlServiceOptions): SqlService {
 
 type Wanted = Pick<ReadView, "files" | "hot">;
 
+/** Parts of a tree that filters come from; no text within quotes can look like them, since its quotes are escaped. */
+const NARROWING = /"(?:where_clause|having|qualify)":\{|"type":"JOIN"/;
+
+/** Whether DuckDB may have a filter for its reads of events: it is not asked in vain. */
+function mayNarrow({ tree, tables }: Passed, { scopes }: Principal): boolean {
+  const isOfAll = tables.size === 1 && tables.has(EVENTS);
+  return !isOfAll || scopes.hosts !== "all" || scopes.topics !== "all" || NARROWING.test(tree);
+}
+
 /** Files and hot rows that the statement can find a row in, by what DuckDB would ask of them. */
 async function choose(
   engine: EngineProcess,
@@ -166,10 +187,17 @@ async function choose(
     readonly signal: AbortSignal;
   },
 ): Promise<Wanted> {
-  if (files.length <= FEW_FILES && hot.length === 0) return { files, hot };
   const explained = plan(standInSource(engine.pathOf(STAND_IN)));
   const { scans = [] } = await engine.ask({ do: "explain", ...boundOf(explained, []) }, signal);
   return { files: filesOfScans(files, scans), hot: hotOfScans(hot, scans) };
+}
+
+async function textOf(
+  engine: EngineProcess,
+  request: EngineRequest,
+  signal: AbortSignal,
+): Promise<string> {
+  return (await engine.ask(request, signal)).text ?? "";
 }
 
 function boundOf(statement: Statement, paths: readonly string[]): BoundSql {
@@ -179,30 +207,22 @@ function boundOf(statement: Statement, paths: readonly string[]): BoundSql {
 interface Passed extends Pick<SqlRequest, "tables" | "parameters"> {
   /** Text of the tree that the gate passed. */
   readonly tree: string;
-  /** Names of the parameters. */
-  readonly names: PassedStatement["parameters"];
+  /** Numbers of the parameters by their names. */
+  readonly numbers: ReadonlyMap<string, string>;
 }
 
 async function passedStatement(
   engine: EngineProcess,
   { sql, parameters: values }: SqlBody,
-  signal: AbortSignal,
+  { trees, signal }: { readonly trees: KeptTexts; readonly signal: AbortSignal },
 ): Promise<Passed> {
-  const { text: tree = "" } = await engine.ask({ do: "parse", sql }, signal);
+  const tree = await trees.get(sql, () => textOf(engine, { do: "parse", sql }, signal));
   const { tables, parameters: names } = passGate(JSON.parse(tree), { tables: TABLES, values });
-  return { tree, tables, names, parameters: names.map((name) => valueOf(name, values)) };
-}
-
-/** The statement as the gate passed it, with its parameters numbered. */
-async function writtenStatement(
-  engine: EngineProcess,
-  { tree, names }: Pick<Passed, "tree" | "names">,
-  signal: AbortSignal,
-): Promise<string> {
-  const numbers = new Map(names.map((name, at) => [name, String(at + 1)]));
-  const renamed = renameParameters(tree, numbers);
-  const { text = "" } = await engine.ask({ do: "write", tree: renamed }, signal);
-  return text;
+  return {
+    ...{ tree, tables },
+    parameters: names.map((name) => valueOf(name, values)),
+    numbers: new Map(names.map((name, at) => [name, String(at + 1)])),
+  };
 }
 
 function valueOf(name: string, values: ReadonlyMap<string, SqlValue>): SqlValue {

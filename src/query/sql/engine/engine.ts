@@ -59,7 +59,6 @@ export async function openEngine(settings: EngineSettings): Promise<Engine> {
     handle: async (request, signal) => {
       switch (request.do) {
         case "parse":
-          await runner.end();
           return { text: await runner.text(planParse(request.sql), signal) };
         case "write":
           return { text: await runner.text(planWrite(request.tree), signal) };
@@ -91,8 +90,6 @@ interface Runner {
     request: Extract<EngineRequest, { readonly do: "answer" }>,
     signal: AbortSignal,
   ): Promise<EngineAnswer>;
-  /** Ends the transaction, if there is one. */
-  end(): Promise<void>;
 }
 
 function createRunner(connection: Connection, directory: string): Runner {
@@ -107,13 +104,14 @@ function createRunner(connection: Connection, directory: string): Runner {
     isOpen = false;
   };
   return {
-    end,
     async text(statement, signal) {
       const parameters = parametersOf(statement, []);
       const { rows } = await connection.query(statement.sql, { parameters, signal });
       return String(Object.values(rows[0] ?? {})[0]);
     },
     async explain({ sql, parameters }, signal) {
+      // One whose answer was never asked for is of an earlier moment.
+      await end();
       await begin();
       const { rows } = await connection.query(`EXPLAIN (FORMAT json) ${sql}`, {
         parameters,
@@ -121,7 +119,8 @@ function createRunner(connection: Connection, directory: string): Runner {
       });
       return { scans: scansOf(JSON.parse(String(rows[0]?.["explain_value"]))) };
     },
-    async answer({ sql, parameters, format, bounds }, signal) {
+    async answer({ isExplained, sql, parameters, format, bounds }, signal) {
+      if (!isExplained) await end();
       await begin();
       try {
         if (format !== "parquet") {

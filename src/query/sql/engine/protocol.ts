@@ -37,8 +37,13 @@ export type EngineRequest =
   | { readonly do: "write"; readonly tree: string }
   /** What DuckDB would ask of each read of the stand-in, and of which file it stands in. */
   | { readonly do: "explain" } & BoundSql
-  /** The answer, as of the same moment as the `explain` before it. */
-  | { readonly do: "answer"; readonly format: SqlFormat; readonly bounds: AnswerBounds } & BoundSql
+  /** The answer; as of the same moment as the `explain` before it, if it is explained. */
+  | {
+    readonly do: "answer";
+    readonly isExplained: boolean;
+    readonly format: SqlFormat;
+    readonly bounds: AnswerBounds;
+  } & BoundSql
   | { readonly do: "cancel" };
 
 export interface EngineReply {

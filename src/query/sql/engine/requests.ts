@@ -34,6 +34,7 @@ export function engineRequest(value: unknown): EngineRequest {
       const bounds = fieldsOf(fields["bounds"]);
       return {
         do: "answer",
+        isExplained: fields["isExplained"] === true,
         ...boundSql(fields),
         format,
         bounds: { rowsMax: numberOf(bounds, "rowsMax"), bytesMax: numberOf(bounds, "bytesMax") },

@@ -75,10 +75,10 @@ async function runOnce(
 }
 
 function append(producer: Producer, { name, lane }: Source, chunk: SourceChunk): void {
-  const { position, flushMs } = chunk;
+  const { position, spacingMs } = chunk;
   producer.appendAll(chunk, {
     lane,
-    ...(flushMs === undefined ? {} : { flushMs }),
+    ...(spacingMs === undefined ? {} : { spacingMs }),
     ...(position === undefined ? {} : { mark: { name, position } }),
   });
 }

@@ -26,8 +26,8 @@ export interface SourceChunk {
   readonly timesUs: readonly number[];
   /** Ring position that the chunk reaches, for sources that read a ring. */
   readonly position: RingPosition | undefined;
-  /** How soon its batch is to close, in milliseconds, because somebody waits until it is durable. */
-  readonly flushMs?: number;
+  /** Its batch is to close as soon as the disk is free, so many milliseconds after the one before: somebody waits for it. */
+  readonly spacingMs?: number;
 }
 
 /** Loss of a source since it was last asked: it becomes an `agent/gap` event. */

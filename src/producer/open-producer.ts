@@ -7,18 +7,18 @@
  */
 import type { AuditEvent } from "../event/event.ts";
 import { lineFields } from "../event/event.ts";
-import { BACKLOG_BATCHES, isHostName } from "../event/wire.ts";
+import { isHostName } from "../event/wire.ts";
 import { type Clock, systemClock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { connectNats, type NatsConnection } from "../runtime/nats.ts";
 import { retry } from "../runtime/retry.ts";
-import { type Batcher, type ClosedLines, createBatcher } from "./batcher.ts";
+import type { ClosedLines } from "./batcher.ts";
 import { drain } from "./drain.ts";
 import { encodeLines } from "./encode.ts";
+import { createLanes, type Lanes } from "./lanes.ts";
 import { createLosses, lossOfBreak } from "./losses.ts";
 import type {
-  Lane,
   Lines,
   LinesOptions,
   Producer,
@@ -57,11 +57,7 @@ export interface OpenProducerOptions {
 }
 
 const FLUSH_MS = 1_000;
-/** While so many batches wait for the broker, batches stay open longer, so that the spool holds a longer time. */
-const LONG_BACKLOG_BATCHES = 1_000;
-const FLUSH_MS_MAX = 10_000;
-/** While so many batches wait for the broker, those that are awaited stay open so many times as long. */
-const AWAITED_BACKLOG_FACTOR = 20;
+
 /**
  * Opens a producer on a spool folder. Works without a broker: it spools, and publishes once there is one. Throws when
  * another process uses the folder. Disposing closes the open batch, waits until it is on disk, publishes for up to 2 s,
@@ -85,15 +81,6 @@ export async function openProducer(options: OpenProducerOptions): Promise<Produc
   return producer;
 }
 
-/** The open batch of a lane. */
-interface OpenLane {
-  readonly batcher: Batcher;
-  /** Batches closed so far; the open one has this number. */
-  closed: number;
-  /** Newest batch of which somebody waits that it is durable. */
-  awaited: number;
-}
-
 interface SpooledProducerOptions extends OpenProducerOptions {
   readonly clock: Clock;
   readonly spool: Spool;
@@ -104,9 +91,11 @@ class SpooledProducer implements Producer {
   readonly host: string;
   readonly #options: SpooledProducerOptions;
   readonly #spool: Spool;
-  readonly #lanes: Readonly<Record<Lane, OpenLane>>;
+  readonly #lanes: Lanes;
   readonly #losses = createLosses();
   readonly #stop = new AbortController();
+  /** Ends intervals: what is open when this closes, it closes itself. */
+  readonly #ending = new AbortController();
   readonly #listeners = new Set<(positions: RingPositions) => void>();
   readonly #room = createRoom();
   readonly #readBacks: ReadBacks;
@@ -129,7 +118,15 @@ class SpooledProducer implements Producer {
     this.#spool.onRelease = () => this.#room.wake();
     this.host = options.host;
     this.#readBacks = createReadBacks(options.clock);
-    this.#lanes = { critical: this.#openLane("critical"), bulk: this.#openLane("bulk") };
+    this.#lanes = createLanes({
+      clock: options.clock,
+      signal: this.#ending.signal,
+      flushMs: options.flushMs ?? FLUSH_MS,
+      unpublished: this.unpublished,
+      onClosing: (lane) => lane === "critical" && this.#tellLosses(),
+      onClosed: (lines) => this.#seal(lines),
+      onRefused: (timeUs) => this.#lose("line_too_large", timeUs),
+    });
     for (const each of this.#spool.breaks) this.#note(lossOfBreak(each, options.clock.nowUs()));
     this.#connected = this.#connect();
   }
@@ -146,17 +143,17 @@ class SpooledProducer implements Producer {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
     if (this.#weight > WEIGHT_MAX.critical) return this.#lose("spool_blocked", timeUs);
     this.#appended += 1;
-    this.#lanes.critical.batcher.append(fields, timeUs);
+    this.#lanes.critical.append(fields, timeUs);
   }
 
   mark(name: string, position: RingPosition): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
-    this.#lanes.critical.batcher.mark(name, position);
+    this.#lanes.critical.mark(name, position);
   }
 
-  appendAll(lines: Lines, { lane = "critical", mark, flushMs }: LinesOptions = {}): void {
+  appendAll(lines: Lines, { lane = "critical", mark, spacingMs }: LinesOptions = {}): void {
     if (!this.#isOpen) throw new Error("Cannot append to a producer: it is closed");
-    const { batcher } = this.#lanes[lane];
+    const batcher = this.#lanes[lane];
     if (this.#weight > WEIGHT_MAX[lane]) {
       for (const timeUs of lines.timesUs) this.#lose("spool_blocked", timeUs);
       if (mark !== undefined) batcher.mark(mark.name, mark.position);
@@ -164,7 +161,7 @@ class SpooledProducer implements Producer {
     }
     this.#appended += lines.fields.length;
     batcher.appendAll(lines, mark);
-    if (flushMs !== undefined) this.#hurry(this.#lanes[lane], flushMs);
+    if (spacingMs !== undefined) this.#lanes.hurry(lane, spacingMs);
   }
 
   onDurable(listener: (positions: RingPositions) => void): () => void {
@@ -173,19 +170,17 @@ class SpooledProducer implements Producer {
   }
 
   writable(signal?: AbortSignal, spoolPartMax = Infinity): Promise<void> {
-    const { bulk, critical } = this.#lanes;
     return this.#room.until(
       () =>
         this.#weight > WRITABLE_WEIGHT_MAX || this.#spool.fault !== undefined ||
         // Compressed it will be less; what is on its way must fit in any case.
-        this.#spool.takenPart(this.#weight + bulk.batcher.weight + critical.batcher.weight) >
-          spoolPartMax,
+        this.#spool.takenPart(this.#weight + this.#lanes.weight) > spoolPartMax,
       signal,
     );
   }
 
   async flush(): Promise<void> {
-    this.#closeAll();
+    this.#lanes.closeAll();
     await this.#queued;
     await this.#durable;
   }
@@ -215,10 +210,11 @@ class SpooledProducer implements Producer {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#closeAll();
+    this.#ending.abort();
+    this.#lanes.closeAll();
     await this.#queued;
     // Encoding may have refused lines, of which an event is to tell.
-    this.#closeAll();
+    this.#lanes.closeAll();
     await this.#queued;
     // On a disk that refuses, only closing the spool ends the wait.
     if (this.#spool.fault === undefined) await this.#durable;
@@ -272,67 +268,16 @@ class SpooledProducer implements Producer {
     });
   }
 
-  #openLane(name: Lane): OpenLane {
-    const lane: OpenLane = {
-      batcher: createBatcher({
-        lane: name,
-        isBacklog: () => this.#spool.unpublished > BACKLOG_BATCHES,
-        onFull: (lines) => this.#seal(lines),
-        onOpen: () => this.#startInterval(lane),
-        onRefused: (_weight, timeUs) => this.#lose("line_too_large", timeUs),
-      }),
-      closed: 0,
-      awaited: -1,
-    };
-    return lane;
-  }
-
-  /** Closes the open batch soon. With a long backlog less soon: each batch takes a place in the spool. */
-  #hurry(lane: OpenLane, flushMs: number): void {
-    if (lane.awaited === lane.closed) return;
-    lane.awaited = lane.closed;
-    const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
-    this.#closeAfter(lane, isLong ? flushMs * AWAITED_BACKLOG_FACTOR : flushMs);
-  }
-
-  #startInterval(lane: OpenLane): void {
-    const { flushMs = FLUSH_MS } = this.#options;
-    const isLong = this.#spool.unpublished > LONG_BACKLOG_BATCHES;
-    const waitMs = isLong ? Math.max(flushMs, Math.min(10 * flushMs, FLUSH_MS_MAX)) : flushMs;
-    this.#closeAfter(lane, waitMs);
-  }
-
-  #closeAfter(lane: OpenLane, waitMs: number): void {
-    const batch = lane.closed;
-    const { clock } = this.#options;
-    void Promise.allSettled([clock.sleep(waitMs, this.#stop.signal)]).then(() => {
-      if (this.#isOpen && batch === lane.closed) this.#closeOpen(lane);
-    });
-  }
-
-  /** Bulk first: what an agent says at its end is to come after what it saw. */
-  #closeAll(): void {
-    this.#closeOpen(this.#lanes.bulk);
-    this.#closeOpen(this.#lanes.critical);
-  }
-
-  #closeOpen({ batcher }: OpenLane): void {
-    if (batcher === this.#lanes.critical.batcher) this.#tellLosses();
-    const lines = batcher.close();
-    if (lines !== undefined) this.#seal(lines);
-  }
-
   #tellLosses(): void {
     if (!this.#losses.isPending || this.#weight > WEIGHT_MAX.critical) return;
     for (const event of this.#losses.take(this.#options.clock.nowUs())) {
       this.#appended += 1;
-      this.#lanes.critical.batcher.append(lineFields(event), event.timeUs);
+      this.#lanes.critical.append(lineFields(event), event.timeUs);
     }
   }
 
   /** Encoding starts at once, beside that of others; the spool gets them in order. */
   #seal(lines: ClosedLines): void {
-    this.#lanes[lines.lane].closed += 1;
     this.#weight += lines.weight;
     const encoded = encodeLines(lines, {
       nowUs: this.#options.clock.nowUs(),
@@ -346,6 +291,7 @@ class SpooledProducer implements Producer {
         (error: unknown) => {
           const { length: events } = lines.fields;
           this.#options.log.error("batch never reached the disk", { events, error: String(error) });
+          this.#lanes.arrived();
         },
       );
     });
@@ -355,7 +301,11 @@ class SpooledProducer implements Producer {
     this.#weight -= weight;
     this.#publisher?.wake();
     this.#room.wake();
-    if (positions === undefined) return;
+    if (positions !== undefined) this.#tellDurable(positions);
+    this.#lanes.arrived();
+  }
+
+  #tellDurable(positions: RingPositions): void {
     for (const listener of this.#listeners) {
       try {
         listener(positions);
@@ -384,6 +334,6 @@ class SpooledProducer implements Producer {
   ): void {
     const wasPending = this.#losses.isPending;
     this.#losses.note({ timeUs: this.#options.clock.nowUs(), ...loss });
-    if (!wasPending) this.#startInterval(this.#lanes.critical);
+    if (!wasPending) this.#lanes.startInterval("critical");
   }
 }

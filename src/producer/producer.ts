@@ -49,10 +49,11 @@ export interface LinesOptions {
   readonly lane?: Lane;
   readonly mark?: Mark;
   /**
-   * Closes the batch that they are in after so many milliseconds, because somebody waits until it is durable; later
-   * while a long backlog waits for the broker. When it is full or its interval over by default.
+   * Closes the batch that they are in once what was closed before is on disk, because somebody waits until it is durable;
+   * so many milliseconds after the batch before it at the earliest, and later while a long backlog waits for the broker.
+   * When it is full or its interval over by default.
    */
-  readonly flushMs?: number;
+  readonly spacingMs?: number;
 }
 
 export interface ProducerCounters {

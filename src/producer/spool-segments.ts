@@ -1,5 +1,7 @@
 /**
- * The files of a spool: appends records to the newest, all of a group or none, and removes whole files.
+ * The files of a spool: appends records to the newest, all of a group or none, and removes whole files. Small groups are
+ * written over zeros that are on disk already: a sync of these waits for no change of the file system's own records,
+ * which others' writes would have to be on disk for.
  *
  * Invariants: what {@link Segments.write} has resolved for was fsynced. A group that could not be written whole leaves
  * nothing behind: the file is cut back to where it was good. After a failed fsync a file is not written to again, since
@@ -42,7 +44,7 @@ export interface RecordToWrite {
 }
 
 export interface Segments extends AsyncDisposable {
-  /** Bytes of all files. */
+  /** Bytes of all files, without the zeros that the newest is to be written over. */
   readonly sizeBytes: number;
   /** Number of the file that is written to; 0 while there is none. */
   readonly newest: number;
@@ -63,14 +65,20 @@ export interface OpenSegmentsOptions {
   readonly directory: string;
   /** A file that is longer is not appended to, in bytes. */
   readonly segmentBytes: number;
+  /** Zeros are put only where all files together stay within so many bytes. */
+  readonly bytesMax: number;
   /** Given every file that is there, oldest first. */
   readonly onLoad: (loaded: LoadedSegment) => void;
 }
 
+/** So many zeros are put behind a group of at most so many bytes, where no more of them are. */
+const RESERVE_BYTES = 512 * 1024;
+const RESERVING_BYTES_MAX = 64 * 1024;
+
 const NAME = /^(\d{12})\.spool$/;
 
 export async function openSegments(options: OpenSegmentsOptions): Promise<Segments> {
-  const { directory, segmentBytes, onLoad } = options;
+  const { directory, segmentBytes, bytesMax, onLoad } = options;
   makeFolders(directory, 0o700);
   const sizes = new Map<number, number>();
   const numbers = (await readdir(directory))
@@ -84,7 +92,7 @@ export async function openSegments(options: OpenSegmentsOptions): Promise<Segmen
   const newest = numbers.at(-1) ?? 0;
   const isUsable = (sizes.get(newest) ?? 0) > 0;
   const file = isUsable ? await open(pathOf(directory, newest), "r+") : undefined;
-  return new SegmentFiles({ directory, segmentBytes, sizes, newest, file });
+  return new SegmentFiles({ directory, segmentBytes, bytesMax, sizes, newest, file });
 }
 
 interface LoadOptions extends Pick<OpenSegmentsOptions, "directory" | "onLoad"> {
@@ -103,7 +111,9 @@ async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Prom
   const { records, goodBytes } = isNewest ? withoutTornBatches(scanned) : scanned;
   const { birthtimeMs, mtimeMs } = await stat(path);
   const bornUs = Math.floor(Math.min(birthtimeMs, mtimeMs) * 1_000);
-  onLoad({ segment, records, badBytes: bytes.length - goodBytes, bornUs });
+  const rest = bytes.subarray(goodBytes);
+  const isReserve = isNewest && rest.every((byte) => byte === 0);
+  onLoad({ segment, records, badBytes: isReserve ? 0 : rest.length, bornUs });
   if (!isNewest) return bytes.length;
   const file = await open(path, "r+");
   try {
@@ -120,7 +130,7 @@ function pathOf(directory: string, segment: number): string {
   return join(directory, `${String(segment).padStart(12, "0")}.spool`);
 }
 
-interface SegmentFilesOptions extends Pick<OpenSegmentsOptions, "directory" | "segmentBytes"> {
+interface SegmentFilesOptions extends Omit<OpenSegmentsOptions, "onLoad"> {
   readonly sizes: Map<number, number>;
   readonly newest: number;
   readonly file: FileHandle | undefined;
@@ -129,8 +139,13 @@ interface SegmentFilesOptions extends Pick<OpenSegmentsOptions, "directory" | "s
 class SegmentFiles implements Segments {
   readonly #directory: string;
   readonly #segmentBytes: number;
+  readonly #bytesMax: number;
   readonly #sizes: Map<number, number>;
   #newest: number;
+  /** Up to here the newest file is on disk; behind its records there are zeros. */
+  #reservedTo: number;
+  /** Nothing is reserved in a file that could not be written to: there may be no room for it. */
+  #mayReserve = true;
   #file: FileHandle | undefined;
   #isRotationDue = false;
   /** The file read last, besides the newest. */
@@ -141,8 +156,10 @@ class SegmentFiles implements Segments {
   constructor(options: SegmentFilesOptions) {
     this.#directory = options.directory;
     this.#segmentBytes = options.segmentBytes;
+    this.#bytesMax = options.bytesMax;
     this.#sizes = options.sizes;
     this.#newest = options.newest;
+    this.#reservedTo = this.sizeOf(options.newest);
     this.#file = options.file;
   }
 
@@ -184,9 +201,19 @@ class SegmentFiles implements Segments {
       places.push({ segment: this.#newest, at: end, sizeBytes: bytes.length });
       end += bytes.length;
     }
-    await this.#writeWhole({ file, at: goodBytes, chunks: encoded });
+    const reserve = this.#reserveOf(goodBytes, end);
+    await this.#writeWhole({ file, at: goodBytes, chunks: [...encoded, ...reserve] });
     this.#sizes.set(this.#newest, end);
+    this.#reservedTo = Math.max(this.#reservedTo, end + (reserve[0]?.length ?? 0));
     return places;
+  }
+
+  /** Zeros to be written behind what is written now: none while there are some, or when that is much. */
+  #reserveOf(at: number, end: number): readonly Uint8Array[] {
+    if (!this.#mayReserve || end <= this.#reservedTo || end - at > RESERVING_BYTES_MAX) return [];
+    const roomBytes = this.#bytesMax - this.sizeBytes - (end - at);
+    const sizeBytes = Math.min(RESERVE_BYTES, this.#segmentBytes - end, roomBytes);
+    return sizeBytes > 0 ? [new Uint8Array(sizeBytes)] : [];
   }
 
   read(place: RecordPlace): Promise<Uint8Array> {
@@ -199,6 +226,7 @@ class SegmentFiles implements Segments {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#inTurn(async () => {
+      await this.#cutReserve();
       const files = [this.#file, this.#reading?.file];
       this.#file = undefined;
       this.#reading = undefined;
@@ -236,7 +264,15 @@ class SegmentFiles implements Segments {
     this.#sizes.delete(segment);
   }
 
+  /** Zeros that stay because the disk refuses are taken for damage behind which nothing is missing. */
+  async #cutReserve(): Promise<void> {
+    const sizeBytes = this.sizeOf(this.#newest);
+    if (this.#reservedTo > sizeBytes) await Promise.allSettled([this.#file?.truncate(sizeBytes)]);
+    this.#reservedTo = sizeBytes;
+  }
+
   async #startFile(start: StartRecord): Promise<void> {
+    await this.#cutReserve();
     const segment = this.#newest + 1;
     const path = pathOf(this.#directory, segment);
     // A file that an earlier attempt left half made is made anew.
@@ -253,6 +289,8 @@ class SegmentFiles implements Segments {
     const before = this.#file;
     this.#sizes.set(segment, first.reduce((sum, chunk) => sum + chunk.length, 0));
     this.#newest = segment;
+    this.#reservedTo = this.sizeOf(segment);
+    this.#mayReserve = true;
     this.#file = file;
     this.#isRotationDue = false;
     if (before !== undefined) await this.#inTurn(() => before.close());
@@ -277,6 +315,8 @@ class SegmentFiles implements Segments {
     } catch (error) {
       // Nothing half: what was written of the group goes, and only a full disk leaves the file usable.
       await Promise.allSettled([file.truncate(at)]);
+      this.#mayReserve = false;
+      this.#reservedTo = Math.min(this.#reservedTo, at);
       if (!isCode(error, "ENOSPC") && !isCode(error, "EDQUOT")) this.#isRotationDue = true;
       throw error;
     }

@@ -132,6 +132,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const segments = stack.use(
     await openSegments({
       directory: join(directory, "segments"),
+      bytesMax,
       segmentBytes: Math.min(SEGMENT_BYTES_MAX, Math.floor(bytesMax / SEGMENTS_OF_SPOOL)),
       onLoad({ segment, records, badBytes, bornUs }) {
         reader.take(segment, records);

@@ -9,8 +9,8 @@ import type { SourceChunk } from "../../source.ts";
 
 /** Text that may wait before no more is read, in UTF-16 units. */
 export const PENDING_LENGTH_MAX = 2 * 1024 * 1024;
-/** Whoever awaits that its message is durable gets the batch closed after so long. */
-export const AWAITED_FLUSH_MS = 3;
+/** Batches of messages that are awaited close so long after each other: each costs the agent and the archive some work. */
+export const AWAITED_SPACING_MS = 3;
 
 export interface PendingLinesOptions {
   /** Names the places of this run; those of an earlier one mean nothing. */
@@ -83,7 +83,7 @@ export class PendingLines {
     }
     this.#length = isAll ? 0 : this.#length - lengthOf(fields);
     this.#taken += count;
-    const flush = this.#isAwaited ? { flushMs: AWAITED_FLUSH_MS } : {};
+    const flush = this.#isAwaited ? { spacingMs: AWAITED_SPACING_MS } : {};
     if (isAll) this.#isAwaited = false;
     return { fields, timesUs, position: this.#positionAt(this.#taken), ...flush };
   }

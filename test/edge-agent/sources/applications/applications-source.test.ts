@@ -85,7 +85,7 @@ describe("a connection", () => {
       expect(chunk.fields.map((text) => JSON.parse(`{${text}`).topic)).toEqual(
         Array(3).fill("app/shop/message"),
       );
-      expect(chunk.flushMs).toBeLessThan(20);
+      expect(chunk.spacingMs).toBeLessThan(20);
       if (came.length === 0) await once(socket, "data");
       expect(unframed(Buffer.concat(came))).toEqual(['{"probity":{"ack":true}}']);
       if (chunk.position === undefined) throw new Error("no position");

@@ -13,6 +13,7 @@ import {
 } from "../event/wire.ts";
 import { compressFrame } from "../runtime/zstd.ts";
 import type { ClosedLines } from "./batcher.ts";
+import { ndjsonOf } from "./ndjson.ts";
 import type { Lane } from "./producer.ts";
 
 /** A batch that has no number yet. */
@@ -64,12 +65,6 @@ export async function encodeLines(
   const batches: EncodedBatch[] = [];
   for (const half of halves) batches.push(...await encodeLines(half, options));
   return batches;
-}
-
-function ndjsonOf(fields: readonly string[]): Uint8Array {
-  let text = "";
-  for (let idx = 0; idx < fields.length; idx++) text += `{"idx":${idx},${fields[idx]}\n`;
-  return Buffer.from(text);
 }
 
 /** First and last time among the lines whose clock is not far off; now, when there is none. */

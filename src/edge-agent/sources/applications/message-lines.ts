@@ -11,6 +11,7 @@ import { escapedTextOf } from "../../byte-text.ts";
 import { createTimeText } from "../../decode-record.ts";
 import { jsonInner } from "../../decode-text.ts";
 import { UNNAMED_SERVICE } from "./application-settings.ts";
+import { ChunkText } from "./chunk-text.ts";
 import { type ObjectParts, partsOfText, severityOfLevel } from "./object-members.ts";
 import { ObjectScan } from "./object-scan.ts";
 import { createTopicNames, topicPart } from "./topic-names.ts";
@@ -46,8 +47,6 @@ export const PIECE_LENGTH = 128 * 1024;
 export const LINE_BYTES_MAX = 900_000;
 
 const OPEN = 0x7b;
-/** Characters that stand for themselves in JSON, as one byte each. */
-const PLAIN = /[\x20\x21\x23-\x5b\x5d-\x7e]*/y;
 
 /** Lines of one sender's messages, as `SourceChunk` has them, given to `takeLine` in order. */
 export function createMessageLines(
@@ -60,11 +59,9 @@ export function createMessageLines(
   const own = sender.service ?? UNNAMED_SERVICE;
   const ownTail = `",${sender.columns}"service":"${own}"`;
   let timeMember = "";
-  /** A line's beginning for messages that say nothing of themselves. */
+  /** A line's beginning for messages that say nothing of themselves, up to their text. */
   let plainHead = "";
-  /** The chunk whose bytes are at hand as text, one character each. */
-  let decoded: Buffer | undefined;
-  let text = "";
+  let looked: ChunkText | undefined;
 
   const tellObject = (parts: ObjectParts): string => {
     const { topic: named, message, level, user, rest } = parts;
@@ -93,7 +90,7 @@ export function createMessageLines(
 
   /** `detail` is the text of its members. */
   const tellWhole = (message: string, detail: string): void => {
-    const line = `${plainHead}${ownTail},"message":"${jsonInner(message)}"`;
+    const line = `${plainHead}${jsonInner(message)}"`;
     takeLine(detail === "" ? `${line}}` : `${line},"detail":{${detail}}}`);
   };
 
@@ -126,7 +123,7 @@ export function createMessageLines(
     const message = bytes.toString("utf8");
     const parts = bytes[0] !== OPEN && !/^\s*\{/.test(message)
       ? undefined
-      : scan.scan(message, 0, message.length) ?? partsOfText(message);
+      : scan.scan(new ChunkText(bytes), 0, bytes.length) ?? partsOfText(message);
     if (parts === undefined) tellPieces(message, "");
     else takeParts(parts, bytes);
   };
@@ -135,29 +132,25 @@ export function createMessageLines(
     takeParts,
     takeWhole,
     begin(timeUs) {
-      decoded = undefined;
+      looked = undefined;
       timeMember = `"time":"${timeText(timeUs)}",`;
-      plainHead = `${timeMember}"topic":"${topicNames(own, undefined).topic}","severity":"info`;
+      const { topic } = topicNames(own, undefined);
+      plainHead = `${timeMember}"topic":"${topic}","severity":"info${ownTail},"message":"`;
     },
     end() {
-      decoded = undefined;
-      text = "";
+      looked = undefined;
     },
     take(chunk, start, end) {
       if (end - start > PIECE_LENGTH) return tellDecoded(chunk.subarray(start, end));
-      if (decoded !== chunk) {
-        decoded = chunk;
-        text = chunk.toString("latin1");
-      }
+      looked = looked?.bytes === chunk ? looked : new ChunkText(chunk);
       if (chunk[start] === OPEN) {
-        const parts = scan.scan(text, start, end);
+        const parts = scan.scan(looked, start, end);
         if (parts !== undefined && scan.isAscii) return takeLine(tellObject(parts));
-        return tellDecoded(chunk.subarray(start, end));
+        const bytes = chunk.subarray(start, end);
+        return parts !== undefined && isUtf8(bytes) ? takeParts(parts, bytes) : tellDecoded(bytes);
       }
-      PLAIN.lastIndex = start;
-      PLAIN.test(text);
-      if (PLAIN.lastIndex < end) return tellDecoded(chunk.subarray(start, end));
-      takeLine(`${plainHead}${ownTail},"message":"${text.slice(start, end)}"}`);
+      if (looked.plainEnd(start, end) < end) return tellDecoded(chunk.subarray(start, end));
+      takeLine(`${plainHead}${looked.ascii(start, end)}"}`);
     },
   };
 }

@@ -1,11 +1,12 @@
 /**
- * Finds the members of a JSON object in its text without making an object of it: the quick way for what most programs
+ * Finds the members of a JSON object in its bytes without making an object of it: the quick way for what most programs
  * send, flat objects of short members.
  *
  * Invariants: what it takes is a JSON object by RFC 8259, and each slice it gives is JSON on one line, with no name
  * twice; all that needs more than a look (line breaks and tabs between members, `\u`, numbers that no double may hold
  * exactly, objects and lists inside, many members) is left to a reader that decodes.
  */
+import type { ChunkText } from "./chunk-text.ts";
 import { type ObjectParts, RESERVED_NAMES } from "./object-members.ts";
 
 /** Members that an object may have here. */
@@ -23,19 +24,30 @@ const OPEN = 0x7b;
 const CLOSE = 0x7d;
 const MINUS = 0x2d;
 const POINT = 0x2e;
+const ZERO = 0x30;
+const NOTHING = Buffer.alloc(0);
+
+const ESCAPED = new Set(Buffer.from('"\\/bfnrt'));
+const WORDS = ["true", "false", "null"].map((word) => Buffer.from(word));
+const RESERVED = RESERVED_NAMES.map((name) => Buffer.from(name));
+const NAME = {
+  topic: Buffer.from("topic"),
+  message: Buffer.from("message"),
+  msg: Buffer.from("msg"),
+  level: Buffer.from("level"),
+  severity: Buffer.from("severity"),
+  user: Buffer.from("user"),
+  service: Buffer.from("service"),
+};
 
 /** A member that is known by name: its value's place, the inside of it for a text; -1 when it is not there. */
 class Place {
   start = -1;
   end = -1;
-
-  in(text: string): string | undefined {
-    return this.start < 0 ? undefined : text.slice(this.start, this.end);
-  }
 }
 
 export class ObjectScan {
-  /** Whether all characters of the last text were ASCII, as far as it was looked at. */
+  /** Whether the last object was ASCII. Of others the parts are right only if the bytes are UTF-8. */
   isAscii = true;
 
   readonly #topic = new Place();
@@ -43,40 +55,56 @@ export class ObjectScan {
   readonly #level = new Place();
   readonly #user = new Place();
   readonly #service = new Place();
-  #rest = "";
-  #text = "";
+  readonly #places = [this.#topic, this.#message, this.#level, this.#user, this.#service];
+  #chunk: ChunkText | undefined;
+  #bytes: Buffer = NOTHING;
   #at = 0;
   #end = 0;
   #hasEscape = false;
   readonly #nameStarts = new Int32Array(MEMBERS_MAX);
   readonly #nameLengths = new Int32Array(MEMBERS_MAX);
+  /** Where members of the rest begin and end that follow each other. */
+  readonly #rest = new Int32Array(2 * MEMBERS_MAX);
+  #rests = 0;
 
-  /** The parts of the object that the text from `start` to before `end` is; undefined when it is for another reader. */
-  scan(text: string, start: number, end: number): ObjectParts | undefined {
-    this.#text = text;
+  /** The parts of the object that the bytes from `start` to before `end` are; undefined when it is for another reader. */
+  scan(chunk: ChunkText, start: number, end: number): ObjectParts | undefined {
+    this.#chunk = chunk;
+    this.#bytes = chunk.bytes;
     this.#at = start;
     this.#end = end;
-    this.#rest = "";
+    this.#rests = 0;
     this.isAscii = true;
-    this.#topic.start = -1;
-    this.#message.start = -1;
-    this.#level.start = -1;
-    this.#user.start = -1;
-    this.#service.start = -1;
-    const isObject = this.#members();
-    const rest = this.#rest;
-    // Neither must outlive the message: each connection has one of these.
-    this.#text = "";
-    this.#rest = "";
-    if (!isObject) return undefined;
+    for (const place of this.#places) place.start = -1;
+    const parts = this.#members() ? this.#parts(chunk) : undefined;
+    // The chunk must not outlive the message: each connection has one of these.
+    this.#chunk = undefined;
+    this.#bytes = NOTHING;
+    return parts;
+  }
+
+  #parts(chunk: ChunkText): ObjectParts {
+    let rest = "";
+    for (let place = 0; place < this.#rests; place += 1) {
+      const part = this.#cut(chunk, this.#rest[2 * place] ?? 0, this.#rest[2 * place + 1] ?? 0);
+      rest = place === 0 ? part : `${rest},${part}`;
+    }
     return {
-      topic: this.#topic.in(text),
-      message: this.#message.in(text),
-      level: this.#level.in(text),
-      user: this.#user.in(text),
-      service: this.#service.in(text),
+      topic: this.#in(chunk, this.#topic),
+      message: this.#in(chunk, this.#message),
+      level: this.#in(chunk, this.#level),
+      user: this.#in(chunk, this.#user),
+      service: this.#in(chunk, this.#service),
       rest,
     };
+  }
+
+  #in(chunk: ChunkText, { start, end }: Place): string | undefined {
+    return start < 0 ? undefined : this.#cut(chunk, start, end);
+  }
+
+  #cut(chunk: ChunkText, start: number, end: number): string {
+    return this.isAscii ? chunk.ascii(start, end) : chunk.text(start, end);
   }
 
   #members(): boolean {
@@ -97,7 +125,7 @@ export class ObjectScan {
       if (!this.#string() || this.#hasEscape) return false;
       const nameLength = this.#at - 1 - nameAt;
       if (count === MEMBERS_MAX || this.#isReserved(nameAt, nameLength)) return false;
-      const bit = 1 << ((nameLength * 7 + this.#text.charCodeAt(nameAt)) & 31);
+      const bit = 1 << ((nameLength * 7 + (this.#bytes[nameAt] ?? 0)) & 31);
       if ((seen & bit) !== 0 && this.#isKnown(nameAt, nameLength, count)) return false;
       seen |= bit;
       this.#nameStarts[count] = nameAt;
@@ -106,7 +134,7 @@ export class ObjectScan {
       if (this.#next() !== COLON) return false;
       this.#skipSpaces();
       const valueAt = this.#at;
-      const isText = this.#text.charCodeAt(valueAt) === QUOTE;
+      const isText = this.#bytes[valueAt] === QUOTE;
       if (!this.#value()) return false;
       const place = this.#placeOf(nameAt, nameLength);
       const isKnown = place !== undefined && (isText || place === this.#level);
@@ -129,8 +157,9 @@ export class ObjectScan {
   }
 
   #keep(from: number, to: number): void {
-    const part = this.#text.slice(from, to);
-    this.#rest = this.#rest === "" ? part : `${this.#rest},${part}`;
+    this.#rest[2 * this.#rests] = from;
+    this.#rest[2 * this.#rests + 1] = to;
+    this.#rests += 1;
   }
 
   #isDone(): boolean {
@@ -138,13 +167,13 @@ export class ObjectScan {
   }
 
   #skipSpaces(): number {
-    while (this.#at < this.#end && this.#text.charCodeAt(this.#at) === SPACE) this.#at += 1;
+    while (this.#at < this.#end && this.#bytes[this.#at] === SPACE) this.#at += 1;
     return this.#at;
   }
 
   #peek(): number {
     const at = this.#skipSpaces();
-    return at < this.#end ? this.#text.charCodeAt(at) : -1;
+    return at < this.#end ? this.#bytes[at] ?? -1 : -1;
   }
 
   /** The next character that is no space, which is passed. */
@@ -156,7 +185,7 @@ export class ObjectScan {
 
   /** Notes a value that is known by name; false when it is for a reader that decodes. */
   #note(place: Place, valueAt: number): boolean {
-    const first = this.#text.charCodeAt(valueAt);
+    const first = this.#bytes[valueAt] ?? -1;
     // What a name means that is there under both its spellings is decided there, too.
     if (place.start >= 0) return false;
     if (first !== QUOTE) {
@@ -173,37 +202,44 @@ export class ObjectScan {
 
   #placeOf(nameAt: number, nameLength: number): Place | undefined {
     if (nameLength < 3 || nameLength > 8) return undefined;
-    switch (this.#text.charCodeAt(nameAt)) {
-      case 0x6c:
-        return this.#is("level", nameAt, nameLength) ? this.#level : undefined;
-      case 0x6d:
-        return this.#is("message", nameAt, nameLength) || this.#is("msg", nameAt, nameLength)
+    switch (this.#bytes[nameAt]) {
+      case 0x6c: // l
+        return this.#is(NAME.level, nameAt, nameLength) ? this.#level : undefined;
+      case 0x6d: // m
+        return this.#is(NAME.message, nameAt, nameLength) || this.#is(NAME.msg, nameAt, nameLength)
           ? this.#message
           : undefined;
-      case 0x73:
-        if (this.#is("service", nameAt, nameLength)) return this.#service;
-        return this.#is("severity", nameAt, nameLength) ? this.#level : undefined;
-      case 0x74:
-        return this.#is("topic", nameAt, nameLength) ? this.#topic : undefined;
-      case 0x75:
-        return this.#is("user", nameAt, nameLength) ? this.#user : undefined;
+      case 0x73: // s
+        if (this.#is(NAME.service, nameAt, nameLength)) return this.#service;
+        return this.#is(NAME.severity, nameAt, nameLength) ? this.#level : undefined;
+      case 0x74: // t
+        return this.#is(NAME.topic, nameAt, nameLength) ? this.#topic : undefined;
+      case 0x75: // u
+        return this.#is(NAME.user, nameAt, nameLength) ? this.#user : undefined;
       default:
         return undefined;
     }
   }
 
-  #is(name: string, nameAt: number, nameLength: number): boolean {
-    return name.length === nameLength && this.#text.startsWith(name, nameAt);
+  #is(name: Uint8Array, nameAt: number, nameLength: number): boolean {
+    return name.length === nameLength && this.#isAt(name, nameAt);
+  }
+
+  #isAt(word: Uint8Array, at: number): boolean {
+    for (let place = 0; place < word.length; place += 1) {
+      if (this.#bytes[at + place] !== word[place]) return false;
+    }
+    return true;
   }
 
   #isReserved(nameAt: number, nameLength: number): boolean {
-    switch (this.#text.charCodeAt(nameAt)) {
+    switch (this.#bytes[nameAt]) {
       case 0x5f: // _
       case 0x63: // c
       case 0x65: // e
       case 0x70: // p
       case 0x73: // s
-        return RESERVED_NAMES.some((name) => this.#is(name, nameAt, nameLength));
+        return RESERVED.some((name) => this.#is(name, nameAt, nameLength));
       default:
         return false;
     }
@@ -211,69 +247,71 @@ export class ObjectScan {
 
   /** Whether a name was there before. */
   #isKnown(nameAt: number, nameLength: number, count: number): boolean {
-    const name = this.#text.slice(nameAt, nameAt + nameLength);
+    const name = this.#bytes.subarray(nameAt, nameAt + nameLength);
     for (let place = 0; place < count; place += 1) {
-      if (this.#nameLengths[place] !== nameLength) continue;
-      if (this.#text.startsWith(name, this.#nameStarts[place])) return true;
+      if (this.#is(name, this.#nameStarts[place] ?? 0, this.#nameLengths[place] ?? -1)) return true;
     }
     return false;
   }
 
   #value(): boolean {
-    const first = this.#at < this.#end ? this.#text.charCodeAt(this.#at) : -1;
+    const first = this.#at < this.#end ? this.#bytes[this.#at] ?? -1 : -1;
     if (first === QUOTE) {
       this.#at += 1;
       return this.#string();
     }
     if (first === MINUS || isDigit(first)) return this.#number();
-    return this.#word("true") || this.#word("false") || this.#word("null");
-  }
-
-  #word(word: string): boolean {
-    if (!this.#text.startsWith(word, this.#at)) return false;
-    this.#at += word.length;
-    return this.#at <= this.#end;
+    const word = WORDS.find((each) => this.#isAt(each, this.#at));
+    this.#at += word?.length ?? 0;
+    return word !== undefined && this.#at <= this.#end;
   }
 
   /** Passes a string whose opening quote was passed. */
   #string(): boolean {
-    const text = this.#text;
+    const bytes = this.#bytes;
+    const chunk = this.#chunk;
     const end = this.#end;
     this.#hasEscape = false;
-    for (let at = this.#at; at < end; at += 1) {
-      const code = text.charCodeAt(at);
-      if (code === QUOTE) {
+    if (chunk === undefined) return false;
+    for (let at = chunk.plainEnd(this.#at, end); at < end; at = chunk.plainEnd(at + 1, end)) {
+      const byte = bytes[at] ?? 0;
+      if (byte === QUOTE) {
         this.#at = at + 1;
         return true;
       }
-      if (code < SPACE) return false;
-      if (code > ASCII_MAX) this.isAscii = false;
-      if (code !== BACKSLASH) continue;
+      if (byte < SPACE) return false;
+      if (byte > ASCII_MAX) this.isAscii = false;
+      if (byte !== BACKSLASH) continue;
       this.#hasEscape = true;
       at += 1;
-      if (at >= end || !'"\\/bfnrt'.includes(text.charAt(at))) return false;
+      if (at >= end || !ESCAPED.has(bytes[at] ?? 0)) return false;
     }
     return false;
   }
 
   #number(): boolean {
-    const text = this.#text;
+    const bytes = this.#bytes;
     let at = this.#at;
-    if (text.charCodeAt(at) === MINUS) at += 1;
+    if (bytes[at] === MINUS) at += 1;
     const wholeAt = at;
-    while (at < this.#end && isDigit(text.charCodeAt(at))) at += 1;
+    at = this.#digitsEnd(at);
     let digits = at - wholeAt;
-    if (digits === 0 || (digits > 1 && text[wholeAt] === "0")) return false;
-    if (at < this.#end && text.charCodeAt(at) === POINT) {
+    if (digits === 0 || (digits > 1 && bytes[wholeAt] === ZERO)) return false;
+    if (at < this.#end && bytes[at] === POINT) {
       const partAt = at + 1;
-      at = partAt;
-      while (at < this.#end && isDigit(text.charCodeAt(at))) at += 1;
+      at = this.#digitsEnd(partAt);
       if (at === partAt) return false;
       digits += at - partAt;
     }
     this.#at = at;
     // What follows a number ends a member: an exponent does not.
     return digits <= DIGITS_MAX;
+  }
+
+  #digitsEnd(from: number): number {
+    let at = from;
+    while (at < this.#end && isDigit(this.#bytes[at] ?? 0)) at += 1;
+    return at;
   }
 }
 

@@ -26,6 +26,7 @@ import {
   partsOfText,
   severityOfLevel,
 } from "../../../../src/edge-agent/sources/applications/object-members.ts";
+import { ChunkText } from "../../../../src/edge-agent/sources/applications/chunk-text.ts";
 import { ObjectScan } from "../../../../src/edge-agent/sources/applications/object-scan.ts";
 import { takeSyslog } from "../../../../src/edge-agent/sources/applications/syslog-lines.ts";
 import { createSyslogSplitter } from "../../../../src/edge-agent/sources/applications/syslog-splitter.ts";
@@ -292,7 +293,8 @@ describe("messages", () => {
 
   /** What a look finds is what a reader that decodes finds. */
   function compareReaders(given: string): "look" | "decoded" | "none" {
-    const seen = scan.scan(given, 0, given.length);
+    const bytes = Buffer.from(`{{${given}}}`);
+    const seen = scan.scan(new ChunkText(bytes), 2, bytes.length - 2);
     const read = partsOfText(given);
     if (seen === undefined) return read === undefined ? "none" : "decoded";
     const open = (parts: typeof seen | undefined): unknown =>

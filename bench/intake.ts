@@ -1,12 +1,24 @@
 /**
  * How many messages of applications a second reach the spool, over four connections from another process, half JSON and
  * half text, and does memory stay flat? Then: how long until a message is answered, at 5,000 a second. Baseline in the
- * same run: rsyslogd into a plain file, where it is installed. Arguments: --messages (default 3,000,000), --size
+ * same run: rsyslogd into a plain file, where it is installed, by time and by processor time, and what one sync of this disk
+ * takes while nothing else writes to it. Arguments: --messages (default 3,000,000), --size
  * (default 200 bytes), --framing (frames or lines), --rate (default 5,000; 0: no answers).
  */
-import { execFile, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { execFile, spawn } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,7 +43,9 @@ const { values } = parseArgs({
 const messages = Number(values.messages);
 const rate = Number(values.rate);
 const SENDER = fileURLToPath(new URL("intake-sender.ts", import.meta.url));
+const WARM_MESSAGES = 200_000;
 const ANSWERED_SECONDS = 5;
+const SYNCS = 300;
 /** Before this part of the messages the heap is still growing to its size. */
 const WARM_PART = 0.3;
 const run = promisify(execFile);
@@ -82,8 +96,8 @@ try {
     stop.signal,
   );
   const size = ["--size", values.size, "--framing", values.framing];
-  await send(source.port ?? 0, ["--messages", "200000", ...size]);
-  await producer.flush();
+  await send(source.port ?? 0, ["--messages", String(WARM_MESSAGES), ...size]);
+  await until(() => durable >= WARM_MESSAGES);
   const before = durable;
   const rss: { readonly part: number; readonly mib: number }[] = [];
   const sampler = setInterval(() => {
@@ -92,10 +106,7 @@ try {
   const cpuBefore = process.cpuUsage();
   const beganMs = performance.now();
   const sent = await send(source.port ?? 0, ["--messages", String(messages), ...size]);
-  while (durable - before < messages) {
-    await producer.flush();
-    await delay(5);
-  }
+  await until(() => durable - before >= messages);
   const seconds = (performance.now() - beganMs) / 1000;
   clearInterval(sampler);
   const cpu = process.cpuUsage(cpuBefore);
@@ -105,13 +116,17 @@ try {
     Math.round(
       Math.max(0, ...rss.filter(({ part }) => part >= from && part < to).map(({ mib }) => mib)),
     );
+  async function until(isDone: () => boolean): Promise<void> {
+    for (; !isDone(); await delay(5)) await producer.flush();
+  }
+  const sync = syncMs();
   const answered = rate === 0 ? undefined : await send(source.port ?? 0, [
     ...["--messages", String(rate * ANSWERED_SECONDS), "--rate", String(rate)],
   ]);
   stop.abort();
   await running;
   const perSecond = messages / seconds;
-  const rsyslog = await rsyslogPerSecond();
+  const rsyslog = await runRsyslog();
   printReport("intake", {
     messages,
     size_bytes: Number(values.size),
@@ -123,25 +138,43 @@ try {
     spool_mib: Math.round(counted.spoolBytes / 2 ** 20),
     rss_mib_warm: mostMib(WARM_PART, (1 + WARM_PART) / 2),
     rss_mib_end: mostMib((1 + WARM_PART) / 2, Infinity),
+    sync_p50_ms: sync.p50,
+    sync_p99_ms: sync.p99,
     answer_p50_ms: answered?.p50_ms,
     answer_p99_ms: answered?.p99_ms,
     answer_max_ms: answered?.max_ms,
     rsyslog: typeof rsyslog === "string" ? rsyslog : {
-      messages_per_second: Math.round(rsyslog),
-      ratio: Number((perSecond / rsyslog).toFixed(2)),
+      messages_per_second: Math.round(messages / rsyslog.seconds),
+      cpu_seconds: rsyslog.cpuSeconds,
+      ratio: Number((perSecond / (messages / rsyslog.seconds)).toFixed(2)),
+      cpu_ratio: Number(((cpu.user + cpu.system) / 1e6 / rsyslog.cpuSeconds).toFixed(2)),
     },
   });
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** rsyslogd with its TCP input into a plain file, lines of the same messages. */
-async function rsyslogPerSecond(): Promise<number | string> {
-  try {
-    execFileSync("rsyslogd", ["-v"], { stdio: "ignore" });
-  } catch {
-    return "not installed";
-  }
+/** Milliseconds that a sync of a few kilobytes takes at the end of a file that grows. */
+function syncMs(): { readonly p50: number | undefined; readonly p99: number | undefined } {
+  const path = join(folder, "syncs");
+  const file = openSync(path, "w");
+  const bytes = Buffer.alloc(2048, 1);
+  const took = Array.from({ length: SYNCS }, () => {
+    const beganMs = performance.now();
+    writeSync(file, bytes);
+    fdatasyncSync(file);
+    return Number((performance.now() - beganMs).toFixed(2));
+  }).toSorted((left, right) => left - right);
+  closeSync(file);
+  return { p50: took[SYNCS / 2], p99: took[Math.floor(SYNCS * 0.99)] };
+}
+
+/** rsyslogd with its TCP input into a plain file, lines of the same messages; or why not. */
+async function runRsyslog(): Promise<
+  { readonly seconds: number; readonly cpuSeconds: number } | string
+> {
+  const program = ["/usr/sbin/rsyslogd", "/usr/bin/rsyslogd"].find((path) => existsSync(path));
+  if (program === undefined) return "not installed";
   const file = join(folder, "plain.log");
   const config = join(folder, "rsyslog.conf");
   const port = await freePort();
@@ -155,22 +188,52 @@ async function rsyslogPerSecond(): Promise<number | string> {
       `action(type="omfile" file="${file}" template="plain" ioBufferSize="64k" flushOnTXEnd="off")`,
     ].join("\n"),
   );
-  const child = spawn("rsyslogd", ["-n", "-f", config, "-i", join(folder, "rsyslog.pid")], {
+  const child = spawn(program, ["-n", "-f", config, "-i", join(folder, "rsyslog.pid")], {
     stdio: "ignore",
   });
+  const exited = once(child, "exit");
   try {
-    await delay(1_000);
+    const startedMs = performance.now();
+    while (!await isListening(port)) {
+      if (performance.now() - startedMs > 10_000) return "does not listen";
+      await delay(50);
+    }
     const beganMs = performance.now();
     const lines = ["--messages", String(messages), "--size", values.size, "--framing", "lines"];
     await send(port, lines);
     const bytes = messages * Number(values.size);
     const untilMs = performance.now() + 60_000;
-    while (statSync(file).size < bytes && performance.now() < untilMs) await delay(20);
-    if (statSync(file).size < bytes) return `only ${statSync(file).size} of ${bytes} bytes came`;
-    return messages / ((performance.now() - beganMs) / 1000);
+    while (sizeOf(file) < bytes && performance.now() < untilMs) await delay(20);
+    if (sizeOf(file) < bytes) return `only ${sizeOf(file)} of ${bytes} bytes came`;
+    return {
+      seconds: (performance.now() - beganMs) / 1000,
+      cpuSeconds: cpuSecondsOf(child.pid ?? 0),
+    };
   } finally {
     child.kill();
-    await once(child, "exit");
+    await exited;
+  }
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Processor time of a process so far; the kernel counts it in hundredths of a second. */
+function cpuSecondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function isListening(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false; // Whoever asked decides how often to ask again.
+  } finally {
+    socket.destroy();
   }
 }
 

@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { copyFile, cp, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { scanFile } from "../../src/producer/spool-format.ts";
+import { createLog } from "../../src/runtime/log.ts";
 import {
   batch,
   MIB,
@@ -188,5 +190,41 @@ describe("a torn spool", () => {
     expect(header).toMatchObject({ void: "unreadable in the spool", digest: batch("two").digest });
     expect(payload.length).toBe(0);
     expect(spool.eventsVoided).toBe(2);
+  });
+});
+
+describe("the newest file of a spool", () => {
+  it("has small batches written over zeros, which are cut off when it is closed, and no damage when it was killed", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    const source = join(folder.path, "source");
+    const killed = join(folder.path, "killed");
+    const warnings: string[] = [];
+    const log = createLog({ level: "warn", write: (line) => warnings.push(line) });
+    const newestBytes = async (): Promise<number> => {
+      const name = (await segmentFiles(source)).at(-1) ?? "";
+      return (await stat(join(source, "segments", name))).size;
+    };
+    {
+      await using spool = await open(source, { bytesMax: 16 * MIB });
+      await spool.append([batch("one")], undefined);
+      const reservedBytes = await newestBytes();
+      await spool.append([batch("two")], positions(2));
+      // What the file system keeps of the file is as it was: nothing of its own is to be written.
+      expect(await newestBytes()).toBe(reservedBytes);
+      await cp(source, killed, { recursive: true });
+      for (let each = 0; each < 5; each += 1) {
+        await spool.append([batch(randomBytes(300_000))], undefined);
+      }
+      const [first = ""] = await segmentFiles(source);
+      const whole = await readFile(join(source, "segments", first));
+      expect(scanFile(whole).goodBytes).toBe(whole.length);
+      await spool.append([batch("last")], undefined);
+      expect(await newestBytes()).toBeGreaterThan(400_000);
+    }
+    expect(await newestBytes()).toBeLessThan(400_000);
+    await using spool = await open(killed, { log });
+    expect(numbers(spool)).toEqual([1, 2]);
+    expect(spool.positions).toEqual(positions(2));
+    expect(warnings).toEqual([]);
   });
 });

@@ -96,6 +96,9 @@ try {
     stop.signal,
   );
   const size = ["--size", values.size, "--framing", values.framing];
+  const until = async (isDone: () => boolean): Promise<void> => {
+    for (; !isDone(); await delay(5)) await producer.flush();
+  };
   await send(source.port ?? 0, ["--messages", String(WARM_MESSAGES), ...size]);
   await until(() => durable >= WARM_MESSAGES);
   const before = durable;
@@ -116,9 +119,6 @@ try {
     Math.round(
       Math.max(0, ...rss.filter(({ part }) => part >= from && part < to).map(({ mib }) => mib)),
     );
-  async function until(isDone: () => boolean): Promise<void> {
-    for (; !isDone(); await delay(5)) await producer.flush();
-  }
   const sync = syncMs();
   const answered = rate === 0 ? undefined : await send(source.port ?? 0, [
     ...["--messages", String(rate * ANSWERED_SECONDS), "--rate", String(rate)],

@@ -90,13 +90,16 @@ async function prepareKernelFolders(
 }
 
 /**
- * Folders that hold every file of the rules, or of those that hold without any, and what they name below homes: its
- * size does not depend on how many users there are, nor does it on who comes later.
+ * The logs of logins, and folders that hold every file of the rules, or of those that hold without any, and what they
+ * name below homes: its size does not depend on how many users there are, nor does it on who comes later.
  */
 export async function contentsOf(
   rules: readonly FileRule[],
   libraries: readonly string[] = [],
 ): Promise<ReadableFiles> {
+  const { LOGIN_LOGS } = await import(
+    "../edge-agent/sources/collectors/logins/login-log-paths.ts"
+  );
   const { configuredPolicies, DEFAULT_FILE_RULES } = await import(
     "../edge-agent/sources/file-integrity/configured-policies.ts"
   );
@@ -104,10 +107,9 @@ export async function contentsOf(
   const { roots } = configuredPolicies(held, { homes: [] });
   const belowHomes = held.flatMap(({ paths }) => paths).filter((path) => path.startsWith("~/"))
     .map((path) => Buffer.from(path.slice(1), "utf8").toString("latin1"));
+  const contents = [...roots, ...LOGIN_LOGS, ...libraries.flatMap(withTarget)];
   return {
-    contents: [...new Set([...roots, ...libraries.flatMap(withTarget)])].filter((path) =>
-      path.startsWith("/")
-    ),
+    contents: [...new Set(contents)].filter((path) => path.startsWith("/")),
     belowHomes: [...new Set(belowHomes)],
   };
 }

@@ -26,7 +26,10 @@ export const ERRNO = {
   ENOSYS: 38,
   ELOOP: 40,
   EOVERFLOW: 75,
+  EPROTONOSUPPORT: 93,
   EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
+  ENOBUFS: 105,
   ESTALE: 116,
 } as const;
 
@@ -48,6 +51,12 @@ export const STATX_BTIME = 0x800;
 export const STATX_BYTES = 256;
 export const STATFS_BYTES = 120;
 export const POLLFD_BYTES = 8;
+
+export const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
+const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_FILTER_BYTES = 8;
 
 /** A path as bytes without its terminating NUL, or as text. */
 export type PathBytes = Uint8Array | string;
@@ -86,8 +95,14 @@ export interface Libc {
   /** A lock that ends with the open file, whatever ends that. */
   flock(fd: number, operation: number): number;
   ioctl(fd: number, request: bigint, argument: Uint8Array): number;
+  /** Closed on exec, and none of its calls waits. */
+  socket(family: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array): number;
   /** What a socket is set to, or what the kernel knows of it, into `value`. */
   getsockopt(fd: number, options: SocketOption): number;
+  setsockopt(fd: number, options: SocketOption): number;
+  /** Lets in what the classic BPF program, `struct sock_filter` after `struct sock_filter`, does not give 0 for. */
+  setsockopt_filter(fd: number, program: Uint8Array): number;
   fanotify_init(flags: number, eventFlags: number): number;
   /** Marks what `markedFd` is open on. */
   fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
@@ -174,6 +189,11 @@ function bindLibc(): Libc {
   const getsockopt = library.func(
     "int getsockopt(int fd, int level, int name, void *value, void *size)",
   );
+  const socket = library.func("int socket(int family, int type, int protocol)");
+  const bind = library.func("int bind(int fd, const void *address, uint32_t size)");
+  const setsockopt = library.func(
+    "int setsockopt(int fd, int level, int name, const void *value, uint32_t size)",
+  );
   const fanotifyInit = library.func(
     "int fanotify_init(unsigned int flags, unsigned int event_flags)",
   );
@@ -228,6 +248,23 @@ function bindLibc(): Libc {
     ioctl: (fd, request, argument) => result(ioctl(fd, request, argument)),
     getsockopt: (fd, { level, name, value }) =>
       result(getsockopt(fd, level, name, value, Uint32Array.of(value.byteLength))),
+    socket: (family, type, protocol) =>
+      result(socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol)),
+    bind: (fd, address) => result(bind(fd, address, address.byteLength)),
+    setsockopt: (fd, { level, name, value }) =>
+      result(setsockopt(fd, level, name, value, value.byteLength)),
+    setsockopt_filter(fd, program) {
+      // `struct sock_fprog`: the kernel copies the program before the call returns.
+      const memory = koffi.alloc("uint8_t", program.byteLength);
+      new Uint8Array(koffi.view(memory, program.byteLength)).set(program);
+      const value = new DataView(new ArrayBuffer(16));
+      value.setUint16(0, program.byteLength / SOCK_FILTER_BYTES, true);
+      value.setBigUint64(8, koffi.address(memory), true);
+      const bytes = new Uint8Array(value.buffer);
+      const status = result(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, bytes, bytes.length));
+      koffi.free(memory);
+      return status;
+    },
     fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
     fanotify_mark: (fd, { flags, mask, markedFd }) =>
       result(fanotifyMark(fd, flags, mask, markedFd, null)),

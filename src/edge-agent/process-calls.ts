@@ -18,6 +18,7 @@ export const CAPABILITY = {
   CAP_SETPCAP: 8,
   CAP_SYS_PTRACE: 19,
   CAP_SYS_ADMIN: 21,
+  CAP_AUDIT_READ: 37,
 } as const;
 
 /** Sets of capabilities, one bit for each. */

@@ -51,10 +51,12 @@ describe("the agent's unit", () => {
     expect(unit.words("ReadWritePaths")).toEqual([`-${folder}`]);
   });
 
-  it.runIf(hasSystemd)("is exposed by 3.0 at most", async () => {
-    const words = ["security", "--offline=true", "--threshold=30", "--no-pager", UNIT];
+  it.runIf(hasSystemd)("is exposed by 3.1 at most", async () => {
+    const words = ["security", "--offline=true", "--threshold=31", "--no-pager", UNIT];
     const { stdout } = await run("systemd-analyze", words);
-    expect(Number(/exposure level for [^:]*: ([0-9.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(3);
+    expect(Number(/exposure level for [^:]*: ([0-9.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(
+      3.1,
+    );
   });
 });
 
@@ -97,7 +99,7 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
   });
 
   it("each of them is needed: without one, something is not seen", async () => {
-    const everything = [...SOURCE_NAMES, "executables"];
+    const everything = [...SOURCE_NAMES, "executables", "audit"];
     expect(await proven(capabilities)).toEqual(everything);
     const missing = await Promise.all(capabilities.map(async (left) => {
       const works = await proven(capabilities.filter((each) => each !== left));
@@ -107,6 +109,7 @@ describe.runIf(hasUser)("with the capabilities of the unit", () => {
       CAP_SYS_ADMIN: SOURCE_NAMES,
       CAP_DAC_READ_SEARCH: ["control", "file", "filesystem", "integrity", "crypto"],
       CAP_SYS_PTRACE: ["executables"],
+      CAP_AUDIT_READ: ["audit"],
     });
   });
 });

@@ -88,9 +88,9 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     expect(environ).toEqual(expect.arrayContaining(MEMORY_VARIABLES));
   });
 
-  it("keeps three capabilities in a process that shares nothing but a socket", () => {
+  it("keeps four capabilities in a process that shares nothing but a socket", () => {
     const { privilegedPid } = agent;
-    const kept = (1n << 21n) | (1n << 2n) | (1n << 19n);
+    const kept = (1n << 21n) | (1n << 2n) | (1n << 19n) | (1n << 37n);
     for (const set of ["Prm", "Eff", "Bnd"]) expect(capabilitiesOf(privilegedPid, set)).toBe(kept);
     expect(statusOf(privilegedPid, "Uid").split("\t")).not.toContain("0");
     // No variable, and no argument but a number: nothing of who started the agent reaches it.

@@ -14,7 +14,11 @@ export interface DividedAgent extends AsyncDisposable {
   /** The one with rights. */
   readonly privilegedPid: number;
   readonly agent: string;
-  readonly sources: readonly { readonly name: string; readonly state: string }[];
+  readonly sources: readonly {
+    readonly name: string;
+    readonly state: string;
+    readonly hooks?: readonly { readonly name: string; readonly state: string }[];
+  }[];
   /** What it wrote to standard error. */
   log(): string;
   /** Exit code; after SIGTERM, or by itself. */

@@ -16,6 +16,7 @@ export type Capability =
   | "deno"
   | "bun"
   | "root"
+  | "audit"
   | "faketime"
   | "systemd"
   | "openssl"

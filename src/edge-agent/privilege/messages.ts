@@ -50,6 +50,8 @@ export const REQUESTS = {
   handle_of: { fields: { name: "bytes", sizeBytes: "number", flags: "number" }, descriptors: 1 },
   /** Descriptor: anything on the filesystem. Gives one for each handle that could be opened; text: each one's status. */
   open_by_handles: { fields: { handles: "handles", flags: "number" }, descriptors: 1 },
+  /** The group of the kernel's audit that is for reading, as far as it is about logins. */
+  audit_socket: { fields: {}, descriptors: 0 },
   pin_open: { fields: { path: "path" }, descriptors: 0 },
   /** Descriptor: a map. Gives three descriptors; see `GateDescriptors`. */
   gate_open: { fields: { keyBytes: "number", valueBytes: "number" }, descriptors: 1 },

@@ -7,6 +7,7 @@
  */
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { chooseAuditOpener } from "../audit-socket.ts";
 import { chooseLibbpf } from "../libbpf.ts";
 import { chooseLibc, loadLibc, POLLFD_BYTES, POLLIN } from "../libc.ts";
 import { CAPABILITY, loadProcessCalls, type ProcessCalls } from "../process-calls.ts";
@@ -31,6 +32,7 @@ const KEPT = [
   CAPABILITY.CAP_SYS_ADMIN,
   CAPABILITY.CAP_DAC_READ_SEARCH,
   CAPABILITY.CAP_SYS_PTRACE,
+  CAPABILITY.CAP_AUDIT_READ,
 ];
 const PROGRAM = new URL("privileged-process.ts", import.meta.url);
 /** How long the privileged process may take to answer its first question. */
@@ -118,6 +120,7 @@ export function connectPrivileged(): PrivilegedConnection | undefined {
   chooseLibbpf((direct) => createRemoteLibbpf(direct, connection));
   chooseObjectLoader((libbpf, options) => loadRemoteObject(libbpf, connection, options));
   chooseProbeAttacher((_libbpf, attachment) => attachRemoteProbe(connection, attachment));
+  chooseAuditOpener(() => connection.askDescriptor("audit_socket", {}));
   chooseGateLoader((_libbpf, mapFd, sizes) => loadRemoteGate(connection, mapFd, sizes));
   return connection;
 }

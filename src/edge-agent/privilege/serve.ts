@@ -23,6 +23,7 @@ import type { Libbpf } from "../libbpf.ts";
 import { loadGate, type MapSizes } from "../map-gate.ts";
 import type { ObjectLoader } from "../program-object.ts";
 import { attachProbe } from "../attach-probe.ts";
+import { openAuditSocket } from "../audit-socket.ts";
 import { readKernelBytes } from "../kernel-files.ts";
 import { ElfError } from "../sources/crypto/elf-file.ts";
 import { type LibraryFile, libraryFile } from "../sources/crypto/open-library.ts";
@@ -267,6 +268,8 @@ export function createService(options: ServeOptions): Service {
         const descriptors = opened.filter((fd) => fd >= 0);
         return { status: 0, text: opened.map((fd) => Math.min(0, fd)).join(" "), descriptors };
       }
+      case "audit_socket":
+        return handedOver(openAuditSocket(libc));
       case "pin_open": {
         const { path } = request.fields;
         if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);

@@ -6,7 +6,7 @@
  * a rotation took further away than to `<path>.1` between two looks is not found, and said.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
+import { type LogFile, openLogFile } from "./log-file.ts";
 
 /** Where a log was left, and a digest of what stood before: text, so that a collector can remember it. */
 export type LogCursor = string;
@@ -57,31 +57,13 @@ export async function readLog(options: ReadLogOptions): Promise<LogPiece | undef
   return rest.hasMore ? rest : { ...rest, hasMore: true, cursor: `${current.inode}:0` };
 }
 
-interface OpenLog extends AsyncDisposable {
-  readonly handle: FileHandle;
-  readonly inode: string;
-  readonly sizeBytes: number;
-}
-
-async function openIfThere(path: string): Promise<OpenLog | undefined> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, "r");
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  }
-  const stat = await handle.stat({ bigint: true });
-  return {
-    handle,
-    inode: `${stat.dev}:${stat.ino}`,
-    sizeBytes: Number(stat.size),
-    [Symbol.asyncDispose]: () => handle.close(),
-  };
+async function openIfThere(path: string): Promise<LogFile | undefined> {
+  const file = await openLogFile(path);
+  return file === "absent" || "reason" in file ? undefined : file;
 }
 
 async function readOn(
-  log: OpenLog,
+  log: LogFile,
   { place: { offset, digest }, ...options }: ReadLogOptions & { readonly place: Place },
 ): Promise<LogPiece> {
   const isSame = offset <= log.sizeBytes &&
@@ -91,15 +73,15 @@ async function readOn(
 }
 
 async function readFrom(
-  log: OpenLog,
+  log: LogFile,
   { offset, recordBytes, pieceBytesMax = LOG_PIECE_BYTES_MAX }: ReadLogOptions & {
     readonly offset: number;
   },
 ): Promise<LogPiece> {
-  const { handle, sizeBytes } = log;
+  const { sizeBytes } = log;
   const wanted = Math.min(pieceBytesMax, Math.max(0, sizeBytes - offset));
   const buffer = new Uint8Array(wanted);
-  const { bytesRead } = await handle.read(buffer, 0, wanted, offset);
+  const bytesRead = await log.read(buffer, offset);
   const read = buffer.subarray(0, bytesRead);
   const whole = recordBytes === undefined
     ? read.lastIndexOf(NEWLINE) + 1
@@ -116,7 +98,7 @@ async function readFrom(
 }
 
 /** Nothing, and the place after the last whole record. */
-async function atEnd(log: OpenLog, options: ReadLogOptions): Promise<LogPiece> {
+async function atEnd(log: LogFile, options: ReadLogOptions): Promise<LogPiece> {
   const { recordBytes, pieceBytesMax = LOG_PIECE_BYTES_MAX } = options;
   const before = Math.max(0, log.sizeBytes - pieceBytesMax);
   const offset = recordBytes === undefined ? before : before - before % recordBytes;
@@ -135,14 +117,14 @@ interface Place {
 /** So many bytes before the cursor tell whether the file is still the one that was read. */
 const DIGESTED_BYTES_MAX = 1024;
 
-async function cursorOf(log: OpenLog, offset: number): Promise<LogCursor> {
+async function cursorOf(log: LogFile, offset: number): Promise<LogCursor> {
   const place = `${log.inode}:${offset}`;
   return offset === 0 ? place : `${place}:${await digestBefore(log, offset)}`;
 }
 
-async function digestBefore({ handle }: OpenLog, offset: number): Promise<string> {
+async function digestBefore(log: LogFile, offset: number): Promise<string> {
   const buffer = new Uint8Array(Math.min(offset, DIGESTED_BYTES_MAX));
-  const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset - buffer.length);
+  const bytesRead = await log.read(buffer, offset - buffer.length);
   return createHash("sha256").update(buffer.subarray(0, bytesRead)).digest("hex").slice(0, 16);
 }
 

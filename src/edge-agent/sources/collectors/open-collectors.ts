@@ -13,6 +13,7 @@ import { createCollectorSource } from "./collector-source.ts";
 import type { CommandRule } from "./commands/command-rule.ts";
 import { createCommandsCollector } from "./commands/commands-collector.ts";
 import { createHostCollector } from "./host/host-collector.ts";
+import { HOST_AUDIT } from "./logins/audit-tap.ts";
 import { createLoginsCollector } from "./logins/logins-collector.ts";
 import { createPackagesCollector } from "./packages/packages-collector.ts";
 import { createUnitsCollector } from "./units/units-collector.ts";
@@ -42,7 +43,7 @@ export function openCollectors(options: OpenCollectorsOptions): readonly Source[
     packages: () => createPackagesCollector(),
     services: () => createUnitsCollector(),
     host: () => createHostCollector({ portsToldBy: options.portsToldBy }),
-    logins: () => createLoginsCollector(),
+    logins: () => createLoginsCollector({ audit: HOST_AUDIT }),
     commands: () =>
       createCommandsCollector({
         rules: commands,

@@ -4,9 +4,9 @@
  * Invariants: what stood there before the first look is learnt from and not told; after the log was cut or written anew,
  * only what is not older than the last that was told is told; a record that cannot be read hides no other, and is counted.
  */
-import { access, constants } from "node:fs/promises";
 import type { CollectorContext, Memory } from "../collector.ts";
 import { LOG_START, readLog } from "../log-cursor.ts";
+import { stateOfLog } from "../log-file.ts";
 import type { LoginRecord } from "./login-record.ts";
 
 export interface ParsedLog<T> {
@@ -32,17 +32,6 @@ export interface LogEntries<T> {
 
 /** A record or line has 40 bytes and more: so much is fewer events than one collection may have. */
 const PIECE_BYTES_MAX = 256 * 1024;
-
-/** Whether a log is there and may be read; else why not. */
-export async function stateOfLog(path: string): Promise<"there" | "absent" | { reason: string }> {
-  try {
-    await access(path, constants.R_OK);
-    return "there";
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error)) throw error;
-    return error.code === "ENOENT" ? "absent" : { reason: `Cannot read "${path}": ${error.code}` };
-  }
-}
 
 /** Each is to be remembered before the next is asked for. */
 export async function* readOnIn<T extends { readonly timeUs: number }>(

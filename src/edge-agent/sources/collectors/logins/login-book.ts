@@ -2,7 +2,7 @@
  * What is known of logins that were told: who is on which terminal, so that a logout, which has no name, gets one; and
  * which login was told by which source, so that no other source tells it again.
  *
- * Invariant: the n-th login (or logout, or failure) of a process is told by the first source that has it; changes are
+ * Invariant: the n-th login (or logout, or failure) of a process or session is told by the first source that has it; changes are
  * those of {@link LoginBook.changes}, which go into the same transaction as the events.
  */
 import type { Memory } from "../collector.ts";
@@ -36,8 +36,8 @@ export interface OpenLogin extends LoginIdentity {
 }
 
 export interface LoginBook {
-  /** Whether no other source told it; counts it. */
-  isNews(record: LoginRecord): boolean;
+  /** Whether no other source told it; counts it. `session`: the kernel's, as far as it is known. */
+  isNews(record: LoginRecord, session?: string): boolean;
   /** How many failures from the same place there were lately, with this one. */
   failuresLately(record: LoginRecord): number;
   open(tty: string, login: OpenLogin): void;
@@ -76,7 +76,7 @@ export function createLoginBook(memory: Memory): LoginBook {
       : {};
   };
   return {
-    isNews({ what, source, pid, user, timeUs }) {
+    isNews({ what, source, pid, user, target, isRefused, timeUs }, session) {
       for (const [key, { lastUs }] of told) {
         // In the order in which they came: the oldest first.
         if (timeUs - lastUs <= SAME_WITHIN_US) break;
@@ -94,9 +94,15 @@ export function createLoginBook(memory: Memory): LoginBook {
       const isOfUser = what === "login" || what === "logout";
       const isNewsOfUser = !isOfUser || isNewsOf(userKey);
       const isDatabase = source === "wtmpdb" || source === "lastlog2";
+      // Of one login sshd's processes differ, its session does not. sudo does not always name its process.
+      const keys = [
+        ...(pid === undefined ? [] : [String(pid)]),
+        ...(isOfUser && session !== undefined ? [`in ${session}`] : []),
+        ...(what === "sudo" ? [isRefused === true ? `refused ${user}` : `${user} ${target}`] : []),
+      ];
       const isNews = isDatabase
         ? isNewsOfUser
-        : pid === undefined || isNewsOf(`${TOLD}${what}:${pid}`);
+        : keys.map((key) => isNewsOf(`${TOLD}${what}:${key}`)).every(Boolean);
       if (!isNews || !isOfUser) return isNews;
       // What a database told, which knows no process, is owed to the log that tells it later.
       const counts = countsOf(userKey, timeUs);

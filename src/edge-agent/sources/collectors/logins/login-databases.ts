@@ -7,7 +7,8 @@
  */
 import { DatabaseSync } from "node:sqlite";
 import type { CollectorContext, Memory } from "../collector.ts";
-import { type LogEntries, stateOfLog } from "./followed-log.ts";
+import { stateOfLog } from "../log-file.ts";
+import type { LogEntries } from "./followed-log.ts";
 import { present } from "./login-events.ts";
 import type { LoginRecord } from "./login-record.ts";
 

@@ -2,6 +2,7 @@
 
 /** Where it was told, from the most trusted to the least: see docs/sources.md. */
 export type LoginSource =
+  | "audit"
   | "auth.log"
   | "secure"
   | "journal"

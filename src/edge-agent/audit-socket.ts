@@ -1,0 +1,92 @@
+/**
+ * The kernel's audit as anyone with CAP_AUDIT_READ may listen to it: the multicast group of netlink(7) beside auditd, which
+ * keeps what is its own.
+ *
+ * Invariant: what programs say of logins comes through and nothing else (no keystrokes, no calls, no rules): the kernel
+ * itself keeps back the rest, and who has the socket cannot change that.
+ */
+import { type Libc, SOL_SOCKET } from "./libc.ts";
+
+/** Types of records (libaudit's names, `AUDIT_…`). */
+export const AUDIT_TYPE = {
+  USER_AUTH: 1100,
+  USER_ACCT: 1101,
+  USER_START: 1105,
+  USER_END: 1106,
+  USER_LOGIN: 1112,
+  USER_LOGOUT: 1113,
+  USER_CMD: 1123,
+  /** Of the kernel: somebody joined or left this group. */
+  EVENT_LISTENER: 1335,
+} as const;
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_AUDIT = 9;
+/** As a set of groups: the one that is for reading. */
+const READLOG = 1;
+const SO_RCVBUF = 8;
+const SO_LOCK_FILTER = 44;
+/** Asked for; the kernel gives as much as `net.core.rmem_max` allows. */
+const BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** Descriptor that never waits, or a negative errno. */
+export type AuditOpener = (libc: Libc) => number;
+let opener: AuditOpener = openHere;
+
+/** To be called at most once, at the start: who opens from then on. */
+export function chooseAuditOpener(chosen: AuditOpener): void {
+  opener = chosen;
+}
+
+/** A socket that is in the group; whoever opens it closes it. */
+export function openAuditSocket(libc: Libc): number {
+  return opener(libc);
+}
+
+function openHere(libc: Libc): number {
+  const fd = libc.socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
+  if (fd < 0) return fd;
+  const address = new DataView(new ArrayBuffer(12));
+  address.setUint16(0, AF_NETLINK, true);
+  address.setUint32(8, READLOG, true);
+  const size = new Uint8Array(Uint32Array.of(BUFFER_BYTES).buffer);
+  const yes = new Uint8Array(Uint32Array.of(1).buffer);
+  const steps = [
+    () => libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_RCVBUF, value: size }),
+    () => libc.setsockopt_filter(fd, filterOf(Object.values(AUDIT_TYPE))),
+    () => libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_LOCK_FILTER, value: yes }),
+    () => libc.bind(fd, new Uint8Array(address.buffer)),
+  ];
+  for (const step of steps) {
+    const status = step();
+    if (status >= 0) continue;
+    libc.close(fd);
+    return status;
+  }
+  return fd;
+}
+
+/** Loads half a word in the order of the network, compares, returns (include/uapi/linux/bpf_common.h). */
+const [LDH, JEQ, RET] = [0x28, 0x15, 0x06];
+/** Of `struct nlmsghdr`. */
+const TYPE_AT = 4;
+
+function filterOf(types: readonly number[]): Uint8Array {
+  // The kernel's records have the order of the host.
+  const swapped = types.map((type) => (type & 0xff) << 8 | type >> 8);
+  const program = [
+    [LDH, 0, 0, TYPE_AT],
+    ...swapped.map((type, at) => [JEQ, types.length - at, 0, type]),
+    [RET, 0, 0, 0],
+    [RET, 0, 0, 0xffff_ffff],
+  ];
+  const bytes = new DataView(new ArrayBuffer(program.length * 8));
+  for (const [place, [code = 0, isSo = 0, isNot = 0, value = 0]] of program.entries()) {
+    bytes.setUint16(place * 8, code, true);
+    bytes.setUint8(place * 8 + 2, isSo);
+    bytes.setUint8(place * 8 + 3, isNot);
+    bytes.setUint32(place * 8 + 4, value, true);
+  }
+  return new Uint8Array(bytes.buffer);
+}

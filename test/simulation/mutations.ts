@@ -22,7 +22,7 @@ export interface Mutation extends Change {
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a roll-up that another one overtook commits all the same",
-    seed: 296,
+    seed: 378,
     file: "storage/delta-table.ts",
     line: 'if (tip?.position.version !== work.startedFrom) return { kind: "superseded" };',
     becomes: "",
@@ -37,7 +37,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a commit whose answer was lost is believed without reading it back",
-    seed: 19,
+    seed: 48,
     file: "storage/delta-table.ts",
     line: 'return entry.isWork && found === commitId ? "written" : "lost";',
     becomes: 'return entry.isWork ? "written" : "lost";',
@@ -107,7 +107,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a stream that was made again is purged",
-    seed: 72,
+    seed: 401,
     file: "pipeline/truncation.ts",
     line: "if (status?.created !== created) return undefined;",
     becomes: "if (status === undefined) return undefined;",
@@ -130,7 +130,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "an older watermark replaces a newer one",
-    seed: 1,
+    seed: 4,
     file: "pipeline/watermarks.ts",
     line: "if (theirs !== undefined && (isOther ? isAgain : theirs.sequence > ours.sequence)) {",
     becomes: "if (theirs !== undefined && isOther && isAgain) {",
@@ -166,14 +166,14 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a worker that died keeps its shards",
-    seed: 14,
+    seed: 17,
     file: "pipeline/shard-leases.ts",
     line: "holder !== undefined && workers[holder] !== undefined;",
     becomes: "holder !== undefined;",
   },
   {
     name: "files that others replaced are replaced once more",
-    seed: 1,
+    seed: 37,
     file: "storage/delta-table.ts",
     line: 'if (!isLive) return { kind: "superseded" };',
     becomes: "",
@@ -209,7 +209,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "states of shards are removed",
-    seed: 17,
+    seed: 64,
     file: "pipeline/maintenance/vacuum.ts",
     line: "if (shardOfStateKey(key) !== undefined) return needs.states.has(key);",
     becomes: "if (shardOfStateKey(key) !== undefined) return false;",

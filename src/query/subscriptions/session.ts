@@ -41,7 +41,7 @@ export class Session implements AsyncDisposable {
   readonly #options: SessionOptions;
   readonly #id = randomBytes(8).toString("hex");
   readonly #end = new AbortController();
-  readonly #unsent: Unsent = createUnsent();
+  readonly #unsent: Unsent;
   #entry: RegistryEntry<Subscription>;
   #work: Promise<unknown> = Promise.resolve();
   #renewals: Promise<void> | undefined;
@@ -54,6 +54,7 @@ export class Session implements AsyncDisposable {
   constructor(options: SessionOptions) {
     this.#options = options;
     this.#entry = options.entry;
+    this.#unsent = createUnsent(() => options.clock.elapsedMs());
     this.#unsent.adopt(options.entry.value.reserved);
   }
 

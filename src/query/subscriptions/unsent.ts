@@ -31,7 +31,7 @@ interface Handed {
   readonly takenMs: number | undefined;
 }
 
-export function createUnsent(nowMs: () => number = () => performance.now()): Unsent {
+export function createUnsent(nowMs: () => number): Unsent {
   let all: readonly Handed[] = [];
   let untold: ReservedBlock | undefined;
   const settle = (): void => {

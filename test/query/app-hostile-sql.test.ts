@@ -28,6 +28,9 @@ const VARIABLE = "canary-in-a-variable-93bc";
 /** What the viewer's scopes leave out, as it stands in events. */
 const BEYOND_SCOPE = /web-1|process\/exec|network\/connect|ünïcode/;
 
+const COUNT = "SELECT count(*)::INT AS n FROM events";
+/** Of a statement that is not to take long, and did. */
+const RETRIES = 5;
 const MEMORY_BYTES = 60_000_000;
 /** Answers on their way, and garbage that nobody has needed to collect. */
 const SERVICE_GROWTH_MAX_BYTES = 300_000_000;
@@ -137,20 +140,36 @@ describe("hostile statements", () => {
     expect(passed).toBeGreaterThanOrEqual(200);
   });
 
+  /** What comes of a statement, asked once. */
+  async function tried(hostile: Hostile): Promise<{ outcome: Outcome; body: string }> {
+    const name = hostile.sql.slice(0, 200);
+    const startedMs = performance.now();
+    const answer = await ask(hostile);
+    const body = await answer.text();
+    expect(performance.now() - startedMs, name).toBeLessThan(5_000);
+    for (const secret of [CANARY, VARIABLE, BEYOND_SCOPE]) expect(body, name).not.toMatch(secret);
+    return { outcome: outcomeOf(answer.status, body), body };
+  }
+
+  /** On a busy machine the time of a statement may be over before it was looked at: then it is asked again. */
+  async function resultOf(hostile: Hostile): ReturnType<typeof tried> {
+    let result = await tried(hostile);
+    const isLimited = () => result.outcome === "limited" && result.body.includes("took longer");
+    for (let again = 0; again < RETRIES && isLimited(); again++) {
+      if (ACCEPTED[hostile.outcome].includes("limited")) break;
+      result = await tried(hostile);
+    }
+    return result;
+  }
+
   test.each([...groups.keys()])("%s", { timeout: 60_000 }, async (why) => {
     for (const hostile of groups.get(why) ?? []) {
-      const name = hostile.sql.slice(0, 200);
-      const startedMs = performance.now();
-      const answer = await ask(hostile);
-      const body = await answer.text();
-      expect(performance.now() - startedMs, name).toBeLessThan(5_000);
-      for (const secret of [CANARY, VARIABLE, BEYOND_SCOPE]) expect(body, name).not.toMatch(secret);
-      const outcome = outcomeOf(answer.status, body);
-      expect(ACCEPTED[hostile.outcome], `${name}: ${answer.status} ${body.slice(0, 300)}`)
+      const { outcome, body } = await resultOf(hostile);
+      expect(ACCEPTED[hostile.outcome], `${hostile.sql.slice(0, 200)}: ${body.slice(0, 300)}`)
         .toContain(outcome);
     }
-    const after = await query.sql("SELECT count(*)::INT AS n FROM events", {}, { token: VIEWER });
-    expect((await after.json()).rows).toEqual([{ n: 49 }]);
+    const after = await resultOf({ why, outcome: "answered", sql: COUNT });
+    expect(JSON.parse(after.body).rows).toEqual([{ n: 49 }]);
   });
 
   test("have left the service and its processes within their bounds", async () => {

@@ -10,22 +10,23 @@ const kernelTests = ["test/kernel/**/*.test.ts"];
 /** Whole systems that are killed and started again: they mostly wait, and what others do they tell as well. */
 const systemTests = ["test/kernel/{chaos,end-to-end,up}.test.ts"];
 const simulationTests = ["test/simulation/**/*.test.ts"];
-/** Without servers, but with commands as processes or whole tables: too long for a check before each commit. */
+/** Without servers, but with commands as processes, whole tables or 100,000 inputs: too long before each commit. */
 const longTests = [
-  "test/cli/{host,replay-trial,report,rollup,search,sink,sql,subscription,supervisor,table}.test.ts",
-  "test/cli/{tls,token,unusable-folder,web-socket}.test.ts",
-  "test/edge-agent/sources/collectors/dpkg-status.test.ts",
-  "test/edge-agent/sources/file-integrity/content-secrets.test.ts",
-  "test/edge-agent/sources/applications/application-fuzz.test.ts",
-  "test/edge-agent/sources/applications/kms/relay.test.ts",
+  "test/cli/{data-folder,host,import-sequence,replay-trial,report,rollup,search,sink,sql}.test.ts",
+  "test/cli/{start,subscription,supervisor,table,tls,token,unusable-folder,web-socket}.test.ts",
+  "test/client/{every-operation,query,rpc,runtimes}.test.ts",
+  "test/edge-agent/crypto-broker/crypto-broker.test.ts",
+  "test/edge-agent/sources/applications/{application-fuzz,hostile-senders,kms/relay}.test.ts",
+  "test/edge-agent/sources/collectors/{auth-log,dpkg-status,utmp}.test.ts",
   "test/edge-agent/sources/digest/file-digests.test.ts",
-  "test/event/crypto/sequence-fuzz.test.ts",
-  "test/client/{every-operation,rpc}.test.ts",
+  "test/edge-agent/sources/file-integrity/content-secrets.test.ts",
+  "test/event/crypto/{sequence-fuzz,sequence-writer}.test.ts",
   "test/pipeline/maintenance/{compaction,retention,schedule,vacuum}.test.ts",
   "test/pipeline/round.test.ts",
-  "test/query/{app-*,tail-json,written-rows}.test.ts",
   "test/producer/{resend-model,spool,spool-torn}.test.ts",
-  "test/storage/{delta-model,fs-store,unreadable}.test.ts",
+  "test/query/{app-*,coverage,engine-process,issuers,sql-cookbook,sql-counts}.test.ts",
+  "test/query/{tail-json,tail-matcher,tail-removals,written-rows}.test.ts",
+  "test/storage/{delta-model,fs-store,typed-read,unreadable}.test.ts",
 ];
 /** Many wait for a disk or a child: one more worker than there are processors uses the time. */
 const maxWorkers = availableParallelism() + 1;

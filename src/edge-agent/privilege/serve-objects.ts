@@ -13,6 +13,7 @@ import {
 } from "../program-object.ts";
 import { type Answer, bytesOf, done, handedOver, refused } from "./answers.ts";
 import type { Request } from "./messages.ts";
+import { onActual } from "./actual-paths.ts";
 import { isPin } from "./permitted.ts";
 import type { ServeOptions } from "./serve.ts";
 
@@ -59,8 +60,10 @@ export function createObjects({ libc, libbpf, loadObject }: ServeOptions) {
         return done(0);
       case "object_pin":
         if (!isPin(request.fields.folder)) return refused(ERRNO.EPERM);
-        object.pin(request.fields.folder);
-        return done(0);
+        return done(onActual(libc, request.fields.folder, (own) => {
+          object.pin(own);
+          return 0;
+        }));
       case "object_close":
         objects.delete(request.fields.object);
         ending += 1;

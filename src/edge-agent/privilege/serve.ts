@@ -44,6 +44,7 @@ import {
   isProcessFile,
   mappedFile,
 } from "./permitted.ts";
+import { inActual, onActual } from "./actual-paths.ts";
 import { createReadable, type IsReadable } from "./readable.ts";
 import { createObjects } from "./serve-objects.ts";
 
@@ -149,18 +150,8 @@ export function createService(options: ServeOptions): Service {
     return answer;
   };
 
-  /** What stands at a path itself, when no link leads there: `act` is given another name of it. */
-  const onActual = (path: string, act: (own: string) => number): Answer => {
-    const pathFd = libc.open(bytesOf(path), O_PATH | O_NOFOLLOW);
-    if (pathFd < 0) return done(pathFd);
-    const own = `/proc/self/fd/${pathFd}`;
-    const length = libc.readlink(own, linkBuffer);
-    const isThere = length >= 0 && linkBuffer.toString("latin1", 0, length) === path;
-    // A link itself, opened as a path, has the path, too: nothing can be opened by it.
-    const answer = isThere ? handedOver(act(own)) : refused(ERRNO.EPERM);
-    libc.close(pathFd);
-    return answer;
-  };
+  const onPin = (path: string, act: (own: string) => number): Answer =>
+    isPin(path) ? done(inActual(libc, path, act)) : refused(ERRNO.EPERM);
   /** The kernel's text about a descriptor; empty when it cannot be read. */
   const fdinfoOf = (descriptor: number): string => {
     const fd = libc.open(`/proc/self/fdinfo/${descriptor}`, O_RDONLY);
@@ -207,7 +198,8 @@ export function createService(options: ServeOptions): Service {
           return handedOver(libc.open(bytesOf(path), flags | O_NONBLOCK | O_RDONLY));
         }
         if (isPinOrAbove(path)) {
-          return onActual(path, (own) => libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK));
+          const open = (own: string) => libc.open(own, (flags & ~O_NOFOLLOW) | O_NONBLOCK);
+          return handedOver(onActual(libc, path, open));
         }
         const mapped = mappedFile(path);
         if (mapped !== undefined) return openMapped(path, mapped, flags);
@@ -231,14 +223,15 @@ export function createService(options: ServeOptions): Service {
         return { status: length, text: linkBuffer.toString("latin1", 0, Math.max(0, length)) };
       }
       case "mkdir":
-        return onPin(request.fields.path, (path) => libc.mkdir(path, 0o700));
+        return onPin(request.fields.path, (own) => libc.mkdir(own, 0o700));
       case "rmdir":
-        return onPin(request.fields.path, (path) => libc.rmdir(path));
+        return onPin(request.fields.path, (own) => libc.rmdir(own));
       case "unlink":
-        return onPin(request.fields.path, (path) => libc.unlink(path));
+        return onPin(request.fields.path, (own) => libc.unlink(own));
       case "rename": {
         const { path, to } = request.fields;
-        return onPin(path, () => isPin(to) ? libc.rename(path, to) : -ERRNO.EPERM);
+        if (!isPin(to)) return refused(ERRNO.EPERM);
+        return onPin(path, (own) => inActual(libc, to, (ownTo) => libc.rename(own, ownTo)));
       }
       case "fanotify_init": {
         const { flags, eventFlags } = request.fields;
@@ -274,7 +267,7 @@ export function createService(options: ServeOptions): Service {
         const { path } = request.fields;
         if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);
         const { libbpf } = options;
-        return onActual(path, (own) => libbpf.bpf_obj_get(own));
+        return handedOver(onActual(libc, path, (own) => libbpf.bpf_obj_get(own)));
       }
       case "probe_attach": {
         const { program, link } = request.fields;
@@ -283,9 +276,12 @@ export function createService(options: ServeOptions): Service {
         }
         if (!isDeclared(first, request.fields)) return refused(ERRNO.EPERM);
         const { libbpf } = options;
-        const attach = (own: string): number =>
-          attachProbe(libbpf, { ...request.fields, program: own, fileFd: first });
-        return onActual(program, attach);
+        const attach = (ownProgram: string): number =>
+          inActual(libc, link, (ownLink) => {
+            const own = { program: ownProgram, link: ownLink, fileFd: first };
+            return attachProbe(libbpf, { ...request.fields, ...own });
+          });
+        return done(onActual(libc, program, attach));
       }
       case "gate_open":
         return gateOf(options.libbpf, first, request.fields);
@@ -355,8 +351,4 @@ function placesOf(file: LibraryFile): Set<string> {
     if (error instanceof ElfError) return new Set();
     throw error;
   }
-}
-
-function onPin(path: string, act: (path: string) => number): Answer {
-  return isPin(path) ? done(act(path)) : refused(ERRNO.EPERM);
 }

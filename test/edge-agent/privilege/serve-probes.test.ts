@@ -3,6 +3,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   realpathSync,
@@ -118,6 +119,42 @@ describe.runIf(isRoot)("the privileged process", () => {
       rmSync(pins, { recursive: true });
     }
   });
+
+  it.runIf(hasBpfFolder)(
+    "makes, renames and removes nothing in a folder that a link leads to",
+    () => {
+      const pins = `/sys/fs/bpf/probity-folder-${process.pid}`;
+      const elsewhere = join(folder, "elsewhere");
+      mkdirSync(join(elsewhere, "victims"), { recursive: true });
+      writeFileSync(join(elsewhere, "victim"), "kept");
+      mkdirSync(pins);
+      // Whoever owns the folder puts a link where the folder of a source was.
+      symlinkSync(elsewhere, join(pins, "crypto"));
+      const service = newService(loadLibbpf());
+      const ask = (operation: "mkdir" | "rmdir" | "unlink", name: string): number =>
+        service.answer(encodeRequest(operation, { path: `${pins}/${name}` }), []).status;
+      const rename = (from: string, to: string): number => {
+        const paths = { path: `${pins}/${from}`, to: `${pins}/${to}` };
+        return service.answer(encodeRequest("rename", paths), []).status;
+      };
+      try {
+        expect(ask("unlink", "crypto/victim")).toBeLessThan(0);
+        expect(ask("rmdir", "crypto/victims")).toBeLessThan(0);
+        expect(ask("mkdir", "crypto/made")).toBeLessThan(0);
+        expect(rename("crypto/victim", "crypto/other")).toBeLessThan(0);
+        expect(readdirSync(elsewhere).toSorted()).toEqual(["victim", "victims"]);
+        // The link itself may go, and folders that are none are made, renamed and removed.
+        expect(ask("mkdir", "own")).toBe(0);
+        expect(rename("own/none", "crypto/none")).toBeLessThan(0);
+        expect(rename("own", "again")).toBe(0);
+        expect(ask("rmdir", "again")).toBe(0);
+        expect(ask("unlink", "crypto")).toBe(0);
+        expect(readdirSync(pins)).toEqual([]);
+      } finally {
+        rmSync(pins, { recursive: true });
+      }
+    },
+  );
 
   it("reads a file once, however many of its probes are attached", () => {
     const library = join(folder, "many.so");

@@ -8,6 +8,7 @@ import { checkStructure, STRUCTURE_KEYS, type Structures } from "./config-struct
 import { NO_STRUCTURES } from "./empty-structures.ts";
 import { usageError } from "./exit.ts";
 import { FILE_OPTIONS } from "./file-options.ts";
+import { quoted } from "./option-type.ts";
 import type { Option, OptionGroup } from "./options.ts";
 import { type KeyPath, locateKeys } from "./toml-lines.ts";
 
@@ -127,7 +128,7 @@ function unknownKey(path: KeyPath, known: string): Fault {
 
 function wrongValue(path: KeyPath, given: { value: unknown; form: string }): Fault {
   const { value, form } = given;
-  const state = value === undefined ? "is missing" : `cannot be ${JSON.stringify(value)}`;
+  const state = value === undefined ? "is missing" : `cannot be ${quoted(value, form)}`;
   return { path, message: `${keyText(path)} ${state}; accepted: ${form}` };
 }
 

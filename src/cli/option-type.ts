@@ -18,6 +18,8 @@ export interface OptionType<T> {
   accept(value: unknown): T | undefined;
 }
 
+const URL_FORM = "a URL";
+
 const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
@@ -155,7 +157,7 @@ export const address: OptionType<Address> = textual(
 
 /** URL of one of the given schemes, kept as text. */
 export function urlOf(schemes: readonly string[], example: string): OptionType<string> {
-  return textual("url", `a URL such as "${example}"`, (value) => {
+  return textual("url", `${URL_FORM} such as "${example}"`, (value) => {
     const scheme = URL.canParse(value) ? new URL(value).protocol.slice(0, -1) : "";
     return schemes.includes(scheme) ? value : undefined;
   });
@@ -218,6 +220,12 @@ export const flag: OptionType<boolean> = {
   },
   accept: (value) => typeof value === "boolean" ? value : undefined,
 };
+
+/** A value of another form as an error may quote it: never a URL, whole or mistyped, since it may hold a password. */
+export function quoted(value: unknown, form: string): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return form.startsWith(URL_FORM) || text.includes("@") ? "what is given" : text;
+}
 
 function textual<T>(
   placeholder: string,

@@ -4,6 +4,7 @@
  */
 import type { ConfigFile } from "./config-file.ts";
 import { usageError } from "./exit.ts";
+import { quoted } from "./option-type.ts";
 import { flagOf, type Option, type OptionGroup, variableOf } from "./options.ts";
 import type { OptionGroups, Settings, Values } from "./options.ts";
 
@@ -85,7 +86,8 @@ function parseGiven(
   const parse = (text: string): unknown => {
     const value = option.type.parse(text);
     if (value !== undefined) return value;
-    throw usageError(`Cannot use ${name} ${JSON.stringify(text)}: accepted: ${option.type.form}`);
+    const { form } = option.type;
+    throw usageError(`Cannot use ${name} ${quoted(text, form)}: accepted: ${form}`);
   };
   if (option.repeats) return (typeof given === "string" ? [given] : given).map(parse);
   return parse(typeof given === "string" ? given : given.at(-1) ?? "");

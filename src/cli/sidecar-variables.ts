@@ -9,7 +9,7 @@ import {
   type KmsSettings,
 } from "../edge-agent/sources/applications/kms/kms-settings.ts";
 import { usageError } from "./exit.ts";
-import { integerBetween, type OptionType, text, urlOf } from "./option-type.ts";
+import { integerBetween, type OptionType, quoted, text, urlOf } from "./option-type.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -53,7 +53,7 @@ export function sidecarVariablesOf(environment: Environment): SidecarVariables |
     if (value === "") return undefined;
     const parsed = type.parse(value);
     if (parsed !== undefined) return parsed;
-    throw usageError(`Cannot use ${name} ${JSON.stringify(value)}: accepted: ${type.form}`);
+    throw usageError(`Cannot use ${name} ${quoted(value, type.form)}: accepted: ${type.form}`);
   };
   const defaults = KMS_DEFAULTS;
   const url = read("SIDE_KMS__URL", urlOf(["ws", "wss"], "ws://localhost:8080/sidecar"));

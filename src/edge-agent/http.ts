@@ -2,15 +2,19 @@
  * The agent's own small server: `/healthz`, `/metrics` and `/v1/ingest`, on loopback unless told otherwise.
  *
  * Invariants: it answers GET and HEAD only, but for events that are sent to it; reads no other bodies, says nothing of
- * events or of the machine beyond figures, and bounds what a client may cost: {@link CONNECTIONS_MAX}, {@link HEADER_BYTES_MAX}, {@link REQUEST_MS_MAX}.
+ * events or of the machine beyond figures, answers no page whose name was
+ * made to lead to loopback, and bounds what a client may cost: {@link CONNECTIONS_MAX}, {@link HEADER_BYTES_MAX}, {@link REQUEST_MS_MAX}.
  */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { isIP } from "node:net";
 
 export const CONNECTIONS_MAX = 64;
 export const HEADER_BYTES_MAX = 8 * 1024;
 /** How long a client may take for one request. */
 export const REQUEST_MS_MAX = 5_000;
+/** How often clients are looked for that take longer: so much longer they may. Node's own is 30 s. */
+const CHECK_MS = 1_000;
 
 export interface ListenAddress {
   readonly host: string;
@@ -49,6 +53,7 @@ export async function openAgentHttp(options: AgentHttpOptions): Promise<AgentHtt
     headersTimeout: REQUEST_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
     keepAliveTimeout: REQUEST_MS_MAX,
+    connectionsCheckingInterval: CHECK_MS,
   }, (request, response) => void respond(request, response, options));
   server.maxConnections = CONNECTIONS_MAX;
   server.listen(port, host);
@@ -101,6 +106,7 @@ async function answerOf(request: IncomingMessage, options: AgentHttpOptions): Pr
     return { ...problem(405, "Method not allowed"), headers: { allow: "GET, HEAD" } };
   }
   if (hasBody(request)) return problem(413, "Content too large");
+  if (isRebound(request)) return problem(421, "Misdirected request", "no name leads to loopback");
   if (path === "/metrics") {
     const { text, contentType } = await options.metrics();
     return { status: 200, contentType, body: text };
@@ -112,6 +118,17 @@ async function answerOf(request: IncomingMessage, options: AgentHttpOptions): Pr
     contentType: "application/json",
     body: `${JSON.stringify(body)}\n`,
   };
+}
+
+/**
+ * Whether a page of a browser on this machine may have asked, whose own name was made to lead here (DNS rebinding): over
+ * loopback only an address and `localhost` are nobody's names. `/v1/ingest` refuses pages by what they say of themselves.
+ */
+function isRebound({ headers, socket }: IncomingMessage): boolean {
+  const local = socket.localAddress ?? "";
+  if (local !== "::1" && !local.replace("::ffff:", "").startsWith("127.")) return false;
+  const name = (headers.host ?? "").replace(/:\d*$/, "").toLowerCase();
+  return name !== "" && name !== "localhost" && isIP(name.replace(/^\[(.*)\]$/, "$1")) === 0;
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

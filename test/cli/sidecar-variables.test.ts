@@ -68,5 +68,19 @@ describe("the sidecar's variables", () => {
     expect(notices?.join()).not.toContain("secret");
     expect(() => sidecarVariablesOf({ SIDE_PORT: "port" })).toThrow('Cannot use SIDE_PORT "port"');
     expect(() => sidecarVariablesOf({ SIDE_KMS__URL: "http://k" })).toThrow("SIDE_KMS__URL");
+    for (const url of ["http://u:secret@k/", "ws//u:secret@k", "ws//k?token=secret"]) {
+      const fault = errorOf(() => sidecarVariablesOf({ SIDE_KMS__URL: url }));
+      expect(fault).toContain("Cannot use SIDE_KMS__URL");
+      expect(fault).not.toContain("secret");
+    }
   });
 });
+
+function errorOf(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    return String(error);
+  }
+  return "no error";
+}

@@ -6,6 +6,7 @@ import {
   CONNECTIONS_MAX,
   type Health,
   openAgentHttp,
+  REQUEST_MS_MAX,
 } from "../../src/edge-agent/http.ts";
 
 describe("the agent's server", () => {
@@ -57,6 +58,31 @@ describe("the agent's server", () => {
     const header = await raw(`GET /healthz HTTP/1.1\r\nHost: x\r\nX: ${"x".repeat(9000)}\r\n\r\n`);
     expect(header).toMatch(/^HTTP\/1.1 431 /);
   });
+
+  it("answers no page whose own name was made to lead to loopback", async () => {
+    const statusFor = async (path: string, host: string): Promise<string> => {
+      const answer = await raw(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      return answer.slice(9, 12);
+    };
+    for (const host of ["page.example", "page.example:9100", "127.0.0.1.page.example", "[x]:1"]) {
+      expect(await statusFor("/metrics", host)).toBe("421");
+      expect(await statusFor("/healthz", host)).toBe("421");
+    }
+    for (
+      const host of ["127.0.0.1", "127.0.0.1:9100", "localhost:1", "LOCALHOST", "[::1]:9100", ""]
+    ) {
+      expect(await statusFor("/metrics", host)).toBe("200");
+    }
+  });
+
+  it("ends a client that is slow with its head soon after its time is over", async () => {
+    const socket = connect(http.address.port, "127.0.0.1");
+    socket.write("GET /healthz HTTP/1.1\r\nHost: ");
+    const beganMs = performance.now();
+    socket.resume();
+    await once(socket, "close");
+    expect(performance.now() - beganMs).toBeLessThan(2 * REQUEST_MS_MAX);
+  }, 3 * REQUEST_MS_MAX);
 
   it("bounds connections", async () => {
     const sockets: Socket[] = [];

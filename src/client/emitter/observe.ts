@@ -19,8 +19,12 @@ export function observe(
 ): Disposable {
   const { emitter, onLoss } = options;
   const listeners = Object.entries(topics).map(([type, named]) => {
+    // What an event's own getters throw is a loss, and not the business of whoever dispatched it.
+    const record = async (event: Event): Promise<void> => {
+      await emitter.audit(named, { type, ...dataOf(event) });
+    };
     const listener = (event: Event): void => {
-      emitter.audit(named, { type, ...dataOf(event) }).catch((error: unknown) => onLoss?.(error));
+      record(event).catch((error: unknown) => onLoss?.(error));
     };
     target.addEventListener(type, listener);
     return { type, listener };

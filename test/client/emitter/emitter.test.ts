@@ -213,6 +213,22 @@ describe("an observed target", () => {
     ]);
   });
 
+  it("is not disturbed by an event whose properties throw", async () => {
+    const target = new EventTarget();
+    const losses: unknown[] = [];
+    const emitter = { audit: () => Promise.resolve() };
+    observe(target, { broken: "order/paid" }, { emitter, onLoss: (error) => losses.push(error) });
+    let dispatched = false;
+    target.addEventListener("broken", () => (dispatched = true));
+    const get = (): never => {
+      throw new Error("no detail");
+    };
+    target.dispatchEvent(Object.defineProperty(new Event("broken"), "detail", { get }));
+    expect(dispatched).toBe(true);
+    await new Promise(setImmediate);
+    expect(losses).toEqual([new Error("no detail")]);
+  });
+
   it("tells whoever observes of what could not be recorded", async () => {
     const target = new EventTarget();
     const losses: unknown[] = [];

@@ -14,6 +14,8 @@ export interface SidecarHealth extends AsyncDisposable {
 
 const CONNECTIONS_MAX = 16;
 const REQUEST_MS_MAX = 5_000;
+/** How often clients are looked for that take longer. */
+const CHECK_MS = 1_000;
 
 /** Listens; rejects when the address cannot be had. */
 export async function openSidecarHealth(
@@ -24,6 +26,7 @@ export async function openSidecarHealth(
     headersTimeout: REQUEST_MS_MAX,
     requestTimeout: REQUEST_MS_MAX,
     keepAliveTimeout: REQUEST_MS_MAX,
+    connectionsCheckingInterval: CHECK_MS,
   }, ({ method, url }, response) => {
     const isKnown = (url ?? "").split("?", 1)[0] === "/health";
     const isRead = method === "GET" || method === "HEAD";

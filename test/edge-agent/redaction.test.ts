@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRedactor, DIGESTS_MAX } from "../../src/edge-agent/redaction.ts";
 import { isSecretName, mentionsSecretName } from "../../src/edge-agent/redaction-names.ts";
+import { processorMsOf } from "../support/processor-time.ts";
 
 const key = new Uint8Array(32).fill(7);
 const redactor = createRedactor(key);
@@ -345,9 +346,10 @@ describe("what holds for all arguments", () => {
     ["many options in one word", "curl -" + "s".repeat(130_000)],
     ["many users", "curl -u " + "a:".repeat(65_000)],
   ])("128 KiB of %s take no long time", (_name, text) => {
-    const startedMs = performance.now();
-    redactor.argv(`x\0${text}`);
-    redactor.environment(text);
-    expect(performance.now() - startedMs).toBeLessThan(1500);
+    const tookMs = processorMsOf(() => {
+      redactor.argv(`x\0${text}`);
+      redactor.environment(text);
+    });
+    expect(tookMs).toBeLessThan(1500);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { firstSegments, planOfCommits, planOfSegments } from "../../src/pipeline/replay-plan.ts";
 import { evidenceKey, parseEvidenceKey } from "../../src/storage/layout.ts";
+import { processorMsOf } from "../support/processor-time.ts";
 
 const segment = (incarnation: string, first: number, last: number) => {
   const range = { incarnation, first, last };
@@ -56,11 +57,11 @@ describe("a plan of all segments", () => {
       key: String(at),
       range: { incarnation: OLD, first: at + 1, last: at + 1 },
     }));
-    const startedMs = performance.now();
-    const [plan] = planOfSegments(all, starts);
-    expect(plan?.segments).toHaveLength(count);
+    let plans: ReturnType<typeof planOfSegments> = [];
+    const tookMs = processorMsOf(() => plans = planOfSegments(all, starts));
+    expect(plans[0]?.segments).toHaveLength(count);
     // A list that is copied for each segment takes minutes.
-    expect(performance.now() - startedMs).toBeLessThan(5_000);
+    expect(tookMs).toBeLessThan(5_000);
   }, 30_000);
 
   test("cannot be made when nobody knows where an incarnation belongs", () => {

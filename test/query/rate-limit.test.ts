@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { createRateLimit, KEYS_MAX, TELL_INTERVAL_MS } from "../../src/query/rate-limit.ts";
+import { processorMsOf } from "../support/processor-time.ts";
 
 /** A limit at a time that the test moves. */
 function setUp(options: { readonly keysMax?: number } = {}) {
@@ -55,11 +56,12 @@ describe("a limit of how often somebody may", () => {
 
   test("takes little time for each of any number of keys", () => {
     const { takes, pass } = setUp();
-    const startedMs = performance.now();
-    for (let key = 0; key < 50 * KEYS_MAX; key++) {
-      takes(`k${key}`, 1);
-      pass(1);
-    }
-    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    const tookMs = processorMsOf(() => {
+      for (let key = 0; key < 50 * KEYS_MAX; key++) {
+        takes(`k${key}`, 1);
+        pass(1);
+      }
+    });
+    expect(tookMs).toBeLessThan(2_000);
   });
 });

@@ -7,6 +7,7 @@ import {
   type FileRule,
   patternFault,
 } from "../../../../src/edge-agent/sources/file-integrity/kinds/policy.ts";
+import { processorMsOf } from "../../../support/processor-time.ts";
 
 const policies = (rules: readonly FileRule[], homes: readonly string[] = []) =>
   createPolicies(rules, { homes });
@@ -118,11 +119,12 @@ describe("an expression", () => {
   });
 
   it("that makes backtracking explode takes no time", () => {
-    const begun = performance.now();
-    for (const source of ["(a+)+$", "^(a|a)*$", "(.*a){20}$", "((a{0,20}){0,20})*b"]) {
-      expect(matcher(source)(`${"a".repeat(4_000)}!`)).toBe(false);
-    }
-    expect(performance.now() - begun).toBeLessThan(2_000);
+    const tookMs = processorMsOf(() => {
+      for (const source of ["(a+)+$", "^(a|a)*$", "(.*a){20}$", "((a{0,20}){0,20})*b"]) {
+        expect(matcher(source)(`${"a".repeat(4_000)}!`)).toBe(false);
+      }
+    });
+    expect(tookMs).toBeLessThan(2_000);
   });
 
   /** Searching anywhere, as a policy does it. */

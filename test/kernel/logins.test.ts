@@ -26,6 +26,8 @@ const SPEAKER = fileURLToPath(new URL("../support/audit-speaker.ts", import.meta
 const WITH_LOGS = 'mount --bind "$1" /var/log && shift && exec "$@"';
 const SSH = 'exe="/usr/sbin/sshd" hostname=198.51.100.7 addr=198.51.100.7 terminal=ssh';
 const AUID = 70_123;
+/** More than the largest buffer that is asked for has room for, and than is kept between two looks. */
+const FLOOD = 6_000;
 
 /** Audit as it is controlled from here; undefined where this kernel has none. */
 function controlIfThere(): AuditControl | undefined {
@@ -63,6 +65,25 @@ it.runIf(isReady)(
     }
     control.enable();
     expect(await HOST_AUDIT.probe()).toEqual({ state: "on" });
+  },
+);
+
+it.runIf(isReady)(
+  "what comes faster than it is read is counted by the kernel, and nothing else comes",
+  async () => {
+    using control = openAuditControl();
+    control.enable();
+    await using tap = HOST_AUDIT.open();
+    const said = "op=login id=0 res=success";
+    // Keystrokes, which may be passwords, stay away, as do calls.
+    for (const type of [1103, 1124, 1120]) control.tell(type, said);
+    // Nothing is read meanwhile: this process does nothing else.
+    for (let each = 0; each < FLOOD; each += 1) control.tell(AUDIT_TYPE.USER_LOGIN, said);
+    await delay(1_000);
+    const { records = [], lost = 0, unreadable } = tap?.take() ?? {};
+    expect(records.every(({ type }) => type === AUDIT_TYPE.USER_LOGIN)).toBe(true);
+    expect(lost).toBeGreaterThan(0);
+    expect([records.length + lost, unreadable]).toEqual([FLOOD, 0]);
   },
 );
 

@@ -9,6 +9,13 @@ import {
 import {
   createLoginsCollector,
 } from "../../../../src/edge-agent/sources/collectors/logins/logins-collector.ts";
+import { AUDIT_TYPE } from "../../../../src/edge-agent/audit-socket.ts";
+import {
+  type AuditRecord,
+  parseAuditRecord,
+} from "../../../../src/edge-agent/sources/collectors/logins/audit-record.ts";
+import type { AuditPlace } from "../../../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
+import { auditMessage, type WrittenAudit } from "../../../support/audit-records.ts";
 import { systemClock } from "../../../../src/runtime/clock.ts";
 import { testLog } from "../../../support/ring-sources.ts";
 import { type Line, runSource } from "../../../support/source-run.ts";
@@ -30,7 +37,34 @@ const gone = (second: number, more: Partial<WrittenLogin> = {}): WrittenLogin =>
 const guess = (second: number): WrittenLogin =>
   ann(second, { type: 6, tty: "ssh:notty", pid: 5000 + second, user: "root" });
 
-async function openHost() {
+/** What a tap gives at the next look. */
+function openAudit() {
+  let [records, lost, unreadable]: [AuditRecord[], number, number] = [[], 0, 0];
+  const place: AuditPlace = {
+    probe: () => Promise.resolve({ state: "on" }),
+    open: () => ({
+      take() {
+        const taken = { records, lost, unreadable };
+        [records, lost, unreadable] = [[], 0, 0];
+        return taken;
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    }),
+  };
+  return {
+    place,
+    tell(...written: readonly WrittenAudit[]) {
+      for (const each of written) {
+        const record = parseAuditRecord(auditMessage(each));
+        if (record === "unreadable") unreadable += 1;
+        else records.push({ ...record, timeUs: START_US + (each.second ?? 0) * 1_000_000 });
+      }
+    },
+    lose: (count: number) => void (lost += count),
+  };
+}
+
+async function openHost(audit?: AuditPlace) {
   const folder = await openTemporaryFolder("logins");
   const root = join(folder.path, "root");
   await mkdir(join(root, "etc"), { recursive: true });
@@ -46,7 +80,7 @@ async function openHost() {
   await writeFile(join(proc, "4242/loginuid"), "1001");
   const open = (): Source =>
     createCollectorSource({
-      collector: createLoginsCollector({ root, intervalMs: 5, proc }),
+      collector: createLoginsCollector({ root, intervalMs: 5, proc, ...(audit && { audit }) }),
       ...{ dataDirectory: folder.path, position: undefined, clock: systemClock, log: testLog },
     });
   const log = (name: string): string => join(root, "var/log", name);
@@ -189,6 +223,56 @@ it("tells once what several logs tell, with what leads to the login", async () =
     ...{ user: "ann", uid: 1001, auid: 1001, service: "sshd", src_ip: "198.51.100.7" },
     ...{ src_port: 4711, detail: { remote: "198.51.100.7", method: "password" } },
   });
+});
+
+it("tells what audit told of that alone, by process, session or who asked, and what it lost", async () => {
+  const audit = openAudit();
+  const host = await openHost(audit.place);
+  await using _folder = host.folder;
+  await using source = host.open();
+  expect(await source.probe()).toEqual({
+    ...{ state: "on", how: "audit", hooks: [{ name: "audit", state: "on" }] },
+  });
+  await using running = runSource(source);
+  await untilKnown(host.folder.path, "log:btmp");
+  const ssh = 'acct="ann" exe="/usr/sbin/sshd" addr=198.51.100.7 terminal=ssh res=success';
+  const sudo = 'cwd="/" cmd="id" terminal=pts/3 res=success';
+  audit.tell(
+    // The process that told it is not the one that wtmp names: 4242, whose session is 7.
+    { type: AUDIT_TYPE.USER_START, said: `op=PAM:session_open ${ssh}`, pid: 4000, second: 2 },
+    { type: AUDIT_TYPE.USER_CMD, said: sudo, pid: 4400, uid: 1001, second: 3 },
+    {
+      ...{ type: AUDIT_TYPE.USER_START, pid: 4400, uid: 0, second: 3 },
+      said: 'op=PAM:session_open acct="root" exe="/usr/bin/sudo" res=success',
+    },
+    { type: AUDIT_TYPE.USER_END, said: 'half a quote "' },
+  );
+  audit.lose(3);
+  await running.waitFor(isAny, { count: 2 });
+  await writeFile(host.log("wtmp"), utmpOf([ann(2)]));
+  const asked = "     ann : TTY=pts/3 ; PWD=/ ; USER=root ; COMMAND=/bin/id\n";
+  const others = `${at(4)} web-1 sudo: ${asked}${at(5)} web-1 su[9]: (to root) ann on pts/3\n`;
+  await writeFile(host.log("auth.log"), `${at(3)} web-1 sudo: ${asked}${others}`);
+  await running.waitFor(isAny, { count: 4 });
+  await untilKnown(host.folder.path, "last:wtmp");
+  expect(
+    running.lines.map(({ topic, time, session, detail }) =>
+      [topic, time, session ?? "-", detail["source"], detail["target"] ?? "-"].join(" ")
+    ),
+  ).toEqual([
+    `auth/login ${at(2)} 7 audit -`,
+    `auth/sudo ${at(3)} 7 audit root`,
+    // The second of its kind, and one of another process: audit has neither.
+    `auth/sudo ${at(4)} - auth.log root`,
+    `auth/su ${at(5)} - auth.log root`,
+  ]);
+  expect(source.losses()).toEqual([
+    { class: "unreadable", count: 1, reason: "records of the kernel's audit cannot be read" },
+    {
+      ...{ class: "overflow", count: 3 },
+      reason: "the kernel's audit told more of logins than was read in time",
+    },
+  ]);
 });
 
 it("says which log cannot be read, and what to do", async () => {

@@ -51,6 +51,8 @@ export const SUBSCRIBERS_MAX = 64;
 export const WAITING_BYTES_MAX = 8 * 1024 * 1024;
 /** A subscriber says what it wants within so many milliseconds. */
 export const REQUEST_MS = 10_000;
+/** A refusal is said in the log once in so many milliseconds, with how many others there were; all are counted. */
+const REFUSAL_SAID_MS = 1_000;
 /** The agent's user and group: uses of cryptography are nobody else's business. */
 const SOCKET_MODE = 0o660;
 
@@ -69,9 +71,17 @@ export async function openCryptoBroker(options: CryptoBrokerOptions): Promise<Cr
   const counts: CryptoBrokerCounts = { sent: 0, slow: 0, refused: 0 };
   const sockets = new Set<Socket>();
   const subscribers = new Set<Subscriber>();
+  /** Refusals that were not said, since whoever may connect may do so without end; and when one was last. */
+  let [unsaid, saidMs] = [0, -Infinity];
   const refuse = (socket: Socket, reason: string): void => {
     counts.refused += 1;
-    log.warn("subscriber of crypto events refused", { from: nameOf(socket), reason });
+    const nowMs = performance.now();
+    if (nowMs - saidMs < REFUSAL_SAID_MS) unsaid += 1;
+    else {
+      const more = unsaid === 0 ? {} : { others: unsaid };
+      log.warn("subscriber of crypto events refused", { from: nameOf(socket), reason, ...more });
+      [unsaid, saidMs] = [0, nowMs];
+    }
     socket.destroy();
   };
   // A subscriber may end its side once it has said what it wants.

@@ -205,6 +205,30 @@ test("who says nothing is refused in time, and so is one too many", async () => 
   expect(broker.counts.refused).toBe(1);
 });
 
+test("a thousand that connect and say half of what they want delay nobody, and fill no log", async () => {
+  const { broker, path, said } = await open({ requestMs: 1_000 });
+  const early = await subscribe(path, TLS);
+  await subscribed(said);
+  const half: Awaited<ReturnType<typeof subscribe>>[] = [];
+  // The kernel lets so many wait to be accepted.
+  for (let time = 0; time < 10; time += 1) {
+    const some = Array.from({ length: 100 }, () => subscribe(path, TLS.subarray(0, 6)));
+    half.push(...await Promise.all(some));
+    await until(() => broker.counts.refused > half.length - SUBSCRIBERS_MAX);
+  }
+  broker.publish(LINES);
+  await until(() => early.groups.length === 3);
+  // Those that found room are refused in time, all others at once.
+  await Promise.all(half.map(({ socket }) => closed(socket)));
+  expect(broker.counts).toMatchObject({ refused: 1_000, slow: 0 });
+  expect(broker.subscribers()).toBe(1);
+  expect(said.length).toBeLessThan(50);
+  const late = await subscribe(path, EVERYTHING);
+  await subscribed(said, 2);
+  broker.publish(LINES);
+  await until(() => late.groups.length === LINES.length && early.groups.length === 6);
+});
+
 test("only the agent's user and group reach the socket, and what a dead agent left is replaced", async () => {
   const { broker, path } = await open();
   expect(statSync(path).mode & 0o777).toBe(0o660);

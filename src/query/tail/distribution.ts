@@ -1,11 +1,12 @@
 /**
- * Finds who wants a row, among many: those are asked who want any topic, or one that the row has; and what several of
- * them ask of a row is looked at once.
+ * Finds who wants a row, among many: those are asked whose rows have a mark that this row has, or none; and what several
+ * of them ask of a row is looked at once.
  *
- * Invariant: whoever is left out without being asked wants only rows of topics that this row does not have.
+ * Invariant: whoever is left out without being asked wants only rows with marks that this row does not have.
  */
 import type { Interest } from "../planner/tail-plan.ts";
-import { type Matcher, type RowValues, testsOf, topicsAndAbove, topicsOf } from "./matcher.ts";
+import { type Matcher, type RowValues, testsOf } from "./matcher.ts";
+import { createMarkIndex, type Mark, marksOf } from "./row-marks.ts";
 
 export interface Distribution<T extends Interest> {
   /** What an interest's filter means is found out once, here. */
@@ -27,7 +28,7 @@ interface SharedTest {
 interface Entry<T> {
   readonly interest: T;
   readonly tests: readonly SharedTest[];
-  readonly topics: readonly string[] | undefined;
+  readonly marks: readonly Mark[] | undefined;
   /** Number of the last row that it was asked about. */
   row: number;
 }
@@ -35,8 +36,8 @@ interface Entry<T> {
 export function createDistribution<T extends Interest>(): Distribution<T> {
   const entries = new Map<T, Entry<T>>();
   const tests = new Map<string, SharedTest>();
-  const ofAnyTopic = new Set<Entry<T>>();
-  const byTopic = new Map<string, Set<Entry<T>>>();
+  const unmarked = new Set<Entry<T>>();
+  const marked = createMarkIndex<Entry<T>>();
   let row = 0;
 
   const shared = ({ key, matches }: { readonly key: string; readonly matches: Matcher }) => {
@@ -54,40 +55,29 @@ export function createDistribution<T extends Interest>(): Distribution<T> {
   };
   return {
     add(interest) {
-      const topics = topicsOf(interest.request);
+      const marks = marksOf(interest.request);
       const own = testsOf(interest.request, interest.principal).map(shared);
-      const entry = { interest, tests: own, topics, row: 0 };
+      const entry = { interest, tests: own, marks, row: 0 };
       entries.set(interest, entry);
-      if (topics === undefined) ofAnyTopic.add(entry);
-      for (const topic of topics ?? []) {
-        const others = byTopic.get(topic) ?? new Set();
-        byTopic.set(topic, others.add(entry));
-      }
+      if (marks === undefined) unmarked.add(entry);
+      for (const mark of marks ?? []) marked.add(mark, entry);
     },
     remove(interest) {
       const entry = entries.get(interest);
       if (entry === undefined) return;
       entries.delete(interest);
-      ofAnyTopic.delete(entry);
+      unmarked.delete(entry);
+      for (const mark of entry.marks ?? []) marked.remove(mark, entry);
       for (const test of entry.tests) {
         test.users -= 1;
         if (test.users === 0) tests.delete(test.key);
-      }
-      for (const topic of entry.topics ?? []) {
-        const others = byTopic.get(topic);
-        others?.delete(entry);
-        if (others?.size === 0) byTopic.delete(topic);
       }
     },
     wantedBy(values) {
       row += 1;
       const wanted: T[] = [];
-      ask(ofAnyTopic, values, wanted);
-      const { topic, topics } = values;
-      for (const each of topicsAndAbove([topic, ...Array.isArray(topics) ? topics : []])) {
-        const candidates = byTopic.get(each);
-        if (candidates !== undefined) ask(candidates, values, wanted);
-      }
+      ask(unmarked, values, wanted);
+      for (const candidates of marked.of(values)) ask(candidates, values, wanted);
       return wanted;
     },
   };

@@ -36,6 +36,7 @@ export function openKeptFiles(folder: string, name: (number: number) => string):
     take: () => free.pop() ?? next++,
     async write(number, content) {
       const path = pathOf(number);
+      const isEmpty = !written.has(number);
       written.add(number);
       if (number >= KEPT_FILES_MAX) {
         await writeFile(path, content, { mode: 0o600 });
@@ -43,7 +44,7 @@ export function openKeptFiles(folder: string, name: (number: number) => string):
       }
       const file = kept.get(number) ?? await open(path, "w", 0o600);
       kept.set(number, file);
-      await file.truncate(0);
+      if (!isEmpty) await file.truncate(0);
       await writeAll(file, content);
       return path;
     },

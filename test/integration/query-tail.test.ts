@@ -7,7 +7,7 @@ import { deleteStream } from "../../src/runtime/nats.ts";
 import { createBatchAgent, NOON_US, numberedEvent, publishAll } from "../support/batches.ts";
 import type { RpcEndpoint } from "../../src/query/rpc/endpoint.ts";
 import { canRunNats } from "../support/nats-server.ts";
-import { openQueryRig, QUERY_TOKEN } from "../support/query-rig.ts";
+import { openQueryRig, QUERY_TOKEN, TEST_DAY } from "../support/query-rig.ts";
 import { openRpcClient } from "../support/rpc-client.ts";
 import { createSeededRandom } from "../support/seeded-random.ts";
 import { makeStream, publishNumbers, range, until } from "../support/rollup-rig.ts";
@@ -105,6 +105,31 @@ describe.runIf(canRunNats())("a live tail", () => {
     await committing;
     expect(all.numbers).toEqual(range(1, 2_001));
     expect(late.numbers).toEqual(range(1_000, 2_001));
+  });
+
+  test("gives each of many clients what its own filter asks for while roll-ups commit", async () => {
+    await using query = await openQueryRig();
+    await using running = await query.start();
+    const agent = createBatchAgent("a");
+    await publishNumbers(query.rig, agent, [0]);
+    await running.found(1);
+    await using stack = new AsyncDisposableStack();
+    const clients = range(1, 21).map((at) =>
+      stack.use(followTail(running.client, { pid: `>=${at}00`, message: `*${at % 10}.` }))
+    );
+    await until(async () => (await metric(running, "probity_tail_clients")) === clients.length);
+    for (let number = 1; number < 2_001; number += 40) {
+      await publishNumbers(query.rig, agent, range(number, number + 40));
+      if (number % 400 === 1) await query.rig.once();
+    }
+    const wanted = clients.map((_, at) =>
+      range((at + 1) * 100, 2_001).filter((number) => number % 10 === (at + 1) % 10)
+    );
+    await Promise.all(clients.map((client, at) => client.waitFor(wanted[at]?.length ?? 0)));
+    expect(clients.map(({ numbers }) => numbers)).toEqual(wanted);
+    const last = { ...TEST_DAY, pid: "2000" };
+    const live = clients.at(-1)?.items.flatMap((item) => item.kind === "event" ? [item.event] : []);
+    expect(live?.slice(-1)).toEqual(await Array.fromAsync(running.client.events(last)));
   });
 
   test("goes on exactly where it was, across restarts of the service and roll-ups", async () => {

@@ -12,7 +12,7 @@ import { readArrival } from "../../event/arrival.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type Backoff, backoffMs } from "../../runtime/retry.ts";
 import type { StreamMessage } from "../../runtime/stream-message.ts";
-import { type Connection, SqlError } from "../../storage/duckdb.ts";
+import { type Connection, SqlError, type SqlRow } from "../../storage/duckdb.ts";
 import { checkPayload } from "../../storage/payload.ts";
 import {
   type DecidedMessage,
@@ -32,11 +32,14 @@ import {
 } from "../../storage/typed-read.ts";
 import { findUnreadable } from "../../storage/unreadable.ts";
 import { type KeptFiles, openKeptFiles } from "../kept-files.ts";
+import { HOT_TAIL_ROW } from "../planner/rows.ts";
 
 export interface LoadOptions {
   /** Table that the rows are added to, made by {@link createHotTable}. */
   readonly into: string;
   readonly acceptance: Acceptance;
+  /** Whether {@link LoadResult.lines} are wanted. */
+  readonly hasLines: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -44,6 +47,8 @@ export interface LoadResult {
   readonly rows: number;
   /** Time of the earliest row, µs; infinite when there is none. */
   readonly firstUs: number;
+  /** Rows as {@link HOT_TAIL_ROW} has them, in order; undefined unless wanted, and of large groups. */
+  readonly lines: readonly string[] | undefined;
   /** JSON that was read, in bytes. */
   readonly jsonBytes: number;
   /** Digest of each whole message by its sequence. */
@@ -83,12 +88,12 @@ export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoade
   const payloads = openKeptFiles(folder, payloadFileName);
   const gapTexts = openKeptFiles(folder, gapFileName);
   return {
-    async load(messages, { into, acceptance, signal }) {
+    async load(messages, { into, acceptance, hasLines, signal }) {
       const decided = messages.map((message) => decide(message, { shard, acceptance }));
       const files = decided.map(() => payloads.take());
       try {
         const group = await checkAll(decided, { files, payloads });
-        const place = { gapTexts, into, tempDirectory: scratchDirectory, clock, signal };
+        const place = { gapTexts, into, hasLines, tempDirectory: scratchDirectory, clock, signal };
         const read = await readGroup(connection, group, place);
         return {
           ...read,
@@ -146,6 +151,7 @@ function decide(
 interface Place {
   readonly gapTexts: KeptFiles;
   readonly into: string;
+  readonly hasLines: boolean;
   readonly tempDirectory: string;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -202,13 +208,13 @@ async function readGroup(
   return { ...added, unreadable: countUnreadable(group) };
 }
 
-type Added = Pick<LoadResult, "rows" | "firstUs">;
+type Added = Pick<LoadResult, "rows" | "firstUs" | "lines">;
 
 /** What was added; undefined when it is not what the messages must have, and then nothing is added. */
 async function readOnce(
   connection: Connection,
   group: readonly Checked[],
-  { gapTexts, into, signal }: Place,
+  { gapTexts, into, hasLines, signal }: Place,
 ): Promise<Added | undefined> {
   const placed = group.map(placeOf);
   const files = group.flatMap(({ path, reason }) =>
@@ -224,37 +230,35 @@ async function readOnce(
   const sql = `INSERT INTO ${into} ${typedRead({ files, messages: MESSAGES })}`;
   await connection.run(createMessageTable(MESSAGES), { signal });
   await connection.append(MESSAGES, messages.map(messageRow));
-  await connection.run(`PRAGMA ${isSmall ? "disable" : "enable"}_optimizer`);
-  await connection.run("BEGIN");
+  // Each statement that is given alone waits for its turn among all that the process does.
+  await connection.run(`PRAGMA ${isSmall ? "disable" : "enable"}_optimizer; BEGIN`);
   try {
-    const firstUs = await add(connection, sql, { into, messages, signal });
-    await connection.run(firstUs === undefined ? "ROLLBACK" : "COMMIT");
-    if (firstUs === undefined) return undefined;
-    return { firstUs, rows: messages.reduce((total, { rows }) => total + rows, 0) };
+    const added = await add(connection, sql, { into, hasLines, messages, signal });
+    if (added === undefined) return await undo(connection);
+    await connection.run("COMMIT");
+    return { ...added, rows: messages.reduce((total, { rows }) => total + rows, 0) };
   } catch (error) {
-    await rollBack(connection);
+    await undo(connection);
     throw error;
-  } finally {
-    await connection.run("PRAGMA enable_optimizer");
   }
 }
 
 interface AddOptions {
   readonly into: string;
+  readonly hasLines: boolean;
   readonly messages: readonly PlacedMessage[];
   readonly signal: AbortSignal;
 }
 
-/** Runs the statement; time of the earliest row, if it added exactly the rows that the messages must have. */
+/** Runs the statement; what it added, if that is exactly the rows that the messages must have. */
 async function addSmall(
   connection: Connection,
   sql: string,
-  { messages, signal }: AddOptions,
-): Promise<number | undefined> {
-  const { rows } = await connection.query(
-    `${sql} RETURNING seq, idx, epoch_us("time") AS us`,
-    { signal },
-  );
+  { hasLines, messages, signal }: AddOptions,
+): Promise<Omit<Added, "rows"> | undefined> {
+  const returned = ["seq", "idx", 'epoch_us("time") AS us'];
+  if (hasLines) returned.push(`${HOT_TAIL_ROW} AS line`);
+  const { rows } = await connection.query(`${sql} RETURNING ${returned.join(", ")}`, { signal });
   const places = rows.map(({ seq, idx }) => ({
     seq: Number(seq),
     idx: idx === null ? null : Number(idx),
@@ -262,7 +266,15 @@ async function addSmall(
   if (faultsAmong(places, messages).length > 0) return undefined;
   let firstUs = Infinity;
   for (const { us } of rows) firstUs = Math.min(firstUs, timeUsOf(us));
-  return firstUs;
+  return { firstUs, lines: hasLines ? linesOf(rows) : undefined };
+}
+
+/** In order of messages, which the rows of gaps do not come in. */
+function linesOf(rows: readonly SqlRow[]): readonly string[] {
+  return rows.toSorted((a, b) =>
+    Number(a["seq"]) - Number(b["seq"]) || Number(a["idx"]) - Number(b["idx"])
+  )
+    .map(({ line }) => String(line));
 }
 
 /** A row without a time may be of any. */
@@ -274,7 +286,7 @@ async function addLarge(
   connection: Connection,
   sql: string,
   { into, messages, signal }: AddOptions,
-): Promise<number | undefined> {
+): Promise<Omit<Added, "rows"> | undefined> {
   const first = Math.min(...messages.map(({ sequence }) => sequence));
   await connection.run(sql, { signal });
   const rows = `(SELECT seq, idx FROM ${into} WHERE seq >= ${first})`;
@@ -284,16 +296,17 @@ async function addLarge(
     `SELECT epoch_us(min("time")) AS us FROM ${into} WHERE seq >= ${first}`,
     { signal },
   );
-  return timeUsOf(least?.["us"]);
+  return { firstUs: timeUsOf(least?.["us"]), lines: undefined };
 }
 
-/** A transaction that failed may have ended by itself. */
-async function rollBack(connection: Connection): Promise<void> {
+/** A transaction that failed may have ended by itself. What is asked about the failure is worth a plan. */
+async function undo(connection: Connection): Promise<undefined> {
   try {
     await connection.run("ROLLBACK");
   } catch (error) {
     if (!(error instanceof SqlError)) throw error;
   }
+  await connection.run("PRAGMA enable_optimizer");
 }
 
 function placeOf({ message, file, reason }: Checked) {

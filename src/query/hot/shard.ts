@@ -24,6 +24,7 @@ import { readStream } from "../../runtime/stream-reader.ts";
 import type { ObjectStore } from "../../storage/object-store.ts";
 import { readState } from "../../storage/state-object.ts";
 import type { ShardPosition } from "../../storage/table.ts";
+import { createFreshLines, type SequenceRange } from "./fresh-lines.ts";
 import { gather } from "./gather.ts";
 import type { HotLoader } from "./loader.ts";
 import type { HotSegments } from "./segments.ts";
@@ -41,6 +42,8 @@ export interface HotShardOptions {
   readonly log: Log;
   /** Called after every load, and whenever what was loaded is no longer continued. */
   readonly onChange: () => void;
+  /** Whether what is loaded is going to be asked for by {@link HotShard.takeLines}. */
+  readonly wantsLines: () => boolean;
 }
 
 /** Shortest time between two loads, in milliseconds. */
@@ -80,6 +83,7 @@ export class HotShard {
   #loaded = 0;
   #knownUs = 0;
   #digests = new Map<number, string>();
+  readonly #fresh = createFreshLines();
   /** Why nothing is being read, in words; undefined while a round goes on. */
   #waiting: string | undefined = "it has not been read yet";
   /** The stream's last sequence, as it was one watch ago and at the last. */
@@ -110,6 +114,11 @@ export class HotShard {
   /** Newest broker time that was read, µs. */
   get knownUs(): number {
     return this.#knownUs;
+  }
+
+  /** See {@link HotTable.takeLines}. */
+  takeLines(range: SequenceRange): readonly string[] | undefined {
+    return this.#fresh.take(range);
   }
 
   start(): void {
@@ -173,6 +182,7 @@ export class HotShard {
     const round = this.#round;
     this.doubts += 1;
     this.#options.segments.clear();
+    this.#fresh.clear();
     this.#round = undefined;
     this.#loaded = 0;
     this.#digests = new Map();
@@ -302,14 +312,18 @@ export class HotShard {
       readonly signal: AbortSignal;
     },
   ): Promise<void> {
-    const { loader, segments } = this.#options;
+    const { loader, segments, wantsLines } = this.#options;
     await this.#room(signal);
     using filling = await segments.fill(round.incarnation);
-    const result = await loader.load(group, { into: filling.table, acceptance, signal });
+    const hasLines = wantsLines();
+    const into = filling.table;
+    const result = await loader.load(group, { into, acceptance, hasLines, signal });
     round.restart.signal.throwIfAborted();
     const last = group.at(-1);
     if (last === undefined) return;
     filling.done(last.sequence, result);
+    const range = { after: this.#loaded, upTo: last.sequence };
+    if (result.lines !== undefined) this.#fresh.add(range, result.lines);
     this.#loaded = last.sequence;
     this.#knownUs = Math.max(this.#knownUs, last.storedAtUs);
     this.unreadableMessages += result.unreadable;

@@ -12,6 +12,7 @@ import type { ObjectStore } from "../../storage/object-store.ts";
 import type { TableSnapshot } from "../../storage/table.ts";
 import type { ViewLease } from "../read-view.ts";
 import { openHotLoader } from "./loader.ts";
+import type { SequenceRange } from "./fresh-lines.ts";
 import { createHotSegments, HOT_SCHEMA, type HotSegments } from "./segments.ts";
 import { HotShard } from "./shard.ts";
 
@@ -36,8 +37,16 @@ export interface HotTable extends AsyncDisposable {
   readonly generation: number;
   /** What of the log cannot be searched yet, in words. */
   missing(): readonly string[];
-  /** Calls `listener` when there are new rows or a stream is read anew. Returns a function that ends the calls. */
-  onChange(listener: () => void): () => void;
+  /**
+   * Calls `listener` when there are new rows or a stream is read anew. Returns a function that ends the calls. Rows that
+   * are loaded while any listener wants lines are ready for {@link HotTable.takeLines}, unless they are many.
+   */
+  onChange(listener: () => void, options?: { readonly wantsLines: () => boolean }): () => void;
+  /**
+   * All rows of a stream after one sequence up to another that was loaded, as {@link HOT_TAIL_ROW} has them; undefined
+   * when they must be asked for. Gives what was loaded once.
+   */
+  takeLines(incarnation: string, range: SequenceRange): readonly string[] | undefined;
   figures(): HotFigures;
   /** Table version in use. */
   readonly version: number;
@@ -75,8 +84,9 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
   await using stack = new AsyncDisposableStack();
   const catalog = stack.use(await database.connect());
   await catalog.run(`CREATE SCHEMA IF NOT EXISTS ${HOT_SCHEMA}`);
-  const listeners = new Set<() => void>();
-  const onChange = (): void => listeners.forEach((listener) => listener());
+  const listeners = new Map<() => void, () => boolean>();
+  const onChange = (): void => listeners.forEach((_, listener) => listener());
+  const wantsLines = (): boolean => [...listeners.values()].some((wants) => wants());
   const onError = (error: unknown): void =>
     log.error("a hot table was not dropped", { error: String(error) });
   const parts: Part[] = [];
@@ -91,7 +101,7 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
     );
     const segments = createHotSegments({ connection: catalog, shard: name, onError });
     const shard = new HotShard({
-      ...{ shard: name, nats, store, loader, segments, clock, log, onChange },
+      ...{ shard: name, nats, store, loader, segments, clock, log, onChange, wantsLines },
       limitBytes: limitBytes / shards.length,
     });
     stack.defer(() => shard.stop());
@@ -162,10 +172,14 @@ export async function openHotTable(options: HotTableOptions): Promise<HotTable> 
       return parts.reduce((total, { shard }) => total + shard.doubts, 0);
     },
     missing,
-    onChange(listener) {
-      listeners.add(listener);
+    onChange(listener, options) {
+      listeners.set(listener, options?.wantsLines ?? (() => false));
       return () => listeners.delete(listener);
     },
+    takeLines: (incarnation, range) =>
+      parts.find(({ shard }) => shard.progress?.incarnation === incarnation)?.shard.takeLines(
+        range,
+      ),
     figures: () => ({
       jsonBytes: parts.reduce((total, { segments }) => total + segments.jsonBytes, 0),
       loadedMessages: parts.reduce((total, { shard }) => total + shard.loadedMessages, 0),

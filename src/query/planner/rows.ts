@@ -151,11 +151,20 @@ function jsonValue({ name, type }: Column): string {
  * are not null before `detail`, those behind it, then `detail` as it is. A third of the work of DuckDB, which pays for
  * each function of each column, and the live tail is read row by row many times a second.
  */
-export const TAIL_JSON = [
-  objectOf(COLUMNS.slice(0, DETAIL), ["'id': id"]),
-  objectOf(COLUMNS.slice(DETAIL + 1), []),
-  `coalesce(${identifierOf("detail")}, '')`,
-].join(" || chr(10) || ");
+export const TAIL_JSON = tailJson("id");
+
+/** A row as plans of the live tail give it: `<seq> <idx> <parts of JSON>`. */
+export const TAIL_ROW = `seq || ' ' || idx || ' ' || ${TAIL_JSON}`;
+/** The same of a row of a hot table, where nothing is computed. */
+export const HOT_TAIL_ROW = `seq || ' ' || idx || ' ' || ${tailJson(ID)}`;
+
+function tailJson(id: string): string {
+  return [
+    objectOf(COLUMNS.slice(0, DETAIL), [`'id': ${id}`]),
+    objectOf(COLUMNS.slice(DETAIL + 1), []),
+    `coalesce(${identifierOf("detail")}, '')`,
+  ].join(" || chr(10) || ");
+}
 
 function objectOf(columns: readonly Column[], first: readonly string[]): string {
   const members = columns.map((column) => {

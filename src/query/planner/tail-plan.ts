@@ -11,7 +11,7 @@ import type { DataFile } from "../../storage/table.ts";
 import { type Binder, createBinder, type Statement } from "./binder.ts";
 import { predicatesOf, scopePredicates } from "./predicate.ts";
 import { isOnlyOf, mayHold, sequenceRangeOf, timeRangeOf } from "./pruning.ts";
-import { sourceOf, TAIL_JSON } from "./rows.ts";
+import { sourceOf, TAIL_ROW } from "./rows.ts";
 
 export interface TailRequest {
   readonly conditions: readonly Condition[];
@@ -51,7 +51,7 @@ export function planLoaded(
   });
   const predicates = isAll ? [] : [`(${alternatives.join(" OR ")})`];
   const source = sourceOf({ hasFiles: false, hot: ranges, detail: "text", predicates }, binder);
-  const sql = `SELECT ${TAIL_ROW} FROM (\n${source}\n) ORDER BY seq, idx`;
+  const sql = `SELECT ${TAIL_ROW} AS line FROM (\n${source}\n) ORDER BY seq, idx`;
   return { sql, parameters: binder.parameters };
 }
 
@@ -84,7 +84,7 @@ export function planBacklog(
   const hasFiles = wanted.length > 0;
   const source = sourceOf({ hasFiles, hot, detail: "text", predicates }, binder);
   const rows = `SELECT * FROM (\n${source}\n) ORDER BY seq, idx LIMIT ${binder.integer(limit)}`;
-  const sql = `SELECT ${TAIL_ROW} FROM (\n${rows}\n) ORDER BY seq, idx`;
+  const sql = `SELECT ${TAIL_ROW} AS line FROM (\n${rows}\n) ORDER BY seq, idx`;
   return { files: wanted, statement: { sql, parameters: binder.parameters }, upTo };
 }
 
@@ -210,8 +210,6 @@ export function planStarts(
     `GROUP BY incarnation ORDER BY min(logged_at), incarnation`;
   return { files, statement: { sql, parameters: binder.parameters } };
 }
-
-const TAIL_ROW = `seq || ' ' || idx || ' ' || ${TAIL_JSON} AS line`;
 
 function tailPredicates(
   { conditions, sinceUs }: TailRequest,

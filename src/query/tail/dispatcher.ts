@@ -1,5 +1,5 @@
 /**
- * Hands every freshly loaded row to the live clients that want it: one query per load, however many clients there are.
+ * Hands every freshly loaded row to the live clients that want it: one query per load at most, however many they are.
  *
  * Invariants: rows of a stream are handed out once and in order; a client that joins is told from where on, so that it
  * can read what lies before by itself, and is told when the streams no longer continue what it was given.
@@ -9,7 +9,7 @@ import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
 import { joinTailJson, readTailValues } from "../planner/rows.ts";
-import { planLoaded, type TailRequest } from "../planner/tail-plan.ts";
+import { INTERESTS_MAX, planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
 import { createDistribution } from "./distribution.ts";
@@ -74,35 +74,48 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     for (const [incarnation, upTo] of hot.progress()) {
       const from = assigned.get(incarnation);
       if (from !== undefined && from >= upTo) continue;
+      const fresh = hot.takeLines(incarnation, { after: from ?? upTo, upTo });
       const ranges = lease.view.hot.filter((each) => each.incarnation === incarnation);
-      const isSeamless = from !== undefined && ranges.length > 0 &&
-        ranges.every(({ after }) => after <= from);
+      const isSeamless = fresh !== undefined ||
+        ranges.length > 0 && ranges.every(({ after }) => from !== undefined && after <= from);
       assigned.set(incarnation, upTo);
-      if (isSeamless) await handOut(ranges.map((each) => ({ ...each, after: from })));
-      else breakAll();
+      if (from === undefined || !isSeamless) breakAll();
+      else await handOut(incarnation, { from, fresh, ranges });
       dispatched.set(incarnation, upTo);
     }
   };
-  const handOut = async (ranges: readonly HotRange[]): Promise<void> => {
-    const wanted = ranges.filter(({ after, upTo }) => upTo > after);
-    const [first] = wanted;
-    if (first === undefined) return;
+  const handOut = async (
+    incarnation: string,
+    { from, fresh, ranges }: {
+      readonly from: number;
+      readonly fresh: readonly string[] | undefined;
+      readonly ranges: readonly HotRange[];
+    },
+  ): Promise<void> => {
     const present = new Map([...groups.values()].map((group) => [group, [...group.queues]]));
-    if (present.size === 0) return;
-    const { sql, parameters } = planLoaded([...present.keys()], wanted);
-    const values = parameters.filter((each) => typeof each !== "symbol");
+    const wanted = ranges.flatMap((each) => each.upTo > from ? [{ ...each, after: from }] : []);
+    if (present.size === 0 || (fresh === undefined && wanted.length === 0)) return;
+    const loaded = fresh === undefined ? askFor([...present.keys()], wanted) : [fresh];
     // Rows of a single interest's plan are those that it wants.
-    const wantedBy = present.size === 1
+    const wantedBy = fresh === undefined && present.size === 1
       ? () => present.keys()
       : (text: string) => distribution.wantedBy(readTailValues(text));
-    for await (const lines of connection.streamText(sql, { parameters: values })) {
+    for await (const lines of loaded) {
       for (const piece of piecesOf(lines)) {
-        const given = await divide(piece, { incarnation: first.incarnation, wantedBy });
+        const given = await divide(piece, { incarnation, wantedBy });
         // Who came meanwhile reads these rows by itself.
         for (const [group, rows] of given) present.get(group)?.forEach((queue) => queue.push(rows));
         await room([...given.keys()].flatMap((group) => present.get(group) ?? []));
       }
     }
+  };
+  const askFor = (
+    present: readonly Group[],
+    ranges: readonly HotRange[],
+  ): AsyncIterable<readonly string[]> => {
+    const { sql, parameters } = planLoaded(present, ranges);
+    const values = parameters.filter((each) => typeof each !== "symbol");
+    return connection.streamText(sql, { parameters: values });
   };
   const run = async (): Promise<void> => {
     while (hasNews && !isClosed) {
@@ -121,7 +134,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const endChanges = hot.onChange(() => {
     hasNews = true;
     running ??= run();
-  });
+    // For few, the plan gives only what they want.
+  }, { wantsLines: () => groups.size > INTERESTS_MAX });
 
   return {
     dispatched,

@@ -187,6 +187,7 @@ describe.runIf(isComplete)("sinks of one service", () => {
       await publish(10);
       // Taken, but never answered: the place cannot have moved.
       receiver.next.push("hang");
+      const registry = createSinkRegistry({ store: rigs.rig.store });
       const task = { url: server.url, bucket: join(folder, "bucket"), folder, sinks: settings };
       {
         await using killed = await startScript("sink-process.ts", [
@@ -194,10 +195,13 @@ describe.runIf(isComplete)("sinks of one service", () => {
         ]);
         await until(() => Promise.resolve(receiver.received.length > before));
         await until(async () => (await linesOf()).length === published);
+        // Each of the others has its turn by then as well, or takes it a moment later.
+        await until(async () =>
+          (await registry.list()).every(({ value }) => value.turn !== undefined)
+        );
         await killed.kill();
       }
       // The turn of the dead ends by itself after 30 s; the test does not wait for it.
-      const registry = createSinkRegistry({ store: rigs.rig.store });
       for (const { name, value } of await registry.list()) {
         expect(value.turn).toBeDefined();
         await registry.change(name, (state) => state && { ...state, turn: undefined });

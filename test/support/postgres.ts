@@ -22,6 +22,7 @@ export interface PostgresServer extends AsyncDisposable {
   /** Without the password. */
   readonly url: string;
   readonly passwordFile: string;
+  readonly password: string;
   query(sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 
@@ -109,7 +110,7 @@ export async function openPostgres({ tls }: PostgresOptions = {}): Promise<Postg
   }
   return {
     url: `postgres://probity@127.0.0.1:${port}/postgres`,
-    ...{ passwordFile, query },
+    ...{ passwordFile, password, query },
     [Symbol.asyncDispose]: end,
   };
 }

@@ -47,6 +47,8 @@ export const BATCH_LENGTH_MAX = 1_048_576;
 /** How far it has come is written down so often where no event is, in milliseconds. */
 const PLACE_INTERVAL_MS = 10_000;
 const QUIET_MS = 2_000;
+/** While one batch follows the other, the place is written so often: what was taken since comes again after a crash. */
+const DELIVERED_INTERVAL_MS = 250;
 
 /** Ends with the signal, or when the service stops. */
 export async function feed(source: TailSource, options: ReadingOptions): Promise<void> {
@@ -60,6 +62,8 @@ class Feeding {
   readonly #options: ReadingOptions;
   #progress: Progress;
   #writtenMs = performance.now();
+  /** Whether the sink has taken what is not written down. */
+  #hasTaken = false;
   #hasReachedPresent = false;
 
   constructor(source: TailSource, options: ReadingOptions) {
@@ -99,8 +103,11 @@ class Feeding {
       if (end === undefined) continue;
       const passed = pass(this.#progress, batch.map(({ row }) => row), { end, committedOf });
       if (passed.rows.length > 0) await this.#deliver(passed);
-      this.#progress = passed.progress;
+      else this.#progress = passed.progress;
+      const isDue = performance.now() - this.#writtenMs >= DELIVERED_INTERVAL_MS;
+      if (this.#hasTaken && isDue) await this.#write();
     }
+    if (this.#hasTaken) await this.#write();
     const last = group.at(-1);
     if (last === undefined || last.kind === "row") return;
     if (last.kind === "removed") return await this.#meetGap(last.removed);
@@ -116,7 +123,7 @@ class Feeding {
       : place.reachedUs;
     this.#progress = { ...progress, place: { ...place, reachedUs } };
     this.#options.onPlace(reachedUs);
-    if (isDue) await this.#write(this.#progress, []);
+    if (isDue) await this.#write();
   }
 
   /** It is written down before it is told, so that it is known also while the other side is away. */
@@ -141,15 +148,20 @@ class Feeding {
   async #deliver({ rows, progress }: Passed): Promise<void> {
     const events = rows.map(eventOf);
     await this.#options.deliver(events);
-    await this.#write(progress, events);
-  }
-
-  async #write({ place, ahead }: Progress, events: readonly SinkEvent[]): Promise<void> {
-    await this.#options.turn.note((state) => ({
+    this.#progress = progress;
+    const { place, ahead } = progress;
+    this.#options.turn.noteLater((state) => ({
       ...{ ...state, place, ahead },
       delivered: state.delivered + events.length,
       lastId: events.at(-1)?.id ?? state.lastId,
     }));
+    this.#hasTaken = true;
+  }
+
+  async #write(): Promise<void> {
+    const { place, ahead } = this.#progress;
+    await this.#options.turn.note((state) => ({ ...state, place, ahead }));
+    this.#hasTaken = false;
     this.#writtenMs = performance.now();
     this.#options.onPlace(place.reachedUs);
   }

@@ -66,6 +66,8 @@ export class SinkTurn implements AsyncDisposable {
   #heldMs = performance.now();
   #work: Promise<unknown> = Promise.resolve();
   #retries = 0;
+  /** What is written with the next change or renewal, and at the latest when the turn is given back. */
+  #later: readonly Change[] = [];
   #fault: string | undefined;
 
   constructor(entry: RegistryEntry<SinkState>, options: TurnOptions & { session: string }) {
@@ -94,18 +96,24 @@ export class SinkTurn implements AsyncDisposable {
     this.#fault = undefined;
   }
 
+  /** Writes it with the next change or renewal; what stays unwritten comes again. */
+  noteLater(change: Change): void {
+    this.#later = [...this.#later, change];
+  }
+
   /** Writes what has changed. Throws {@link TurnOverError} when somebody else has changed the sink. */
-  async note(change: (state: SinkState) => SinkState): Promise<void> {
+  async note(change: Change = (state) => state): Promise<void> {
     const done = this.#work.then(() => this.#write(change));
     this.#work = Promise.allSettled([done]);
     await done;
   }
 
-  async #write(change: (state: SinkState) => SinkState): Promise<void> {
+  async #write(change: Change): Promise<void> {
     this.#end.signal.throwIfAborted();
     const { registry, session, clock } = this.#options;
     const retries = this.#retries;
-    const value = change(this.state);
+    const later = this.#later;
+    const value = change(applied(later, this.state));
     const written = await registry.replace(this.#entry, {
       ...value,
       turn: turnOf(session, clock),
@@ -114,6 +122,7 @@ export class SinkTurn implements AsyncDisposable {
     });
     if (written === undefined) throw this.#over("somebody else changed it");
     this.#retries -= retries;
+    this.#later = this.#later.slice(later.length);
     this.#heldMs = performance.now();
     this.#entry = written;
   }
@@ -124,7 +133,7 @@ export class SinkTurn implements AsyncDisposable {
     while (!signal.aborted) {
       await Promise.allSettled([clock.sleep(RENEWAL_MS, signal)]);
       if (signal.aborted) return;
-      const renewed = this.note((state) => state).catch((error: unknown) => {
+      const renewed = this.note().catch((error: unknown) => {
         if (error instanceof TurnOverError) return;
         log.warn("a sink's turn was not renewed", {
           sink: this.#entry.name,
@@ -151,21 +160,35 @@ export class SinkTurn implements AsyncDisposable {
     this.#end.abort(new TurnOverError(`The turn at sink "${this.#entry.name}" was given back`));
     await this.#renewals;
     await this.#work;
-    const { registry, session, log } = this.#options;
-    const [retries, fault] = [this.#retries, this.#fault];
-    await registry.change(
-      this.#entry.name,
-      (current) =>
-        current?.turn?.session === session
-          ? { ...current, turn: undefined, retries: current.retries + retries, fault }
-          : undefined,
-    ).catch((error: unknown) =>
-      log.warn("a sink's turn was not given back", {
+    await this.#giveBack().catch((error: unknown) =>
+      this.#options.log.warn("a sink's turn was not given back", {
         sink: this.#entry.name,
         error: String(error),
       })
     );
   }
+
+  async #giveBack(): Promise<void> {
+    const { registry, session } = this.#options;
+    const [retries, fault] = [this.#retries, this.#fault];
+    const given = (state: SinkState): SinkState => ({
+      ...{ ...state, turn: undefined, retries: state.retries + retries, fault },
+    });
+    const isMine = this.state.turn?.session === session;
+    const last = given(applied(this.#later, this.state));
+    if (isMine && await registry.replace(this.#entry, last) !== undefined) return;
+    // Somebody put the sink elsewhere: what was to be written is of the place before.
+    await registry.change(
+      this.#entry.name,
+      (current) => current?.turn?.session === session ? given(current) : undefined,
+    );
+  }
+}
+
+type Change = (state: SinkState) => SinkState;
+
+function applied(changes: readonly Change[], state: SinkState): SinkState {
+  return changes.reduce((changed, change) => change(changed), state);
 }
 
 function turnOf(session: string, clock: Clock): NonNullable<SinkState["turn"]> {

@@ -100,6 +100,27 @@ describe("a turn", () => {
     expect(isInTurn(await standing() ?? NEW, clock.nowUs())).toBe(true);
   });
 
+  test("writes what was to be written later with what is written next, and when it is given back", async () => {
+    const more = (state: SinkState) => ({ ...state, delivered: state.delivered + 1 });
+    {
+      await using turn = await take();
+      if (turn === undefined) throw new Error("there is no turn");
+      turn.noteLater(more);
+      expect(await standing()).toMatchObject({ delivered: 0 });
+      await turn.note();
+      expect(await standing()).toMatchObject({ delivered: 1 });
+      turn.noteLater(more);
+    }
+    expect(await standing()).toMatchObject({ delivered: 2, turn: undefined });
+    {
+      await using turn = await take();
+      if (turn === undefined) throw new Error("there is no turn");
+      turn.noteLater((state) => ({ ...state, lastId: "before" }));
+      await registryOf().change(name, (state) => state && { ...state, lastId: "skipped" });
+    }
+    expect(await standing()).toMatchObject({ lastId: "skipped", turn: undefined });
+  });
+
   test("ends when somebody puts the sink elsewhere", async () => {
     await using turn = await take();
     if (turn === undefined) throw new Error("there is no turn");

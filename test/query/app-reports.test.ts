@@ -57,7 +57,10 @@ const WEB: readonly AuditEvent[] = [
     detail: { name: "openssl", old_version: "3.0.1", version: "3.0.2", arch: "amd64" },
   }),
   event(30, "package/remove", { detail: { name: HOSTILE, version: MARKUP } }),
-  event(40, "service/stop", { unit: "nginx.service", detail: { old_state: "active" } }),
+  event(40, "service/stop", {
+    unit: "nginx.service",
+    detail: { old_state: "active", result: "exit-code", exit_code: 1, restarts: 3, noticed: true },
+  }),
   event(50, "auth/login", { user: "ann", session: "7", detail: { remote: "198.51.100.7" } }),
   event(51, "auth/failure", { user: "root", outcome: "failure", src_ip: "198.51.100.9" }),
   event(52, "auth/failure", { user: "root", outcome: "failure", src_ip: "198.51.100.9" }),
@@ -88,6 +91,11 @@ const DB: readonly AuditEvent[] = [
     },
   }),
   event(110, "file/write", { path: "/etc/x" }),
+  // What an agent does each minute to prove that it sees.
+  event(120, "file/change", { path: "/var/lib/probity/canary", detail: { canary: true } }),
+  event(120, "process/ptrace", {
+    ...{ outcome: "failure", process_id: "a-1-1", detail: { target_process_id: "a-1-1" } },
+  }),
 ];
 
 let query: QueryFixture;
@@ -159,7 +167,10 @@ describe("GET /v1/reports/{name}", () => {
   });
 
   test.each<[string, string, readonly Readonly<Record<string, unknown>>[]]>([
-    ["services", "events", [{ service: "nginx.service", change: "stop", old_state: "active" }]],
+    ["services", "events", [{
+      ...{ service: "nginx.service", change: "stop", old_state: "active", result: "exit-code" },
+      ...{ exit_code: "1", restarts: "3", noticed: "true" },
+    }]],
     ["logins", "events", [
       { what: "login", user: "ann", remote: "198.51.100.7", session: "7" },
       { what: "failure", user: "root", remote: "198.51.100.9", outcome: "failure" },
@@ -207,7 +218,13 @@ describe("GET /v1/reports/{name}", () => {
 
   test("lists what was not watched with its cause, and only what concerns the report", async () => {
     const gaps = (name: string) => read(name).then((report) => rowsOf(report, "coverage_gaps"));
-    const silent = { host: "db-1", sources: "all", state: "unwatched", cause: "silent" };
+    const silent = {
+      reason: "the agent was not heard of",
+      host: "db-1",
+      sources: "all",
+      state: "unwatched",
+      cause: "silent",
+    };
     expect(await gaps("gaps")).toEqual([
       {
         ...{ host: "db-1", from: at(90), to: at(99), sources: "process", state: "partial" },
@@ -239,6 +256,12 @@ describe("GET /v1/reports/{name}", () => {
     const whole = await read("gaps", "&host=web-1");
     expect(whole).toMatchObject({ no_change: true, watched: true });
     expect(whole.statements[0]).toMatch(/^All hosts were watched all the time/);
+  });
+
+  test("takes what an agent does to prove that it sees for no change", async () => {
+    for (const name of ["files", "privilege"]) {
+      expect(await read(name, "&host=db-1")).toMatchObject({ no_change: true });
+    }
   });
 
   test("covers a host that is asked for by name although nothing is known of it", async () => {

@@ -49,6 +49,8 @@ const USER = cell("user", "User", stored("user"));
 /** Who logged in, whoever they became since. */
 const LOGIN = cell("login", "Login", stored("auid_user"));
 const OUTCOME = cell("outcome", "Outcome", stored("outcome"));
+/** It happened then or before. */
+const NOTICED = cell("noticed", "Only noticed then", detail("noticed"));
 const TARGET = cell("target", "Target", { either: [detail("target"), detail("target_exe")] });
 
 export const REPORT_KINDS = {
@@ -67,7 +69,7 @@ export const REPORT_KINDS = {
       ...[BY, EXE],
       cell("command", "Command", { either: [detail("command"), stored("cmdline")] }),
       cell("session", "Session", stored("session")),
-      cell("noticed", "Only noticed then", detail("noticed")),
+      NOTICED,
     ],
     counted: ["change"],
   },
@@ -83,8 +85,12 @@ export const REPORT_KINDS = {
       cell("old_state", "Old state", detail("old_state")),
       cell("state", "State", detail("state")),
       cell("enabled", "Enabled", detail("enabled")),
+      cell("result", "Result", detail("result")),
+      cell("exit_code", "Exit code", detail("exit_code")),
+      cell("restarts", "Restarts by systemd", detail("restarts")),
       ...[OUTCOME, BY],
       cell("session", "Session", stored("session")),
+      NOTICED,
     ],
     counted: ["service", "change"],
   },

@@ -91,6 +91,7 @@ function cellOf(value: SqlRow[string] | undefined): Cell {
 }
 
 export function shortfallTable(shortfalls: readonly Missing[]): ReportTable {
+  const joined = joinedShortfalls(shortfalls);
   return {
     name: "coverage_gaps",
     title: "What was not watched, or not whole",
@@ -103,7 +104,7 @@ export function shortfallTable(shortfalls: readonly Missing[]): ReportTable {
       { name: "missing", title: "Missing events" },
       { name: "reason", title: "Reason" },
     ],
-    rows: shortfalls.slice(0, REPORT_ROWS_MAX).map((each) => [
+    rows: joined.slice(0, REPORT_ROWS_MAX).map((each) => [
       each.host,
       formatTime(each.fromUs),
       formatTime(each.toUs),
@@ -111,10 +112,40 @@ export function shortfallTable(shortfalls: readonly Missing[]): ReportTable {
       each.state,
       each.cause,
       each.count ?? (each.state === "partial" ? "unknown" : undefined),
-      each.reason,
+      each.reason ?? UNTOLD[each.cause ?? each.state],
     ]),
-    total: shortfalls.length,
+    total: joined.length,
   };
+}
+
+/** What is said where nobody gave a reason. */
+const UNTOLD: Readonly<Record<string, string>> = {
+  unknown: "no agent of this host was heard of",
+  stopped: "the agent was stopped",
+  restarted: "the agent was being started anew",
+  upgraded: "the agent was being upgraded",
+  rebooted: "the host was being started anew",
+  silent: "the agent was not heard of",
+  off: "the source is off",
+};
+
+/** One of several that follow upon each other and differ in nothing, but that not all of them give the reason. */
+function joinedShortfalls(shortfalls: readonly Missing[]): readonly Missing[] {
+  const joined: Missing[] = [];
+  for (const each of shortfalls) {
+    const at = joined.findLastIndex((known) => known.toUs === each.fromUs && isSame(known, each));
+    const known = joined[at];
+    if (known === undefined) joined.push(each);
+    else joined[at] = { ...known, toUs: each.toUs, reason: known.reason ?? each.reason };
+  }
+  return joined;
+}
+
+function isSame(left: Missing, right: Missing): boolean {
+  const hasReason = left.reason !== undefined && right.reason !== undefined;
+  return left.host === right.host && left.state === right.state && left.cause === right.cause &&
+    left.sources.join() === right.sources.join() && left.count === undefined &&
+    right.count === undefined && !(hasReason && left.reason !== right.reason);
 }
 
 /** Losses by host and cause. */

@@ -10,6 +10,7 @@ import { randomUUID } from "node:crypto";
 import { closeSync, fchmodSync, openSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { lineFields } from "../../../event/event.ts";
+import { atOnce } from "../../transaction.ts";
 import type { Collection, Memory } from "./collector.ts";
 
 export interface CollectedLine {
@@ -159,19 +160,6 @@ function prepare(database: DatabaseSync): string {
   const id = textOf(database.prepare("SELECT id FROM identity").get()?.["id"]);
   if (id === undefined) throw new OtherVersion("Cannot use a collector's memory: it has no id");
   return id;
-}
-
-function atOnce<T>(database: DatabaseSync, act: () => T): T {
-  database.exec("BEGIN IMMEDIATE");
-  try {
-    const result = act();
-    database.exec("COMMIT");
-    return result;
-  } catch (error) {
-    // A full disk ends the transaction by itself.
-    if (database.isTransaction) database.exec("ROLLBACK");
-    throw error;
-  }
 }
 
 function textOf(value: unknown): string | undefined {

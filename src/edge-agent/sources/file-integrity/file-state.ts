@@ -9,6 +9,7 @@
 import { randomUUID } from "node:crypto";
 import { closeSync, fchmodSync, openSync, renameSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { atOnce } from "../../transaction.ts";
 import type { FileHandle } from "../filesystem/file-handle.ts";
 import {
   binaryOf,
@@ -288,18 +289,13 @@ class State implements FileState {
     this.#database.close();
   }
 
-  /** All or nothing. */
+  /** All or nothing, in memory too. */
   #atOnce<T>(act: () => T): T {
     const [files, contentBytes] = [this.#files, this.#contentBytes];
-    this.#database.exec("BEGIN IMMEDIATE");
     try {
-      const result = act();
-      this.#database.exec("COMMIT");
-      return result;
+      return atOnce(this.#database, act);
     } catch (error) {
       [this.#files, this.#contentBytes] = [files, contentBytes];
-      // A full disk ends the transaction by itself.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       throw error;
     }
   }

@@ -9,11 +9,14 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
+import { atOnce } from "../../../transaction.ts";
 import { batchText, createSigner, rowText, type SignedRow, type Signer } from "./signatures.ts";
 
 /** How long another process's lock is waited for, in milliseconds. */
 const BUSY_TIMEOUT_MS = 2_000;
 const SCHEMA_VERSION = 1;
+/** Messages that are read at once to be signed. */
+const READ_ROWS = 16;
 /** Messages beyond so much text wait for the next batch, in UTF-16 units; one alone may be longer. */
 export const BATCH_LENGTH_MAX = 4 * 1024 * 1024;
 
@@ -175,9 +178,7 @@ class Store implements RowStore {
       // What the earlier ones signed keeps its signatures; nothing else needs them.
       this.#database.prepare("DELETE FROM keys WHERE key_id <> ?").run(keyId);
       [this.#keys, this.#sequence] = [{ keyId, signer }, 0];
-      const unsigned =
-        "SELECT number, message, received_ms FROM row WHERE key_id IS NULL ORDER BY number";
-      for (const one of this.#database.prepare(unsigned).all()) {
+      for (const one of this.#unsignedRows()) {
         const signed = this.#signed(String(one["message"]), Number(one["received_ms"]));
         if (signed === undefined) continue;
         sign.run(keyId, signed.row.sequence, signed.signature, Number(one["number"]));
@@ -209,6 +210,19 @@ class Store implements RowStore {
     this.#unsentBytes += Buffer.byteLength(data);
     for (const row of rows) this.#unsentBytes -= Buffer.byteLength(String(row["message"]));
     return true;
+  }
+
+  /** Read some at a time, since all together may be as much as may ever wait; each is to be signed before the next. */
+  *#unsignedRows(): Iterable<Record<string, unknown>> {
+    const next = this.#database.prepare(
+      "SELECT number, message, received_ms FROM row WHERE key_id IS NULL AND number > ? " +
+        "ORDER BY number LIMIT ?",
+    );
+    let rows = next.all(0, READ_ROWS);
+    while (rows.length > 0) {
+      yield* rows;
+      rows = next.all(Number(rows.at(-1)?.["number"]), READ_ROWS);
+    }
   }
 
   #oldestRows(rowsMax: number): readonly Record<string, unknown>[] {
@@ -305,14 +319,10 @@ class Store implements RowStore {
   /** All or nothing, in memory too. */
   #atOnce(act: () => void): void {
     const before = [this.#sequence, this.#keys] as const;
-    this.#database.exec("BEGIN IMMEDIATE");
     try {
-      act();
-      this.#database.exec("COMMIT");
+      atOnce(this.#database, act);
     } catch (error) {
       [this.#sequence, this.#keys] = before;
-      // A full disk ends the transaction by itself.
-      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
       this.#count();
       throw error;
     }

@@ -9,11 +9,16 @@ import { MESSAGE_BYTES_MAX } from "./messages.ts";
 
 /** How long the other side has to take its leave, in milliseconds. */
 const LEAVE_LIMIT_MS = 1_000;
+/** What may wait for a KMS that does not read, in bytes; a batch that it inquired may be about as large. */
+export const UNREAD_BYTES_MAX = 32 * 1024 * 1024;
 /** Going away, and a kind of data that is not taken (RFC 6455). */
 const GOING_AWAY = 1_001;
 
 export interface KmsConnection extends AsyncDisposable {
-  /** Resolves when the text left for the network; rejects when the connection ended before. */
+  /**
+   * Resolves when the text left for the network; rejects when the connection ended before, and at once while more than
+   * {@link UNREAD_BYTES_MAX} wait.
+   */
   send(text: string): Promise<void>;
   /** Resolves when it has ended, whoever ended it. */
   readonly closed: Promise<Closing>;
@@ -76,6 +81,9 @@ export async function connectKms(options: ConnectOptions): Promise<KmsConnection
   return {
     send: (text) =>
       new Promise((resolve, reject) => {
+        if (socket.bufferedAmount > UNREAD_BYTES_MAX) {
+          return reject(new Error("Cannot send to the KMS: it does not read"));
+        }
         // Without an error it is called with null, or with nothing.
         socket.send(text, (error) => error ? reject(error) : resolve());
       }),

@@ -18,15 +18,20 @@ import {
   readChallengeAnswer,
   readRegistration,
 } from "./messages.ts";
+import { createKeptTime, type KeptTime } from "./kept-time.ts";
 import type { KmsSettings } from "./kms-settings.ts";
 import { openRowStore, type RowStore } from "./row-store.ts";
 import { createKmsSession, type KmsSession } from "./session.ts";
 import { createSigner } from "./signatures.ts";
+import { createSparseLog } from "./sparse-log.ts";
 import { createTurns, type Turns } from "./turns.ts";
 
 /** What may wait for the KMS, in characters of text. */
 export const UNSENT_BYTES_MAX = 256 * 1024 * 1024;
-/** Confirmed batches are kept this long, which is the longest range that a KMS inquires, and up to this size. */
+/**
+ * Confirmed batches are kept this long, which is the longest range that a KMS inquires, and up to this size; however the
+ * clock is put, see `kept-time.ts`.
+ */
 export const KEPT_MS = 31 * 24 * 3_600_000;
 export const KEPT_BYTES_MAX = 1024 * 1024 * 1024;
 const HOUR_MS = 3_600_000;
@@ -76,6 +81,9 @@ class Relay implements KmsRelay {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   readonly #startedMs: number;
+  readonly #keptTime: KeptTime;
+  /** For what the KMS gives cause for. */
+  readonly #kmsLog: Log;
   #timer: NodeJS.Timeout | undefined;
   #isRegistered = false;
   /** Wakes who waits for a batch to send, and who waits until one is confirmed. */
@@ -88,6 +96,8 @@ class Relay implements KmsRelay {
     this.#options = options;
     this.#store = store;
     this.#startedMs = options.clock.elapsedMs();
+    this.#keptTime = createKeptTime(options.clock);
+    this.#kmsLog = createSparseLog(options.log, options.clock);
     this.#batchWhileFull();
     this.#armTimer();
     this.#running = this.#run();
@@ -171,7 +181,9 @@ class Relay implements KmsRelay {
   }
 
   #prune(): void {
-    const beforeMs = this.#nowMs() - KEPT_MS;
+    const movedMs = this.#keptTime.movedMs();
+    if (movedMs !== 0) this.#options.log.warn("The clock of this host was put", { movedMs });
+    const beforeMs = this.#keptTime.beforeMs(KEPT_MS);
     const count = this.#store.prune({ beforeMs, bytesMax: KEPT_BYTES_MAX });
     if (count > 0) this.#options.log.info("Removed confirmed batches of the KMS", { count });
   }
@@ -212,7 +224,7 @@ class Relay implements KmsRelay {
       onDemand: (demand) => this.#answer(session, demand, inquiries),
       requestTimeoutMs: settings.requestTimeoutMs,
       clock,
-      log,
+      log: this.#kmsLog,
     });
     talk.session = session;
     const ended = connection.closed.then(({ code, reason }) => {
@@ -304,7 +316,7 @@ class Relay implements KmsRelay {
 
   #tellUnanswered(method: string, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    this.#options.log.warn("Could not answer the KMS", { method, reason });
+    this.#kmsLog.warn("Could not answer the KMS", { method, reason });
   }
 
   #health(): object {

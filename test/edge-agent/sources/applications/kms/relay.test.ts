@@ -18,6 +18,7 @@ import {
   BATCH_LENGTH_MAX,
   openRowStore,
 } from "../../../../../src/edge-agent/sources/applications/kms/row-store.ts";
+import type { SignedRow } from "../../../../../src/edge-agent/sources/applications/kms/signatures.ts";
 import { systemClock } from "../../../../../src/runtime/clock.ts";
 import { createLog } from "../../../../../src/runtime/log.ts";
 import { openTestKms, type TestKms } from "../../../../support/kms.ts";
@@ -270,6 +271,20 @@ describe("a relay whose disk fails", () => {
     using database = new DatabaseSync(path);
     expect(database.prepare("SELECT key_id FROM keys").all()).toEqual([{ key_id: "three" }]);
   });
+});
+
+it("a store signs each message that waited for keys once, in order, however many they are", () => {
+  using store = openRowStore(join(folder, "rows.db"), "payments");
+  const messages = Array.from({ length: 100 }, (_, number) => `message ${number}`);
+  store.add(messages, 1);
+  store.adopt({ keyId: "one", rowKey: randomBytes(32), batchKey: batchKey() });
+  store.makeBatch(1_000, 1);
+  const signed: readonly SignedRow[] = JSON.parse(
+    store.batchData(store.firstUnsent()?.id ?? "") ?? "[]",
+  );
+  expect(signed.map(({ row }) => row.message)).toEqual(messages);
+  expect(signed.map(({ row }) => row.sequence)).toEqual(messages.map((_, number) => number + 1));
+  expect(signed.every(({ signature }) => /^[0-9a-f]{32}$/.test(signature))).toBe(true);
 });
 
 /** A seed of Ed25519 with its public key, as a KMS gives it. */

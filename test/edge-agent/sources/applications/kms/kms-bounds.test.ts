@@ -1,6 +1,6 @@
 /** What a KMS that floods or does not read, and a clock that is put, may cost. */
 import { once } from "node:events";
-import { type AddressInfo } from "node:net";
+import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { WebSocketServer } from "ws";
 import {

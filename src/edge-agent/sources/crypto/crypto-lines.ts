@@ -26,6 +26,7 @@ import type { ActorText } from "../../process-table.ts";
 import type { ContextIds } from "./context-ids.ts";
 import {
   createLineTemplate,
+  type DatumPlace,
   isOfWord,
   libraryOf,
   type LineTemplate,
@@ -114,7 +115,7 @@ function cryptoLine(
   const keyEnd = CRYPTO_BYTES + u16(words, offset + CRYPTO.key_length);
   if (keyEnd + u16(words, offset + CRYPTO.value_length) !== length) return undefined;
   const actor = context.actors.of(memory, offset);
-  const isUsual = bytes[offset + CRYPTO.marks] === 0 && (bytes[offset + CRYPTO.count] ?? 0) <= 1 &&
+  const isUsual = bytes[offset + CRYPTO.marks] === 0 &&
     bytes[offset + CRYPTO.type] !== DATUM.blob && actor.escaped.length === 0 &&
     length <= CRYPTO_BYTES + TEMPLATE_TEXT_BYTES_MAX && isSafeWord(words, offset + CRYPTO.word);
   const template = isUsual ? templateOf(context, record, options) : undefined;
@@ -145,7 +146,9 @@ function templateOf(
   const { memory: { words, bytes }, offset, length } = record;
   const file = u32(words, offset + CRYPTO.file);
   const from = offset + CRYPTO_BYTES;
-  const name = `${bytes[offset + HEADER.kind]} ${bytes[offset + CRYPTO.type]} ${file} ${
+  // Place and count are beside type and marks.
+  const shape = u32(words, offset + CRYPTO.type);
+  const name = `${bytes[offset + HEADER.kind]} ${shape} ${file} ${
     u16(words, offset + CRYPTO.key_length)
   } ${bytes.toString("latin1", from, offset + length)}`;
   const ofWord = (): string => `${name} ${safeWord(words, offset + CRYPTO.word)}`;
@@ -156,7 +159,7 @@ function templateOf(
   const fact = factOf(context, record, ids);
   const template = fact === undefined || context.text.isEscaped
     ? undefined
-    : createLineTemplate(fact, fileOf(file));
+    : createLineTemplate(fact, fileOf(file), placeOf(bytes, offset));
   if (templates.size >= TEMPLATES_MAX) templates.clear();
   const isOne = fact !== undefined && template !== undefined && isOfWord(fact);
   if (isOne) templates.set(name, "by word");
@@ -258,10 +261,9 @@ function cutOf(
   };
 }
 
-/** Of a probe that tells several data: which one it is, from 0, and of how many. */
-function placeOf(bytes: Buffer, offset: number): Readonly<Record<string, unknown>> {
+function placeOf(bytes: Buffer, offset: number): DatumPlace | undefined {
   const count = bytes[offset + CRYPTO.count] ?? 0;
-  return count <= 1 ? {} : { place: bytes[offset + CRYPTO.place] ?? 0, count };
+  return count <= 1 ? undefined : { place: bytes[offset + CRYPTO.place] ?? 0, count };
 }
 
 function threadOf({ memory: { words }, offset }: LocatedRecord) {

@@ -38,15 +38,22 @@ const PLACES = new RegExp(
   "g",
 );
 
+/** Of a probe that tells several data: which one it is, from 0, and of how many. */
+export interface DatumPlace {
+  readonly place: number;
+  readonly count: number;
+}
+
 /** Of a fact: of a context its parent, of most words the number stands for any. Undefined for text that has marks itself. */
 export function createLineTemplate(
   fact: CryptoFact,
   file: TellingFile | undefined,
+  place: DatumPlace | undefined,
 ): LineTemplate | undefined {
   if (hasMark(fact) || JSON.stringify(file ?? null).search(PLACES) >= 0) return undefined;
   const marked = cryptoFields(
     { context: MARKS.context, sinceBootNs: MARKS.sinceBootNs, fact: withMarks(fact) },
-    { ...originOf(file), more: { ...libraryOf(file), tid: MARKS.tid } },
+    { ...originOf(file), more: { ...libraryOf(file), tid: MARKS.tid, ...place } },
   );
   const { topic, severity, ...fields } = marked;
   const head = `"topic":${JSON.stringify(topic)},"severity":"${severity}",`;

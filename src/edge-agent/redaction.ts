@@ -16,12 +16,15 @@ import { valuesIn } from "./redaction-values.ts";
 /** Different secrets of one list that get a digest; further ones become `[redacted]` alone. */
 export const DIGESTS_MAX = 256;
 const DIGEST_CHARACTERS = 12;
+/** Looks at one list; the second one changes something in a list of a hundred thousand, of random signs. */
+const LOOKS_MAX = 4;
 /** Length of `pw=x`; and of the shortest token that is one by its looks. */
 const NAMED_CHARACTERS_MIN = 4;
 const TOKEN_CHARACTERS_MIN = 15;
 /** A reference to a variable of a shell, in capitals as those of the environment are, or to a parameter. */
 const REFERENCE = /^\$(?:[A-Z_][A-Z0-9_]*|\{[A-Z_][A-Z0-9_]*\}|[0-9@*])$/;
-const MARKER = /^\[redacted(?::[0-9a-f]{12})?\]$/;
+/** Where two secrets touch, so do their markers. */
+const MARKERS = /^(?:\[redacted(?::[0-9a-f]{12})?\])+$/;
 
 export interface Redaction {
   /** The parts of the text between its NULs, without secrets. */
@@ -43,13 +46,15 @@ export function createRedactor(key: Uint8Array): Redactor {
     argv(text) {
       const parts = text.split("\0");
       if (!isSecretText(text)) return { parts, places: [] };
-      const walk = createCommandWalk();
-      return redacted(key, parts, (part, place) => spansOfArgument(part, place, walk.step(part)));
+      return settled(parts, (each) => {
+        const walk = createCommandWalk();
+        return redacted(key, each, (part, place) => spansOfArgument(part, place, walk.step(part)));
+      });
     },
     environment(text) {
       const parts = text.split("\0");
       if (!isSecretText(text)) return { parts, places: [] };
-      return redacted(key, parts, spansOfVariable);
+      return settled(parts, (each) => redacted(key, each, spansOfVariable));
     },
   };
 }
@@ -63,6 +68,23 @@ function isSecretText(text: string): boolean {
 function mentionsUserPart(text: string): boolean {
   const scheme = text.indexOf("://");
   return scheme >= 0 && text.includes("@", scheme);
+}
+
+/**
+ * Looks again at what a look has changed: where secrets touch, or where one held a character that ends another, what
+ * stands there now may be one longer secret.
+ */
+function settled(
+  parts: readonly string[],
+  look: (parts: readonly string[]) => Redaction,
+): Redaction {
+  let found = look(parts);
+  const places = new Set(found.places);
+  for (let looks = 1; looks < LOOKS_MAX && found.places.length > 0; looks++) {
+    found = look(found.parts);
+    for (const place of found.places) places.add(place);
+  }
+  return { parts: found.parts, places: [...places].toSorted((a, b) => a - b) };
 }
 
 function redacted(
@@ -105,9 +127,9 @@ function replaced(
   return out + text.slice(at);
 }
 
-/** What stands for a secret is none: a marker, or the name of a variable that has it. */
+/** What stands for a secret is none: markers, or the name of a variable that has it. */
 function isKept(secret: string): boolean {
-  return MARKER.test(secret) || REFERENCE.test(secret);
+  return MARKERS.test(secret) || REFERENCE.test(secret);
 }
 
 /** In order, those that overlap as one. */

@@ -284,6 +284,16 @@ describe("what holds for all arguments", () => {
     );
   });
 
+  it.each([
+    "\0-----BEGIN --tokenPRIVATE KEY-----'",
+    "'--token://:;@",
+    "curl\0-upasswordPRIVATE KEY-----'",
+  ])("what touches a secret in %j is settled when it is told", (text) => {
+    const { parts } = redactor.argv(text);
+    expect(parts.join("")).toContain("[redacted");
+    expect(redactor.argv(parts.join("\0")).parts).toEqual(parts);
+  });
+
   it("finds random tokens of 32 bytes, but for one in a hundred", () => {
     let missed = 0;
     const count = 2000;

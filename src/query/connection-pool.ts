@@ -17,6 +17,9 @@ export interface PoolLimits {
   readonly guaranteedMs: number;
 }
 
+/** What a query needs: the hot rows and all threads, or one thread and nothing but data files. */
+export type Width = "whole" | "narrow";
+
 /** For whom, and until when, a connection is wanted. */
 export interface Asker {
   readonly principal: Pick<Principal, "name">;
@@ -30,8 +33,11 @@ export interface ConnectionLease extends Disposable {
 }
 
 export interface ConnectionPool extends AsyncDisposable {
-  /** A connection of one's own until it is disposed of. Throws {@link ProblemError} 429 or 503 when too many wait. */
-  acquire(asker: Asker): Promise<ConnectionLease>;
+  /**
+   * A connection of one's own until it is disposed of, to the whole database unless told. Throws {@link ProblemError}
+   * 429 or 503 when too many wait.
+   */
+  acquire(asker: Asker, width?: Width): Promise<ConnectionLease>;
   /** Ends a query of the principal that has used the most, if that is more than the named one; tells whether one ends. */
   relieve(principal: string): boolean;
   /** Queries that run and that wait. */
@@ -40,14 +46,15 @@ export interface ConnectionPool extends AsyncDisposable {
 
 export interface PoolOptions extends PoolLimits {
   readonly database: Database;
+  readonly narrow: Database;
   readonly budgets: Budgets;
   readonly elapsedMs: () => number;
 }
 
 export function createConnectionPool(options: PoolOptions): ConnectionPool {
-  const { database } = options;
+  const databases = { whole: options.database, narrow: options.narrow };
   const turns = createTurns(options);
-  const idle: Connection[] = [];
+  const idle: Record<Width, Connection[]> = { whole: [], narrow: [] };
   const all = new Set<Connection>();
   let isClosed = false;
 
@@ -56,12 +63,12 @@ export function createConnectionPool(options: PoolOptions): ConnectionPool {
       return turns.load;
     },
     relieve: turns.relieve,
-    async acquire({ principal, signal }) {
+    async acquire({ principal, signal }, width = "whole") {
       if (isClosed) throw new ProblemError(503, "The service is stopping");
       const turn = await turns.take(principal.name, signal);
       let connection: Connection;
       try {
-        connection = idle.pop() ?? await database.connect();
+        connection = idle[width].pop() ?? await databases[width].connect();
       } catch (error) {
         turn[Symbol.dispose]();
         throw error;
@@ -74,7 +81,7 @@ export function createConnectionPool(options: PoolOptions): ConnectionPool {
         [Symbol.dispose]() {
           if (isReturned) return;
           isReturned = true;
-          idle.push(connection);
+          idle[width].push(connection);
           turn[Symbol.dispose]();
         },
       };

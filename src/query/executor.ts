@@ -80,12 +80,12 @@ export function createExecutor(options: ExecutorOptions): Executor {
   let answers = 0;
 
   const streamStep = async function* <T>(
-    { files: wanted, statement }: Step,
+    { files: wanted, statement, width }: Step,
     asker: Asker,
     stream: Stream<T>,
   ): AsyncGenerator<T> {
     using held = await files.hold(wanted, asker.signal);
-    using lease = await pool.acquire(asker);
+    using lease = await pool.acquire(asker, width);
     const parameters = parametersOf(statement, held.paths);
     const signal = AbortSignal.any([asker.signal, lease.lost]);
     const pieces = stream(lease.connection, statement.sql, { parameters, signal });
@@ -93,14 +93,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
   };
   /** Runs one step in one go; again, where others who have used more had the memory that it needs. */
   const runStep = async <T>(
-    { files: wanted, statement }: Step,
+    { files: wanted, statement, width }: Step,
     asker: Asker,
     run: (lease: ConnectionLease, statement: StatementOptions) => Promise<T>,
   ): Promise<T> => {
     for (let attempt = 1;; attempt++) {
       try {
         using held = await files.hold(wanted, asker.signal);
-        using lease = await pool.acquire(asker);
+        using lease = await pool.acquire(asker, width);
         const parameters = parametersOf(statement, held.paths);
         const signal = AbortSignal.any([asker.signal, lease.lost]);
         return await run(lease, { parameters, signal });

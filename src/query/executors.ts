@@ -1,5 +1,5 @@
 /**
- * The executors of the service, over one database and one account of what each principal has used: pages, which people
+ * The executors of the service, over the same databases and one account of what each principal has used: pages, which people
  * wait for; streams, which last as long as their clients read; what tails and subscriptions catch up with; and turns for
  * people's SQL, which has processes of its own.
  *
@@ -24,6 +24,8 @@ export interface Executors extends AsyncDisposable {
 
 export interface ExecutorsOptions {
   readonly database: Database;
+  /** Of one thread, for steps that say that it is enough for them. */
+  readonly narrow: Database;
   readonly files: DataFiles;
   readonly scratchDirectory: string;
   readonly metrics: Metrics;
@@ -40,7 +42,7 @@ export const POOL_LIMITS = {
 } as const satisfies Record<string, PoolLimits>;
 
 export function openExecutors(options: ExecutorsOptions): Executors {
-  const { database, files, scratchDirectory, metrics, clock } = options;
+  const { database, narrow, files, scratchDirectory, metrics, clock } = options;
   const elapsedMs = () => clock.elapsedMs();
   const budgets = createBudgets({ elapsedMs });
   const pools = new Map<string, ConnectionPool>();
@@ -49,7 +51,7 @@ export function openExecutors(options: ExecutorsOptions): Executors {
 
   const executorOf = (name: Exclude<keyof typeof POOL_LIMITS, "sql">): Executor => {
     const limits = options.limits?.[name] ?? POOL_LIMITS[name];
-    const pool = createConnectionPool({ database, budgets, elapsedMs, ...limits });
+    const pool = createConnectionPool({ database, narrow, budgets, elapsedMs, ...limits });
     pools.set(name, pool);
     return createExecutor({ pool, files, scratchDirectory, relieve, clock });
   };

@@ -12,7 +12,6 @@ import type { Log } from "../runtime/log.ts";
 import type { Metrics } from "../runtime/metrics.ts";
 import { openProducer } from "../producer/open-producer.ts";
 import { openTable } from "../storage/delta-table.ts";
-import { type Database, openDatabase } from "../storage/duckdb.ts";
 import type { ObjectStore } from "../storage/object-store.ts";
 import { createSubscriptionRegistry } from "../storage/subscription.ts";
 import { createActivity } from "./activity.ts";
@@ -21,6 +20,7 @@ import { AUDIT_SERVICE, createAudit } from "./audit.ts";
 import { createAuthenticator, type KnownToken, readAdminToken } from "./auth.ts";
 import { type Broker, type NatsOptions, openBroker } from "./broker.ts";
 import { createCursorCodec, cursorKeyOf } from "./cursor.ts";
+import { openQueryDatabases } from "./databases.ts";
 import { openDataFiles } from "./data-files.ts";
 import { createDoor } from "./door.ts";
 import { type ExecutorsOptions, openExecutors } from "./executors.ts";
@@ -40,7 +40,6 @@ import { createOrigins } from "./origins.ts";
 import { type Readiness, statusRoutes } from "./routes/status.ts";
 import { SQL_LIMITS, type SqlLimits } from "./routes/sql.ts";
 import { openSqlRoute } from "./sql/open-sql.ts";
-import { MACRO_STATEMENTS } from "./sql/macros.ts";
 import { subscriptionEventsRoute } from "./routes/subscription-events.ts";
 import { subscriptionRoutes } from "./routes/subscriptions.ts";
 import { sinkRoutes } from "./routes/sinks.ts";
@@ -117,11 +116,7 @@ export interface QueryService extends AsyncDisposable {
   ready(): Readiness;
 }
 
-export const MEMORY_LIMIT_BYTES = 1024 * 1024 * 1024;
 export const CACHE_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
-/** Bound of what queries spill to disk. */
-const SPILL_LIMIT_BYTES = 8 * 1024 * 1024 * 1024;
-const THREADS = 2;
 /** How long a stop waits for answers that are being sent, in milliseconds. */
 const DRAIN_LIMIT_MS = 3_000;
 /** How long an open waits for the first look at the bucket, in milliseconds. */
@@ -144,7 +139,9 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const payloads = stack.use(
     await openPayloadFolder({ scratchDirectory: folders.scratch }),
   );
-  const database = stack.use(await openQueryDatabase(options, folders));
+  const { whole: database, narrow } = stack.use(
+    await openQueryDatabases({ ...options, spillDirectory: folders.spill }),
+  );
   const broker = await openBroker(options, stack);
   const hotTable = stack.use(
     await openHotTable({
@@ -159,6 +156,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
       log,
     }),
   );
+  await narrow.lock({ directories: [files.directory] });
   await database.lock({ directories: [files.directory, folders.scratch, payloads.path] });
   const table = openTable({ store, clock, log });
   const watch = stack.use(
@@ -174,7 +172,7 @@ export async function openQueryService(options: QueryServiceOptions): Promise<Qu
   const audit = createAudit({ emit: await openEmitter(options, stack), clock });
   const { pages, streams: exports, backlogs, sql: turns } = stack.use(
     openExecutors({
-      ...{ database, files, scratchDirectory: folders.scratch, metrics, clock },
+      ...{ database, narrow, files, scratchDirectory: folders.scratch, metrics, clock },
       ...(options.poolLimits === undefined ? {} : { limits: options.poolLimits }),
     }),
   );
@@ -322,23 +320,6 @@ async function prepareFolders(cacheDirectory: string): Promise<Folders> {
     makeFolders(folder, 0o700);
   }
   return { scratch, spill };
-}
-
-async function openQueryDatabase(
-  options: QueryServiceOptions,
-  { spill }: Folders,
-): Promise<Database> {
-  const database = await openDatabase({
-    memoryLimitBytes: options.memoryLimitBytes ?? MEMORY_LIMIT_BYTES,
-    threads: options.threads ?? THREADS,
-    tempDirectory: spill,
-    tempLimitBytes: SPILL_LIMIT_BYTES,
-    hasUnchangingFiles: true,
-  });
-  const connection = await database.connect();
-  await connection.run(MACRO_STATEMENTS);
-  await connection[Symbol.asyncDispose]();
-  return database;
 }
 
 function readinessOf(

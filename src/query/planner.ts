@@ -6,6 +6,7 @@
  * shows depends on the view and the cursor alone, not on what arrives between.
  */
 import type { DataFile } from "../storage/table.ts";
+import type { Width } from "./connection-pool.ts";
 import type { RowPlace } from "./cursor.ts";
 import type { EventPlace } from "../event/event-id.ts";
 import type { Condition } from "./filter.ts";
@@ -50,6 +51,8 @@ export interface EventsRequest extends TimeRange {
 export interface Step {
   readonly files: readonly DataFile[];
   readonly statement: Statement;
+  /** `narrow` when it needs few row groups, and no hot row; whole when it is not said. */
+  readonly width?: Width;
 }
 
 export interface Plan {
@@ -72,6 +75,8 @@ const FORMS: Readonly<Record<RowForm, string>> = {
 export const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
 /** Parts of an endless answer: sorted whole, so bounded. */
 const STREAM_SLICE = { filesMax: 256, rowsMax: 250_000, growth: 1 } as const;
+/** What one thread answers sooner than two: a page with the row that says whether there is another. */
+const NARROW = { rowsMax: 1_001, rangeUs: 6 * 3_600_000_000 } as const;
 /** Everything at once, for what needs no order. */
 export const WHOLE = { filesMax: Infinity, rowsMax: Infinity, growth: 1 } as const;
 
@@ -85,7 +90,11 @@ export function planEvents(
   const { view, form } = options;
   const range = rangeOf(request);
   const slicing = form === "columns" ? WHOLE : limit === undefined ? STREAM_SLICE : PAGE_SLICE;
-  return planSlices(request, principal, { view, range, slicing: { ...slicing, order } }, (part) => {
+  const slices = {
+    ...{ view, range, slicing: { ...slicing, order } },
+    isNarrow: isNarrow(request),
+  };
+  return planSlices(request, principal, slices, (part) => {
     const { binder } = part;
     const predicates = after === undefined ? [] : [beyond(after, order, binder)];
     if (limit === undefined) return writtenThenSorted(part.source(predicates), { form, order });
@@ -95,6 +104,14 @@ export function planEvents(
     // Rows are written after the limit was applied, and the order is asked for again since SQL promises none.
     return `SELECT ${FORMS[form]} FROM (\n${withComputed(sorted)}\n) ${orderBy(order)}`;
   });
+}
+
+/** A page of one host and of few hours: data files are sorted by time and, within pieces of it, by host. */
+function isNarrow({ limit = Infinity, conditions, fromUs, toUs }: EventsRequest): boolean {
+  return limit <= NARROW.rowsMax && toUs - fromUs <= NARROW.rangeUs &&
+    conditions.some(({ column, isNegated, matches: [match, ...others] }) =>
+      column.name === "host" && !isNegated && match?.kind === "equal" && others.length === 0
+    );
 }
 
 /**
@@ -128,7 +145,9 @@ export function planEvent(place: EventPlace, principal: Principal, view: ReadVie
     const range = sequenceRangeOf(file, incarnation);
     return range !== undefined && range.from <= sequence && range.to >= sequence;
   });
-  const hot = view.hot.filter((each) => each.incarnation === incarnation);
+  const hot = view.hot.filter((each) =>
+    each.incarnation === incarnation && each.after < sequence && each.upTo >= sequence
+  );
   const binder = createBinder();
   const predicates = [
     `incarnation = ${binder.text(incarnation)}`,
@@ -142,16 +161,23 @@ export function planEvent(place: EventPlace, principal: Principal, view: ReadVie
   }\n)`;
   const isKnown = sequence <= (view.upper.get(incarnation) ?? Infinity);
   return {
-    steps: [{ files, statement: { sql, parameters: binder.parameters } }],
+    steps: [{ files, statement: { sql, parameters: binder.parameters }, ...widthOf(hot) }],
     prunedFiles: view.files.length - files.length,
     missing: isKnown ? [] : view.missing,
   };
+}
+
+/** The hot rows are in the whole database alone. */
+function widthOf(hot: readonly HotRange[]): Pick<Step, "width"> {
+  return hot.length === 0 ? { width: "narrow" } : {};
 }
 
 export interface SlicePlan {
   readonly view: ReadView;
   readonly range: TimeRange;
   readonly slicing: Omit<SliceOptions, "fromUs" | "toUs">;
+  /** Whether few row groups are needed of the data files. */
+  readonly isNarrow?: boolean;
 }
 
 export interface SlicePart {
@@ -176,7 +202,7 @@ export function planWhole(
 export function planSlices(
   request: EventsRequest,
   principal: Principal,
-  { view, range, slicing }: SlicePlan,
+  { view, range, slicing, isNarrow = false }: SlicePlan,
   write: (part: SlicePart) => string,
 ): Plan {
   const { conditions, upper } = request;
@@ -202,7 +228,8 @@ export function planSlices(
         source: (more) => sourceOf({ ...rows, detail: "text", predicates: all(more) }, binder),
         stored: (more) => storedSourceOf({ ...rows, predicates: all(more) }, binder),
       });
-      return { files, statement: { sql, parameters: binder.parameters } };
+      const statement = { sql, parameters: binder.parameters };
+      return isNarrow ? { files, statement, ...widthOf(hot) } : { files, statement };
     });
   const read = new Set(steps.flatMap(({ files }) => files));
   return { steps, prunedFiles: view.files.length - read.size, missing: view.missing };

@@ -12,6 +12,7 @@ import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-
 
 let folder: TemporaryFolder;
 let database: Database;
+let narrow: Database;
 const { signal } = new AbortController();
 const asker = { principal: { name: "ann" }, signal };
 const elapsedMs = () => performance.now();
@@ -21,6 +22,7 @@ function createPool(limits: Partial<PoolLimits>): ConnectionPool {
   const all = { size, share: size, waitingMax: 64, guaranteedMs: 60_000, ...limits };
   return createConnectionPool({
     database,
+    narrow,
     budgets: createBudgets({ elapsedMs }),
     elapsedMs,
     ...all,
@@ -29,20 +31,36 @@ function createPool(limits: Partial<PoolLimits>): ConnectionPool {
 
 beforeAll(async () => {
   folder = await openTemporaryFolder("pool");
-  database = await openDatabase({
-    memoryLimitBytes: 100_000_000,
-    threads: 1,
-    tempDirectory: join(folder.path, "spill"),
-    tempLimitBytes: 0,
-  });
+  const open = (threads: number) =>
+    openDatabase({
+      memoryLimitBytes: 100_000_000,
+      threads,
+      tempDirectory: join(folder.path, "spill"),
+      tempLimitBytes: 0,
+    });
+  database = await open(2);
+  narrow = await open(1);
 });
 
 afterAll(async () => {
   await database[Symbol.asyncDispose]();
+  await narrow[Symbol.asyncDispose]();
   await folder[Symbol.asyncDispose]();
 });
 
 describe("a pool of connections", () => {
+  test("lends one of a single thread to whoever needs no more, and counts it as any other", async () => {
+    await using pool = createPool({ size: 1 });
+    const threads = async (width?: "narrow"): Promise<unknown> => {
+      using lease = await pool.acquire(asker, width);
+      expect(pool.load.running).toBe(1);
+      const sql = "SELECT current_setting('threads')::INT AS n";
+      return (await lease.connection.query(sql)).rows[0]?.["n"];
+    };
+    expect(await Promise.all([threads(), threads("narrow"), threads(), threads("narrow")]))
+      .toEqual([2, 1, 2, 1]);
+  });
+
   test("lends as many as it has, each to one at a time, in order of asking", async () => {
     await using pool = createPool({ size: 2 });
     const first = await pool.acquire(asker);

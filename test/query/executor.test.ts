@@ -36,7 +36,7 @@ test("memory that somebody has who used more is made free for a query that needs
     tempLimitBytes: 0,
   });
   await using executors = openExecutors({
-    ...{ database, files, scratchDirectory: folder.path, clock: systemClock },
+    ...{ database, narrow: database, files, scratchDirectory: folder.path, clock: systemClock },
     metrics: createMetrics(),
   });
   const heavy = { principal: { name: "heavy" }, signal };

@@ -190,6 +190,40 @@ describe("a plan", () => {
     expect(steps[0]?.files.map(({ path }) => path)).toEqual(["b"]);
     expect(prunedFiles).toBe(2);
   });
+
+  test("of one event is narrow unless it may be among the hot rows", () => {
+    const hot = [{ table: "hot.one", incarnation: A, after: 12, upTo: 20 }];
+    const of = view([file({ name: "a", time: [0, 5], seq: [1, 12] })], { hot });
+    const stepOf = (sequence: number) =>
+      planEvent({ incarnation: A, sequence, idx: 0 }, ADMIN, of).steps[0];
+    expect(stepOf(12)).toMatchObject({ width: "narrow", files: [{ path: "a" }] });
+    expect(stepOf(12)?.statement.sql).not.toContain("hot.one");
+    expect(stepOf(13)).not.toHaveProperty("width");
+    expect(stepOf(13)?.statement.sql).toContain("hot.one");
+    expect(stepOf(20)?.statement.sql).toContain("hot.one");
+    expect(stepOf(21)).toMatchObject({ width: "narrow", files: [] });
+  });
+
+  test.each<[Partial<EventsRequest>, string, isNarrow: boolean]>([
+    [{}, "db-1", true],
+    [{}, "db-1,db-2", false],
+    [{}, "!db-1", false],
+    [{}, "db-*", false],
+    [{ limit: 1_001 }, "db-1", true],
+    [{ limit: 10_001 }, "db-1", false],
+    [{ limit: undefined }, "db-1", false],
+    [{ toUs: 6 * 3_600_000_000 }, "db-1", true],
+    [{ toUs: 7 * 3_600_000_000 }, "db-1", false],
+  ])("of a page %o of the hosts %s is narrow: %s", (more, host, isNarrow) => {
+    const files = [file({ name: "a", time: [0, 5] }), file({ name: "b", time: [600, 700] })];
+    const asked = { ...request, ...more, conditions: [parseCondition("host", host, context)] };
+    const widths = (of: ReadView) =>
+      new Set(planEvents(asked, ADMIN, options(of)).steps.map(({ width }) => width));
+    expect(widths(view(files))).toEqual(new Set([isNarrow ? "narrow" : undefined]));
+    // Hot rows are in the other database.
+    const hot = [{ table: "hot.one", incarnation: A, after: 12, upTo: 20 }];
+    expect(widths(view(files, { hot }))).toEqual(new Set([undefined]));
+  });
 });
 
 describe("pruning", () => {

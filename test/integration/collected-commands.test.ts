@@ -109,6 +109,14 @@ it(
   60_000,
 );
 
+it("words that no program can be given are a failed run, and no end of all others", async () => {
+  for (const word of ["a\0b", "x".repeat(4 * 1024 * 1024)]) {
+    const given = startCommand(rule("words", ["echo", word]), "same", neverAborted);
+    expect(await sizeOf(given.output)).toBe(0);
+    expect(await given.end()).toEqual({ state: "failed", reason: expect.stringMatching(/\S/) });
+  }
+});
+
 it("what a command said is read whole, however late, and what holds on to its output is not waited for", async () => {
   const outputBytes = 200_000;
   const start = (script: string) =>

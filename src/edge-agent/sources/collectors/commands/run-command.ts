@@ -70,18 +70,21 @@ export function startCommand(
     ...[tools.prlimit, `--data=${rule.memoryBytes}`, "--core=0", `--nofile=${OPEN_FILES_MAX}`],
     ...["--", ...rule.command],
   ];
-  const child = spawn(tools.setsid, words, {
-    cwd: "/",
-    env: {
-      PATH: COMMAND_PATH,
-      LANG: "C.UTF-8",
-      HOME: "/nonexistent",
-      PROBITY_COLLECTOR: rule.name,
-      ...rule.environment,
-      [RUN_VARIABLE]: mark,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const env = {
+    PATH: COMMAND_PATH,
+    LANG: "C.UTF-8",
+    HOME: "/nonexistent",
+    PROBITY_COLLECTOR: rule.name,
+    ...rule.environment,
+    [RUN_VARIABLE]: mark,
+  };
+  let child: ChildProcess;
+  try {
+    child = spawn(tools.setsid, words, { cwd: "/", env, stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    // Words that no program can be given: with a NUL, or too many.
+    return failedRun(error instanceof Error ? error.message : String(error));
+  }
   return watchRun(child, { rule, mark, signal });
 }
 

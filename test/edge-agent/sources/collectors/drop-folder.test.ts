@@ -9,7 +9,13 @@ import {
 import {
   createCommandsCollector,
 } from "../../../../src/edge-agent/sources/collectors/commands/commands-collector.ts";
-import { readDropFolder } from "../../../../src/edge-agent/sources/collectors/drop/drop-folder.ts";
+import {
+  openCollectorState,
+} from "../../../../src/edge-agent/sources/collectors/collector-state.ts";
+import {
+  readDropFolder,
+  REFUSED_MAX,
+} from "../../../../src/edge-agent/sources/collectors/drop/drop-folder.ts";
 import {
   DROPPED_BYTES_MAX,
 } from "../../../../src/edge-agent/sources/collectors/drop/dropped-file.ts";
@@ -60,4 +66,28 @@ it("a dropped file of very many lines is taken line by line", async () => {
   expect(heldBytes).toBeLessThan(4 * DROPPED_BYTES_MAX);
   await reading.return(undefined);
   expect(readdirSync(join(folder.path, "new"))).toEqual(["many"]);
+});
+
+it("folders that cannot be put away hide no file behind them", async () => {
+  await using folder = await openTemporaryFolder("drop");
+  for (const name of ["new", "refused"]) mkdirSync(join(folder.path, name));
+  for (let each = 0; each < REFUSED_MAX; each += 1) {
+    writeFileSync(join(folder.path, "refused", String(each)), "");
+  }
+  // Names come in any order: it is all but sure that some of the files are behind ten folders.
+  for (let each = 0; each < 60; each += 1) {
+    if (each % 3 > 0) mkdirSync(join(folder.path, "new", `folder-${each}`));
+    else writeFileSync(join(folder.path, "new", `file-${each}`), `said ${each}\n`);
+  }
+  using state = openCollectorState(join(folder.path, "state.db"));
+  const context = { clock: systemClock, log: testLog, lost: nothing };
+  const said = new Set<string>();
+  const options = { path: folder.path, intervalMs: 1, namesPerLook: 10 };
+  const signal = AbortSignal.timeout(20_000);
+  for await (const each of readDropFolder(options, { memory: state.memory, context }, signal)) {
+    state.commit(each);
+    for (const { topic, message } of each.events) if (topic === "app/drop") said.add(`${message}`);
+    if (said.size === 20) break;
+  }
+  expect(said.size).toBe(20);
 });

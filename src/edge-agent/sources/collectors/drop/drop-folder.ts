@@ -23,13 +23,14 @@ export interface DropFolderOptions {
   /** Holds `tmp`, `new` and `refused`, which are made where they are missing. */
   readonly path: string;
   readonly intervalMs?: number;
+  /** Names that one look reads: of more files the rest comes with the next. */
+  readonly namesPerLook?: number;
 }
 
 /** How often it is looked for new files. */
 export const DROP_INTERVAL_MS = 1_000;
 /** Topic of lines that name none. */
 export const DROP_TOPIC = "app/drop";
-/** Names that one look reads: of more files the rest comes with the next. */
 const NAMES_PER_LOOK = 10_000;
 /** Names that one call reads; Deno (2.9) wants it to be said. */
 const NAMES_PER_READ = 32;
@@ -56,23 +57,28 @@ export async function dropFolderStatus({ path }: DropFolderOptions): Promise<Hoo
 }
 
 export async function* readDropFolder(
-  { path, intervalMs = DROP_INTERVAL_MS }: DropFolderOptions,
+  { path, intervalMs = DROP_INTERVAL_MS, namesPerLook = NAMES_PER_LOOK }: DropFolderOptions,
   { memory, context }: { readonly memory: Memory; readonly context: CollectorContext },
   signal: AbortSignal,
 ): AsyncGenerator<Collection> {
   const userNames = createUserNames();
   /** What could not be put away: told once. */
   const stuck = new Set<string>();
-  let [isTold, isFirst] = [false, true];
+  let [isTold, isFirst, skipped] = [false, true, 0];
   for await (const _ of atIntervals(context.clock, intervalMs, signal)) {
     try {
       await prepare(path);
       userNames.refresh();
       if (isFirst) yield* forgetRemoved(path, memory);
       isFirst = false;
-      for (const name of await namesIn(join(path, "new"))) {
+      const { names, isCut } = await namesIn(join(path, "new"), { skipped, namesPerLook });
+      // What stays is passed over by the next look, so that it hides no file behind it.
+      if (!isCut) skipped = 0;
+      for (const name of names) {
         if (signal.aborted) return;
-        yield* takeFile({ path, name, stuck, memory, context, nameOf: userNames.nameOf });
+        const taking = { path, name, stuck, memory, context, nameOf: userNames.nameOf };
+        const isGone = yield* takeFile(taking);
+        if (isCut && !isGone) skipped += 1;
       }
       isTold = false;
     } catch (error) {
@@ -92,15 +98,21 @@ interface Taking {
   readonly nameOf: (uid: number) => string | undefined;
 }
 
-async function* takeFile(taking: Taking): AsyncGenerator<Collection> {
+/** Returns whether it is gone. */
+async function* takeFile(taking: Taking): AsyncGenerator<Collection, boolean> {
   const { path, name, stuck, memory } = taking;
   const at = placeOf(join(path, "new"), name);
   const key = TOLD + name.toString("latin1");
   const dropped = await readDropped(at);
-  if (dropped.state === "gone" || stuck.has(dropped.identity)) return;
+  if (dropped.state === "gone") return true;
+  if (stuck.has(dropped.identity)) return false;
   yield* tellFile(dropped, { ...taking, key, told: progressOf(memory.get(key), dropped.identity) });
-  if (await putAway(dropped, { path, name })) yield { events: [], forget: [key] };
-  else if (stuck.size < STUCK_MAX) stuck.add(dropped.identity);
+  if (await putAway(dropped, { path, name })) {
+    yield { events: [], forget: [key] };
+    return true;
+  }
+  if (stuck.size < STUCK_MAX) stuck.add(dropped.identity);
+  return false;
 }
 
 /** From the line on that an agent which was ended before had not come to. */
@@ -196,14 +208,20 @@ async function* forgetRemoved(path: string, memory: Memory): AsyncGenerator<Coll
   if (forget.length > 0) yield { events: [], forget };
 }
 
-/** Names of files are bytes; of very many only the first are looked at. */
-async function namesIn(folder: string): Promise<readonly Buffer[]> {
+/** Names of files are bytes; of very many only some are looked at, after those that are passed over. */
+async function namesIn(
+  folder: string,
+  { skipped, namesPerLook }: { readonly skipped: number; readonly namesPerLook: number },
+): Promise<{ readonly names: readonly Buffer[]; readonly isCut: boolean }> {
   const names: string[] = [];
   const options = { encoding: NAME_ENCODING, bufferSize: NAMES_PER_READ } as const;
+  let left = skipped;
   for await (const { name } of await opendir(folder, options)) {
-    if (names.push(name) >= NAMES_PER_LOOK) break;
+    if (left-- > 0) continue;
+    if (names.push(name) >= namesPerLook) break;
   }
-  return names.toSorted().map((name) => Buffer.from(name, NAME_ENCODING));
+  const sorted = names.toSorted().map((name) => Buffer.from(name, NAME_ENCODING));
+  return { names: sorted, isCut: names.length >= namesPerLook };
 }
 
 function placeOf(folder: string, name: Buffer): Buffer {

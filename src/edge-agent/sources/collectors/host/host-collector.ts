@@ -25,10 +25,13 @@ export interface HostCollectorOptions {
   readonly portsToldBy?: "network" | "nobody";
 }
 
+type Known = (key: string) => string | undefined;
+
 /** One kind of thing; nothing where the host has none. */
 interface Part {
   readonly name: string;
-  readonly read: () => Promise<ReadonlyMap<string, string> | undefined>;
+  /** `known`: what was remembered under a key. */
+  readonly read: (known: Known) => Promise<ReadonlyMap<string, string> | undefined>;
   readonly tell: (difference: Difference, timeUs: number) => readonly AuditEvent[];
   /** What happens from the first look on is another source's to tell; it is remembered. */
   readonly isToldOnce?: boolean;
@@ -44,8 +47,8 @@ export function createHostCollector(options: HostCollectorOptions = {}): Collect
     { name: "modules", read: parsed("proc/modules", parseModules), tell: moduleEvents },
     {
       name: "settings",
-      read: async () => {
-        const settings = await readSettings(root);
+      read: async (known) => {
+        const settings = await readSettings(root, known);
         return settings.size === 0 ? undefined : settings;
       },
       tell: settingEvents,
@@ -63,7 +66,7 @@ export function createHostCollector(options: HostCollectorOptions = {}): Collect
     async probe(): Promise<SourceStatus> {
       const found: string[] = [];
       for (const { name, read } of parts) {
-        const size = (await read())?.size;
+        const size = (await read(() => undefined))?.size;
         if (size !== undefined) found.push(`${size} ${name}`);
       }
       if (found.length > 0) return { state: "on", how: found.join(", ") };
@@ -73,7 +76,7 @@ export function createHostCollector(options: HostCollectorOptions = {}): Collect
       const told = new Set<string>();
       for await (const _ of atIntervals(clock, intervalMs, signal)) {
         for (const { name, read, tell, isToldOnce = false } of parts) {
-          const snapshot = await read();
+          const snapshot = await read((key) => memory.get(`${name}:${key}`));
           if (snapshot === undefined) continue;
           const nowUs = clock.nowUs();
           yield* compare({

@@ -25,15 +25,21 @@ const SETTINGS_MAX = 10_000;
 const FILES_PER_TURN = 64;
 const DEPTH_MAX = 6;
 
-/** Values by name with dots, as sysctl spells them. `root` stands for `/`. */
-export async function readSettings(root: string): Promise<ReadonlyMap<string, string>> {
+/**
+ * Values by name with dots, as sysctl spells them. `root` stands for `/`; `known` is what was read before: what is there
+ * and cannot be read now is taken to be the same, so that a change meanwhile is seen when it can be read again.
+ */
+export async function readSettings(
+  root: string,
+  known: (name: string) => string | undefined,
+): Promise<ReadonlyMap<string, string>> {
   const settings = new Map<string, string>();
   let read = 0;
   for (const path of FOLDERS.flatMap((folder) => filesIn(join(root, "proc/sys"), folder, 0))) {
     if (settings.size >= SETTINGS_MAX) break;
     const name = path.replaceAll("/", ".");
     if (LEFT_OUT.some((pattern) => pattern.test(name))) continue;
-    const value = readValue(join(root, "proc/sys", path));
+    const value = readValue(join(root, "proc/sys", path)) ?? known(name);
     if (value !== undefined) settings.set(name, value);
     read += 1;
     if (read % FILES_PER_TURN === 0) await nextTurn();

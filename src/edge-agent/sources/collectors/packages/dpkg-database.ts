@@ -9,7 +9,8 @@ import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Collection, CollectorContext, Memory } from "../collector.ts";
 import { compare, hasLooked } from "../differential.ts";
-import { readLog } from "../log-cursor.ts";
+import { LOG_START, readLog } from "../log-cursor.ts";
+import { stateOfLog } from "../log-file.ts";
 import { type AptRun, aptRunOf, HISTORY_BYTES_MAX, parseAptHistory } from "./apt-history.ts";
 import { type DpkgStep, parseDpkgLog } from "./dpkg-log.ts";
 import { parseDpkgStatus } from "./dpkg-status.ts";
@@ -102,7 +103,9 @@ export function createDpkgDatabase(root: string): PackageDatabase {
 
 async function* atEndOf(log: string): AsyncGenerator<Collection> {
   const end = await readLog({ path: log, cursor: undefined });
-  if (end !== undefined) yield { events: [], put: new Map([[CURSOR, end.cursor]]) };
+  // What is written into a log that is not there yet is news.
+  const cursor = end?.cursor ?? (await stateOfLog(log) === "absent" ? LOG_START : undefined);
+  if (cursor !== undefined) yield { events: [], put: new Map([[CURSOR, cursor]]) };
 }
 
 /** Events of steps that changed what was known, one after the other. */

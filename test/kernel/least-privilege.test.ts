@@ -48,7 +48,7 @@ describe("the agent's unit", () => {
     const data = start[start.indexOf("--data") + 1] ?? "";
     const folder = pinFolderOf(data);
     expect(unit.words("ExecStartPre").at(-1)).toBe(folder);
-    expect(unit.words("ReadWritePaths")).toEqual([`-${folder}`]);
+    expect(unit.words("ReadWritePaths")).toEqual([`-${folder}`, "-/var/spool/probity"]);
   });
 
   it.runIf(hasSystemd)("is exposed by 3.1 at most", async () => {

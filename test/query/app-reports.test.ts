@@ -218,13 +218,8 @@ describe("GET /v1/reports/{name}", () => {
 
   test("lists what was not watched with its cause, and only what concerns the report", async () => {
     const gaps = (name: string) => read(name).then((report) => rowsOf(report, "coverage_gaps"));
-    const silent = {
-      reason: "the agent was not heard of",
-      host: "db-1",
-      sources: "all",
-      state: "unwatched",
-      cause: "silent",
-    };
+    const reason = "the agent was not heard of";
+    const silent = { host: "db-1", sources: "all", state: "unwatched", cause: "silent", reason };
     expect(await gaps("gaps")).toEqual([
       {
         ...{ host: "db-1", from: at(90), to: at(99), sources: "process", state: "partial" },
@@ -258,11 +253,10 @@ describe("GET /v1/reports/{name}", () => {
     expect(whole.statements[0]).toMatch(/^All hosts were watched all the time/);
   });
 
-  test("takes what an agent does to prove that it sees for no change", async () => {
-    for (const name of ["files", "privilege"]) {
-      expect(await read(name, "&host=db-1")).toMatchObject({ no_change: true });
-    }
-  });
+  test.each(["files", "privilege"])(
+    "takes an agent's proofs for no change of %s",
+    async (name) => expect(await read(name, "&host=db-1")).toMatchObject({ no_change: true }),
+  );
 
   test("covers a host that is asked for by name although nothing is known of it", async () => {
     const report = await read("files", "&host=web-1,nobody");

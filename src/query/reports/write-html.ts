@@ -28,7 +28,7 @@ th, td { border: 1px solid #8a8a8a; padding: .25rem .5rem; text-align: left; ver
   font-weight: 400; }
 th[scope="col"] { background: #eaeef3; font-weight: 600; }
 .number { text-align: right; }
-.time { white-space: nowrap; }
+.time, .word { white-space: nowrap; }
 .long { overflow-wrap: anywhere; min-width: 16rem; }
 @media print {
   body { margin: 0; max-width: none; padding: 0; font-size: 9pt; }
@@ -36,7 +36,7 @@ th[scope="col"] { background: #eaeef3; font-weight: 600; }
   .wide { overflow: visible; }
   table { font-size: 7pt; }
   .long { min-width: 6rem; }
-  .time { white-space: normal; }
+  .time, .word { white-space: normal; }
   thead { display: table-header-group; }
   tr, .said { break-inside: avoid; }
   h2 { break-after: avoid; }
@@ -127,13 +127,16 @@ ${body.join("\n")}
 }
 
 const TIME = /^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$/;
+/** What is broken nowhere on a screen, such as a host's name. */
+const WORD = /^[^\s]{1,24}$/;
 /** Text that may be broken anywhere, in characters. */
 const LONG_FROM = 30;
 
-function classOf(cell: Cell): "number" | "time" | "long" | "" {
+function classOf(cell: Cell): "number" | "time" | "word" | "long" | "" {
   if (typeof cell === "number") return "number";
   if (cell === undefined) return "";
-  return TIME.test(cell) ? "time" : cell.length >= LONG_FROM ? "long" : "";
+  if (TIME.test(cell)) return "time";
+  return WORD.test(cell) ? "word" : cell.length >= LONG_FROM ? "long" : "";
 }
 
 const SIGNS: Readonly<Record<string, string>> = {

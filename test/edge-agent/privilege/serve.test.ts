@@ -18,7 +18,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { filesystemMagic } from "../../../src/edge-agent/kernel-files.ts";
-import { AT_EMPTY_PATH, ERRNO, loadLibc } from "../../../src/edge-agent/libc.ts";
+import { AT_EMPTY_PATH, ERRNO, loadLibc, SOL_SOCKET } from "../../../src/edge-agent/libc.ts";
 import {
   encodeRequest,
   type Operation,
@@ -36,6 +36,8 @@ const FAN_MARK_ADD = 1;
 const FAN_OPEN = 0x20;
 const FAN_OPEN_EXEC = 0x1000;
 const isRoot = requireCapability("root", process.getuid?.() === 0, "it makes fanotify groups");
+const SO_DETACH_FILTER = 27;
+const hasAudit = requireCapability("audit", isRoot && canAudit(), "a kernel with audit, and root");
 const hasBpfFolder = requireCapability(
   "bpf",
   isRoot && filesystemMagic("/sys/fs/bpf") === 0xcafe4a11,
@@ -54,6 +56,12 @@ beforeAll(() => {
   symlinkSync(outside, join(watched, "link"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+function canAudit(): boolean {
+  const fd = loadLibc().socket(16, 3, 9);
+  if (fd >= 0) loadLibc().close(fd);
+  return fd >= 0;
+}
 
 function newService(): Service {
   const service = createService({
@@ -209,6 +217,18 @@ describe("the privileged process", () => {
       other.stdin.end();
       await once(other, "close");
     }
+  });
+
+  it.runIf(hasAudit)("gives a socket of audit whose filter nobody can take away", () => {
+    const request = encodeRequest("audit_socket", {});
+    const { status, descriptors: [fd = -1] = [] } = newService().answer(request, []);
+    expect([status, readlinkSync(`/proc/self/fd/${fd}`)]).toEqual([
+      ...[0, expect.stringMatching(/^socket:/)],
+    ]);
+    const value = new Uint8Array(4);
+    expect(libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_DETACH_FILTER, value })).toBe(EPERM);
+    expect(libc.setsockopt_filter(fd, Uint8Array.of(6, 0, 0, 0, 255, 255, 255, 255))).toBe(EPERM);
+    libc.close(fd);
   });
 
   it("takes the policy once", () => {

@@ -131,8 +131,14 @@ class CollectorReader implements Source {
     }
   }
 
+  /** What is told twice between two askings is one loss, of both counts. */
   #lost(loss: SourceLoss): void {
-    const isKnown = this.#losses.some(({ reason }) => reason === loss.reason);
-    if (!isKnown && this.#losses.length < LOSSES_MAX) this.#losses.push(loss);
+    const at = this.#losses.findIndex(({ reason }) => reason === loss.reason);
+    const known = this.#losses[at];
+    if (known !== undefined) {
+      const isKnown = known.count !== null && loss.count !== null;
+      const count = isKnown ? Number(known.count) + Number(loss.count) : null;
+      this.#losses[at] = { ...known, count };
+    } else if (this.#losses.length < LOSSES_MAX) this.#losses.push(loss);
   }
 }

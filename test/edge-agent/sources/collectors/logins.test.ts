@@ -61,6 +61,8 @@ function openAudit() {
       }
     },
     lose: (count: number) => void (lost += count),
+    /** Whether there is something of which nothing was told yet. */
+    isLost: () => lost > 0,
   };
 }
 
@@ -306,6 +308,21 @@ it("says which log cannot be read, and what to do", async () => {
   await untilKnown(host.folder.path, "log:wtmp");
   await running.stop();
   expect(source.losses()).toMatchObject([{ class: "unreadable", count: null }]);
+});
+
+it("counts what is lost again before anyone asks", async () => {
+  const audit = openAudit();
+  const host = await openHost(audit.place);
+  await using _folder = host.folder;
+  await using source = host.open();
+  await using _running = runSource(source);
+  let looks = 0;
+  for (; looks < 3; looks += 1) {
+    audit.lose(2);
+    while (audit.isLost()) await systemClock.sleep(1);
+  }
+  expect(source.losses()).toMatchObject([{ class: "overflow", count: 6 }]);
+  expect(source.losses()).toEqual([]);
 });
 
 /** What is there before the first look is not told. */

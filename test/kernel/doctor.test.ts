@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -72,5 +72,20 @@ describe.runIf(canRunNats())("doctor", () => {
       state: "off",
       reason: "no answer within 5000 ms",
     });
+  });
+
+  it("fails when a library of the configuration is not there, or has no probes", async () => {
+    const own = await mkdtemp(join(tmpdir(), "probity-doctor-config-"));
+    const config = join(own, "probity.toml");
+    await writeFile(config, `[crypto]\nlibraries = ["/nowhere/libtls.so", "/bin/true"]\n`);
+    const { code, findings } = await doctor("--config", config);
+    await rm(own, { recursive: true });
+    expect(code).toBe(1);
+    const off = { state: "off", remedy: expect.stringContaining("[crypto]") };
+    expect(findings.get("library /nowhere/libtls.so"))
+      .toEqual({ ...off, reason: "it cannot be opened: ENOENT" });
+    expect(findings.get("library /bin/true"))
+      .toEqual({ ...off, reason: 'it has no probes of provider "crypto_auditing"' });
+    expect(findings.get("source crypto")).toMatchObject({ state: "on" });
   });
 });

@@ -9,10 +9,13 @@ import process from "node:process";
 import { createClient } from "../../client/client.ts";
 import { probeSources } from "../../edge-agent/doctor.ts";
 import type { ApplicationSettings } from "../../edge-agent/sources/applications/application-settings.ts";
-import type { SourceStatus } from "../../edge-agent/source.ts";
+import type { HookStatus, SourceStatus } from "../../edge-agent/source.ts";
 import type { CollectorName } from "../../edge-agent/sources/collectors/collector-names.ts";
 import type { CollectorSettings } from "../../edge-agent/sources/collectors/open-collectors.ts";
-import type { CryptoSettings } from "../../edge-agent/sources/crypto/crypto-settings.ts";
+import {
+  type CryptoSettings,
+  LIBRARY_HOOK,
+} from "../../edge-agent/sources/crypto/crypto-settings.ts";
 import { streamOf } from "../../event/wire.ts";
 import { createLog, type Log } from "../../runtime/log.ts";
 import { connectNats, openStream } from "../../runtime/nats.ts";
@@ -32,7 +35,7 @@ import { pathsOfProgram } from "../up/role-process.ts";
 export interface Finding {
   readonly name: string;
   readonly status: SourceStatus;
-  /** Whether Probity cannot work without it. */
+  /** Whether Probity cannot work without it, or cannot do what the configuration names. */
   readonly isNeeded: boolean;
 }
 
@@ -71,8 +74,35 @@ export async function* examine(options: ExamineOptions): AsyncIterable<Finding> 
       log: createLog({ level: "error" }),
     })
   ) {
-    yield { name: `source ${name}`, status, isNeeded: false };
+    yield { name: `source ${name}`, status: withoutLibraries(status), isNeeded: false };
+    yield* librariesOf(status);
   }
+}
+
+const OTHER_LIBRARY =
+  "correct `libraries` in [crypto], or install a build that has probes (docs/sources.md)";
+
+/** Each file whose probes the configuration asks for is a part of its own: one that has none is an error. */
+function* librariesOf(status: SourceStatus): Generator<Finding> {
+  for (const hook of hooksOf(status).filter(isOfLibrary)) {
+    const state: SourceStatus = hook.state === "on"
+      ? { state: "on", how: "its probes can be attached" }
+      : { state: "off", reason: hook.reason, remedy: OTHER_LIBRARY };
+    yield { name: hook.name, status: state, isNeeded: true };
+  }
+}
+
+function withoutLibraries(status: SourceStatus): SourceStatus {
+  if (status.state === "off" || !hooksOf(status).some(isOfLibrary)) return status;
+  return { ...status, hooks: hooksOf(status).filter((hook) => !isOfLibrary(hook)) };
+}
+
+function hooksOf(status: SourceStatus): readonly HookStatus[] {
+  return status.state === "on" ? status.hooks ?? [] : [];
+}
+
+function isOfLibrary({ name }: HookStatus): boolean {
+  return name.startsWith(LIBRARY_HOOK);
 }
 
 const REINSTALL = "install the npm packages again: npm ci";

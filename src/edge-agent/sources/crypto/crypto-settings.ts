@@ -11,6 +11,9 @@ export interface CryptoSettings {
 
 export const CRYPTO_PROVIDER = "crypto_auditing";
 
+/** A hook of the source for each file that the configuration names: this, and its path. */
+export const LIBRARY_HOOK = "library ";
+
 /** Nothing to do. */
 export const NO_CRYPTO: CryptoSettings = {
   libraries: [],

@@ -21,7 +21,7 @@ import { openRingSource, PIN_FOLDER, type RingSourceOptions } from "../ring-sour
 import { type AttachedLibraries, lookAt, openAttachedLibraries } from "./attached-libraries.ts";
 import { createContextIds, KEY_BYTES } from "./context-ids.ts";
 import { createCryptoDecoder } from "./crypto-lines.ts";
-import type { CryptoSettings } from "./crypto-settings.ts";
+import { type CryptoSettings, LIBRARY_HOOK } from "./crypto-settings.ts";
 import { type KnownLibraries, openKnownLibraries } from "./known-libraries.ts";
 import { createLibraryNotices } from "./library-notices.ts";
 import { createLibraryWatch, faultOf, type LibraryWatch } from "./library-watch.ts";
@@ -172,7 +172,7 @@ function configuredHooks(
   { libraries, provider }: CryptoSettings,
 ): readonly HookStatus[] {
   return libraries.map((path): HookStatus => {
-    const name = `library ${path}`;
+    const name = `${LIBRARY_HOOK}${path}`;
     const fd = libc.open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return { name, state: "off", reason: `it cannot be opened: ${errnoText(fd)}` };
     try {

@@ -83,18 +83,6 @@ export function cryptoNameOf(key: string, value: string | number | bigint): stri
   return TABLES.get(key)?.get(codeOf(value));
 }
 
-/** Keys whose values say what should no longer be used, or what withstands quantum computers. */
-export const JUDGED_KEYS: readonly string[] = [
-  "tls::protocol_version",
-  "tls::ciphersuite",
-  "tls::signature_algorithm",
-  "tls::group",
-  "pk::hash",
-  "ssh::key_algorithm",
-  "ssh::cert_signature_algorithm",
-  "ssh::kex_algorithm",
-];
-
 /** What an auditor asks of each program, in this order; {@link cryptoFaultOf} may find more. */
 export const CRYPTO_QUESTIONS: readonly string[] = [
   "signature with SHA-1",
@@ -105,33 +93,45 @@ export const CRYPTO_QUESTIONS: readonly string[] = [
 
 /** Why a value should no longer be used; undefined when nothing is known against it. */
 export function cryptoFaultOf(key: string, value: string | number | bigint): string | undefined {
-  const code = codeOf(value);
-  switch (key) {
-    case "tls::protocol_version":
-      return /^SSL|^D?TLS 1\.[01]$/.test(VERSIONS.get(code) ?? "") ? "TLS below 1.2" : undefined;
-    case "tls::signature_algorithm":
-      // The hash of schemes before TLS 1.3 is their upper byte: 1 is MD5, 2 is SHA-1.
-      return code >> 8 === 2 ? SHA1_SIGNATURE : code >> 8 === 1 ? "signature with MD5" : undefined;
-    case "tls::ciphersuite":
-      return isRsaKeyExchange(code) ? "key exchange by RSA" : undefined;
-    case "pk::hash":
-      // Of signatures, but of key derivation and padding as well.
-      return /^sha-?1$/i.test(String(value)) ? "use of SHA-1" : undefined;
-    case "ssh::key_algorithm":
-    case "ssh::cert_signature_algorithm":
-      return /^ssh-(?:rsa|dss)(?:-cert|$)/.test(String(value)) ? SHA1_SIGNATURE : undefined;
-    default:
-      return undefined;
-  }
+  return FAULTS.get(key)?.(String(value));
 }
-
-const SHA1_SIGNATURE = "signature with SHA-1";
 
 /** Whether the group or key exchange withstands quantum computers; undefined when the key says nothing of it. */
 export function isQuantumSafe(key: string, value: string | number | bigint): boolean | undefined {
-  if (key === "tls::group") return /MLKEM|Kyber/.test(cryptoNameOf(key, value) ?? "");
-  return key === "ssh::kex_algorithm" ? SAFE_SSH_EXCHANGE.test(String(value)) : undefined;
+  return EXCHANGES.get(key)?.(String(value));
 }
+
+const SHA1_SIGNATURE = "signature with SHA-1";
+const sshFault = (value: string): string | undefined =>
+  /^ssh-(?:rsa|dss)(?:-cert|$)/.test(value) ? SHA1_SIGNATURE : undefined;
+
+const FAULTS: ReadonlyMap<string, (value: string) => string | undefined> = new Map([
+  ["tls::protocol_version", (value: string) => {
+    const name = VERSIONS.get(codeOf(value)) ?? "";
+    return /^SSL|^D?TLS 1\.[01]$/.test(name) ? "TLS below 1.2" : undefined;
+  }],
+  ["tls::signature_algorithm", (value: string) => {
+    // The hash of schemes before TLS 1.3 is their upper byte: 1 is MD5, 2 is SHA-1.
+    const hash = codeOf(value) >> 8;
+    return hash === 2 ? SHA1_SIGNATURE : hash === 1 ? "signature with MD5" : undefined;
+  }],
+  [
+    "tls::ciphersuite",
+    (value: string) => isRsaKeyExchange(codeOf(value)) ? "key exchange by RSA" : undefined,
+  ],
+  // Of signatures, but of key derivation and padding as well.
+  ["pk::hash", (value: string) => /^sha-?1$/i.test(value) ? "use of SHA-1" : undefined],
+  ["ssh::key_algorithm", sshFault],
+  ["ssh::cert_signature_algorithm", sshFault],
+]);
+
+const EXCHANGES: ReadonlyMap<string, (value: string) => boolean> = new Map([
+  ["tls::group", (value: string) => /MLKEM|Kyber/.test(GROUPS.get(codeOf(value)) ?? "")],
+  ["ssh::kex_algorithm", (value: string) => SAFE_SSH_EXCHANGE.test(value)],
+]);
+
+/** Keys whose values say what should no longer be used, or what withstands quantum computers. */
+export const JUDGED_KEYS: readonly string[] = [...FAULTS.keys(), ...EXCHANGES.keys()];
 
 /** Some libraries give a suite as 32 bits, of which the lower 16 are IANA's. NaN for what is no number. */
 function codeOf(value: string | number | bigint): number {

@@ -22,7 +22,7 @@ export interface Mutation extends Change {
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: "a roll-up that another one overtook commits all the same",
-    seed: 378,
+    seed: 401,
     file: "storage/delta-table.ts",
     line: 'if (tip?.position.version !== work.startedFrom) return { kind: "superseded" };',
     becomes: "",
@@ -37,7 +37,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: "a commit whose answer was lost is believed without reading it back",
-    seed: 48,
+    seed: 54,
     file: "storage/delta-table.ts",
     line: 'return entry.isWork && found === commitId ? "written" : "lost";',
     becomes: 'return entry.isWork ? "written" : "lost";',

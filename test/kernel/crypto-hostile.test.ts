@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Compiled,
@@ -14,6 +15,8 @@ import type { Line, SourceRun } from "../support/source-run.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../support/temporary-folder.ts";
 
 const STALLED_THREADS = 64;
+/** Faults of the kernel's own since it started. */
+const oopsCount = () => Number(readFileSync("/sys/kernel/oops_count", "utf8"));
 /** What `tell` tells (test/fixtures/crypto/probes.c). */
 const TOLD = 24;
 
@@ -46,6 +49,7 @@ describe.runIf(hasBpf && hasProbes)(
       String((await once(program.child.stdout ?? program.child, "data"))[0]).trim();
 
     it("and keep its programs waiting for memory that never comes cost no other process a record", async () => {
+      const oopses = oopsCount();
       await using stalled = runProbed(hostile, "stall", String(STALLED_THREADS));
       expect(await word(stalled)).toBe("stalled");
       const before = source.counters();
@@ -56,6 +60,9 @@ describe.runIf(hasBpf && hasProbes)(
       }
       const after = source.counters();
       expect((after.recursion ?? 0) - (before.recursion ?? 0)).toBe(0);
+      // Each of them is woken, and finds its own stack.
+      await stalled[Symbol.asyncDispose]();
+      expect(oopsCount() - oopses).toBe(0);
     });
 
     it("and tell more data at once than are taken have that said of the last, and counted", async () => {

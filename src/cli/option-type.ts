@@ -221,10 +221,11 @@ export const flag: OptionType<boolean> = {
   accept: (value) => typeof value === "boolean" ? value : undefined,
 };
 
-/** A value of another form as an error may quote it: never a URL, whole or mistyped, since it may hold a password. */
+/** A value of another form as an error may quote it: without what may hold the password of a URL, whole or mistyped. */
 export function quoted(value: unknown, form: string): string {
   const text = JSON.stringify(value) ?? String(value);
-  return form.startsWith(URL_FORM) || text.includes("@") ? "what is given" : text;
+  const mayHide = form.startsWith(URL_FORM) ? /[@?#]|:.*:/ : /@/;
+  return mayHide.test(text) ? "what is given" : text;
 }
 
 function textual<T>(

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { address, choiceOf, duration, flag, hostName } from "../../src/cli/option-type.ts";
-import { integerBetween, size, someOf, text, urlOf } from "../../src/cli/option-type.ts";
+import { integerBetween, quoted, size, someOf, text, urlOf } from "../../src/cli/option-type.ts";
 
 describe("duration, in milliseconds", () => {
   it.each([
@@ -83,6 +83,18 @@ describe("others", () => {
     expect(url.parse("nats://127.0.0.1:4222")).toBe("nats://127.0.0.1:4222");
     expect(url.parse("http://127.0.0.1:4222")).toBeUndefined();
     expect(url.parse("127.0.0.1")).toBeUndefined();
+  });
+
+  it.each([
+    ["ftp://x", '"ftp://x"'],
+    ["127.0.0.1", '"127.0.0.1"'],
+    ["http://user:secret@host", "what is given"],
+    ["http//user:secret@host", "what is given"],
+    ["http://user:secret", "what is given"],
+    ["http://host?token=secret", "what is given"],
+  ])("quotes of the wrong URL %j only what can be no password", (given, said) => {
+    expect(quoted(given, urlOf(["nats"], "nats://127.0.0.1:4222").form)).toBe(said);
+    expect(quoted("a@b", "a number")).toBe("what is given");
   });
 
   it("takes whole numbers between bounds, as text or as the file's numbers", () => {

@@ -88,9 +88,9 @@ export default defineConfig({
           name: "simulation",
           env,
           include: simulationTests,
-          // Its processes take what processors the servers of the others leave.
-          maxWorkers,
-          sequence: { groupOrder: 1 },
+          // Its processes take all processors.
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -101,7 +101,7 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
       {

@@ -37,8 +37,7 @@ const PROGRAM = fileURLToPath(new URL("run-seeds.ts", import.meta.url));
 
 function start(options: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    // What runs beside it has bounds on how long it may take; this has none that it could miss.
-    const child = spawn("nice", ["-n", "19", process.execPath, PROGRAM, ...options], {
+    const child = spawn(process.execPath, [PROGRAM, ...options], {
       stdio: ["ignore", "pipe", "inherit"],
       env: { ...process.env, NODE_COMPILE_CACHE: compiled },
     });

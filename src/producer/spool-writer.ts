@@ -93,7 +93,6 @@ class QueueWriter implements SpoolWriter {
 
   async makeVoid(entries: readonly SpoolEntry[], reason: string): Promise<void> {
     await this.#enqueue(voidsOf(entries, reason));
-    for (const { facts } of entries) this.eventsVoided += facts.count;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -162,8 +161,13 @@ class QueueWriter implements SpoolWriter {
       if (record.kind !== "void") index.addPositions(record.positions);
       // What was released while it was written again, or its void was, is not needed any more.
       if (record.kind === "positions" || record.ordinal <= index.released) continue;
-      if (record.kind === "batch") index.put(record, place);
-      else index.putVoid(record, place, record.reason);
+      if (record.kind === "batch") {
+        index.put(record, place);
+        continue;
+      }
+      // Two readers may find the same batch unreadable, and a file may go with it: its events are lost once.
+      if (index.get(record.ordinal)?.void === undefined) this.eventsVoided += record.count;
+      index.putVoid(record, place, record.reason);
     }
     if (segments.newest !== newest) await this.#removeUnused();
   }
@@ -190,8 +194,8 @@ class QueueWriter implements SpoolWriter {
       const { copies, unreadable } = await this.#copiesOf(kept);
       await this.#write([...copies, ...voidsOf(given, "the spool was full")]);
       await segments.remove(segment);
-      this.#countVoided(given, "spool is full: payloads of old batches were dropped");
-      this.#countVoided(unreadable, "the disk did not give batches of the spool back");
+      this.#tellVoided(given, "spool is full: payloads of old batches were dropped");
+      this.#tellVoided(unreadable, "the disk did not give batches of the spool back");
     }
   }
 
@@ -249,12 +253,11 @@ class QueueWriter implements SpoolWriter {
     return { copies, unreadable };
   }
 
-  /** Counts batches whose payloads are gone from now on. */
-  #countVoided(entries: readonly SpoolEntry[], what: string): void {
+  /** Tells of batches whose payloads are gone from now on. */
+  #tellVoided(entries: readonly SpoolEntry[], what: string): void {
     const lost = entries.filter((entry) => entry.void === undefined);
     if (lost.length === 0) return;
     const events = lost.reduce((sum, { facts }) => sum + facts.count, 0);
-    this.eventsVoided += events;
     this.#options.log.error(what, { batches: lost.length, events });
   }
 

@@ -191,6 +191,20 @@ describe("a torn spool", () => {
     expect(payload.length).toBe(0);
     expect(spool.eventsVoided).toBe(2);
   });
+
+  it("counts the events of a batch that several readers find unreadable once", async () => {
+    await using folder = await openTemporaryFolder("spool");
+    await using spool = await open(folder.path);
+    await spool.append([batch("one")], undefined);
+    const [name = ""] = await segmentFiles(folder.path);
+    const path = join(folder.path, "segments", name);
+    const bytes = await readFile(path);
+    bytes[bytes.indexOf("one")] = 0;
+    await writeFile(path, bytes);
+    const read = await Promise.all([spool.read(1), spool.read(1), spool.read(1)]);
+    expect(read.every(({ header }) => header.void === "unreadable in the spool")).toBe(true);
+    expect(spool.eventsVoided).toBe(2);
+  });
 });
 
 describe("the newest file of a spool", () => {

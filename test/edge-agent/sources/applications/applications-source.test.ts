@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import process from "node:process";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { describeSource } from "../../source-conformance.ts";
 import {
   connectTo,
@@ -228,9 +228,12 @@ describe("an address", () => {
 });
 
 const port: { write?: (text: string) => void } = {};
+/** Each test of the suite disposes of the source alone. */
+const rigs = new AsyncDisposableStack();
+afterAll(() => rigs.disposeAsync());
 describeSource("applications", {
   create: async () => {
-    const rig = await openApplicationRig();
+    const rig = rigs.use(await openApplicationRig());
     const { source } = rig;
     const clients: Awaited<ReturnType<typeof connectTo>>[] = [];
     port.write = (text) =>

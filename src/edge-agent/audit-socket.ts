@@ -2,8 +2,8 @@
  * The kernel's audit as anyone with CAP_AUDIT_READ may listen to it: the multicast group of netlink(7) beside auditd, which
  * keeps what is its own.
  *
- * Invariant: what programs say of logins comes through and nothing else (no keystrokes, no calls, no rules): the kernel
- * itself keeps back the rest, and who has the socket cannot change that.
+ * Invariant: what programs say of logins comes through, and how audit itself is set, and nothing else (no keystrokes, no
+ * calls): the kernel itself keeps back the rest, and who has the socket cannot change that.
  */
 import { type Libc, SOL_SOCKET } from "./libc.ts";
 
@@ -16,6 +16,8 @@ export const AUDIT_TYPE = {
   USER_LOGIN: 1112,
   USER_LOGOUT: 1113,
   USER_CMD: 1123,
+  /** Of the kernel: audit was turned off, or is set otherwise than before. */
+  CONFIG_CHANGE: 1305,
   /** Of the kernel: somebody joined or left this group. */
   EVENT_LISTENER: 1335,
 } as const;

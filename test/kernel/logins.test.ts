@@ -6,7 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { AUDIT_TYPE } from "../../src/edge-agent/audit-socket.ts";
 import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
 import { HOST_AUDIT } from "../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
@@ -86,6 +86,20 @@ it.runIf(isReady)(
     expect([records.length + lost, unreadable]).toEqual([FLOOD, 0]);
   },
 );
+
+it.runIf(isReady)("audit that is turned off while somebody listens says so", async () => {
+  using control = openAuditControl();
+  control.enable();
+  await using tap = HOST_AUDIT.open();
+  control.tell(AUDIT_TYPE.USER_LOGIN, "op=login id=0 res=success");
+  await vi.waitFor(() => expect(tap?.take().records).toHaveLength(1), { timeout: 2_000 });
+  control.disable();
+  await vi.waitFor(
+    () => expect(tap?.take()).toMatchObject({ isTurnedOff: true, unreadable: 0, lost: 0 }),
+    { timeout: 2_000 },
+  );
+  expect(tap?.take()).toMatchObject({ isTurnedOff: false });
+});
 
 it.runIf(isReady)(
   "a divided agent hears audit's logins with session and auid, reads logs that only root may, and tells each once",

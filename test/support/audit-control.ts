@@ -16,11 +16,12 @@ export interface AuditControl extends Disposable {
   /** Whether it was on before; undefined: the kernel has none, or this process may not ask. */
   readonly wasEnabled: boolean | undefined;
   enable(): void;
+  disable(): void;
   /** Tells something as a program does; the kernel adds who told it. */
   tell(type: number, said: string): void;
 }
 
-/** What was on before is on again when it is disposed of. */
+/** Audit is as it was before when it is disposed of. */
 export function openAuditControl(): AuditControl {
   const libc = loadLibc();
   const sendto = koffi.load("libc.so.6").func(
@@ -50,9 +51,10 @@ export function openAuditControl(): AuditControl {
   return {
     wasEnabled,
     enable: () => set(true),
+    disable: () => set(false),
     tell: (type, said) => void ask(type, Buffer.from(`${said}\0`, "latin1"), NLMSG_ERROR),
     [Symbol.dispose]() {
-      if (wasEnabled === false) set(false);
+      if (wasEnabled !== undefined) set(wasEnabled);
       if (fd >= 0) libc.close(fd);
     },
   };

@@ -7,6 +7,7 @@ import {
 import {
   AUDIT_RECORD_BYTES_MAX,
   type AuditRecord,
+  isTurnedOff,
   parseAuditRecord,
 } from "../../../../src/edge-agent/sources/collectors/logins/audit-record.ts";
 import {
@@ -86,6 +87,25 @@ describe("a record of audit", () => {
       said: `id=${"0".repeat(AUDIT_RECORD_BYTES_MAX)}`,
     });
     expect(parseAuditRecord(long)).toBe("unreadable");
+  });
+});
+
+describe("a record of how audit is set", () => {
+  const of = (said: string): Buffer => {
+    const bytes = Buffer.alloc(16 + said.length + 1);
+    bytes.write(said, 16);
+    return bytes;
+  };
+  const AT = "audit(1772100000.123:42): ";
+  it.each([
+    [true, "op=set audit_enabled=0 old=1 auid=1001 ses=7 subj=unconfined res=1"],
+    [true, "audit_enabled=0 old=1 auid=4294967295 ses=4294967295 res=1"],
+    [false, "op=set audit_enabled=0 old=2 auid=1001 ses=7 res=0"],
+    [false, "op=set audit_enabled=1 old=1 auid=1001 ses=7 res=1"],
+    [false, "op=set audit_backlog_limit=0 old=64 auid=1001 ses=7 res=1"],
+    [false, 'op=add_rule key="audit_enabled=0 old=1" list=4 res=1'],
+  ])("says that audit was turned off (%s): %s", (isOff, said) => {
+    expect(isTurnedOff(of(`${AT}${said}`))).toBe(isOff);
   });
 });
 

@@ -40,12 +40,13 @@ const guess = (second: number): WrittenLogin =>
 /** What a tap gives at the next look. */
 function openAudit() {
   let [records, lost, unreadable]: [AuditRecord[], number, number] = [[], 0, 0];
+  let isTurnedOff = false;
   const place: AuditPlace = {
     probe: () => Promise.resolve({ state: "on" }),
     open: () => ({
       take() {
-        const taken = { records, lost, unreadable };
-        [records, lost, unreadable] = [[], 0, 0];
+        const taken = { records, lost, unreadable, isTurnedOff };
+        [records, lost, unreadable, isTurnedOff] = [[], 0, 0, false];
         return taken;
       },
       [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -61,6 +62,7 @@ function openAudit() {
       }
     },
     lose: (count: number) => void (lost += count),
+    turnOff: () => void (isTurnedOff = true),
     /** Whether there is something of which nothing was told yet. */
     isLost: () => lost > 0,
   };
@@ -250,6 +252,7 @@ it("tells what audit told of that alone, by process, session or who asked, and w
     { type: AUDIT_TYPE.USER_END, said: 'half a quote "' },
   );
   audit.lose(3);
+  audit.turnOff();
   await running.waitFor(isAny, { count: 2 });
   await writeFile(host.log("wtmp"), utmpOf([ann(2)]));
   const asked = "     ann : TTY=pts/3 ; PWD=/ ; USER=root ; COMMAND=/bin/id\n";
@@ -273,6 +276,10 @@ it("tells what audit told of that alone, by process, session or who asked, and w
     {
       ...{ class: "overflow", count: 3 },
       reason: "the kernel's audit told more of logins than was read in time",
+    },
+    {
+      ...{ class: "log", count: null },
+      reason: "the kernel's audit was turned off, and tells no logins until it is on again",
     },
   ]);
 });

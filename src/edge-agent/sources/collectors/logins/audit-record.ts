@@ -32,6 +32,8 @@ const UNSET = 4_294_967_295;
 
 const RECORD =
   /^audit\(([0-9]{1,11})\.([0-9]{3}):[0-9]{1,20}\): pid=([0-9]{1,10}) uid=([0-9]{1,10}) auid=([0-9]{1,10}) ses=([0-9]{1,10})(?: subj=[^']{0,4096}?)? msg='(.*)'$/s;
+/** Of the kernel itself (audit_log_config_change in kernel/audit.c); before Linux 5.3 without `op=set`. */
+const TURNED_OFF = /^audit\([0-9.:]{1,40}\): (?:op=set )?audit_enabled=0 old=[12] .*\bres=1$/s;
 /** A member, and what it is: quoted, or without a blank. */
 const MEMBER = /(?:^| )([A-Za-z][A-Za-z0-9_-]{0,31})=(?:"([^"]*)"|([^" ][^ ]*)?)(?= |$)/gy;
 const ENCODED = new Set(["acct", "exe", "cmd", "cwd"]);
@@ -40,10 +42,8 @@ const ENCODED = new Set(["acct", "exe", "cmd", "cwd"]);
 export function parseAuditRecord(bytes: Uint8Array): AuditRecord | "unreadable" {
   if (bytes.length <= HEADER_BYTES || bytes.length > AUDIT_RECORD_BYTES_MAX) return "unreadable";
   const type = new DataView(bytes.buffer, bytes.byteOffset).getUint16(TYPE_AT, true);
-  const body = bytes.subarray(HEADER_BYTES);
-  const end = body.findLastIndex((byte) => byte !== 0 && byte !== 10) + 1;
-  const text = Buffer.from(body.buffer, body.byteOffset, end).toString("latin1");
-  const [, seconds, milliseconds, pid, uid, auid, session, message] = RECORD.exec(text) ?? [];
+  const [, seconds, milliseconds, pid, uid, auid, session, message] = RECORD.exec(textOf(bytes)) ??
+    [];
   if (message === undefined) return "unreadable";
   const read = membersOf(message);
   if (read === undefined) return "unreadable";
@@ -56,6 +56,17 @@ export function parseAuditRecord(bytes: Uint8Array): AuditRecord | "unreadable" 
     session: Number(session) === UNSET ? undefined : String(Number(session)),
     ...read,
   };
+}
+
+/** Whether a whole message of type `CONFIG_CHANGE` says that audit is off from now on. */
+export function isTurnedOff(bytes: Uint8Array): boolean {
+  return TURNED_OFF.test(textOf(bytes));
+}
+
+function textOf(bytes: Uint8Array): string {
+  const body = bytes.subarray(HEADER_BYTES);
+  const end = body.findLastIndex((byte) => byte !== 0 && byte !== 10) + 1;
+  return Buffer.from(body.buffer, body.byteOffset, end).toString("latin1");
 }
 
 /** Undefined when it is not made of members, or has one twice. */

@@ -15,7 +15,12 @@ import {
   POLLIN,
   SOL_SOCKET,
 } from "../../../libc.ts";
-import { AUDIT_RECORD_BYTES_MAX, type AuditRecord, parseAuditRecord } from "./audit-record.ts";
+import {
+  AUDIT_RECORD_BYTES_MAX,
+  type AuditRecord,
+  isTurnedOff,
+  parseAuditRecord,
+} from "./audit-record.ts";
 
 export interface AuditTap extends AsyncDisposable {
   /** What came since the last call. */
@@ -40,6 +45,8 @@ export interface AuditTaken {
   /** Those that could not be read, and those for which there was no room. */
   readonly unreadable: number;
   readonly lost: number;
+  /** Whether audit was turned off: what is told from then on does not come. */
+  readonly isTurnedOff: boolean;
 }
 
 /** Records between two looks, fewer than the events that one collection may have. */
@@ -64,14 +71,21 @@ function openAuditTap(): AuditTap | undefined {
   const closing = new AbortController();
   let records: AuditRecord[] = [];
   let [unreadable, unkept, dropsTold] = [0, 0, 0];
+  let isOff = false;
   const drain = (): void => {
     for (let reads = 0; reads < AUDIT_RECORDS_MAX; reads += 1) {
       const length = libc.read(fd, buffer);
       // What found no room is known by its count.
       if (length === -ERRNO.ENOBUFS || length === -ERRNO.EINTR) continue;
       if (length <= 0) return;
-      if (typeOf(buffer) === AUDIT_TYPE.EVENT_LISTENER) continue;
-      const record = parseAuditRecord(buffer.subarray(0, length));
+      const type = typeOf(buffer);
+      if (type === AUDIT_TYPE.EVENT_LISTENER) continue;
+      const message = buffer.subarray(0, length);
+      if (type === AUDIT_TYPE.CONFIG_CHANGE) {
+        isOff ||= isTurnedOff(message);
+        continue;
+      }
+      const record = parseAuditRecord(message);
       if (record === "unreadable") unreadable += 1;
       else if (records.length >= AUDIT_RECORDS_MAX) unkept += 1;
       else records.push(record);
@@ -87,8 +101,9 @@ function openAuditTap(): AuditTap | undefined {
     take() {
       drain();
       const drops = dropsOf(libc, fd);
-      const taken = { records, unreadable, lost: unkept + Math.max(0, drops - dropsTold) };
-      [records, unreadable, unkept, dropsTold] = [[], 0, 0, drops];
+      const lost = unkept + Math.max(0, drops - dropsTold);
+      const taken = { records, unreadable, lost, isTurnedOff: isOff };
+      [records, unreadable, unkept, dropsTold, isOff] = [[], 0, 0, drops, false];
       return taken;
     },
     async [Symbol.asyncDispose]() {

@@ -125,7 +125,7 @@ export function inAudit(tap: AuditTap): Pick<FollowedLogins, "look"> {
   const logins = createAuditLogins();
   return {
     look(options) {
-      const { records, unreadable, lost } = tap.take();
+      const { records, unreadable, lost, isTurnedOff } = tap.take();
       const { context, userNames } = options;
       if (unreadable > 0) {
         const reason = "records of the kernel's audit cannot be read";
@@ -134,6 +134,11 @@ export function inAudit(tap: AuditTap): Pick<FollowedLogins, "look"> {
       if (lost > 0) {
         const reason = "the kernel's audit told more of logins than was read in time";
         context.lost({ class: "overflow", count: lost, reason });
+      }
+      if (isTurnedOff) {
+        const reason =
+          "the kernel's audit was turned off, and tells no logins until it is on again";
+        context.lost({ class: "log", count: null, reason });
       }
       const entries = logins.take(records, (uid) => userNames.nameOf(uid));
       return tell(only(entries), audited, options);

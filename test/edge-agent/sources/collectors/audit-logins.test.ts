@@ -130,6 +130,21 @@ describe("what audit tells of logins", () => {
     ]);
   });
 
+  it("tells each login of a process that lets in one after the other and has no session", () => {
+    const none = { auid: UNSET, ses: UNSET };
+    const of = (user: string): readonly WrittenAudit[] => {
+      const said = `acct="${user}" exe="/usr/sbin/vsftpd" ${PTS} res=success`;
+      return [
+        { type: USER_START, said: `op=PAM:session_open ${said}`, ...none },
+        { type: USER_LOGIN, said: `op=login ${said}`, ...none },
+        { type: USER_END, said: `op=PAM:session_close ${said}`, ...none },
+        { type: USER_LOGOUT, said: `op=logout ${said}`, ...none },
+      ];
+    };
+    expect(take(...of("ann"), ...of("bob")).map(({ what, user }) => `${what} ${user}`))
+      .toEqual(["login ann", "logout ann", "login bob", "logout bob"]);
+  });
+
   it("tells failures of PAM, and of programs that have nothing else", () => {
     const said = `acct="root" ${SSH} res=failed`;
     expect(take(

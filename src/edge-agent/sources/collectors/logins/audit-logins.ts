@@ -37,9 +37,11 @@ export function createAuditLogins(): AuditLogins {
   let older: readonly number[] = [];
 
   const once = (what: "login" | "logout", { session, pid }: AuditRecord): boolean => {
-    const key = `${what} ${session === undefined ? `of ${pid}` : session}`;
-    if (told.has(key)) return false;
-    remember(told, key, true);
+    const whose = session === undefined ? `of ${pid}` : session;
+    if (told.has(`${what} ${whose}`)) return false;
+    remember(told, `${what} ${whose}`, true);
+    // A process without a session lets in one after the other, and its number is used again; a session's is not.
+    if (session === undefined) told.delete(`${what === "login" ? "logout" : "login"} ${whose}`);
     return true;
   };
   const sudo = (record: AuditRecord, common: LoginRecord): LoginRecord => {

@@ -25,6 +25,10 @@ export const AUDIT_TYPE = {
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const NETLINK_AUDIT = 9;
+/** `struct sockaddr_nl`; the kernel has port 0. */
+const ADDRESS_BYTES = 12;
+const PORT_AT = 4;
+const GROUPS_AT = 8;
 /** As a set of groups: the one that is for reading. */
 const READLOG = 1;
 const SO_RCVBUF = 8;
@@ -46,12 +50,22 @@ export function openAuditSocket(libc: Libc): number {
   return opener(libc);
 }
 
+/**
+ * Bytes of the next message of the kernel, 0 where another sent it, or a negative errno: who has CAP_NET_ADMIN may send to
+ * the group, too, and claim any process.
+ */
+export function receiveAudit(libc: Libc, fd: number, buffer: Uint8Array): number {
+  const from = new Uint8Array(ADDRESS_BYTES);
+  const length = libc.recvfrom(fd, buffer, from);
+  return length > 0 && new DataView(from.buffer).getUint32(PORT_AT, true) !== 0 ? 0 : length;
+}
+
 function openHere(libc: Libc): number {
   const fd = libc.socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
   if (fd < 0) return fd;
-  const address = new DataView(new ArrayBuffer(12));
+  const address = new DataView(new ArrayBuffer(ADDRESS_BYTES));
   address.setUint16(0, AF_NETLINK, true);
-  address.setUint32(8, READLOG, true);
+  address.setUint32(GROUPS_AT, READLOG, true);
   const size = new Uint8Array(Uint32Array.of(BUFFER_BYTES).buffer);
   const yes = new Uint8Array(Uint32Array.of(1).buffer);
   const steps = [

@@ -98,6 +98,8 @@ export interface Libc {
   /** Closed on exec, and none of its calls waits. */
   socket(family: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array): number;
+  /** As `read`, and who sent it into `from`, which is as long as addresses of the family are. */
+  recvfrom(fd: number, buffer: Uint8Array, from: Uint8Array): number;
   /** What a socket is set to, or what the kernel knows of it, into `value`. */
   getsockopt(fd: number, options: SocketOption): number;
   setsockopt(fd: number, options: SocketOption): number;
@@ -191,6 +193,9 @@ function bindLibc(): Libc {
   );
   const socket = library.func("int socket(int family, int type, int protocol)");
   const bind = library.func("int bind(int fd, const void *address, uint32_t size)");
+  const recvfrom = library.func(
+    "long recvfrom(int fd, void *buffer, size_t size, int flags, void *from, void *fromSize)",
+  );
   const setsockopt = library.func(
     "int setsockopt(int fd, int level, int name, const void *value, uint32_t size)",
   );
@@ -251,6 +256,10 @@ function bindLibc(): Libc {
     socket: (family, type, protocol) =>
       result(socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol)),
     bind: (fd, address) => result(bind(fd, address, address.byteLength)),
+    recvfrom(fd, buffer, from) {
+      const fromSize = Uint32Array.of(from.byteLength);
+      return result(recvfrom(fd, buffer, buffer.byteLength, 0, from, fromSize));
+    },
     setsockopt: (fd, { level, name, value }) =>
       result(setsockopt(fd, level, name, value, value.byteLength)),
     setsockopt_filter(fd, program) {

@@ -9,8 +9,10 @@ import { promisify } from "node:util";
 import { expect, it, vi } from "vitest";
 import { AUDIT_TYPE } from "../../src/edge-agent/audit-socket.ts";
 import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
+import type { AuditRecord } from "../../src/edge-agent/sources/collectors/logins/audit-record.ts";
 import { HOST_AUDIT } from "../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
 import { type AuditControl, openAuditControl } from "../support/audit-control.ts";
+import { auditMessage } from "../support/audit-records.ts";
 import { openLogStream } from "../support/log-stream.ts";
 import { openNatsServer } from "../support/nats-server.ts";
 import { type DividedAgent, startDividedAgent } from "../support/privileged-agent.ts";
@@ -28,6 +30,7 @@ const SSH = 'exe="/usr/sbin/sshd" hostname=198.51.100.7 addr=198.51.100.7 termin
 const AUID = 70_123;
 /** More than the largest buffer that is asked for has room for, and than is kept between two looks. */
 const FLOOD = 6_000;
+const FORGED_PID = 4_242_424;
 
 /** Audit as it is controlled from here; undefined where this kernel has none. */
 function controlIfThere(): AuditControl | undefined {
@@ -84,6 +87,25 @@ it.runIf(isReady)(
     expect(records.every(({ type }) => type === AUDIT_TYPE.USER_LOGIN)).toBe(true);
     expect(lost).toBeGreaterThan(0);
     expect([records.length + lost, unreadable]).toEqual([FLOOD, 0]);
+  },
+);
+
+it.runIf(isReady)(
+  "what another than the kernel sends to those who listen is not heard",
+  async () => {
+    using control = openAuditControl();
+    control.enable();
+    await using tap = HOST_AUDIT.open();
+    const said = "op=login id=0 res=success";
+    control.forge(auditMessage({ type: AUDIT_TYPE.USER_LOGIN, said, pid: FORGED_PID }));
+    control.tell(AUDIT_TYPE.USER_LOGIN, said);
+    const heard: AuditRecord[] = [];
+    const isHeard = ({ pid }: AuditRecord): boolean => pid === process.pid;
+    await vi.waitFor(() => {
+      heard.push(...tap?.take().records ?? []);
+      expect(heard.some(isHeard)).toBe(true);
+    }, { timeout: 2_000 });
+    expect(heard.filter(({ pid }) => pid === FORGED_PID)).toEqual([]);
   },
 );
 

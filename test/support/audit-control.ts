@@ -8,6 +8,8 @@ const NLMSG_ERROR = 2;
 const MASK_ENABLED = 1;
 const STATUS_BYTES = 44;
 const HEADER_BYTES = 16;
+/** As a set of groups: the one that is for reading. */
+const READLOG = 1;
 /** NLM_F_REQUEST and NLM_F_ACK. */
 const ASK = 5;
 const ANSWER_LIMIT_MS = 2_000;
@@ -19,6 +21,8 @@ export interface AuditControl extends Disposable {
   disable(): void;
   /** Tells something as a program does; the kernel adds who told it. */
   tell(type: number, said: string): void;
+  /** Sends a whole message to those who listen, as if it were the kernel's. */
+  forge(message: Uint8Array): void;
 }
 
 /** Audit is as it was before when it is disposed of. */
@@ -52,6 +56,12 @@ export function openAuditControl(): AuditControl {
     wasEnabled,
     enable: () => set(true),
     disable: () => set(false),
+    forge(message) {
+      const to = Buffer.alloc(12);
+      to.writeUInt16LE(16);
+      to.writeUInt32LE(READLOG, 8);
+      sendto(fd, message, message.length, 0, to, to.length);
+    },
     tell: (type, said) => void ask(type, Buffer.from(`${said}\0`, "latin1"), NLMSG_ERROR),
     [Symbol.dispose]() {
       if (wasEnabled !== undefined) set(wasEnabled);

@@ -5,7 +5,7 @@
  * bounded; what the kernel had no room for, or did not fit here, is counted. Nothing of audit is changed: whether it is
  * on, and by which rules, is the host's choice.
  */
-import { AUDIT_TYPE, openAuditSocket } from "../../../audit-socket.ts";
+import { AUDIT_TYPE, openAuditSocket, receiveAudit } from "../../../audit-socket.ts";
 import {
   ERRNO,
   errnoText,
@@ -74,10 +74,10 @@ function openAuditTap(): AuditTap | undefined {
   let isOff = false;
   const drain = (): void => {
     for (let reads = 0; reads < AUDIT_RECORDS_MAX; reads += 1) {
-      const length = libc.read(fd, buffer);
+      const length = receiveAudit(libc, fd, buffer);
       // What found no room is known by its count.
-      if (length === -ERRNO.ENOBUFS || length === -ERRNO.EINTR) continue;
-      if (length <= 0) return;
+      if (length === 0 || length === -ERRNO.ENOBUFS || length === -ERRNO.EINTR) continue;
+      if (length < 0) return;
       const type = typeOf(buffer);
       if (type === AUDIT_TYPE.EVENT_LISTENER) continue;
       const message = buffer.subarray(0, length);

@@ -60,7 +60,10 @@ export function openAuditControl(): AuditControl {
       const to = Buffer.alloc(12);
       to.writeUInt16LE(16);
       to.writeUInt32LE(READLOG, 8);
-      sendto(fd, message, message.length, 0, to, to.length);
+      // The kernel takes it, too, and writes a NUL over its last byte before others read it.
+      const sent = Buffer.concat([message, Buffer.alloc(1)]);
+      sent.writeUInt32LE(sent.length);
+      sendto(fd, sent, sent.length, 0, to, to.length);
     },
     tell: (type, said) => void ask(type, Buffer.from(`${said}\0`, "latin1"), NLMSG_ERROR),
     [Symbol.dispose]() {

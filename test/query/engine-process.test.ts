@@ -90,6 +90,18 @@ describe("a process for SQL", () => {
     expect(answered).toBeLessThanOrEqual(again + 999);
   });
 
+  test("parses and explains the next statement after one that could not be explained", async () => {
+    const signal = AbortSignal.timeout(20_000);
+    const explain = async (sql: string) =>
+      await engine.ask({ do: "explain", sql, parameters: [] }, signal);
+    for (const sql of ["SELECT 1 WHERE 'a' ~ '('", "SELECT 1 LIMIT 'x'::INTEGER"]) {
+      await expect(explain(sql)).rejects.toThrow();
+      const { text } = await engine.ask({ do: "parse", sql: "SELECT 1 AS a" }, signal);
+      expect(JSON.parse(text ?? "")).toMatchObject({ error: false });
+      await explain("SELECT 1 AS a");
+    }
+  });
+
   test("has nothing of the service's environment, and no file within reach", async () => {
     const environment = await readFile(`/proc/${engine.pid}/environ`, "utf8");
     expect(environment).toContain("LANG=");

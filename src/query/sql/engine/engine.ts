@@ -105,6 +105,8 @@ function createRunner(connection: Connection, directory: string): Runner {
   };
   return {
     async text(statement, signal) {
+      // What could not be explained leaves a transaction in which nothing more is answered.
+      await end();
       const parameters = parametersOf(statement, []);
       const { rows } = await connection.query(statement.sql, { parameters, signal });
       return String(Object.values(rows[0] ?? {})[0]);

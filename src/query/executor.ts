@@ -147,7 +147,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
       const target = `${literalOf(path)} (FORMAT parquet, CODEC zstd)`;
       try {
         const rows = await runStep(
-          step,
+          // The narrow database writes nowhere.
+          { ...step, width: "whole" },
           asker,
           ({ connection }, options) =>
             connection.run(`COPY (${step.statement.sql}) TO ${target}`, options),

@@ -189,10 +189,14 @@ describe("GET /v1/events", () => {
     expect(second?.[column("time")]).toBe("2026-06-01T00:00:02.000048Z");
   });
 
-  test("writes Parquet", async () => {
-    const answer = await query.ask(`/v1/events?${RANGE}&topic=file`, {
+  test.each([
+    `${RANGE}&topic=file`,
+    "from=2026-06-01&to=2026-06-01T01:00:00Z&host=db-1&limit=10",
+  ])("writes Parquet of %s", async (asked) => {
+    const answer = await query.ask(`/v1/events?${asked}`, {
       headers: { accept: "application/vnd.apache.parquet" },
     });
+    expect(answer.status).toBe(200);
     const bytes = new Uint8Array(await answer.arrayBuffer());
     expect(new TextDecoder().decode(bytes.subarray(0, 4))).toBe("PAR1");
     expect(new TextDecoder().decode(bytes.subarray(-4))).toBe("PAR1");

@@ -26,8 +26,12 @@ export const STANDS_FOR = "events it stands for";
 /** What `count(*)` is called where it is called nothing else. */
 const COUNT_NAME = "count_star()";
 
+/** Longest tree that is looked at, in characters: nobody else is served meanwhile. */
+const TREE_LENGTH_MAX = 200_000;
+
 /** The tree's text is DuckDB's, and the gate has passed it. Undefined for a statement that needs more than tallies. */
 export function countStatementOf(treeText: string): CountStatement | undefined {
+  if (treeText.length > TREE_LENGTH_MAX) return undefined;
   // Places in the text have more digits than JavaScript's numbers, and mean nothing here.
   const plain = treeText.replaceAll(/"query_location":[0-9]+/g, '"query_location":0');
   const tree: unknown = JSON.parse(plain);
@@ -153,7 +157,8 @@ function isKnownColumn(names: readonly unknown[], { columns, qualifier, aliases 
   const [name, ...outer] = names.map(textOf).toReversed();
   if (outer.length > 1 || (outer.length === 1 && outer[0] !== qualifier)) return false;
   if (name !== "topic" && name !== "host") {
-    return outer.length === 0 && name !== undefined && aliases.has(name);
+    // The name of the view is all of its columns as one value, too.
+    return outer.length === 0 && name !== undefined && name !== qualifier && aliases.has(name);
   }
   columns.add(name);
   return true;
@@ -163,13 +168,21 @@ function isPlainModifier(modifier: Fields, found: Found): boolean {
   switch (modifier["type"]) {
     case "ORDER_MODIFIER":
       return listOf(modifier["orders"])
-        .every((each) => isCountable(fieldsOf(fieldsOf(each)["expression"]), found));
+        .map((each) => fieldsOf(fieldsOf(each)["expression"]))
+        .every((each) => isResult(each, found) || isCountable(each, found));
     case "LIMIT_MODIFIER":
       return [modifier["limit"], modifier["offset"]]
         .every((each) => each === null || isCountable(fieldsOf(each), found));
     default:
       return false;
   }
+}
+
+/** Whether it is the name of a result and nothing else, which goes before all that it could mean in an order. */
+function isResult(expression: Fields, { aliases }: Found): boolean {
+  const [name, ...inner] = listOf(expression["column_names"]).map(textOf);
+  return expression["class"] === "COLUMN_REF" && inner.length === 0 && name !== undefined &&
+    aliases.has(name);
 }
 
 /** Expressions directly within a part of an expression. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { coverHosts, shortfallsOf } from "../../src/query/coverage/host-coverage.ts";
+import { coverHosts, hostSummary, shortfallsOf } from "../../src/query/coverage/host-coverage.ts";
 import { readSign, type Sign, type ToldGap } from "../../src/query/coverage/told.ts";
 import { processorMsOf } from "../support/processor-time.ts";
 
@@ -74,4 +74,19 @@ test("a source is watched as far as all of its hooks are on", () => {
   expect(coverage === undefined ? [] : shortfallsOf(coverage)).toMatchObject([
     { state: "partial", cause: "off", fromUs: 30e6, toUs: 90e6 },
   ]);
+});
+
+test("a source of which a hook is off is not named among those that are off", () => {
+  const hooks = [{ name: "auth.log", state: "off" }];
+  const offOf = (sources: readonly object[]): unknown => {
+    const signs = [readSign({
+      ...{ host: "h", agent: "a", topic: "agent/heartbeat", time_us: 0 },
+      sources: JSON.stringify(sources),
+    })];
+    const whole = { fromUs: 0, toUs: 20e6, heardUs: 20e6 };
+    const [coverage] = coverHosts({ signs, gaps: [], range: whole, cutsOf: () => ({}) }).values();
+    return coverage === undefined ? undefined : hostSummary(coverage)["off"];
+  };
+  expect(offOf([{ name: "logins", state: "on", hooks }])).toBeUndefined();
+  expect(offOf([{ name: "logins", state: "off", hooks }])).toEqual(["logins"]);
 });

@@ -1,6 +1,12 @@
 /** What was not watched, as a reader gets it: joined where it is one, and never without a reason. */
 import { expect, test } from "vitest";
-import { type Missing, shortfallTable } from "../../src/query/reports/report.ts";
+import type { ToldGap } from "../../src/query/coverage/told.ts";
+import {
+  batchTable,
+  lossTable,
+  type Missing,
+  shortfallTable,
+} from "../../src/query/reports/report.ts";
 
 const MINUTE_US = 60_000_000;
 const missing = (from: number, to: number, more: Partial<Missing> = {}): Missing => ({
@@ -45,4 +51,16 @@ test("a reason is given also where nobody gave one", () => {
   expect(rowsOf(missing(0, 1))).toEqual([[0, 1, "the source is off"]]);
   expect(rowsOf(missing(0, 1, { state: "unknown", cause: undefined })))
     .toEqual([[0, 1, "no agent of this host was heard of"]]);
+});
+
+test("what a source could not read is no break in the chain of its agent's batches", () => {
+  const gap = (sources: readonly string[]): ToldGap => ({
+    ...{ host: "web-1", isOfAll: false, agent: "a", class: "unreadable", sources },
+    ...{ fromUs: 0, toUs: 1, count: 1, reason: "r", events: 1, id: "i" },
+  });
+  const batch = { host: "web-1", agent: "a", epoch: "e", events: 1, total: 1 };
+  const chainOf = (gaps: readonly ToldGap[]) => batchTable([batch], gaps).rows[0]?.at(-1);
+  const causeOf = (gaps: readonly ToldGap[]) => lossTable(gaps).rows[0]?.[1];
+  expect([chainOf([gap(["logins"])]), causeOf([gap(["logins"])])]).toEqual(["unbroken", "dropped"]);
+  expect([chainOf([gap([])]), causeOf([gap([])])]).toEqual(["has a gap", "broken"]);
 });

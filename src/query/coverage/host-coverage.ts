@@ -201,7 +201,7 @@ export function shortfallsOf(coverage: HostCoverage): Shortfall[] {
   const others = gaps.filter((gap) => sources.length === 0 || !isNamed(gap))
     .map((gap): Shortfall => ({
       ...{ host, fromUs: gap.fromUs, toUs: gap.toUs, sources: gap.sources, state: "partial" },
-      ...{ cause: causeOf(gap.class), reason: gap.reason, count: gap.count },
+      ...{ cause: causeOf(gap), reason: gap.reason, count: gap.count },
     }));
   return [...named, ...unnamed, ...others].toSorted((a, b) =>
     a.fromUs - b.fromUs || a.toUs - b.toUs || (a.sources.join() < b.sources.join() ? -1 : 1)
@@ -212,8 +212,11 @@ type Values = Readonly<Record<string, unknown>>;
 
 /** The members of a host in a list. */
 export function hostSummary({ state, sinceUs, version, boot, sources }: HostCoverage): Values {
-  const off = sources.filter(({ ranges }) => ranges.at(-1)?.cause === "off")
-    .map(({ source }) => source);
+  const off = sources.filter(({ ranges }) => {
+    const last = ranges.at(-1);
+    // Of one that is partly watched, hooks are off.
+    return last?.cause === "off" && last.state === "unwatched";
+  }).map(({ source }) => source);
   return present({
     state,
     since: sinceUs === undefined ? undefined : formatTime(sinceUs),
@@ -245,7 +248,7 @@ export function hostDetail(coverage: HostCoverage): Values {
     gaps: listOf(gaps.map((gap) =>
       present({
         ...spanOf(gap),
-        cause: causeOf(gap.class),
+        cause: causeOf(gap),
         ...{ class: gap.class, count: gap.count, reason: gap.reason, agent: gap.agent },
         sources: gap.sources.length === 0 ? undefined : gap.sources,
         ...{ events: gap.events, id: gap.id },

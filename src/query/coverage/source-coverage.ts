@@ -55,9 +55,13 @@ const CAUSES: Readonly<Record<string, Cause>> = {
   stream: "broken",
 };
 
-/** What a class of gaps means for who reads; all others are losses that were counted, or could not be. */
-export function causeOf(gapClass: string): Cause {
-  return Object.hasOwn(CAUSES, gapClass) ? CAUSES[gapClass] ?? "dropped" : "dropped";
+/**
+ * What a gap means for who reads; other classes are losses that were counted, or could not be. That batches do not
+ * continue each other is told of agents as a whole: of a source it is that it could not read what it looks at.
+ */
+export function causeOf({ class: kind, sources }: Pick<ToldGap, "class" | "sources">): Cause {
+  const cause = Object.hasOwn(CAUSES, kind) ? CAUSES[kind] ?? "dropped" : "dropped";
+  return cause === "broken" && sources.length > 0 ? "dropped" : cause;
 }
 
 /** During these nothing was seen; during gaps of other causes some events were not. */
@@ -212,8 +216,9 @@ function presenceLayers(
   });
 }
 
-function gapLayer({ fromUs, toUs, class: kind, reason, count }: ToldGap): Layer {
-  const cause = causeOf(kind);
+function gapLayer(gap: ToldGap): Layer {
+  const { fromUs, toUs, reason, count } = gap;
+  const cause = causeOf(gap);
   const isUnseeing = UNSEEING.has(cause);
   return {
     fromUs,

@@ -152,14 +152,14 @@ function isSame(left: Missing, right: Missing): boolean {
 export function lossTable(gaps: readonly ToldGap[]): ReportTable {
   const sums = Map.groupBy(
     gaps,
-    (gap) => JSON.stringify([gap.host, causeOf(gap.class), gap.class]),
+    (gap) => JSON.stringify([gap.host, causeOf(gap), gap.class]),
   );
   const rows = [...sums].toSorted(([a], [b]) => a < b ? -1 : 1).map(([, of]): Cell[] => {
     const [first] = of;
     const isKnown = of.every(({ count }) => count !== undefined);
     return [
       first?.host,
-      first === undefined ? undefined : causeOf(first.class),
+      first === undefined ? undefined : causeOf(first),
       first?.class,
       of.length,
       isKnown ? of.reduce((sum, { count = 0 }) => sum + count, 0) : "unknown",
@@ -199,7 +199,7 @@ const BATCH_COLUMNS: readonly TableColumn[] = [
 /** Batches of the range by epoch; a chain is broken where acceptance told so. */
 export function batchTable(rows: readonly SqlRow[], gaps: readonly ToldGap[]): ReportTable {
   const broken = new Set(
-    gaps.filter((gap) => causeOf(gap.class) === "broken" || gap.class === "void")
+    gaps.filter((gap) => causeOf(gap) === "broken" || gap.class === "void")
       .map(({ agent }) => agent),
   );
   return tableOf(

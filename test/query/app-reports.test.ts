@@ -73,6 +73,8 @@ const WEB: readonly AuditEvent[] = [
     user: "root",
     detail: { kind: "accounts", sha256_before: "aa", sha256_after: "bb", offline: true },
   }),
+  // As an agent tells that knows no more of it.
+  event(71, "file/change", { path: "/etc/hosts" }),
   crypto(80, "tls::protocol_version", 0x0302),
   crypto(81, "tls::group", 29),
   crypto(82, "tls::protocol_version", 0x0304, "/usr/bin/firefox"),
@@ -189,6 +191,7 @@ describe("GET /v1/reports/{name}", () => {
     ]],
     ["files", "events", [
       { path: "/etc/passwd", kind: "accounts", by: "root", sha256_after: "bb", offline: "true" },
+      { path: "/etc/hosts" },
     ]],
     ["crypto", "findings", [
       {

@@ -132,11 +132,13 @@ async function serve(client: WebSocket, admission: Admission, heartbeatMs: numbe
   client.on("message", alive);
   // The library closes the connection upon each, and says so with "close".
   client.on("error", () => undefined);
-  const beat = setInterval(() => {
+  const look = (): void => {
     if (!life.isAlive) return client.terminate();
     life.isAlive = false;
     client.ping();
-  }, heartbeatMs);
+  };
+  // What it has sent is read before it is judged: this process may have been held up, not the client.
+  const beat = setInterval(() => setImmediate(look), heartbeatMs);
   const leave = (): void => {
     const { reason } = signal;
     const text = reason instanceof Error ? reason.message : "";

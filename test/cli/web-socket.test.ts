@@ -233,6 +233,22 @@ describe("a connection of /rpc", () => {
     expect(String(chunks[0])).toMatch(/^HTTP\/1\.1 101 /);
   });
 
+  test("is not cut off for an answer that the service had no time to read", async () => {
+    await using impatient = await listen(50);
+    const socket = open({ at: impatient });
+    const nothing = new Int32Array(new SharedArrayBuffer(4));
+    let pings = 0;
+    socket.on("ping", () => {
+      // It has been answered by now.
+      pings += 1;
+      Atomics.wait(nothing, 0, 0, 120);
+    });
+    await expect.poll(() => pings, { timeout: 10_000 }).toBeGreaterThan(3);
+    expect(socket.readyState).toBe(socket.OPEN);
+    socket.close();
+    await closed(socket);
+  });
+
   test("that reads nothing waits for itself: no more is made for it than fits", async () => {
     const slow = open();
     await using client = await clientOf(slow);

@@ -33,8 +33,8 @@ export interface RowFigures {
   readonly doubled: number;
   /** Events that `agent/gap` events count as lost by a full ring. */
   readonly countedLost: number;
-  /** What `agent/gap` events say is missing, by class; -1 where they do not know how many. */
-  readonly gaps: Readonly<Record<string, number>>;
+  /** What `agent/gap` events say is missing, by class; unknown where one of them does not know how many. */
+  readonly gaps: Readonly<Record<string, number | "unknown">>;
   /** All rows, and those of them whose id is not theirs alone. */
   readonly rows: number;
   readonly rowsDoubled: number;
@@ -180,7 +180,8 @@ function sqlOfCounts({ target, fleeting, cutoffMs }: RowOptions): string {
 }
 
 const SQL_OF_GAPS = `
-  SELECT detail ->> 'class' AS class, sum(coalesce((detail ->> 'count')::BIGINT, -1)) AS missing
+  SELECT detail ->> 'class' AS class,
+    CASE WHEN count(detail ->> 'count') = count(*) THEN sum((detail ->> 'count')::BIGINT) END AS missing
   FROM archive WHERE topic = 'agent/gap' GROUP BY ALL ORDER BY ALL`;
 
 const SQL_OF_DEEDS = `
@@ -202,7 +203,10 @@ function figuresOf(
     doubled: count("numbered") - count("found"),
     countedLost: count("lost"),
     gaps: Object.fromEntries(
-      gaps.map((each) => [String(each["class"]), Number(each["missing"])]),
+      gaps.map(({ class: kind, missing }) => [
+        String(kind),
+        missing === null ? "unknown" : Number(missing),
+      ]),
     ),
     rows: count("rows"),
     rowsDoubled: count("rows") - count("ids"),

@@ -76,6 +76,8 @@ export interface Subscription {
   readonly reserved: ReservedBlock | undefined;
   /** Id of the last event that was given. */
   readonly lastId: string | undefined;
+  /** From where on events were gone when it was made, by id or time; until something is handed out or skipped. */
+  readonly goneFrom?: string | undefined;
   /** By agent and epoch, as `<agent>/<epoch>`. */
   readonly ahead: Readonly<Record<string, AheadBatch>>;
   /** When a reader was last here, µs. */
@@ -117,6 +119,7 @@ export function parseSubscription(value: unknown): Subscription {
     reader: optional(body["reader"], parseReader),
     reserved: optional(body["reserved"], parseReserved),
     lastId: optional(body["lastId"], () => textOf(body, "lastId")),
+    goneFrom: optional(body["goneFrom"], () => textOf(body, "goneFrom")),
     seenUs: naturalOf(body, "seenUs"),
     delivered: naturalOf(body, "delivered"),
     skipped: naturalOf(body, "skipped"),

@@ -130,10 +130,17 @@ class Reading {
 
   /** Reads from the place that is written down until all ends, or until that has to be looked at anew. */
   async *run(): AsyncGenerator<Delivery, "ended" | "again"> {
-    const { session, principal, signal, until } = this.#options;
+    const { session, principal, signal, until, what } = this.#options;
     const { hot } = this.#source;
     const { generation } = hot;
     const { subscription } = session;
+    if (what === "give" && subscription.goneFrom !== undefined && !this.#hasToldRemoval) {
+      this.#hasToldRemoval = true;
+      yield {
+        kind: "gap",
+        gap: removedGap({ from: [subscription.goneFrom], beforeUs: undefined }),
+      };
+    }
     const known = this.#isDoubted ? this.#progress : undefined;
     this.#progress = progressOf(known ?? subscription);
     this.#isDoubted = false;
@@ -228,11 +235,11 @@ class Reading {
     const block = { count, from: formatEventId(first), to: formatEventId(last) };
     const reservation = what === "give"
       ? await session.reserve(block, (current) => ({
-        ...{ ...current, place, ahead },
+        ...{ ...current, place, ahead, goneFrom: undefined },
         delivered: current.delivered + count,
       }))
       : await session.note((current) => ({
-        ...{ ...current, place, ahead },
+        ...{ ...current, place, ahead, goneFrom: undefined },
         skipped: current.skipped + count,
       }));
     if (reservation === "moved") return "moved";
@@ -258,7 +265,7 @@ class Reading {
       signal,
     });
     const reservation = await session.note((current) => ({
-      ...{ ...current, place, ahead },
+      ...{ ...current, place, ahead, goneFrom: undefined },
       skipped: current.skipped + (skipped.count ?? 0),
     }));
     if (reservation === "moved") return "again";

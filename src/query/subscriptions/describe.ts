@@ -22,7 +22,9 @@ export const NAME_PARAMETER: RouteParameter = {
 export const GAP_SCHEMA = type({
   count: type("number.integer | null").describe("at most so many; null when not known"),
   "reason?": TEXT,
-  "from?": TEXT.describe("id of its first event"),
+  "from?": TEXT.describe(
+    "id of its first event; if retention took them, the id or time to go on from",
+  ),
   "to?": TEXT.describe("id of its last event"),
 });
 

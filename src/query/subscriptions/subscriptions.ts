@@ -18,7 +18,7 @@ import { ProblemError } from "../problem.ts";
 import type { Since } from "../request.ts";
 import { refuseDear } from "../tail/live-clients.ts";
 import { costOf } from "../tail/matcher.ts";
-import type { TailSource } from "../tail/follow.ts";
+import { removedAfter, type TailSource } from "../tail/follow.ts";
 import type { TailRow } from "../tail/live-queue.ts";
 import type { TimeContext } from "../time-text.ts";
 import { deliver, type DeliverOptions, type Delivery, requestOf } from "./deliver.ts";
@@ -205,6 +205,7 @@ export function openSubscriptions(options: SubscriptionsOptions): Subscriptions 
           ...subscription,
           place: skip.place,
           ahead: skip.ahead,
+          goneFrom: undefined,
           seenUs: clock.nowUs(),
           skipped: subscription.skipped + (skip.count ?? 0),
         };
@@ -271,6 +272,9 @@ async function createSubscription(
   const begin = since === undefined
     ? presentPlace(source)
     : await placeSince(source, { request, principal, signal, since });
+  const removed = await removedAfter(source, {
+    ...{ request, principal, signal, since, place: undefined },
+  });
   const { place, ahead } = await settledAt(source, { place: begin, ahead: {} }, {
     ...{ floor: {}, signal },
   });
@@ -291,6 +295,7 @@ async function createSubscription(
     reader: undefined,
     reserved: undefined,
     lastId: undefined,
+    goneFrom: removed?.from[0],
     ahead,
     seenUs: nowUs,
     delivered: 0,

@@ -73,7 +73,6 @@ const WEB: readonly AuditEvent[] = [
     user: "root",
     detail: { kind: "accounts", sha256_before: "aa", sha256_after: "bb", offline: true },
   }),
-  // As an agent tells that knows no more of it.
   event(71, "file/change", { path: "/etc/hosts" }),
   crypto(80, "tls::protocol_version", 0x0302),
   crypto(81, "tls::group", 29),
@@ -101,7 +100,6 @@ const DB: readonly AuditEvent[] = [
 ];
 
 let query: QueryFixture;
-
 beforeAll(async () => {
   query = await openQueryFixture({
     shards: [],

@@ -285,8 +285,14 @@ test.each([
   "SELECT topic, count(*) FROM events GROUP BY ALL QUALIFY row_number() OVER () < 3",
   "SELECT topic, count(*) FROM events GROUP BY topic ORDER BY ALL",
   "SELECT topic COLLATE nocase AS t, count(*) FROM events GROUP BY ALL",
-  `SELECT count(*) FROM events WHERE topic IN (${"'file', ".repeat(2_000)}'app')`,
   "SELECT 1",
-])("is run over events: %.200s", async (sql) => {
+])("is run over events: %s", async (sql) => {
   expect(countStatementOf(await parse(sql))).toBeUndefined();
+});
+
+test("a statement whose tree is very long is run over events", async () => {
+  const topics = (count: number) => `topic IN (${"'file', ".repeat(count)}'app')`;
+  const sqlOf = (count: number) => `SELECT count(*) FROM events WHERE ${topics(count)}`;
+  expect(countStatementOf(await parse(sqlOf(20)))).toBeDefined();
+  expect(countStatementOf(await parse(sqlOf(2_000)))).toBeUndefined();
 });

@@ -1,21 +1,26 @@
 /**
  * Every operation of the description has a call of the client, with each of its parameters and in each form of its
- * answers: a route that is added without one fails here.
+ * answers: a route that is added without one fails here. Called are the service as a function, and as a process on a
+ * port, in Node and in Deno.
  */
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type HttpServer, openHttpServer } from "../../src/cli/http-server.ts";
-import { webSocketsOf } from "../../src/cli/web-socket.ts";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Client, createClient } from "../../src/client/client.ts";
 import type { ApiDocument } from "../../src/query/openapi-document.ts";
 import { type Operations, operationsOf, typeOf } from "../support/api-answer.ts";
-import {
-  openQueryFixture,
-  type QueryFixture,
-  QUIET_SINK,
-  TOKEN,
-} from "../support/query-fixture.ts";
+import { openOperationsFixture, PROCESS } from "../support/operations-fixture.ts";
+import { TOKEN } from "../support/query-fixture.ts";
+import { requireCapability } from "../support/require.ts";
 
-const PROCESS = "8975aece-17-100";
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const DENO = `${ROOT}node_modules/.bin/deno`;
+const PROGRAM = `${ROOT}test/support/operations-process.ts`;
 const RANGE = { from: "2026-06-01", to: "2026-06-02" };
 const ID = "0a1b2c3d-1-0";
 const NAMED = { ...RANGE, host: "db-1" };
@@ -232,56 +237,53 @@ interface Heard {
   readonly type: string | undefined;
 }
 
-let query: QueryFixture;
 let document: ApiDocument;
-let server: HttpServer;
-let client: Client;
 const heard: Heard[] = [];
 
-beforeAll(async () => {
-  const more = { process_id: PROCESS, pid: 17, uid: 0, user: "root" };
-  query = await openQueryFixture({
-    sinks: [QUIET_SINK],
-    events: [
-      { topic: "process/exec", exe: "/bin/sh", ...more },
-      { topic: "file/rename", path: "/etc/new", old_path: "/etc/old", ...more },
-      { topic: "file/write", path: "/etc/new", ...more },
-      ...["7f00aa", "7f00ab"].map((context) => ({
-        ...{ topic: "crypto/tls/group", context, exe: "/usr/bin/curl" },
-        detail: { key: "tls::group", value: 29, type: "word", origin: "27bb" },
-      })),
-    ].map((event, at) => ({
-      timeUs: Date.UTC(2026, 5, 1) * 1_000 + 10_000_000 + at,
-      severity: "info" as const,
-      message: event.topic,
-      ...event,
-    })),
+/** Where calls go. */
+interface Served extends AsyncDisposable {
+  readonly url: string;
+  fetch(request: Request): Promise<Response>;
+}
+
+async function asFunction(): Promise<Served> {
+  const fixture = await openOperationsFixture();
+  return {
+    url: fixture.server.url,
+    fetch: fixture.query.service.fetch,
+    [Symbol.asyncDispose]: () => fixture[Symbol.asyncDispose](),
+  };
+}
+
+async function asProcess(command: string, words: readonly string[]): Promise<Served> {
+  const child = spawn(command, [...words, PROGRAM], { cwd: ROOT, stdio: "pipe" });
+  const ended = once(child, "close");
+  const errors = text(child.stderr);
+  const said = once(createInterface({ input: child.stdout }), "line");
+  const failed = ended.then(async () => {
+    throw new Error(`Cannot serve: ${await errors}`);
   });
-  document = await (await query.ask("/openapi.json")).json();
-  server = await openHttpServer({
-    fetch: query.service.fetch,
-    webSockets: webSocketsOf(query.service.rpc),
-    address: { host: "127.0.0.1", port: 0 },
-    tls: undefined,
-  });
-  client = createClient({
-    url: server.url,
-    openWebSocket(url, protocols) {
-      heard.push({ url, method: "GET", type: undefined });
-      return new WebSocket(url, [...protocols]);
+  const [url] = await Promise.race([said, failed]);
+  return {
+    url: String(url),
+    fetch: (request) => fetch(request),
+    async [Symbol.asyncDispose]() {
+      failed.catch(() => undefined);
+      child.stdin.end();
+      const [code] = await ended;
+      expect([code, await errors]).toEqual([0, ""]);
     },
-    token: TOKEN,
-    async fetch(url, init) {
-      const response = await query.service.fetch(new Request(url, init));
-      heard.push({ url, method: init.method ?? "GET", type: typeOf(response.headers) });
-      return response;
-    },
-  });
-});
-afterAll(async () => {
-  await server?.[Symbol.asyncDispose]();
-  await query?.[Symbol.asyncDispose]();
-});
+  };
+}
+
+const hasDeno = requireCapability("deno", existsSync(DENO), "run npm ci");
+const PLACES: readonly (readonly [string, () => Promise<Served>])[] = [
+  ["a function", asFunction],
+  ["a process of Node", () => asProcess(process.execPath, [])],
+  ...(hasDeno
+    ? [["a process of Deno", () => asProcess(DENO, ["run", "-q", "-P=serve"])] as const]
+    : []),
+];
 
 /** Of JSON-RPC, as the description has them. */
 function methodNames(): string[] {
@@ -289,20 +291,45 @@ function methodNames(): string[] {
   return Object.keys(rpc?.operation["x-json-rpc"]?.methods ?? {});
 }
 
-test("each operation has calls", () => {
-  const routes = operationsOf(document).map(({ route }) => route);
-  expect(Object.keys(CALLS).toSorted()).toEqual(routes.toSorted());
-});
+describe.each(PLACES)("of the service as %s", (_place, open) => {
+  let served: Served;
+  let client: Client;
 
-test.each(Object.entries(CALLS))(
-  "%s is called with all it takes and gives",
-  async (name, calls) => {
-    heard.length = 0;
-    for (const call of calls) await call(client);
-    const operation = operationsOf(document).find(({ route }) => route === name);
-    expect(operation && leftOut(operation, heard)).toEqual([]);
-  },
-);
+  beforeAll(async () => {
+    served = await open();
+    client = createClient({
+      url: served.url,
+      openWebSocket(url, protocols) {
+        heard.push({ url, method: "GET", type: undefined });
+        return new WebSocket(url, [...protocols]);
+      },
+      token: TOKEN,
+      async fetch(url, init) {
+        const response = await served.fetch(new Request(url, init));
+        heard.push({ url, method: init.method ?? "GET", type: typeOf(response.headers) });
+        return response;
+      },
+    });
+    // as: what it holds is tried in test/query/app-contract.test.ts
+    document = await client.status.description() as unknown as ApiDocument;
+  });
+  afterAll(() => served?.[Symbol.asyncDispose]());
+
+  test("each operation has calls", () => {
+    const routes = operationsOf(document).map(({ route }) => route);
+    expect(Object.keys(CALLS).toSorted()).toEqual(routes.toSorted());
+  });
+
+  test.each(Object.entries(CALLS))(
+    "%s is called with all it takes and gives",
+    async (name, calls) => {
+      heard.length = 0;
+      for (const call of calls) await call(client);
+      const operation = operationsOf(document).find(({ route }) => route === name);
+      expect(operation && leftOut(operation, heard)).toEqual([]);
+    },
+  );
+});
 
 test("a parameter, a form or a request that is left out would be found", () => {
   const operation = operationsOf(document).find(({ route }) => route === "GET /v1/events");

@@ -35,6 +35,11 @@ describe("links", () => {
     expect(broken).toEqual([]);
   });
 
+  it("of README.md lead to every document", () => {
+    const all = documents.map(({ path }) => path).filter((path) => path.startsWith("docs/"));
+    expect(linksOf(textOf("README.md"))).toEqual(expect.arrayContaining(all));
+  });
+
   it("that lead nowhere would be found", () => {
     expect(linksOf("see [a](b.md#c) and\n[d](../e), `[f](g)`")).toEqual(["b.md#c", "../e"]);
     expect(headingsOf("# A `b`, c\n\n## Don't\n\n```\n# no\n```")).toEqual(["a-b-c", "dont"]);

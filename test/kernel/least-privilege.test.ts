@@ -1,6 +1,6 @@
 import { execFile, execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -20,6 +20,7 @@ const run = promisify(execFile);
 const UNIT = fileURLToPath(
   new URL("../../infra/systemd/probity-agent.service", import.meta.url),
 );
+const GUIDE = fileURLToPath(new URL("../../docs/operations.md", import.meta.url));
 const PROOF = fileURLToPath(new URL("../support/proof-script.ts", import.meta.url));
 const unit = readUnitFile(UNIT);
 const [user = ""] = unit.words("User");
@@ -54,9 +55,9 @@ describe("the agent's unit", () => {
   it.runIf(hasSystemd)("is exposed by 3.1 at most", async () => {
     const words = ["security", "--offline=true", "--threshold=31", "--no-pager", UNIT];
     const { stdout } = await run("systemd-analyze", words);
-    expect(Number(/exposure level for [^:]*: ([0-9.]+)/.exec(stdout)?.[1])).toBeLessThanOrEqual(
-      3.1,
-    );
+    const exposure = /exposure level for [^:]*: ([0-9.]+)/.exec(stdout)?.[1];
+    expect(Number(exposure)).toBeLessThanOrEqual(3.1);
+    expect(readFileSync(GUIDE, "utf8")).toContain(`probity-agent.service\` gives ${exposure}.`);
   });
 });
 

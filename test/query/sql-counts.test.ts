@@ -224,13 +224,17 @@ const cases: fc.Arbitrary<Case> = fc.record({
 
 describe("a statement that counts by topic and host", () => {
   test("has the same answer from tallies, whatever of them there is and whoever asks", async () => {
+    let answered = 0;
     await fc.assert(
       fc.asyncProperty(statements, cases, async (sql, each) => {
         const { plain, fromTallies } = await bothWays(sql, each);
         expect(fromTallies, sql).toEqual(plain);
+        if (typeof plain === "object" && plain.rows.length > 0) answered += 1;
       }),
       { numRuns: 100 },
     );
+    // Statements that are refused both ways, or find nothing, tell little.
+    expect(answered).toBeGreaterThan(30);
   }, 60_000);
 
   test.each([

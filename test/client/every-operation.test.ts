@@ -21,6 +21,7 @@ import { requireCapability } from "../support/require.ts";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const DENO = `${ROOT}node_modules/.bin/deno`;
 const PROGRAM = `${ROOT}test/support/operations-process.ts`;
+const START_LIMIT_MS = 60_000;
 const RANGE = { from: "2026-06-01", to: "2026-06-02" };
 const ID = "0a1b2c3d-1-0";
 const NAMED = { ...RANGE, host: "db-1" };
@@ -312,8 +313,8 @@ describe.each(PLACES)("of the service as %s", (_place, open) => {
     });
     // as: what it holds is tried in test/query/app-contract.test.ts
     document = await client.status.description() as unknown as ApiDocument;
-  });
-  afterAll(() => served?.[Symbol.asyncDispose]());
+  }, START_LIMIT_MS);
+  afterAll(() => served?.[Symbol.asyncDispose](), START_LIMIT_MS);
 
   test("each operation has calls", () => {
     const routes = operationsOf(document).map(({ route }) => route);

@@ -1,6 +1,10 @@
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { openServer, type TestServer } from "../client/test-server.ts";
+import { openTemporaryFolder } from "../support/temporary-folder.ts";
 import { type CliOptions, runCli, runCliOnTerminal } from "./run-cli.ts";
 
 let server: TestServer;
@@ -113,4 +117,16 @@ test("a sink that is not there ends with the service's own words", async () => {
   const { code, stdout, stderr } = await run("status siem");
   expect({ stdout, isError: code !== 0 }).toEqual({ stdout: "", isError: true });
   expect(stderr).toContain('There is no sink "siem"');
+});
+
+test("sinks in the configuration of an agent end it, before it makes anything", async () => {
+  await using folder = await openTemporaryFolder("sink");
+  const [config, data] = [join(folder.path, "agent.toml"), join(folder.path, "data")];
+  await writeFile(config, '[[sinks]]\nname = "a"\ntype = "stdout"\n');
+  const { code, stderr } = await runCli(["agent", "--config", config, "--data", data]);
+  expect({ code, stderr }).toEqual({
+    code: 2,
+    stderr: expect.stringContaining("Cannot use [[sinks]] on an agent: sinks belong to the server"),
+  });
+  expect(existsSync(data)).toBe(false);
 });

@@ -260,16 +260,13 @@ async function asProcess(command: string, words: readonly string[]): Promise<Ser
   const child = spawn(command, [...words, PROGRAM], { cwd: ROOT, stdio: "pipe" });
   const ended = once(child, "close");
   const errors = text(child.stderr);
-  const said = once(createInterface({ input: child.stdout }), "line");
-  const failed = ended.then(async () => {
-    throw new Error(`Cannot serve: ${await errors}`);
-  });
-  const [url] = await Promise.race([said, failed]);
+  const line = once(createInterface({ input: child.stdout }), "line");
+  const said = await Promise.race([line, ended.then(() => undefined)]);
+  if (said === undefined) throw new Error(`Cannot serve: ${await errors}`);
   return {
-    url: String(url),
+    url: String(said[0]),
     fetch: (request) => fetch(request),
     async [Symbol.asyncDispose]() {
-      failed.catch(() => undefined);
       child.stdin.end();
       const [code] = await ended;
       expect([code, await errors]).toEqual([0, ""]);

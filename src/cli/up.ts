@@ -73,6 +73,11 @@ export const upCommand = defineCommand({
   options: OPTIONS,
   isDaemon: true,
   run: async (invocation) => {
+    refuseTwoAddresses(invocation.flags);
+    refuseWithoutTls(invocation.settings);
+    if (invocation.structures.sinks.some(({ type }) => type === "stdout")) {
+      throw usageError('Cannot use a sink of type "stdout" with "up": only "serve" has an output');
+    }
     const folder = dataFolderAt(invocation.global.data);
     makeDataFolder(folder);
     await using lock = openFolderLock(folder.lock);
@@ -100,11 +105,6 @@ async function runAll(invocation: UpInvocation, folder: DataFolder): Promise<Exi
   if (warning !== undefined) log.warn(warning);
   prepareDataFolder(folder, account);
   ensureAdminToken(folder, account);
-  refuseTwoAddresses(invocation.flags);
-  refuseWithoutTls(invocation.settings);
-  if (invocation.structures.sinks.some(({ type }) => type === "stdout")) {
-    throw usageError('Cannot use a sink of type "stdout" with "up": only "serve" has an output');
-  }
   await using running = new AsyncDisposableStack();
   const broker = await useBroker({ invocation, folder, account, running });
   // Children get the address in its one long form, and the free port that was taken once is kept over restarts.

@@ -119,14 +119,14 @@ test("a sink that is not there ends with the service's own words", async () => {
   expect(stderr).toContain('There is no sink "siem"');
 });
 
-test("sinks in the configuration of an agent end it, before it makes anything", async () => {
+test.each([
+  ["agent", "Cannot use [[sinks]] on an agent: sinks belong to the server"],
+  ["up", 'Cannot use a sink of type "stdout" with "up": only "serve" has an output'],
+])("sinks that %s cannot have end it, before it makes anything", async (command, said) => {
   await using folder = await openTemporaryFolder("sink");
   const [config, data] = [join(folder.path, "agent.toml"), join(folder.path, "data")];
   await writeFile(config, '[[sinks]]\nname = "a"\ntype = "stdout"\n');
-  const { code, stderr } = await runCli(["agent", "--config", config, "--data", data]);
-  expect({ code, stderr }).toEqual({
-    code: 2,
-    stderr: expect.stringContaining("Cannot use [[sinks]] on an agent: sinks belong to the server"),
-  });
+  const { code, stderr } = await runCli([command, "--config", config, "--data", data]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(said) });
   expect(existsSync(data)).toBe(false);
 });

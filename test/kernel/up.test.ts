@@ -127,8 +127,12 @@ describe.runIf(canRunNats())("up", () => {
   });
 
   it("is refused with both --port and --listen", async () => {
-    const words = ["--port", "1", "--listen", "127.0.0.1:2", "--data", join(tmpdir(), "none")];
+    const folder = await mkdtemp(join(tmpdir(), "probity-twice-"));
+    const data = join(folder, "data");
+    const words = ["--port", "1", "--listen", "127.0.0.1:2", "--data", data];
     expect(await runProbity(["up", ...words])).toMatchObject({ code: 2, stdout: "" });
+    expect(existsSync(data)).toBe(false);
+    await rm(folder, { recursive: true, force: true });
   });
 
   it("is refused with a wrong configuration, before it touches anything", async () => {

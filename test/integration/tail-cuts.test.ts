@@ -1,16 +1,17 @@
 /**
- * A live tail that is cut off a thousand times, at any byte, while events come, are committed and are compacted: what
- * its client has in the end is what was written, in order, nothing twice.
+ * A live tail on a real port that is cut off a thousand times, at any byte, while events come, are committed and are
+ * compacted: what its client has in the end is what was written, in order, nothing twice.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import { openHttpServer } from "../../src/cli/http-server.ts";
 import { createSseParser } from "../../src/client/sse.ts";
 import { compactTable } from "../../src/pipeline/maintenance/compaction.ts";
 import { openMaintenanceContext } from "../../src/pipeline/maintenance/context.ts";
 import { systemClock } from "../../src/runtime/clock.ts";
 import { type BatchAgent, createBatchAgent, NOON_US, publishAll } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
-import { openQueryRig, type QueryRig, type RunningQuery } from "../support/query-rig.ts";
+import { openQueryRig, QUERY_TOKEN, type QueryRig } from "../support/query-rig.ts";
 import { quietLog, range } from "../support/rollup-rig.ts";
 import { createSeededRandom, type SeededRandom } from "../support/seeded-random.ts";
 
@@ -39,12 +40,12 @@ interface Reader {
 
 /** Opens the tail at the reader's place and drops it after so many bytes; what was not whole by then was not given. */
 async function readUntilCut(
-  running: RunningQuery,
+  url: string,
   reader: Reader,
   { bytes, wanted = Infinity }: { readonly bytes: number; readonly wanted?: number },
 ): Promise<void> {
-  const answer = await running.ask(`/v1/tail?since=2026-06-15&${reader.filter}`, {
-    "last-event-id": reader.place,
+  const answer = await fetch(`${url}/v1/tail?since=2026-06-15&${reader.filter}`, {
+    headers: { authorization: `Bearer ${QUERY_TOKEN}`, "last-event-id": reader.place },
   });
   expect(answer.status).toBe(200);
   const body = answer.body?.getReader();
@@ -100,6 +101,11 @@ describe.runIf(canRunNats())("a live tail", () => {
       await publish(query, agent, range(0, EVENTS_BEFORE));
       await query.rig.once();
       await using running = await query.start({ heartbeatMs: 50, flushMs: 2_000, threads: 1 });
+      await using server = await openHttpServer({
+        fetch: running.service.fetch,
+        address: { host: "127.0.0.1", port: 0 },
+        tls: undefined,
+      });
       await using maintenance = await openMaintenanceContext({
         store: query.rig.store,
         scratchDirectory: `${query.rig.folder}/maintenance`,
@@ -151,7 +157,7 @@ describe.runIf(canRunNats())("a live tail", () => {
       })();
       await Promise.all(readers.map(async (reader) => {
         while (reader.cuts < CUTS / READERS) {
-          await readUntilCut(running, reader, { bytes: bytesUntilCut(random) });
+          await readUntilCut(server.url, reader, { bytes: bytesUntilCut(random) });
           reader.cuts += 1;
         }
       }));
@@ -160,7 +166,7 @@ describe.runIf(canRunNats())("a live tail", () => {
       for (const reader of readers) {
         const wanted = range(0, published).filter(reader.wants);
         while (reader.numbers.length < wanted.length && performance.now() < deadlineMs) {
-          await readUntilCut(running, reader, { bytes: 100_000, wanted: wanted.length });
+          await readUntilCut(server.url, reader, { bytes: 100_000, wanted: wanted.length });
         }
         const first = wanted.findIndex((number, at) => reader.numbers[at] !== number);
         expect(reader.numbers.length, `the first that differs: ${first}`).toBe(wanted.length);

@@ -1,9 +1,9 @@
 /**
  * How many messages of applications a second reach the spool, over four connections from another process, half JSON and
  * half text, and does memory stay flat? Then: how long until a message is answered, at 5,000 a second. Baseline in the
- * same run: rsyslogd into a plain file, where it is installed, by time and by processor time, and what one sync of this disk
- * takes while nothing else writes to it. Arguments: --messages (default 3,000,000), --size
- * (default 200 bytes), --framing (frames or lines), --rate (default 5,000; 0: no answers).
+ * same run: rsyslogd into a plain file, where it is installed, by time and by processor time, and how long a message would
+ * wait for nothing but a sync of this disk. Arguments: --messages (default 3,000,000), --size (default 200 bytes),
+ * --framing (frames or lines), --rate (default 5,000; 0: no answers).
  */
 import { execFile, spawn } from "node:child_process";
 import {
@@ -45,7 +45,7 @@ const rate = Number(values.rate);
 const SENDER = fileURLToPath(new URL("intake-sender.ts", import.meta.url));
 const WARM_MESSAGES = 200_000;
 const ANSWERED_SECONDS = 5;
-const SYNCS = 300;
+const SYNC_EACH_MS = 3;
 /** Before this part of the messages the heap is still growing to its size. */
 const WARM_PART = 0.3;
 const run = promisify(execFile);
@@ -119,7 +119,7 @@ try {
     Math.round(
       Math.max(0, ...rss.filter(({ part }) => part >= from && part < to).map(({ mib }) => mib)),
     );
-  const sync = syncMs();
+  const sync = await waitForSync();
   const answered = rate === 0 ? undefined : await send(source.port ?? 0, [
     ...["--messages", String(rate * ANSWERED_SECONDS), "--rate", String(rate)],
   ]);
@@ -154,19 +154,30 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Milliseconds that a sync of a few kilobytes takes at the end of a file that grows. */
-function syncMs(): { readonly p50: number | undefined; readonly p99: number | undefined } {
+/**
+ * How long a message would wait that comes at any time, if nothing were done but a sync of a few kilobytes at the end of
+ * a file each few milliseconds: what the disk alone gives to whoever answers after a sync.
+ */
+async function waitForSync(): Promise<{ readonly p50: number; readonly p99: number }> {
   const path = join(folder, "syncs");
   const file = openSync(path, "w");
   const bytes = Buffer.alloc(2048, 1);
-  const took = Array.from({ length: SYNCS }, () => {
+  const waits: number[] = [];
+  const untilMs = performance.now() + ANSWERED_SECONDS * 1000;
+  let comesMs = performance.now();
+  while (comesMs < untilMs) {
+    await delay(SYNC_EACH_MS);
     const beganMs = performance.now();
     writeSync(file, bytes);
     fdatasyncSync(file);
-    return Number((performance.now() - beganMs).toFixed(2));
-  }).toSorted((left, right) => left - right);
+    const endMs = performance.now();
+    for (; comesMs < beganMs; comesMs += 1) waits.push(endMs - comesMs);
+  }
   closeSync(file);
-  return { p50: took[SYNCS / 2], p99: took[Math.floor(SYNCS * 0.99)] };
+  waits.sort((left, right) => left - right);
+  const part = (share: number): number =>
+    Number((waits[Math.floor(waits.length * share)] ?? 0).toFixed(2));
+  return { p50: part(0.5), p99: part(0.99) };
 }
 
 /** rsyslogd with its TCP input into a plain file, lines of the same messages; or why not. */

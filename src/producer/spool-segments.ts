@@ -72,7 +72,9 @@ export interface OpenSegmentsOptions {
 }
 
 /** So many zeros are put behind a group of at most so many bytes, where no more of them are. */
-const RESERVE_BYTES = 512 * 1024;
+const RESERVE_BYTES_MAX = 512 * 1024;
+/** Of a file of the full size, so that small spools have small files' reserves. */
+const RESERVES_OF_FILE = 32;
 const RESERVING_BYTES_MAX = 64 * 1024;
 
 const NAME = /^(\d{12})\.spool$/;
@@ -112,7 +114,7 @@ async function load({ directory, segment, isNewest, onLoad }: LoadOptions): Prom
   const { birthtimeMs, mtimeMs } = await stat(path);
   const bornUs = Math.floor(Math.min(birthtimeMs, mtimeMs) * 1_000);
   const rest = bytes.subarray(goodBytes);
-  const isReserve = isNewest && rest.every((byte) => byte === 0);
+  const isReserve = isNewest && rest.equals(Buffer.alloc(rest.length));
   onLoad({ segment, records, badBytes: isReserve ? 0 : rest.length, bornUs });
   if (!isNewest) return bytes.length;
   const file = await open(path, "r+");
@@ -212,7 +214,11 @@ class SegmentFiles implements Segments {
   #reserveOf(at: number, end: number): readonly Uint8Array[] {
     if (!this.#mayReserve || end <= this.#reservedTo || end - at > RESERVING_BYTES_MAX) return [];
     const roomBytes = this.#bytesMax - this.sizeBytes - (end - at);
-    const sizeBytes = Math.min(RESERVE_BYTES, this.#segmentBytes - end, roomBytes);
+    const reserveBytes = Math.floor(this.#segmentBytes / RESERVES_OF_FILE);
+    const sizeBytes = Math.min(
+      ...[RESERVE_BYTES_MAX, reserveBytes],
+      ...[this.#segmentBytes - end, roomBytes],
+    );
     return sizeBytes > 0 ? [new Uint8Array(sizeBytes)] : [];
   }
 

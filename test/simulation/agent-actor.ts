@@ -19,6 +19,8 @@ export interface AgentActorOptions {
   readonly pauseUs: number;
 }
 
+/** Never full here; zeros ahead of what is written are a part of it, and a simulated disk is memory. */
+const SPOOL_BYTES_MAX = 32 * 1024 * 1024;
 const BURST_MAX = 4;
 const DOWN_US = 8_000_000;
 const REOPEN_US = 1_000_000;
@@ -96,6 +98,7 @@ export class AgentActor {
         host: machine.name,
         shard,
         nats: { url: `nats://${address}` },
+        spoolBytesMax: SPOOL_BYTES_MAX,
         flushMs,
         clock: machine.clock(),
         log: log.with({ at: address }),

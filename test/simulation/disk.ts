@@ -17,9 +17,9 @@ export class DiskError extends Error {
 export class FileNode {
   #bytes = new Uint8Array(256);
   length = 0;
-  /** What is there after a loss of power whatever happens: a view of the bytes until they are written over. */
-  #durable: Uint8Array = new Uint8Array(0);
-  #isShared = true;
+  /** So much is there after a loss of power whatever happens, with what was written over since. */
+  #durableLength = 0;
+  #overwritten: { readonly at: number; readonly bytes: Uint8Array }[] = [];
 
   get bytes(): Uint8Array {
     return this.#bytes.subarray(0, this.length);
@@ -34,16 +34,16 @@ export class FileNode {
 
   write(data: Uint8Array, at: number): void {
     const end = at + data.length;
-    if (at < this.#durable.length && this.#isShared) {
-      this.#durable = this.#durable.slice();
-      this.#isShared = false;
-    }
     if (end > this.#bytes.length) {
       const larger = new Uint8Array(Math.max(end, this.#bytes.length * 2));
-      larger.set(this.bytes);
+      larger.set(this.#bytes);
       this.#bytes = larger;
     }
-    if (at > this.length) this.#bytes.fill(0, this.length, at);
+    if (at > this.length) {
+      this.#keep(this.length, at);
+      this.#bytes.fill(0, this.length, at);
+    }
+    this.#keep(at, end);
     this.#bytes.set(data, at);
     this.length = Math.max(this.length, end);
   }
@@ -54,13 +54,13 @@ export class FileNode {
   }
 
   sync(): void {
-    this.#durable = this.bytes;
-    this.#isShared = true;
+    this.#durableLength = this.length;
+    this.#overwritten = [];
   }
 
   losePower(random: Random): void {
     const written = this.bytes.slice();
-    const kept = this.#durable.slice();
+    const kept = this.#durable();
     // Of what was appended a part may be there; what was written over may be either.
     const isAppended = written.length > kept.length;
     const torn = isAppended ? random.between(kept.length, written.length) : kept.length;
@@ -68,9 +68,20 @@ export class FileNode {
     const content = isAppended && isKept ? written.subarray(0, torn) : kept;
     this.#bytes = new Uint8Array(Math.max(256, content.length));
     this.length = 0;
-    this.#durable = new Uint8Array(0);
+    this.#durableLength = 0;
     this.write(content, 0);
     this.sync();
+  }
+
+  #keep(from: number, to: number): void {
+    const end = Math.min(to, this.#durableLength);
+    if (from < end) this.#overwritten.push({ at: from, bytes: this.#bytes.slice(from, end) });
+  }
+
+  #durable(): Uint8Array {
+    const bytes = this.#bytes.slice(0, this.#durableLength);
+    for (const { at, bytes: before } of this.#overwritten.toReversed()) bytes.set(before, at);
+    return bytes;
   }
 }
 

@@ -71,11 +71,11 @@ export interface OpenSegmentsOptions {
   readonly onLoad: (loaded: LoadedSegment) => void;
 }
 
-/** So many zeros are put behind a group of at most so many bytes, where no more of them are. */
+/** At most so many zeros are put behind a group of at most so many bytes, where no more of them are. */
 const RESERVE_BYTES_MAX = 512 * 1024;
-/** Of a file of the full size, so that small spools have small files' reserves. */
-const RESERVES_OF_FILE = 32;
 const RESERVING_BYTES_MAX = 64 * 1024;
+/** And no more than this part of a full file: the reserve of a small spool is small. */
+const RESERVES_OF_FILE = 32;
 
 const NAME = /^(\d{12})\.spool$/;
 

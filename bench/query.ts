@@ -3,57 +3,45 @@
  * 200 hosts, beside plain DuckDB on the same files and `ausearch` on the same events.
  *
  * The archive is made in `--folder` day by day and is kept there when one is named: a run that was broken off goes on
- * with the days that lack, and `--make` ends when none does. Measured is what is there. Questions go to the service without a socket; `cold` is a
- * service that was just opened, with an empty cache and the files in the page cache of the system. Times are the 95th
- * percentile and the median of `--rounds` different questions, in milliseconds. The same SQL goes to DuckDB in turns
- * with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every file has been counted. `ausearch`, where it is installed and the archive has a
- * million events at most, gets a log of them as auditd writes it, four records each, and is asked for one hour of one
- * host, which its log is read for from the beginning.
+ * with the days that lack, and `--make` ends when none does. Measured is what is there. Questions go to the service
+ * without a socket; `cold` is a service that was just opened, with an empty cache and the files in the page cache of the
+ * system. Times are the 95th percentile and the median of `--rounds` different questions, in milliseconds. The same SQL
+ * goes to DuckDB in turns with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every
+ * file has been counted. `ausearch`, where it is installed and the archive has a million events at most, is asked the
+ * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch` leaves out the rest.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import { openQueryService, type QueryService } from "../src/query/open-query.ts";
-import { systemClock } from "../src/runtime/clock.ts";
 import { createLog } from "../src/runtime/log.ts";
-import { createMetrics } from "../src/runtime/metrics.ts";
 import { rowsOfFiles } from "../src/storage/data-rows.ts";
-import { openTable } from "../src/storage/delta-table.ts";
-import { dataFileKey } from "../src/storage/layout.ts";
 import type { ObjectStore } from "../src/storage/object-store.ts";
 import { openStore } from "../src/storage/open-store.ts";
 import { createSeededRandom, type SeededRandom } from "../test/support/seeded-random.ts";
-import { ausearch, isInstalled, writeAuditLog } from "./ausearch.ts";
-import {
-  bytesBesideRecorded,
-  makeArchive,
-  MEMORY_BYTES,
-  openConnection,
-  type Place,
-  THREADS,
-} from "./query-archive.ts";
+import { bytesBesideRecorded, makeArchive, openConnection, type Place } from "./query-archive.ts";
+import { type Asked, openAsked, pathsOf, TALLY_INTERVAL_MS } from "./query-asked.ts";
+import { besideAusearch } from "./query-ausearch.ts";
 import { DAYS, FIRST_DAY, HOSTS, INCARNATION, MESSAGE_LINES, rowsSql } from "./query-events.ts";
 import { printReport } from "./report.ts";
+import { quantile, spread, timeOf } from "./times.ts";
 
 const { values } = parseArgs({
   options: {
     events: { type: "string", default: "1000000" },
     folder: { type: "string" },
     make: { type: "boolean", default: false },
+    "only-ausearch": { type: "boolean", default: false },
     rounds: { type: "string", default: "40" },
     seed: { type: "string", default: "1" },
   },
 });
 const SEEDED = { seed: Number(values.seed) };
-const TOKEN = "bench-token-of-enough-length";
 
-/** Between two looks for files that are not counted yet, in milliseconds; and where none is wanted. */
-const TALLY_INTERVAL_MS = 200;
-const NEVER_MS = 1_000_000_000;
-const AUSEARCH_EVENTS_MAX = 1_000_000;
+/** Questions of each kind that ausearch is asked too: it reads all of its log for each. */
+const AUSEARCH_ROUNDS = 3;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const FIRST_MS = Date.parse(FIRST_DAY);
@@ -68,9 +56,16 @@ async function main(): Promise<void> {
     await using store = await openStore({ url: pathToFileURL(join(folder, "bucket")).href, log });
     const made = await makeArchive(store, { folder, events, ...SEEDED });
     if (values.make) return;
-    const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
     const random = createSeededRandom(SEEDED.seed);
-    const figures = await measure(store, { folder, events, random });
+    const draw = { folder, events, random };
+    if (values["only-ausearch"]) {
+      const hours = await questionsOf(draw, { hours: 1, count: AUSEARCH_ROUNDS });
+      const figures = await besideAusearch({ store, folder, events, hours });
+      printReport("query-ausearch", { events, days: DAYS, hosts: HOSTS, ...figures });
+      return;
+    }
+    const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
+    const figures = await measure(store, draw);
     printReport("query", {
       events,
       days: DAYS,
@@ -82,51 +77,6 @@ async function main(): Promise<void> {
   } finally {
     if (own !== "") await rm(own, { recursive: true, force: true });
   }
-}
-
-interface Asked extends AsyncDisposable {
-  get(path: string, accept?: string): Promise<Response>;
-  sql(statement: string): Promise<string>;
-}
-
-async function openAsked(
-  store: ObjectStore,
-  folder: string,
-  options: { readonly isCounting: boolean } = { isCounting: false },
-): Promise<Asked> {
-  await writeFile(join(folder, "token"), `${TOKEN}\n`);
-  const cacheDirectory = join(folder, "cache");
-  await rm(cacheDirectory, { recursive: true, force: true });
-  const service: QueryService = await openQueryService({
-    store,
-    nats: undefined,
-    shards: ["0"],
-    cacheDirectory,
-    hot: "off",
-    tokens: { adminTokenFile: join(folder, "token") },
-    memoryLimitBytes: MEMORY_BYTES,
-    threads: THREADS,
-    host: "bench",
-    producerDirectory: join(folder, "spool"),
-    version: "0",
-    log,
-    metrics: createMetrics(),
-    tallyIntervalMs: options.isCounting ? TALLY_INTERVAL_MS : NEVER_MS,
-  });
-  const ask = async (path: string, init: RequestInit): Promise<Response> => {
-    const headers = { authorization: `Bearer ${TOKEN}`, ...init.headers };
-    const answer = await service.fetch(
-      new Request(`http://localhost${path}`, { ...init, headers }),
-    );
-    if (!answer.ok) throw new Error(`Cannot ask ${path}: ${await answer.text()}`);
-    return answer;
-  };
-  return {
-    get: (path, accept = "application/json") => ask(path, { headers: { accept } }),
-    sql: async (sql) =>
-      await (await ask("/v1/sql", { method: "POST", body: JSON.stringify({ sql }) })).text(),
-    [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
-  };
 }
 
 interface Question {
@@ -201,7 +151,7 @@ async function measure(
     ...await besideDuckDb(asked, { store, folder, rounds: Math.min(rounds, 10) }),
     ...await exportRate(asked, events),
     ...await fromTallies(store, folder, rounds),
-    ...await besideAusearch(asked, { store, folder, events, questions: hours.slice(0, 5) }),
+    ...await besideAusearch({ store, folder, events, hours: hours.slice(0, AUSEARCH_ROUNDS) }),
   };
 }
 
@@ -278,67 +228,6 @@ async function exportRate(asked: Asked, events: number) {
     export_events_per_s: Math.round(rows / elapsedMs * 1000),
     export_mb_per_s: Math.round(bytes / 1000 / elapsedMs),
   };
-}
-
-/** One hour of one host out of all, to the end, by both. */
-async function besideAusearch(
-  asked: Asked,
-  { store, folder, events, questions }: Place & {
-    readonly store: ObjectStore;
-    readonly questions: readonly Question[];
-  },
-) {
-  if (events > AUSEARCH_EVENTS_MAX || !isInstalled("ausearch")) return { ausearch: "not measured" };
-  const path = join(folder, "audit.log");
-  {
-    await using opened = await openConnection(folder);
-    await writeAuditLog(opened.connection, { paths: await pathsOf(store), path });
-  }
-  const [ours, theirs]: [number[], number[]] = [[], []];
-  for (const { host, from, to } of questions) {
-    const ask = async (): Promise<number> => {
-      const query = `/v1/events?host=${host}&from=${from}&to=${to}`;
-      const text = await (await asked.get(query, "application/x-ndjson")).text();
-      return text.split("\n").length - 1;
-    };
-    const found = await ask();
-    ours.push(await timeOf(ask));
-    let lines = 0;
-    theirs.push(await timeOf(() => lines = ausearch(path, { host, from, to })));
-    if (lines !== found) {
-      throw new Error(`Cannot compare: ausearch found ${lines} events, the service ${found}`);
-    }
-  }
-  await rm(path);
-  return {
-    hour_of_host_ms: spread(ours),
-    ausearch_ms: spread(theirs),
-    times_faster_than_ausearch: Math.round(quantile(theirs, 0.5) / quantile(ours, 0.5)),
-  };
-}
-
-async function pathsOf(store: ObjectStore): Promise<string[]> {
-  const { files } = await openTable({ store, clock: systemClock, log }).refresh();
-  return [...files.keys()].map((path) => store.localPath(dataFileKey(path)) ?? "");
-}
-
-async function timeOf(work: () => unknown): Promise<number> {
-  const started = performance.now();
-  await work();
-  return performance.now() - started;
-}
-
-function spread(times: readonly number[]) {
-  return { p50: rounded(quantile(times, 0.5)), p95: rounded(quantile(times, 0.95)) };
-}
-
-function quantile(times: readonly number[], part: number): number {
-  const sorted = times.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN;
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 10) / 10;
 }
 
 await main();

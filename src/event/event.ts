@@ -16,7 +16,9 @@ export type EventFields = {
   readonly [C in LineColumn as Exclude<C["name"], "time" | "idx">]?: ValueOf<C["type"]>;
 };
 
-export type Severity = "info" | "low" | "medium" | "high" | "critical";
+/** In rising order. */
+export const SEVERITIES = ["info", "low", "medium", "high", "critical"] as const;
+export type Severity = typeof SEVERITIES[number];
 
 export interface AuditEvent extends EventFields {
   /** Microseconds since the Unix epoch, UTC; a safe integer until the year 2255. */

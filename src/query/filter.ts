@@ -3,10 +3,12 @@
  *
  * `a,b` any of · `!a,b` none of (an absent field matches no negation) · `*` any text and `?` one character, across `/`
  * · `>=1000`, `<1024` comparisons · `\` before `, ! * ? < > \` takes it as it is. A parameter given twice asks for both.
+ * Severities are compared by how grave they are: what a comparison holds for is named, since their texts sort otherwise.
  *
  * Invariant: a parsed condition holds typed values only; nothing after this file looks at the text again.
  */
 import { type Column, type ColumnType, findColumn } from "../event/columns.ts";
+import { SEVERITIES } from "../event/event.ts";
 import { ProblemError } from "./problem.ts";
 import { parseTime, TIME_FORMS, type TimeContext } from "./time-text.ts";
 
@@ -49,7 +51,7 @@ export function parseCondition(name: string, text: string, context: TimeContext)
   return {
     column,
     isNegated,
-    matches: alternatives.map((each) => parseMatch(column, each, context)),
+    matches: alternatives.flatMap((each) => parseMatch(column, each, context)),
   };
 }
 
@@ -99,7 +101,12 @@ function split(characters: readonly Character[]): Character[][] {
   return alternatives;
 }
 
-function parseMatch(column: Column, characters: readonly Character[], context: TimeContext): Match {
+/** One match, or, of a comparison of severities, one for each that it holds for. */
+function parseMatch(
+  column: Column,
+  characters: readonly Character[],
+  context: TimeContext,
+): Match | Match[] {
   const [first, second] = characters;
   const isComparison = isSign(first, "<", ">");
   const operator = isComparison && isSign(second, "=")
@@ -116,6 +123,7 @@ function parseMatch(column: Column, characters: readonly Character[], context: T
     if (column.type === "strings") {
       throw malformed(column.name, "compares a list", "a,b (any of), !a,b (none of), a* (pattern)");
     }
+    if (column.name === "severity") return severitiesOf(operator, text);
     return { kind: "compare", operator, value: parseValue(column, text, context) };
   }
   if (!hasWildcard) return { kind: "equal", value: parseValue(column, text, context) };
@@ -149,6 +157,28 @@ function parseValue(column: Column, text: string, context: TimeContext): FilterV
     throw malformed(column.name, `has the value "${text}"`, acceptedOf(column));
   }
   return value;
+}
+
+function severitiesOf(operator: Comparison, text: string): Match[] {
+  const accepted = `${SEVERITIES.join(", ")}; >=, >, <= or < before one of them`;
+  const rank = SEVERITIES.findIndex((severity) => severity === text);
+  if (rank === -1) throw malformed("severity", `has the value "${text}"`, accepted);
+  const found = SEVERITIES.filter((_, other) => compares(other, operator, rank));
+  if (found.length === 0) throw malformed("severity", "holds for none", accepted);
+  return found.map((value) => ({ kind: "equal", value }));
+}
+
+function compares(left: number, operator: Comparison, right: number): boolean {
+  switch (operator) {
+    case ">=":
+      return left >= right;
+    case ">":
+      return left > right;
+    case "<=":
+      return left <= right;
+    case "<":
+      return left < right;
+  }
 }
 
 function valueOf(type: ColumnType, text: string, context: TimeContext): FilterValue | undefined {

@@ -43,6 +43,12 @@ describe("a filter's value", () => {
     ["event_date", "2026-03-14", false, [equal("2026-03-14")]],
     ["topics", "app/*", false, [{ kind: "glob", parts: ["app/", star] }]],
     ["detail", "*sha256*", false, [{ kind: "glob", parts: [star, "sha256", star] }]],
+    ["severity", "high", false, [equal("high")]],
+    ["severity", ">=medium", false, [equal("medium"), equal("high"), equal("critical")]],
+    ["severity", ">medium", false, [equal("high"), equal("critical")]],
+    ["severity", "<medium", false, [equal("info"), equal("low")]],
+    ["severity", "!<=low", true, [equal("info"), equal("low")]],
+    ["severity", "info,>high", false, [equal("info"), equal("critical")]],
     ["topic", "process,auth/login", false, [equal("process"), equal("auth/login")]],
   ])("of %s: %s", (name, text, isNegated, matches) => {
     expect(parse(name, text)).toEqual({ isNegated, matches });
@@ -57,6 +63,9 @@ describe("a filter's value", () => {
     ["user", "a\\"],
     ["user", "a\\b"],
     ["user", ">=a*"],
+    ["severity", ">=hgih"],
+    ["severity", ">critical"],
+    ["severity", "<info"],
     ["uid", "root"],
     ["uid", "1.5"],
     ["uid", "1*"],

@@ -79,6 +79,18 @@ describe("the line of a process that takes hold of another", () => {
     }
   });
 
+  it("is of no severity when one of ours is refused to trace itself, as its canary is every minute", () => {
+    const itself = { ...actor, request: SEIZE, error: 1, isOwn: true };
+    const severityOf = (record: Uint8Array) => lineOf(record)?.["severity"];
+    expect(severityOf(ptraceRecord({ ...itself, target: actor }))).toBe("info");
+    expect(severityOf(ptraceRecord({ ...itself, askedPid: actor.pid }))).toBe("info");
+    expect(severityOf(ptraceRecord({ ...itself, target }))).toBe("high");
+    expect(severityOf(ptraceRecord({ ...itself, error: 0, target: actor }))).toBe("high");
+    expect(severityOf(ptraceRecord({ ...itself, askedPid: actor.pid, isInitial: false }))).toBe(
+      "high",
+    );
+  });
+
   it("goes by the number that was asked for when the call failed", () => {
     expect(lineOf(ptraceRecord({ ...actor, request: 16, error: 1, askedPid: 11 }))).toMatchObject({
       outcome: "failure",

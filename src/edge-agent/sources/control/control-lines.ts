@@ -2,7 +2,7 @@
  * Lines of what processes do to themselves and to others: `process/setuid`, `process/ptrace` and `process/signal`.
  *
  * Invariant: severity is high where Probity's own processes are taken hold of, killed or stopped otherwise than
- * in order, else info.
+ * in order, else info. What the canary does every minute, trying in vain to trace itself, is nothing of that.
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
@@ -14,6 +14,7 @@ import {
   type LocatedRecord,
 } from "../../line-decoder.ts";
 import {
+  HEADER,
   KIND,
   PTRACE,
   PTRACE_BYTES,
@@ -81,14 +82,24 @@ function ptraceLine(context: DecoderContext, record: LocatedRecord): string {
   const [how, did] = REQUESTS[request] ?? [`request ${request}`, "controlled"];
   const target = tracedAt(context, record);
   const isOwn = u32(words, offset + PTRACE.is_own) !== 0 || isOwnThread(record);
+  const isVain = error !== 0 && isOfItself(record);
   const what = how === "traceme" ? did : `${did} ${target.name}`;
   const said = error === 0 ? what : `could not ${how} ${target.name}: ${errorName(error)}`;
   return `"time":"${context.timeText(timeUs)}","topic":"process/ptrace",` +
     (error === 0 ? '"outcome":"success",' : `"outcome":"failure","errno":${error},`) +
-    `"severity":"${isOwn ? "high" : "info"}",${actor.columns}` +
+    `"severity":"${isOwn && !isVain ? "high" : "info"}",${actor.columns}` +
     `"message":"${actor.name} ${said}",` +
     `"detail":{"how":"${how}"${target.members === "" ? "" : `,${target.members}`}` +
     `${escapedMember(actor.escaped)}}}`;
+}
+
+/** Whether a process asked for itself: the kernel refuses that, whoever runs in it. */
+function isOfItself({ memory: { words }, offset }: LocatedRecord): boolean {
+  const pid = u32(words, offset + HEADER.pid);
+  const target = u32(words, offset + PTRACE.target_pid);
+  if (target !== 0) return target === pid;
+  return u32(words, offset + PTRACE.is_initial) !== 0 &&
+    u32(words, offset + PTRACE.asked_pid) === pid;
 }
 
 /** Whether the target is known by its number alone, and that is of a thread of this process. */

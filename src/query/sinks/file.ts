@@ -2,9 +2,10 @@
  * Events as lines of JSON in a file that is rotated by size: `events.ndjson`, older ones `events.ndjson.1` and so on.
  *
  * Invariants: what was taken is on disk (fsync) before the delivery ends. A line that was torn when the process was
- * killed is cut off before anything follows it; its event comes again whole.
+ * killed is cut off before anything follows it; its event comes again whole. A file that another program moved away or
+ * removed gets nothing more: nobody would look for it there.
  */
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { SinkTarget, TargetSettings } from "./target.ts";
 import { linesOf } from "./stdout.ts";
@@ -16,7 +17,7 @@ const LOOK_BYTES = 65_536;
 const NEWLINE = 10;
 
 export function createFileTarget({ path, rotateBytes, kept }: FileSettings): SinkTarget {
-  let file: { readonly handle: FileHandle; sizeBytes: number } | undefined;
+  let file: { readonly handle: FileHandle; readonly sizeBytes: number } | undefined;
 
   const close = async (): Promise<void> => {
     const { handle } = file ?? {};
@@ -24,7 +25,11 @@ export function createFileTarget({ path, rotateBytes, kept }: FileSettings): Sin
     await handle?.close();
   };
   const opened = async () => {
-    if (file !== undefined) return file;
+    if (file !== undefined) {
+      const sizeBytes = await sizeAt(path, file.handle);
+      if (sizeBytes !== undefined) return file = { handle: file.handle, sizeBytes };
+      await close();
+    }
     const handle = await open(path, "a+", 0o640);
     try {
       const sizeBytes = await mend(handle);
@@ -54,7 +59,8 @@ export function createFileTarget({ path, rotateBytes, kept }: FileSettings): Sin
         const current = await opened();
         await current.handle.appendFile(bytes);
         await current.handle.sync();
-        current.sizeBytes += bytes.length;
+        const { nlink } = await current.handle.stat();
+        if (nlink === 0) throw new Error(`Cannot write ${JSON.stringify(path)}: it was removed`);
       } catch (error) {
         // Half of it may stand there: the next opening mends it.
         await Promise.allSettled([close()]);
@@ -84,13 +90,23 @@ async function mend(handle: FileHandle): Promise<number> {
   return 0;
 }
 
+/** In bytes; undefined when the path leads to another file by now, or to none. */
+async function sizeAt(path: string, handle: FileHandle): Promise<number | undefined> {
+  const [there, own] = await Promise.all([
+    stat(path, { bigint: true }).catch(ignoreAbsent),
+    handle.stat({ bigint: true }),
+  ]);
+  if (there?.dev !== own.dev || there.ino !== own.ino) return undefined;
+  return Number(own.size);
+}
+
 /** 0 is the file that is written now. With none kept, the file itself goes. */
 function numbered(path: string, at: number): string {
   return at === 0 ? path : `${path}.${at}`;
 }
 
-function ignoreAbsent(error: unknown): void {
-  if (error instanceof Error && "code" in error && error.code === "ENOENT") return;
+function ignoreAbsent(error: unknown): undefined {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
   throw error;
 }
 

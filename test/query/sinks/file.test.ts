@@ -1,5 +1,5 @@
 /** Files of events: their rotation, and how a line that was torn is mended. */
-import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createFileTarget } from "../../../src/query/sinks/file.ts";
@@ -81,6 +81,29 @@ describe("a file", () => {
     await using target = open(1_000_000, 1);
     await target.deliver(EVENTS.slice(0, 1), signal);
     expect(await numbersIn(path)).toEqual([0]);
+  });
+
+  test("that another program moved away or removed is made anew", async () => {
+    await using target = open(1_000_000, 1);
+    await target.deliver(EVENTS.slice(0, 1), signal);
+    await rename(path, `${path}.moved`);
+    await target.deliver(EVENTS.slice(1, 2), signal);
+    expect(await numbersIn(`${path}.moved`)).toEqual([0]);
+    expect(await numbersIn(path)).toEqual([1]);
+    await rm(path);
+    await target.deliver(EVENTS.slice(2, 3), signal);
+    expect(await numbersIn(path)).toEqual([2]);
+    await rename(`${path}.moved`, path);
+    await target.deliver(EVENTS.slice(3, 4), signal);
+    expect(await numbersIn(path)).toEqual([0, 3]);
+  });
+
+  test("that another program cut is as large as it is", async () => {
+    await using target = open(2, 1);
+    await target.deliver(EVENTS.slice(0, 2), signal);
+    await truncate(path, LINE_BYTES);
+    await target.deliver(EVENTS.slice(2, 3), signal);
+    expect(await numbersIn(path)).toEqual([0, 2]);
   });
 
   test("in a folder that is not there takes nothing until there is one", async () => {

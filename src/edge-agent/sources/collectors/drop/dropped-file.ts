@@ -9,6 +9,10 @@ import { lstat, open } from "node:fs/promises";
 /** Largest file that is taken. */
 export const DROPPED_BYTES_MAX = 16 * 1024 * 1024;
 
+/** The agent is in no group, so the mode of a file for others decides. */
+const UNREADABLE =
+  "the agent may not read it; `chmod o+r` lets it, and the folder keeps others out";
+
 export type DroppedFile =
   | {
     readonly state: "read";
@@ -53,6 +57,7 @@ export async function readDropped(path: Buffer): Promise<DroppedFile> {
     return { state: "read", identity, uid, bytes };
   } catch (error) {
     if (codeOf(error) === "ENOENT") return { state: "gone" };
+    if (codeOf(error) === "EACCES") return refuse(UNREADABLE);
     return refuse(error instanceof Error ? error.message.split(",")[0] ?? "" : String(error));
   }
 }

@@ -62,8 +62,17 @@ export async function publishStored(
   connection: NatsConnection,
   { subject, messageId, payload }: Pick<SubjectMessage, "subject" | "messageId" | "payload">,
 ): Promise<void> {
-  await jetstream(connection).publish(subject, payload, {
-    msgID: messageId,
-    timeout: PUBLISH_TIMEOUT_MS,
-  });
+  try {
+    await jetstream(connection).publish(subject, payload, {
+      msgID: messageId,
+      timeout: PUBLISH_TIMEOUT_MS,
+    });
+  } catch (cause) {
+    if (!(cause instanceof Error) || cause.name !== "JetStreamNotEnabled") throw cause;
+    // The client says that JetStream is off whenever nobody answers, which is so for a subject of no stream, too.
+    throw new Error(
+      `Cannot store in ${JSON.stringify(subject)}: no stream of the server has this subject`,
+      { cause },
+    );
+  }
 }

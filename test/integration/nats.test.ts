@@ -20,6 +20,7 @@ import {
 } from "../../src/runtime/nats.ts";
 import { parseBrokerTime } from "../../src/runtime/broker-time.ts";
 import { readStream, StreamChangedError } from "../../src/runtime/stream-reader.ts";
+import { publishStored } from "../../src/runtime/subject-writer.ts";
 import type { StreamMessage } from "../../src/runtime/stream-message.ts";
 import { canRunNats, type NatsServer, openNatsServer } from "../support/nats-server.ts";
 
@@ -85,6 +86,13 @@ describe.runIf(canRunNats())("a stream", () => {
   afterAll(async () => {
     await connection[Symbol.asyncDispose]();
     await server[Symbol.asyncDispose]();
+  });
+
+  it("says so when no stream has the subject of what is to be stored", async () => {
+    const message = { subject: "nobody.stores", messageId: "1", payload: new Uint8Array(1) };
+    await expect(publishStored(connection, message)).rejects.toThrow(
+      'Cannot store in "nobody.stores": no stream of the server has this subject',
+    );
   });
 
   it("is made once and keeps its creation text", async () => {

@@ -52,7 +52,7 @@ export async function openWebhookTarget(
       },
       body,
       signal: AbortSignal.any([signal, timeLimit(attemptLimitMs)]),
-    });
+    }).catch(throwWithReason);
     await response.body?.cancel();
     throwUnlessTaken(response);
   };
@@ -102,6 +102,20 @@ function cloudEvent({ id, topic, time, host, json }: SinkEvent): string {
     datacontenttype: "application/json",
   });
   return `${attributes.slice(0, -1)},"data":${json}}`;
+}
+
+/** Of what fetch says "fetch failed", the reason is the innermost cause, such as "connect ECONNREFUSED 127.0.0.1:443". */
+function throwWithReason(error: unknown): never {
+  if (!(error instanceof Error)) throw error;
+  const inner = innermost(error);
+  if (inner === error) throw error;
+  throw new Error(`Cannot reach the server: ${inner.message}`, { cause: error });
+}
+
+function innermost(error: Error): Error {
+  // Several addresses of a name were tried: the first says as much as all.
+  const inner: unknown = error instanceof AggregateError ? error.errors[0] : error.cause;
+  return inner instanceof Error ? innermost(inner) : error;
 }
 
 function throwUnlessTaken({ ok, status, headers }: Response): void {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LaterError, RefusedError } from "../../../src/query/sinks/target.ts";
 import { keyOf, openWebhookTarget, signatureOf } from "../../../src/query/sinks/webhook.ts";
+import { freePort } from "../../support/free-port.ts";
 import { sinkEvents } from "../../support/sink-events.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../../support/temporary-folder.ts";
 
@@ -101,6 +102,16 @@ describe("a webhook", () => {
     }
     expect(later).toBeUndefined();
     expect(requests.length).toBeGreaterThanOrEqual(2);
+  });
+
+  test("at an address where nobody listens fails with that reason", async () => {
+    const closed = `http://127.0.0.1:${await freePort()}/`;
+    await using target = await openWebhookTarget({
+      ...{ url: closed, mode: "batch", isInsecure: false, secretFile: undefined },
+    });
+    await expect(target.deliver(sinkEvents(1), signal)).rejects.toThrow(
+      /^Cannot reach the server: .*ECONNREFUSED/,
+    );
   });
 
   test("refuses events with 4xx about them; all else is waited for", async () => {

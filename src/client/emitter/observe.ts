@@ -38,8 +38,13 @@ export function observe(
 
 function dataOf(event: Event): Record<string, unknown> {
   const detail: unknown = "detail" in event ? event.detail : undefined;
-  if (typeof detail === "object" && detail !== null && !Array.isArray(detail)) return { ...detail };
+  if (typeof detail === "object" && detail !== null && !isOneValue(detail)) return { ...detail };
   // Own properties of subclasses; those of `Event` itself are on its prototype or symbols, but for this one.
   const { isTrusted: _, ...own } = Object.fromEntries(Object.entries(event));
   return detail === undefined || detail === null ? own : { ...own, detail };
+}
+
+/** What has no members of its own to be taken apart into. */
+function isOneValue(value: object): boolean {
+  return [Array, Error, Map, Set].some((kind) => value instanceof kind);
 }

@@ -149,10 +149,29 @@ describe("an emitter", () => {
     );
   });
 
+  it("says of errors, maps and sets what JSON leaves out", async () => {
+    await using rig = await openRig();
+    await using run = runSource(rig.source);
+    await using emitter = openEmitter({ agent: { socket: rig.socket }, service: "shop" });
+    const cause = Object.assign(new Error("reset"), { code: "ECONNRESET" });
+    const error = new AggregateError([new RangeError("far")], "no way", { cause });
+    await emitter.audit("failed", { error, seen: new Map([["a", new Set([1n])]]) });
+    expect(run.lines[0]?.["detail"]).toMatchObject({
+      error: {
+        ...{ name: "AggregateError", message: "no way" },
+        cause: { name: "Error", message: "reset", code: "ECONNRESET" },
+        errors: [{ name: "RangeError", message: "far" }],
+      },
+      seen: { a: ["1"] },
+    });
+    error.cause = error;
+    await expect(emitter.audit("failed", { error })).rejects.toThrow();
+  });
+
   it("refuses what is no event, and everything once it is closed", async () => {
     const emitter = openEmitter({ agent: { socket: "/nowhere" }, service: "s" });
     await expect(emitter.audit("a b")).rejects.toThrow('"a b" is no topic');
-    await expect(emitter.audit(["a", "b/"])).rejects.toThrow('"b/" is no topic');
+    await expect(emitter.audit(["a", "b/"])).rejects.toThrow('"b/" is no topic: letters');
     const large = emitter.audit("a", { text: "x".repeat(400_000) });
     await expect(large).rejects.toThrow("more than 340000");
     await expect(large).rejects.toBeInstanceOf(EventLostError);
@@ -202,6 +221,8 @@ describe("an observed target", () => {
     });
     target.dispatchEvent(new CustomEvent("paid", { detail: { id: 1 } }));
     target.dispatchEvent(new CustomEvent("paid", { detail: "text" }));
+    const error = new Error("broke");
+    target.dispatchEvent(new CustomEvent("paid", { detail: error }));
     target.dispatchEvent(Object.assign(new Event("transfer"), { amount: 5 }));
     target.dispatchEvent(new Event("other"));
     observed[Symbol.dispose]();
@@ -209,6 +230,7 @@ describe("an observed target", () => {
     expect(audited).toEqual([
       ["order/paid", { type: "paid", id: 1 }],
       ["order/paid", { type: "paid", detail: "text" }],
+      ["order/paid", { type: "paid", detail: error }],
       [["transfer", "money"], { type: "transfer", amount: 5 }],
     ]);
   });

@@ -28,6 +28,12 @@ const REASONS: Readonly<Record<LossClass, string>> = {
   recursion: "a program interrupted itself or another one, or the kernel had no memory for it",
   unreadable: "the record made no sense to its reader",
 };
+/** What probes of a library tell lies in memory of its process. */
+const READ_FAULT_OF_PROBES = "what a probe pointed to was not in its process's memory";
+
+function reasonOf(kind: LossClass, family: string): string {
+  return kind === "read_fault" && family === "crypto" ? READ_FAULT_OF_PROBES : REASONS[kind];
+}
 
 export interface LossLedger {
   /** Losses since the last call. */
@@ -76,7 +82,7 @@ export function createLossLedger(options: LossLedgerOptions): LossLedger {
         const count = added[kind] ?? 0;
         if (count === 0) return [];
         const where = isCounted(kind) ? whereabouts(kind, { before, parts, options }) : {};
-        return [{ class: kind, count, reason: REASONS[kind], ...where }];
+        return [{ class: kind, count, reason: reasonOf(kind, options.family), ...where }];
       });
     },
     reported: () => (Object.values(reported).some((count) => count > 0) ? reported : undefined),

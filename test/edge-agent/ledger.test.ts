@@ -109,6 +109,17 @@ describe("the ledger of losses", () => {
     expect(ledger.collect()).toEqual([]);
   });
 
+  it.each([
+    ["crypto", "what a probe pointed to was not in its process's memory"],
+    ["process", "the kernel's objects could not be read"],
+  ])("says of %s what could not be read", (family, reason) => {
+    const { programs, parts } = createPrograms();
+    const clock = clockAt(() => 5);
+    const ledger = createLossLedger({ programs, family, bootClock: clock, known: undefined });
+    parts.push({ ...NOTHING, readFault: 1 });
+    expect(ledger.collect()).toMatchObject([{ class: "read_fault", count: 1, reason }]);
+  });
+
   it("leaves out what it cannot know of losses that were told in part before it began", () => {
     const { programs, parts } = createPrograms();
     parts.push({ ...NOTHING, cpu: 3, throttled: 9, lostFromNs: S, lostToNs: 2 * S });

@@ -7,6 +7,8 @@ import type { ApplicationSettings } from "../../edge-agent/sources/applications/
 import type { HookStatus, SourceStatus } from "../../edge-agent/source.ts";
 
 const ANSWER_LIMIT_MS = 1_000;
+/** What an agent answers by the same words (docs/sources.md#answers). */
+const HANDSHAKE = '{"probity":{"ack":true}}\n';
 
 export async function applicationsStatus(settings: ApplicationSettings): Promise<SourceStatus> {
   const { listen, socket, syslog, health } = settings;
@@ -21,7 +23,14 @@ export async function applicationsStatus(settings: ApplicationSettings): Promise
   for (const [kind, target] of endpoints) {
     if (target === undefined) continue;
     const name = `${kind} ${"path" in target ? target.path : `${target.host}:${target.port}`}`;
-    if (await answers(target)) {
+    const answer = await answerOf(target, kind === "tcp" || kind === "unix" ? HANDSHAKE : "");
+    if (answer === "another's") {
+      const reason = "another program than an agent listens there";
+      hooks.push({ name, state: "off", reason });
+      said.push(`${name}: ${reason}`);
+      continue;
+    }
+    if (answer === "some") {
       hooks.push({ name, state: "on" });
       said.push(`${name} listens`);
       continue;
@@ -40,12 +49,31 @@ export async function applicationsStatus(settings: ApplicationSettings): Promise
   return { state: "off", reason: said.join(", "), remedy: "name another address" };
 }
 
-async function answers(target: NetConnectOpts): Promise<boolean> {
+/** Whether somebody listens; `another's` if what says something to a handshake, or ends it, does so as no agent would. */
+async function answerOf(
+  target: NetConnectOpts,
+  handshake: string,
+): Promise<"none" | "some" | "another's"> {
   const socket = connect(target);
+  let said = "";
   try {
-    return await new Promise<boolean>((resolve) => {
-      socket.setTimeout(ANSWER_LIMIT_MS, () => resolve(false));
-      socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+    return await new Promise((resolve) => {
+      let isConnected = false;
+      // An agent whose spool is full reads nothing: who is silent may be one.
+      socket.setTimeout(ANSWER_LIMIT_MS, () => resolve(isConnected ? "some" : "none"));
+      socket.once("connect", () => {
+        isConnected = true;
+        if (handshake === "") resolve("some");
+        else socket.write(handshake);
+      });
+      socket.on("data", (bytes) => {
+        said += bytes.toString("latin1");
+        if (said.length >= handshake.length || !handshake.startsWith(said)) {
+          resolve(said.startsWith(handshake) ? "some" : "another's");
+        }
+      });
+      socket.once("end", () => resolve("another's"));
+      socket.once("error", () => resolve(isConnected ? "another's" : "none"));
     });
   } finally {
     socket.destroy();

@@ -133,8 +133,7 @@ class OpenApplications implements ApplicationsSource {
       const remedy = "name another address in [applications], or end what has this one";
       return { state: "off", reason: off.reason, remedy };
     }
-    const how = on.length === 0 ? "takes POST /v1/ingest" : `listens on ${on.join(", ")}`;
-    return { state: "on", how, hooks };
+    return { state: "on", how: sayHooks(hooks), hooks };
   }
 
   async *start(signal: AbortSignal): AsyncIterable<SourceChunk> {
@@ -345,4 +344,21 @@ class OpenApplications implements ApplicationsSource {
       }
     }
   }
+}
+
+/** Also what could not be had: who looks at no more than the table that `up` shows must not miss it. */
+function sayHooks(hooks: readonly HookStatus[]): string {
+  const said = hooks.filter(({ state }) => state === "on").map(({ name }) => name);
+  const listening = said.filter((name) => !name.startsWith("kms "));
+  const relaying = said.filter((name) => name.startsWith("kms "));
+  const missing = hooks.flatMap((hook) =>
+    hook.state === "off" ? [`${hook.name} (${hook.reason})`] : []
+  );
+  return [
+    ...(listening.length === 0
+      ? ["takes POST /v1/ingest"]
+      : [`listens on ${listening.join(", ")}`]),
+    ...relaying.map((name) => `relays to ${name}`),
+    ...(missing.length === 0 ? [] : [`not on ${missing.join(", ")}`]),
+  ].join("; ");
 }

@@ -206,6 +206,10 @@ describe("an address", () => {
       expect.objectContaining({ state: "on" }),
       expect.objectContaining({ state: "off", reason: expect.stringContaining("Cannot listen") }),
     ]);
+    expect(second.status).toHaveProperty(
+      "how",
+      expect.stringMatching(/^listens on tcp 127.*; not on unix \(Cannot listen/),
+    );
     await using none = await openApplicationRig({ socket: "missing/a.sock" });
     expect(none.status).toMatchObject({ state: "off", remedy: expect.stringMatching(/\S/) });
   });

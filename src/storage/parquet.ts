@@ -35,8 +35,11 @@ export interface WriteDataFilesOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Most rows of a row group. */
-export const ROW_GROUP_ROWS_MAX = 40_960;
+/**
+ * Most rows of a row group, which is unpacked whole for any row of it. Of 40,960 an event by its id took 26 ms of
+ * processor time where these take 16 and half as many 15; what reads every row pays for each row group, a seventh more.
+ */
+export const ROW_GROUP_ROWS_MAX = 16_384;
 /** A row group ends at so many bytes in memory; each thread that writes holds one. */
 const ROW_GROUP_BYTES = 32 * 1024 * 1024;
 

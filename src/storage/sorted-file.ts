@@ -27,8 +27,14 @@ import type { DataFile } from "./table.ts";
 
 /** Rows of a piece of time: each host then has long runs of them. */
 export const PIECE_ROWS = 600_000;
+/**
+ * Hosts are put together until they have so many rows of a piece: for each such bucket the hosts of the whole piece are
+ * read again. Within it rows stay in order of time, so that its row groups are hours apart. A sorted file of fewer rows
+ * is sorted again rather than joined.
+ */
+export const BUCKET_ROWS = 40_960;
 /** A part has about so many rows at most, so that there are enough of them for all threads. */
-const PART_ROWS = 4 * ROW_GROUP_ROWS_MAX;
+const PART_ROWS = 163_840;
 /** A row group ends at so many bytes in memory. */
 const ROW_GROUP_BYTES = 32 * 1024 * 1024;
 
@@ -136,7 +142,7 @@ function isJoined(
   { where, isAnew = false }: WriteSortedFileOptions,
 ): boolean {
   return where === undefined && !isAnew && isCompactedPath(file.path) &&
-    file.rows >= ROW_GROUP_ROWS_MAX;
+    file.rows >= BUCKET_ROWS;
 }
 
 /** What is still to be written, or is there already, in the order of the new file. */
@@ -236,7 +242,7 @@ interface Bucket {
   readonly rows: number;
 }
 
-/** Conditions on hosts that divide the rows into buckets of at least about a row group. */
+/** Conditions on hosts that divide the rows into buckets of at least about {@link BUCKET_ROWS}. */
 async function bucketsOf(
   connection: Connection,
   rows: string,
@@ -255,7 +261,7 @@ async function bucketsOf(
     filled += Number(n);
     left -= Number(n);
     // The rest is no bucket of its own unless it fills one.
-    const isFull = filled >= ROW_GROUP_ROWS_MAX && left >= ROW_GROUP_ROWS_MAX;
+    const isFull = filled >= BUCKET_ROWS && left >= BUCKET_ROWS;
     if (!isFull || typeof host !== "string") continue;
     const highest = literalOf(host);
     buckets.push({

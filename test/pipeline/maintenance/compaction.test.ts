@@ -6,8 +6,7 @@ import { COLUMNS } from "../../../src/event/columns.ts";
 import { deltaSchema } from "../../../src/storage/delta-schema.ts";
 import { compactedFilePath, dataFileKey, deltaLogKey } from "../../../src/storage/layout.ts";
 import { AmbiguousWriteError, type ObjectStore } from "../../../src/storage/object-store.ts";
-import { ROW_GROUP_ROWS_MAX } from "../../../src/storage/parquet.ts";
-import { writeSortedFile } from "../../../src/storage/sorted-file.ts";
+import { BUCKET_ROWS, writeSortedFile } from "../../../src/storage/sorted-file.ts";
 import { clockAt, type DataTable, openDataTable } from "../../support/data-table.ts";
 import { unreliable } from "../../support/unreliable-store.ts";
 
@@ -198,7 +197,7 @@ const HOLD = { reason: "case 7", hosts: ["web-1"], fromMs: undefined, toMs: unde
 
 test("a sorted file with fewer columns is written anew, not joined", async () => {
   await data.addRound({
-    rows: ROW_GROUP_ROWS_MAX,
+    rows: BUCKET_ROWS,
     start: "2026-03-02T10:00:00Z",
     without: ["epoch", "batch"],
   });
@@ -216,7 +215,7 @@ test("a sorted file with fewer columns is written anew, not joined", async () =>
     id: "new",
     threads: 2,
   });
-  expect(written?.file).toMatchObject({ rows: ROW_GROUP_ROWS_MAX + 10 });
+  expect(written?.file).toMatchObject({ rows: BUCKET_ROWS + 10 });
 });
 
 test("files that cannot be compacted do not keep those of other days from it", async () => {

@@ -73,8 +73,11 @@ const FORMS: Readonly<Record<RowForm, string>> = {
 
 /** The first part of a page is small, since most pages end in it. */
 export const PAGE_SLICE = { filesMax: 16, rowsMax: 250_000, growth: 4 } as const;
-/** Parts of an endless answer: sorted whole, so bounded. */
-const STREAM_SLICE = { filesMax: 256, rowsMax: 250_000, growth: 1 } as const;
+/**
+ * Parts of an endless answer: sorted whole, so bounded. A file of a day is read in parts of about half of what it is
+ * sorted in (see `sorted-file.ts`): smaller ones unpack the same row groups more often.
+ */
+const STREAM_SLICE = { filesMax: 256, rowsMax: 250_000, growth: 1, partRows: 320_000 } as const;
 /** What one thread answers sooner than two: a page with the row that says whether there is another. */
 const NARROW = { rowsMax: 1_001, rangeUs: 6 * 3_600_000_000 } as const;
 /** Everything at once, for what needs no order. */

@@ -286,12 +286,13 @@ describe("slices", () => {
   );
 
   test("follow each other without a seam and name every file of their range", () => {
-    fc.assert(fc.property(ranges, fc.constantFrom("asc", "desc"), (given, order) => {
+    const parts = fc.option(fc.integer({ min: 50, max: 500 }), { nil: undefined });
+    fc.assert(fc.property(ranges, fc.constantFrom("asc", "desc"), parts, (given, order, cut) => {
       const files = given.map(([from, length, rows], at) =>
         file({ name: String(at), time: [from * 1_000, (from + length) * 1_000], rows })
       );
       const range = { fromUs: 50_000, toUs: 450_000 };
-      const limits = { filesMax: 3, rowsMax: 500, growth: 2 };
+      const limits = { filesMax: 3, rowsMax: 500, growth: 2, ...(cut && { partRows: cut }) };
       const slices = sliceByTime(files, { ...range, ...limits, order });
       const inOrder = order === "asc" ? slices : slices.toReversed();
       expect(inOrder[0]?.fromUs).toBe(range.fromUs);
@@ -307,6 +308,20 @@ describe("slices", () => {
         });
       }
     }));
+  });
+
+  test("cut a large file into parts of its time", () => {
+    const day = file({ name: "day", time: [1_000, 100_999], rows: 1_000_000 });
+    const range = { fromUs: 0, toUs: 1_000_000, order: "asc" } as const;
+    const limits = { filesMax: 256, rowsMax: 250_000, growth: 1 };
+    const sizes = (more: { readonly partRows?: number }, from = 0) =>
+      sliceByTime([day], { ...range, ...limits, ...more, fromUs: from })
+        .map(({ fromUs, toUs }) => [fromUs, toUs]);
+    expect(sizes({})).toEqual([[0, 1_000_000]]);
+    expect(sizes({ partRows: 300_000 }))
+      .toEqual([[0, 26_000], [26_000, 51_000], [51_000, 76_000], [76_000, 1_000_000]]);
+    // Half of the file is asked for.
+    expect(sizes({ partRows: 300_000 }, 51_000)).toEqual([[51_000, 76_000], [76_000, 1_000_000]]);
   });
 });
 

@@ -25,10 +25,20 @@ export interface SliceOptions {
   readonly rowsMax: number;
   /** How much larger each slice may be than the one before. */
   readonly growth: number;
+  /** A slice of about more rows, whose files are large, is cut into even parts of its time; never when undefined. */
+  readonly partRows?: number;
 }
 
 /** Cuts `fromUs` to `toUs`; one slice without files when there is nothing to cut. */
 export function sliceByTime(files: readonly DataFile[], options: SliceOptions): Slice[] {
+  const slices = sliceByFiles(files, options);
+  const { partRows } = options;
+  return partRows === undefined
+    ? slices
+    : slices.flatMap((slice) => partsOf(slice, { partRows, order: options.order }));
+}
+
+function sliceByFiles(files: readonly DataFile[], options: SliceOptions): Slice[] {
   const { fromUs, toUs, order } = options;
   const isAscending = order === "asc";
   const ranged = files.map((file) => ({ file, range: timeRangeOf(file) }))
@@ -62,4 +72,37 @@ export function sliceByTime(files: readonly DataFile[], options: SliceOptions): 
     rowsMax *= options.growth;
   }
   return slices.length === 0 ? [{ fromUs, toUs, files: [] }] : slices;
+}
+
+/**
+ * Even parts of a slice, in order. The rows of a file are taken to lie evenly in its time: a part that has many more of
+ * them only takes longer to sort.
+ */
+function partsOf(
+  slice: Slice,
+  { partRows, order }: { readonly partRows: number; readonly order: "asc" | "desc" },
+): Slice[] {
+  const ranged = slice.files.map((file) => ({ file, range: timeRangeOf(file) }));
+  const fromUs = Math.max(slice.fromUs, Math.min(...ranged.map(({ range }) => range.from)));
+  const toUs = Math.min(slice.toUs, Math.max(...ranged.map(({ range }) => range.to)) + 1);
+  let rows = 0;
+  for (const { file, range } of ranged) {
+    const [from, to] = [Math.max(range.from, fromUs), Math.min(range.to + 1, toUs)];
+    rows += file.rows * (to - from) / (range.to + 1 - range.from);
+  }
+  const count = Math.min(Math.ceil(rows / partRows), toUs - fromUs);
+  if (!(count > 1 && Number.isFinite(fromUs) && Number.isFinite(toUs))) return [slice];
+  const edges = Array.from(
+    { length: count + 1 },
+    (_, place) => fromUs + Math.round((toUs - fromUs) * place / count),
+  );
+  edges[0] = slice.fromUs;
+  edges[count] = slice.toUs;
+  const parts = edges.slice(1).map((to, place) => {
+    const from = edges[place] ?? slice.fromUs;
+    const files = ranged.filter(({ range }) => range.to >= from && range.from < to)
+      .map(({ file }) => file);
+    return { fromUs: from, toUs: to, files };
+  });
+  return order === "asc" ? parts : parts.toReversed();
 }

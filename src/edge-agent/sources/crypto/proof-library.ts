@@ -3,16 +3,15 @@
  *
  * Invariant: its code is an instruction that does nothing and a return, and nobody else executes it.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import type { CallWords, Libbpf, Mapping } from "../../libbpf.ts";
 import { type Libc, O_RDONLY } from "../../libc.ts";
+import { makeProofFolder, PROOF_PLACES } from "../../proof-folder.ts";
 import { MACHINE } from "./elf-file.ts";
 
 /** Where it may be made: not every folder lets what is in it be executed. */
-const PLACES = [tmpdir(), "/run", "/var/tmp", "/dev/shm"];
 const FILE_BYTES = 4096;
 const HEADER_BYTES = 64;
 const SECTION_BYTES = 64;
@@ -50,8 +49,8 @@ export interface ProofLibrary extends Disposable {
 export function openProofLibrary(libbpf: Libbpf, libc: Libc, provider: string): ProofLibrary {
   const bytes = proofLibraryBytes(provider);
   let reason = "no folder can be made";
-  for (const place of PLACES) {
-    const folder = makeFolder(place);
+  for (const place of PROOF_PLACES) {
+    const folder = makeProofFolder(place);
     if (folder === undefined) continue;
     const path = join(folder, "proof.so");
     writeFileSync(path, bytes);
@@ -159,14 +158,4 @@ function writeSection(
   view.setUint32(at + 4, type, true);
   view.setBigUint64(at + 24, BigInt(offset), true);
   view.setBigUint64(at + 32, BigInt(sizeBytes), true);
-}
-
-/** A new folder, or undefined where none can be made. */
-function makeFolder(place: string): string | undefined {
-  try {
-    return mkdtempSync(join(place, "probity-probe-"));
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  }
 }

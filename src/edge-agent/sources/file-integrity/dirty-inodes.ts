@@ -2,8 +2,7 @@
  * The family of the inode hook: its records become words for the source of file integrity. Proven by storing into a
  * file that is watched.
  */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { deviceText, kindOf, timeNsOf, u32, u64, u64Text } from "../../decode-record.ts";
@@ -12,6 +11,7 @@ import type { DecoderContext, LineDecoder, LocatedRecord } from "../../line-deco
 import { ticksOf } from "../../process-identity.ts";
 import { type AncestorFacts, textsOf } from "../../process-lookup.ts";
 import { kernelDevice } from "../../program-settings.ts";
+import { makeProofFolder, PROOF_PLACES } from "../../proof-folder.ts";
 import type { ProgramObject } from "../../program-object.ts";
 import {
   ANCESTORS_MAX,
@@ -34,9 +34,6 @@ import {
   type RingFamily,
 } from "../ring-family.ts";
 import type { InodeHit } from "./inode-hook.ts";
-
-/** Where a file for the proof may be made: an overlay has other inodes than those that become dirty. */
-const PLACES = [tmpdir(), "/run", "/dev/shm", "/var/tmp"];
 
 /** The family; each record is told to `onHit`. Its lines are for proofs. */
 export function dirtyInodes(onHit: (hit: InodeHit) => void): RingFamily {
@@ -116,7 +113,8 @@ function ancestorsOf(
 }
 
 function proveByWrite(libbpf: Libbpf, object: Pick<ProgramObject, "mapFd">): ProofAction {
-  const folders = PLACES.flatMap(makeFolder);
+  // An overlay has other inodes than those that become dirty.
+  const folders = PROOF_PLACES.flatMap((place) => makeProofFolder(place) ?? []);
   const inodes = new Set<number>();
   for (const folder of folders) {
     const path = join(folder, "proof");
@@ -137,14 +135,4 @@ function proveByWrite(libbpf: Libbpf, object: Pick<ProgramObject, "mapFd">): Pro
       return Promise.resolve();
     },
   };
-}
-
-/** A new folder, or none where none can be made. */
-function makeFolder(place: string): string[] {
-  try {
-    return [mkdtempSync(join(place, "probity-probe-"))];
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return [];
-    throw error;
-  }
 }

@@ -4,8 +4,7 @@
  *
  * Invariant: without the hook the rest works, and the status says what is then not seen.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import type { RingPosition } from "../../../producer/producer.ts";
@@ -13,6 +12,7 @@ import type { Clock } from "../../../runtime/clock.ts";
 import type { Log } from "../../../runtime/log.ts";
 import type { KernelContext } from "../../kernel-context.ts";
 import { type ProbeResult, probeRingFamily } from "../../probe.ts";
+import { makeProofFolder, PROOF_PLACES } from "../../proof-folder.ts";
 import type { ProcessLookup } from "../../process-lookup.ts";
 import type { SourceStatus } from "../../source.ts";
 import { createNameFeed, type NameFeed } from "../filesystem/name-feed.ts";
@@ -99,8 +99,6 @@ export function openIntegrity(options: IntegrityOptions): IntegritySource {
 
 const HOOK_ON = { name: "inode_dirty", state: "on" } as const;
 
-/** Where files for the proof may be, in order of preference: an overlay reports the names of the layer below it. */
-const PLACES = [tmpdir(), "/run", "/dev/shm", "/var/tmp"];
 /** How long one proof may take. */
 const PROOF_LIMIT_MS = 3000;
 const PROOF_TICK_MS = 10;
@@ -113,8 +111,8 @@ async function proveEngine(
   >,
 ): Promise<SourceStatus | undefined> {
   let reason = "no folder for a proof can be made";
-  for (const place of PLACES) {
-    const folder = makeFolder(place);
+  for (const place of PROOF_PLACES) {
+    const folder = makeProofFolder(place);
     if (folder === undefined) continue;
     try {
       const wrong = await proveIn(folder, { processes, kinds, clock, log });
@@ -185,14 +183,4 @@ function faultOf(fields: string, path: string): string | undefined {
 
 function globOf(path: string): string {
   return path.replace(/[\\*?[\]{},]/g, "\\$&");
-}
-
-/** A new folder, or undefined where none can be made. */
-function makeFolder(place: string): string | undefined {
-  try {
-    return mkdtempSync(join(place, "probity-probe-"));
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  }
 }

@@ -1,6 +1,5 @@
 /** Files opened for writing or made, proven by making two in the folder for temporary files: by call and by io_uring. */
-import { mkdtemp, realpath, rm, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { realpath, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   compareFields,
@@ -11,6 +10,7 @@ import {
 } from "../ring-family.ts";
 import { createByIoUring } from "../../io-uring.ts";
 import type { Libbpf } from "../../libbpf.ts";
+import { requireProofFolder } from "../../proof-folder.ts";
 import type { CreatedFiles } from "../../created-files.ts";
 import { createFileDecoder } from "./file-lines.ts";
 
@@ -26,7 +26,7 @@ export function fileFamilyNoting(createdFiles: CreatedFiles | undefined): RingFa
 }
 
 async function proveByCreate(libbpf: Libbpf): Promise<ProofAction> {
-  const folder = await realpath(await mkdtemp(join(tmpdir(), "probity-probe-")));
+  const folder = await realpath(requireProofFolder());
   const [made, byRing] = [join(folder, "made"), join(folder, "by-io-uring")];
   await writeFile(made, "");
   const failed = createByIoUring(libbpf, byRing);

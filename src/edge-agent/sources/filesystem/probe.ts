@@ -2,12 +2,12 @@
  * Whether fanotify works here, by proof: a directory is made in a folder of our own, and its event must come back with
  * its path. Nothing stays behind.
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { mkdtemp, realpath, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync } from "node:fs";
+import { realpath, rm } from "node:fs/promises";
 import process from "node:process";
 import type { Clock } from "../../../runtime/clock.ts";
 import { type Libc, loadLibc } from "../../libc.ts";
+import { makeProofFolder, PROOF_PLACES, requireProofFolder } from "../../proof-folder.ts";
 import type { SourceStatus } from "../../source.ts";
 import { compareFields, type ProofAction } from "../ring-family.ts";
 import { FAN_CREATE } from "./fanotify-event.ts";
@@ -15,8 +15,6 @@ import { type FanotifyGroup, openFanotifyGroup } from "./fanotify-group.ts";
 import { createHandleReader } from "./handle-reader.ts";
 import { joinPath } from "./directory-tree.ts";
 
-/** Where a folder for the proof may be made, in order of preference. */
-const PLACES = [tmpdir(), "/run", "/dev/shm", "/var/tmp"];
 /** How long the event may take. */
 const PROOF_TIMEOUT_MS = 1000;
 const PROOF_TICK_MS = 5;
@@ -38,7 +36,7 @@ export async function probeFanotify(clock: Clock): Promise<SourceStatus> {
   const group = openFanotifyGroup(libc);
   if ("reason" in group) return { state: "off", ...group };
   using opened = group;
-  for (const place of PLACES) {
+  for (const place of PROOF_PLACES) {
     const proof = await prove(libc, opened, { place, clock });
     if (proof) return { state: "on", how: howOf(opened) };
   }
@@ -51,7 +49,7 @@ export async function probeFanotify(clock: Clock): Promise<SourceStatus> {
 
 /** Makes a folder, and takes it away again at the end: what a running source must tell of. */
 export async function proveByFolder(): Promise<ProofAction> {
-  const folder = await realpath(await mkdtemp(joinPath(tmpdir(), "probity-probe-")));
+  const folder = await realpath(requireProofFolder());
   return {
     hook: "create",
     check: (line) =>
@@ -68,7 +66,7 @@ async function prove(
   group: FanotifyGroup,
   { place, clock }: { readonly place: string; readonly clock: Clock },
 ): Promise<boolean> {
-  const folder = makeFolder(place);
+  const folder = makeProofFolder(place);
   if (folder === undefined) return false;
   const reader = createHandleReader(libc, (fsid) => group.filesystemOf(fsid));
   try {
@@ -89,16 +87,6 @@ async function prove(
   } finally {
     reader.release();
     rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** A new folder, or undefined where none can be made. */
-function makeFolder(place: string): string | undefined {
-  try {
-    return mkdtempSync(joinPath(place, "probity-probe-"));
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
   }
 }
 

@@ -36,13 +36,14 @@ export async function divideRights(
   const { folder, user, readable, contents, log } = options;
   if (process.platform !== "linux") return undefined;
   // Loaded here only: other commands do without the C library, and Deno lets them do without it.
-  const { canSeparate, connectPrivileged, separate } = await import(
+  const { canSeparate, connectPrivileged, separate, takePassed } = await import(
     "../edge-agent/privilege/separation.ts"
   );
   const connection = connectPrivileged();
+  const passedAudit = takePassed();
   if (connection !== undefined) return connection;
   if (!canSeparate()) return undefined;
-  const leaving = { cache: folder.agentCache, onLeave: writeCompiled };
+  const leaving = { cache: folder.agentCache, onLeave: writeCompiled, passedAudit };
   if (process.getuid?.() !== 0) {
     return separate({ ...leaving, account: undefined, contents: await contents() });
   }

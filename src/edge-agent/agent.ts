@@ -162,7 +162,7 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
     configSha256: digest(),
     sources: all.map((source): SourceReport => ({
       name: source.name,
-      status: statuses.get(source.name) ?? NOT_PROVEN,
+      status: source.status?.() ?? statuses.get(source.name) ?? NOT_PROVEN,
       isBlind: blind.has(source.name),
       counters: source.counters(),
     })),

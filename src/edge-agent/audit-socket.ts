@@ -5,6 +5,7 @@
  * Invariant: what programs say of logins comes through, and how audit itself is set, and nothing else (no keystrokes, no
  * calls): the kernel itself keeps back the rest, and who has the socket cannot change that.
  */
+import type { Libbpf } from "./libbpf.ts";
 import { type Libc, SOL_SOCKET } from "./libc.ts";
 
 /** Types of records (libaudit's names, `AUDIT_…`). */
@@ -18,36 +19,50 @@ export const AUDIT_TYPE = {
   USER_CMD: 1123,
   /** Of the kernel: audit was turned off, or is set otherwise than before. */
   CONFIG_CHANGE: 1305,
+  /** Of the kernel: a program of BPF was loaded or ended. */
+  BPF: 1334,
   /** Of the kernel: somebody joined or left this group. */
   EVENT_LISTENER: 1335,
 } as const;
 
-const AF_NETLINK = 16;
+export const AF_NETLINK = 16;
+export const NETLINK_AUDIT = 9;
 const SOCK_RAW = 3;
-const NETLINK_AUDIT = 9;
 /** `struct sockaddr_nl`; the kernel has port 0. */
 const ADDRESS_BYTES = 12;
 const PORT_AT = 4;
 const GROUPS_AT = 8;
 /** As a set of groups: the one that is for reading. */
-const READLOG = 1;
+export const READLOG = 1;
 const SO_RCVBUF = 8;
 const SO_LOCK_FILTER = 44;
 /** Asked for; the kernel gives as much as `net.core.rmem_max` allows. */
 const BUFFER_BYTES = 4 * 1024 * 1024;
 
-/** Descriptor that never waits, or a negative errno. */
-export type AuditOpener = (libc: Libc) => number;
-let opener: AuditOpener = openHere;
+/** Who opens the sockets, and stirs the kernel. */
+export interface AuditCalls {
+  /** A descriptor, or a negative errno. */
+  readonly open: (libc: Libc) => number;
+  readonly stir: (libc: Libc, loadLibbpf: () => Libbpf | undefined) => void;
+}
+let calls: AuditCalls = { open: openHere, stir: stirHere };
 
-/** To be called at most once, at the start: who opens from then on. */
-export function chooseAuditOpener(chosen: AuditOpener): void {
-  opener = chosen;
+/** To be called at most once, at the start: who does it from then on. */
+export function chooseAudit(chosen: Partial<AuditCalls>): void {
+  calls = { ...calls, ...chosen };
 }
 
-/** A socket that is in the group; whoever opens it closes it. */
+/** A socket that is in the group, or a negative errno; whoever opens it closes it. */
 export function openAuditSocket(libc: Libc): number {
-  return opener(libc);
+  return calls.open(libc);
+}
+
+/**
+ * Does something harmless of which the kernel tells every listener while its audit is on: joins the group and leaves it,
+ * or, where that is forbidden, loads a program that does nothing.
+ */
+export function stirAudit(libc: Libc, loadLibbpf: () => Libbpf | undefined): void {
+  calls.stir(libc, loadLibbpf);
 }
 
 /**
@@ -60,18 +75,22 @@ export function receiveAudit(libc: Libc, fd: number, buffer: Uint8Array): number
   return length > 0 && new DataView(from.buffer).getUint32(PORT_AT, true) !== 0 ? 0 : length;
 }
 
+/** Lets the types of {@link AUDIT_TYPE} in and no others, for good: 0 or a negative errno. */
+export function lockAuditFilter(libc: Libc, fd: number): number {
+  const attached = libc.setsockopt_filter(fd, AUDIT_FILTER);
+  if (attached < 0) return attached;
+  return libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_LOCK_FILTER, value: wordOf(1) });
+}
+
 function openHere(libc: Libc): number {
   const fd = libc.socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
   if (fd < 0) return fd;
   const address = new DataView(new ArrayBuffer(ADDRESS_BYTES));
   address.setUint16(0, AF_NETLINK, true);
   address.setUint32(GROUPS_AT, READLOG, true);
-  const size = new Uint8Array(Uint32Array.of(BUFFER_BYTES).buffer);
-  const yes = new Uint8Array(Uint32Array.of(1).buffer);
   const steps = [
-    () => libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_RCVBUF, value: size }),
-    () => libc.setsockopt_filter(fd, filterOf(Object.values(AUDIT_TYPE))),
-    () => libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_LOCK_FILTER, value: yes }),
+    () => libc.setsockopt(fd, { level: SOL_SOCKET, name: SO_RCVBUF, value: wordOf(BUFFER_BYTES) }),
+    () => lockAuditFilter(libc, fd),
     () => libc.bind(fd, new Uint8Array(address.buffer)),
   ];
   for (const step of steps) {
@@ -82,6 +101,24 @@ function openHere(libc: Libc): number {
   }
   return fd;
 }
+
+function stirHere(libc: Libc, loadLibbpf: () => Libbpf | undefined): void {
+  const joined = openHere(libc);
+  if (joined >= 0) {
+    libc.close(joined);
+    return;
+  }
+  const libbpf = loadLibbpf();
+  const program = libbpf?.bpf_prog_load_syscall(NOTHING) ?? -1;
+  if (program >= 0) libbpf?.close(program);
+}
+
+function wordOf(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
+
+/** `return 0`, as instructions of BPF (include/uapi/linux/bpf.h). */
+const NOTHING = BigUint64Array.of(0xb7n, 0x95n);
 
 /** Loads half a word in the order of the network, compares, returns (include/uapi/linux/bpf_common.h). */
 const [LDH, JEQ, RET] = [0x28, 0x15, 0x06];
@@ -106,3 +143,6 @@ function filterOf(types: readonly number[]): Uint8Array {
   }
   return new Uint8Array(bytes.buffer);
 }
+
+/** What {@link lockAuditFilter} attaches. */
+export const AUDIT_FILTER = filterOf(Object.values(AUDIT_TYPE));

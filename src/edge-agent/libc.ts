@@ -57,6 +57,8 @@ const SO_ATTACH_FILTER = 26;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_FILTER_BYTES = 8;
+const MSG_DONTWAIT = 0x40;
+const F_DUPFD_CLOEXEC = 1030;
 
 /** A path as bytes without its terminating NUL, or as text. */
 export type PathBytes = Uint8Array | string;
@@ -64,6 +66,8 @@ export type PathBytes = Uint8Array | string;
 export interface Libc {
   open(path: PathBytes, flags: number): number;
   close(fd: number): number;
+  /** Another number of what a descriptor is on, closed on exec. */
+  dup(fd: number): number;
   /** Bytes read; 0 at the end. */
   read(fd: number, buffer: Uint8Array): number;
   /** The same at a place of the file, whatever its position is, which stays. */
@@ -98,13 +102,15 @@ export interface Libc {
   /** Closed on exec, and none of its calls waits. */
   socket(family: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array): number;
-  /** As `read`, and who sent it into `from`, which is as long as addresses of the family are. */
+  /** As `read`, but never waits, and who sent it into `from`, which is as long as addresses of the family are. */
   recvfrom(fd: number, buffer: Uint8Array, from: Uint8Array): number;
   /** What a socket is set to, or what the kernel knows of it, into `value`. */
   getsockopt(fd: number, options: SocketOption): number;
   setsockopt(fd: number, options: SocketOption): number;
   /** Lets in what the classic BPF program, `struct sock_filter` after `struct sock_filter`, does not give 0 for. */
   setsockopt_filter(fd: number, program: Uint8Array): number;
+  /** Such a program that a socket has into `program`; EINVAL when it is longer. */
+  getsockopt_filter(fd: number, program: Uint8Array): number;
   fanotify_init(flags: number, eventFlags: number): number;
   /** Marks what `markedFd` is open on. */
   fanotify_mark(fd: number, options: FanotifyMarkOptions): number;
@@ -165,6 +171,7 @@ function bindLibc(): Libc {
   const library = koffi.load("libc.so.6");
   const open = library.func("int open(const void *path, int flags)");
   const close = library.func("int close(int fd)");
+  const fcntl = library.func("int fcntl(int fd, int command, long argument)");
   const read = library.func("long read(int fd, void *buffer, size_t size)");
   const pread = library.func("long pread(int fd, void *buffer, size_t size, int64_t offset)");
   const readlink = library.func("long readlink(const void *path, void *buffer, size_t size)");
@@ -215,6 +222,7 @@ function bindLibc(): Libc {
   return {
     open: (path, flags) => result(open(terminated(path), flags | O_CLOEXEC)),
     close: (fd) => result(close(fd)),
+    dup: (fd) => result(fcntl(fd, F_DUPFD_CLOEXEC, 0)),
     read: (fd, buffer) => result(read(fd, buffer, buffer.byteLength)),
     pread: (fd, buffer, offset) => result(pread(fd, buffer, buffer.byteLength, offset)),
     readAsync: (fd, buffer) =>
@@ -258,7 +266,7 @@ function bindLibc(): Libc {
     bind: (fd, address) => result(bind(fd, address, address.byteLength)),
     recvfrom(fd, buffer, from) {
       const fromSize = Uint32Array.of(from.byteLength);
-      return result(recvfrom(fd, buffer, buffer.byteLength, 0, from, fromSize));
+      return result(recvfrom(fd, buffer, buffer.byteLength, MSG_DONTWAIT, from, fromSize));
     },
     setsockopt: (fd, { level, name, value }) =>
       result(setsockopt(fd, level, name, value, value.byteLength)),
@@ -274,6 +282,17 @@ function bindLibc(): Libc {
       koffi.free(memory);
       return status;
     },
+    // The kernel counts what there is room for in instructions.
+    getsockopt_filter: (fd, program) =>
+      result(
+        getsockopt(
+          fd,
+          SOL_SOCKET,
+          SO_ATTACH_FILTER,
+          program,
+          Uint32Array.of(program.byteLength / SOCK_FILTER_BYTES),
+        ),
+      ),
     fanotify_init: (flags, eventFlags) => result(fanotifyInit(flags, eventFlags)),
     fanotify_mark: (fd, { flags, mask, markedFd }) =>
       result(fanotifyMark(fd, flags, mask, markedFd, null)),

@@ -93,6 +93,8 @@ export interface Source extends AsyncDisposable {
   isInherited?(): boolean;
   /** Tries for real (load, attach, trigger); never throws for a missing capability. */
   probe(): Promise<SourceStatus>;
+  /** What a probe would find now, where that may change while it runs; undefined: what it found at the start. */
+  status?(): SourceStatus | undefined;
   /** Reads until the signal is aborted. A ring moves on only by {@link Source.release}. */
   start(signal: AbortSignal): AsyncIterable<SourceChunk>;
   /** States that everything up to a position is durable; only then may the ring's consumer position move. */

@@ -7,7 +7,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, it, vi } from "vitest";
-import { AUDIT_TYPE } from "../../src/edge-agent/audit-socket.ts";
+import {
+  AUDIT_TYPE,
+  openAuditSocket,
+  receiveAudit,
+  stirAudit,
+} from "../../src/edge-agent/audit-socket.ts";
+import { loadLibbpf } from "../../src/edge-agent/libbpf.ts";
+import { ERRNO, loadLibc } from "../../src/edge-agent/libc.ts";
 import { removePinFolder } from "../../src/edge-agent/pinned-programs.ts";
 import type { AuditRecord } from "../../src/edge-agent/sources/collectors/logins/audit-record.ts";
 import { HOST_AUDIT } from "../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
@@ -122,6 +129,46 @@ it.runIf(isReady)("audit that is turned off while somebody listens says so", asy
   );
   expect(tap?.take()).toMatchObject({ isTurnedOff: false });
 });
+
+it.runIf(isReady)("audit that is turned on later is noticed by what stirs it", async () => {
+  using control = openAuditControl();
+  control.disable();
+  await using tap = HOST_AUDIT.open();
+  tap?.stir();
+  await delay(300);
+  expect(tap?.take().state).toBeUndefined();
+  control.enable();
+  tap?.stir();
+  await vi.waitFor(() => expect(tap?.take().state).toEqual({ state: "on" }), { timeout: 2_000 });
+  control.disable();
+  await vi.waitFor(() => expect(tap?.take().state).toMatchObject({ state: "off" }), {
+    timeout: 2_000,
+  });
+});
+
+it.runIf(isReady)(
+  "audit that is on is stirred by a program, too, where sockets are forbidden",
+  () => {
+    using control = openAuditControl();
+    control.enable();
+    const libc = loadLibc();
+    const fd = openAuditSocket(libc);
+    const forbidden = { ...libc, socket: () => -ERRNO.EAFNOSUPPORT };
+    stirAudit(forbidden, loadLibbpf);
+    const types = new Set<number>();
+    const untilMs = performance.now() + 2_000;
+    const buffer = new Uint8Array(16 * 1024);
+    while (!types.has(AUDIT_TYPE.BPF) && performance.now() < untilMs) {
+      if (receiveAudit(libc, fd, buffer) > 0) {
+        types.add(
+          new DataView(buffer.buffer).getUint16(4, true),
+        );
+      }
+    }
+    libc.close(fd);
+    expect(types).toContain(AUDIT_TYPE.BPF);
+  },
+);
 
 it.runIf(isReady)(
   "a divided agent hears audit's logins with session and auid, reads logs that only root may, and tells each once",

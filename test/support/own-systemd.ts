@@ -16,15 +16,24 @@ export interface OwnSystemd extends AsyncDisposable {
   readonly root: string;
 }
 
+export interface OwnSystemdOptions {
+  /** Whether it shares the host's network: the kernel's audit is told there alone. */
+  readonly network?: "own" | "host";
+  /** Run by a shell before it starts; its root is `$r`. */
+  readonly prepare?: string;
+}
+
 /** Units by name; none of the host's is started. */
 export async function openOwnSystemd(
   units: Readonly<Record<string, string>>,
+  { network = "own", prepare = "" }: OwnSystemdOptions = {},
 ): Promise<OwnSystemd> {
   const folder = await mkdtemp(join(tmpdir(), "probity-systemd-"));
-  const spaces = ["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork"];
+  const spaces = ["--mount", "--pid", "--uts", "--ipc", "--cgroup", "--fork"];
+  if (network === "own") spaces.push("--net");
   const words = [...spaces, "--kill-child", "--propagation", "private", "sh", "-ec", BOOT];
   const child = spawn("unshare", [...words, "sh", folder], {
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UNITS: unitScript(units) },
+    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", UNITS: unitScript(units), PREPARE: prepare },
     stdio: ["ignore", "ignore", "inherit"],
   });
   const close = async (): Promise<void> => {
@@ -62,7 +71,7 @@ mount -t cgroup2 cgroup2 "$r/sys/fs/cgroup"; mount -t tmpfs tmpfs "$r/run"
 mount -t tmpfs tmpfs "$r/tmp"; mount --rbind /dev "$r/dev"
 units="$r/etc/systemd/system"; rm -rf "$units"/*.wants; mkdir -p "$units"
 printf '[Unit]\\nDescription=probe\\n' > "$units/probe.target"
-eval "$UNITS"
+eval "$UNITS"; eval "$PREPARE"; unset UNITS PREPARE
 mkdir "$r/old"; cd "$r"; pivot_root . old; cd /; umount -l /old
 exec env -i container=probe PATH=/usr/sbin:/usr/bin:/sbin:/bin ${SYSTEMD} --system \\
   --unit=probe.target --log-target=null --show-status=no`;

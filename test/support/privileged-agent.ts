@@ -32,12 +32,14 @@ export interface DividedAgentOptions {
   /** Words before the program's own; Node's by default. */
   readonly runtime?: readonly [string, ...string[]];
   readonly words?: readonly string[];
+  /** Descriptors that it gets as 3 and following. */
+  readonly passed?: readonly number[];
   /** Called with the pid as soon as the program runs. */
   readonly onStarted?: (pid: number) => void;
 }
 
 export async function startDividedAgent(options: DividedAgentOptions): Promise<DividedAgent> {
-  const { data, natsUrl, runtime = [process.execPath], words = [] } = options;
+  const { data, natsUrl, runtime = [process.execPath], words = [], passed = [] } = options;
   const [command, ...before] = runtime;
   const child = spawn(command, [
     ...before,
@@ -48,13 +50,17 @@ export async function startDividedAgent(options: DividedAgentOptions): Promise<D
     "--agent-listen=127.0.0.1:0",
     "--agent-flush=100ms",
     ...words,
-  ], { stdio: ["ignore", "pipe", "pipe"] });
+  ], { stdio: ["ignore", "pipe", "pipe", ...passed] });
   options.onStarted?.(child.pid ?? 0);
   const errors: string[] = [];
-  child.stderr.setEncoding("utf8").on("data", (text: string) => errors.push(text));
+  const [, stdout, stderr] = child.stdio;
+  if (stdout === null || stderr === null) {
+    throw new Error("Cannot read what the agent says: no pipe");
+  }
+  stderr.setEncoding("utf8").on("data", (text: string) => errors.push(text));
   const ended = once(child, "exit").then(([code]: (number | null)[]) => code ?? null);
   const timer = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
-  const said = once(createInterface({ input: child.stdout }), "line");
+  const said = once(createInterface({ input: stdout }), "line");
   const [line] = await Promise.race([said, ended.then(() => [undefined])]);
   clearTimeout(timer);
   if (line === undefined) {

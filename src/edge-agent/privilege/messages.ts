@@ -52,6 +52,8 @@ export const REQUESTS = {
   open_by_handles: { fields: { handles: "handles", flags: "number" }, descriptors: 1 },
   /** The group of the kernel's audit that is for reading, as far as it is about logins. */
   audit_socket: { fields: {}, descriptors: 0 },
+  /** See `stirAudit`. */
+  audit_stir: { fields: {}, descriptors: 0 },
   pin_open: { fields: { path: "path" }, descriptors: 0 },
   /** Descriptor: a map. Gives three descriptors; see `GateDescriptors`. */
   gate_open: { fields: { keyBytes: "number", valueBytes: "number" }, descriptors: 1 },

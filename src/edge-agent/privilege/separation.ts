@@ -7,10 +7,11 @@
  */
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { chooseAuditOpener } from "../audit-socket.ts";
+import { chooseAudit } from "../audit-socket.ts";
 import { chooseLibbpf } from "../libbpf.ts";
 import { chooseLibc, loadLibc, POLLFD_BYTES, POLLIN } from "../libc.ts";
 import { CAPABILITY, loadProcessCalls, type ProcessCalls } from "../process-calls.ts";
+import { takePassedAudit, variablesOfPassed } from "../passed-audit.ts";
 import { chooseProbeAttacher } from "../attach-probe.ts";
 import { chooseGateLoader } from "../map-gate.ts";
 import { chooseObjectLoader } from "../program-object.ts";
@@ -64,6 +65,8 @@ export interface SeparationOptions {
   readonly contents: ReadableFiles;
   /** Folder for caches of the process without rights. */
   readonly cache: string;
+  /** See {@link takePassed}. */
+  readonly passedAudit: number | undefined;
   /** Called when everything has been started, before this program is taken up anew. */
   readonly onLeave: () => void;
 }
@@ -72,6 +75,17 @@ export interface SeparationOptions {
 export function canSeparate(): boolean {
   const { permitted } = loadProcessCalls().capget();
   return (permitted & bit(CAPABILITY.CAP_SYS_ADMIN)) !== 0n;
+}
+
+/**
+ * The descriptor of the audit socket that whoever started the agent passed to it, which is then listened to; undefined when
+ * there is none. To be called once, before anything is started. Throws when something else was passed.
+ */
+export function takePassed(): number | undefined {
+  const { env: environment, pid } = process;
+  const passed = takePassedAudit(loadLibc(), { calls: loadProcessCalls(), environment, pid });
+  if (passed !== undefined) chooseAudit({ open: (libc) => libc.dup(passed) });
+  return passed;
 }
 
 /**
@@ -91,10 +105,15 @@ export function separate(options: SeparationOptions): never {
   introduce(calls, own, options.contents);
   dropAll(calls);
   checked(calls.setInherited(own, "inherited"), "keep the socket");
+  const { passedAudit } = options;
+  if (passedAudit !== undefined) {
+    checked(calls.setInherited(passedAudit, "inherited"), "hand over a socket");
+  }
   options.onLeave();
   const environment = {
     ...MEMORY_VARIABLES,
     ...process.env,
+    ...(passedAudit === undefined ? {} : variablesOfPassed(process.pid)),
     XDG_CACHE_HOME: options.cache,
     [SOCKET_VARIABLE]: String(own),
   };
@@ -120,7 +139,10 @@ export function connectPrivileged(): PrivilegedConnection | undefined {
   chooseLibbpf((direct) => createRemoteLibbpf(direct, connection));
   chooseObjectLoader((libbpf, options) => loadRemoteObject(libbpf, connection, options));
   chooseProbeAttacher((_libbpf, attachment) => attachRemoteProbe(connection, attachment));
-  chooseAuditOpener(() => connection.askDescriptor("audit_socket", {}));
+  chooseAudit({
+    open: () => connection.askDescriptor("audit_socket", {}),
+    stir: () => void connection.ask("audit_stir", {}),
+  });
   chooseGateLoader((_libbpf, mapFd, sizes) => loadRemoteGate(connection, mapFd, sizes));
   return connection;
 }

@@ -23,7 +23,7 @@ import type { Libbpf } from "../libbpf.ts";
 import { loadGate, type MapSizes } from "../map-gate.ts";
 import type { ObjectLoader } from "../program-object.ts";
 import { attachProbe } from "../attach-probe.ts";
-import { openAuditSocket } from "../audit-socket.ts";
+import { openAuditSocket, stirAudit } from "../audit-socket.ts";
 import { readKernelBytes } from "../kernel-files.ts";
 import { ElfError } from "../sources/crypto/elf-file.ts";
 import { type LibraryFile, libraryFile } from "../sources/crypto/open-library.ts";
@@ -263,6 +263,9 @@ export function createService(options: ServeOptions): Service {
       }
       case "audit_socket":
         return handedOver(openAuditSocket(libc));
+      case "audit_stir":
+        stirAudit(libc, () => options.libbpf);
+        return done(0);
       case "pin_open": {
         const { path } = request.fields;
         if (!isPin(path) || options.libbpf === undefined) return refused(ERRNO.EPERM);

@@ -55,6 +55,10 @@ class CollectorReader implements Source {
     return this.#options.collector.probe();
   }
 
+  status() {
+    return this.#options.collector.status?.();
+  }
+
   async *start(signal: AbortSignal): AsyncGenerator<SourceChunk> {
     const { collector, clock, log } = this.#options;
     const state = this.#openState();

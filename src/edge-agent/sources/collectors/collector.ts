@@ -42,6 +42,8 @@ export interface Collector {
   readonly spoolPartMax?: number;
   /** Whether it works here; tries for real, leaves nothing behind, never throws for what is missing. */
   probe(): Promise<SourceStatus>;
+  /** Of its source: see source.ts. */
+  status?(): SourceStatus | undefined;
   /**
    * Looks until the signal is aborted, and ends then without an error. What it throws is an outage of its source, which is
    * told and started again, each time later. What is yielded is on its way before the next is asked for: a collector that

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Source } from "../../../../src/edge-agent/source.ts";
 import {
   createCollectorSource,
@@ -14,7 +14,10 @@ import {
   type AuditRecord,
   parseAuditRecord,
 } from "../../../../src/edge-agent/sources/collectors/logins/audit-record.ts";
-import type { AuditPlace } from "../../../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
+import type {
+  AuditPlace,
+  AuditState,
+} from "../../../../src/edge-agent/sources/collectors/logins/audit-tap.ts";
 import { auditMessage, type WrittenAudit } from "../../../support/audit-records.ts";
 import { systemClock } from "../../../../src/runtime/clock.ts";
 import { testLog } from "../../../support/ring-sources.ts";
@@ -41,14 +44,17 @@ const guess = (second: number): WrittenLogin =>
 function openAudit() {
   let [records, lost, unreadable]: [AuditRecord[], number, number] = [[], 0, 0];
   let isTurnedOff = false;
+  let state: AuditState | undefined;
+  let stirs = 0;
   const place: AuditPlace = {
     probe: () => Promise.resolve({ state: "on" }),
     open: () => ({
       take() {
-        const taken = { records, lost, unreadable, isTurnedOff };
+        const taken = { records, lost, unreadable, isTurnedOff, state };
         [records, lost, unreadable, isTurnedOff] = [[], 0, 0, false];
         return taken;
       },
+      stir: () => void (stirs += 1),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     }),
   };
@@ -62,7 +68,9 @@ function openAudit() {
       }
     },
     lose: (count: number) => void (lost += count),
-    turnOff: () => void (isTurnedOff = true),
+    turnOff: () => void ([isTurnedOff, state] = [true, { state: "off", reason: "it is off" }]),
+    turnOn: () => void (state = { state: "on" }),
+    stirs: () => stirs,
     /** Whether there is something of which nothing was told yet. */
     isLost: () => lost > 0,
   };
@@ -84,7 +92,10 @@ async function openHost(audit?: AuditPlace) {
   await writeFile(join(proc, "4242/loginuid"), "1001");
   const open = (): Source =>
     createCollectorSource({
-      collector: createLoginsCollector({ root, intervalMs: 5, proc, ...(audit && { audit }) }),
+      collector: createLoginsCollector({
+        ...{ root, intervalMs: 5, auditIntervalMs: 20, proc },
+        ...(audit && { audit }),
+      }),
       ...{ dataDirectory: folder.path, position: undefined, clock: systemClock, log: testLog },
     });
   const log = (name: string): string => join(root, "var/log", name);
@@ -94,6 +105,30 @@ async function openHost(audit?: AuditPlace) {
 const isAny = (): boolean => true;
 const told = ({ topic, time, user, session, detail }: Line) =>
   [topic, time, user, session ?? "-", detail["tty"] ?? "-"].join(" ");
+
+it("says what it hears of audit while it runs: turned off, and on again, without a start", async () => {
+  const audit = openAudit();
+  const host = await openHost(audit.place);
+  await using _folder = host.folder;
+  await using source = host.open();
+  const hooks = () => {
+    const status = source.status?.();
+    return status?.state === "on" ? status.hooks?.map(({ name, state }) => `${name} ${state}`) : [];
+  };
+  expect(source.status?.()).toBeUndefined();
+  await source.probe();
+  await using _running = runSource(source);
+  await vi.waitFor(() => expect(hooks()).toEqual(["audit on"]));
+  expect(audit.stirs()).toBe(0);
+  audit.turnOff();
+  await vi.waitFor(() => expect(hooks()).toEqual(["auth.log off"]));
+  await vi.waitFor(() => expect(audit.stirs()).toBeGreaterThan(1));
+  audit.turnOn();
+  await vi.waitFor(() => expect(hooks()).toEqual(["audit on"]));
+  const stirs = audit.stirs();
+  await systemClock.sleep(100);
+  expect(audit.stirs()).toBe(stirs);
+});
 
 it("tells logins, logouts and failures of real records, over rotation and truncation", async () => {
   const host = await openHost();

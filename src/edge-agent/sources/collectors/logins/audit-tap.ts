@@ -5,7 +5,8 @@
  * bounded; what the kernel had no room for, or did not fit here, is counted. Nothing of audit is changed: whether it is
  * on, and by which rules, is the host's choice.
  */
-import { AUDIT_TYPE, openAuditSocket, receiveAudit } from "../../../audit-socket.ts";
+import { AUDIT_TYPE, openAuditSocket, receiveAudit, stirAudit } from "../../../audit-socket.ts";
+import { type Libbpf, loadLibbpf } from "../../../libbpf.ts";
 import {
   ERRNO,
   errnoText,
@@ -25,6 +26,8 @@ import {
 export interface AuditTap extends AsyncDisposable {
   /** What came since the last call. */
   take(): AuditTaken;
+  /** Makes the kernel tell something, if it tells anything: the next but one {@link AuditTap.take} knows. */
+  stir(): void;
 }
 
 /** Where audit is listened to. */
@@ -47,6 +50,8 @@ export interface AuditTaken {
   readonly lost: number;
   /** Whether audit was turned off: what is told from then on does not come. */
   readonly isTurnedOff: boolean;
+  /** What the latest that came says; undefined while nothing came. */
+  readonly state: AuditState | undefined;
 }
 
 /** Records between two looks, fewer than the events that one collection may have. */
@@ -58,7 +63,13 @@ const PROOF_LIMIT_MS = 1_000;
 const SO_MEMINFO = 55;
 const MEMINFO_WORDS = 9;
 const NO_CAPABILITY = "the agent has no CAP_AUDIT_READ; give it that with the others";
-const TURN_ON = "turn it on: auditctl -e 1, or install auditd";
+/** Also of a unit that forbids what its socket unit is to do. */
+const NO_NETLINK = "the agent may open no netlink socket; install probity-agent-audit.socket " +
+  "beside its service, which passes it one";
+const OFF: AuditState = {
+  state: "off",
+  reason: "the kernel's audit is off; turn it on: auditctl -e 1, or install auditd",
+};
 
 /** The audit of this host's kernel. */
 export const HOST_AUDIT: AuditPlace = { probe: probeAudit, open: openAuditTap };
@@ -70,8 +81,11 @@ function openAuditTap(): AuditTap | undefined {
   const buffer = new Uint8Array(AUDIT_RECORD_BYTES_MAX + 1);
   const closing = new AbortController();
   let records: AuditRecord[] = [];
-  let [unreadable, unkept, dropsTold] = [0, 0, 0];
+  let [unreadable, unkept] = [0, 0];
+  // A socket that was passed may have lost some before: no agent was there, which is told already.
+  let dropsTold = dropsOf(libc, fd);
   let isOff = false;
+  let state: AuditState | undefined;
   const drain = (): void => {
     for (let reads = 0; reads < AUDIT_RECORDS_MAX; reads += 1) {
       const length = receiveAudit(libc, fd, buffer);
@@ -79,12 +93,12 @@ function openAuditTap(): AuditTap | undefined {
       if (length === 0 || length === -ERRNO.ENOBUFS || length === -ERRNO.EINTR) continue;
       if (length < 0) return;
       const type = typeOf(buffer);
-      if (type === AUDIT_TYPE.EVENT_LISTENER) continue;
       const message = buffer.subarray(0, length);
-      if (type === AUDIT_TYPE.CONFIG_CHANGE) {
-        isOff ||= isTurnedOff(message);
-        continue;
-      }
+      const isLast = type === AUDIT_TYPE.CONFIG_CHANGE && isTurnedOff(message);
+      isOff ||= isLast;
+      state = isLast ? OFF : { state: "on" };
+      if (type === AUDIT_TYPE.EVENT_LISTENER || type === AUDIT_TYPE.BPF) continue;
+      if (type === AUDIT_TYPE.CONFIG_CHANGE) continue;
       const record = parseAuditRecord(message);
       if (record === "unreadable") unreadable += 1;
       else if (records.length >= AUDIT_RECORDS_MAX) unkept += 1;
@@ -102,10 +116,11 @@ function openAuditTap(): AuditTap | undefined {
       drain();
       const drops = dropsOf(libc, fd);
       const lost = unkept + Math.max(0, drops - dropsTold);
-      const taken = { records, unreadable, lost, isTurnedOff: isOff };
+      const taken = { records, unreadable, lost, isTurnedOff: isOff, state };
       [records, unreadable, unkept, dropsTold, isOff] = [[], 0, 0, drops, false];
       return taken;
     },
+    stir: () => stirAudit(libc, libbpfIfThere),
     async [Symbol.asyncDispose]() {
       if (closing.signal.aborted) return;
       closing.abort();
@@ -115,20 +130,25 @@ function openAuditTap(): AuditTap | undefined {
   };
 }
 
-/** Whether something comes when something is told: a second listener, of whom the kernel tells the first. */
+/** Nothing is read: of a socket that was passed it would be missing afterwards. */
 async function probeAudit(): Promise<AuditState> {
   const libc = loadLibc();
-  const first = openAuditSocket(libc);
-  if (first < 0) return { state: "off", reason: reasonOf(first) };
-  const second = openAuditSocket(libc);
-  if (second >= 0) libc.close(second);
-  const buffer = new Uint8Array(AUDIT_RECORD_BYTES_MAX);
+  const fd = openAuditSocket(libc);
+  if (fd < 0) return { state: "off", reason: reasonOf(fd) };
   try {
-    await readable(libc, first, PROOF_LIMIT_MS);
-    if (libc.read(first, buffer) > 0) return { state: "on" };
-    return { state: "off", reason: `the kernel's audit is off; ${TURN_ON}` };
+    stirAudit(libc, libbpfIfThere);
+    return await readable(libc, fd, PROOF_LIMIT_MS) ? { state: "on" } : OFF;
   } finally {
-    libc.close(first);
+    libc.close(fd);
+  }
+}
+
+/** Without it nothing can be loaded; its absence is told by the sources that need it. */
+function libbpfIfThere(): Libbpf | undefined {
+  try {
+    return loadLibbpf();
+  } catch {
+    return undefined;
   }
 }
 
@@ -137,19 +157,20 @@ function reasonOf(negative: number): string {
     case ERRNO.EPERM:
     case ERRNO.EACCES:
       return NO_CAPABILITY;
-    case ERRNO.EPROTONOSUPPORT:
     case ERRNO.EAFNOSUPPORT:
+      return NO_NETLINK;
+    case ERRNO.EPROTONOSUPPORT:
       return "this kernel has no audit; boot it with audit=1, or use one that has";
     default:
       return `Cannot listen to the kernel's audit: ${errnoText(negative)}; use another kernel`;
   }
 }
 
-async function readable(libc: Libc, fd: number, limitMs: number): Promise<void> {
+async function readable(libc: Libc, fd: number, limitMs: number): Promise<boolean> {
   const asked = new DataView(new ArrayBuffer(POLLFD_BYTES));
   asked.setInt32(0, fd, true);
   asked.setInt16(4, POLLIN, true);
-  await libc.pollAsync(new Uint8Array(asked.buffer), limitMs);
+  return await libc.pollAsync(new Uint8Array(asked.buffer), limitMs) > 0;
 }
 
 function dropsOf(libc: Libc, fd: number): number {

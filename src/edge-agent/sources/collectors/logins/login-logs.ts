@@ -5,7 +5,7 @@ import type { UserNames } from "../../../user-names.ts";
 import type { Collection, CollectorContext, Memory } from "../collector.ts";
 import { stateOfLog } from "../log-file.ts";
 import { createAuditLogins } from "./audit-logins.ts";
-import type { AuditTap } from "./audit-tap.ts";
+import type { AuditState, AuditTap } from "./audit-tap.ts";
 import { parseAuthLog } from "./auth-log.ts";
 import { isNoLogin } from "./auth-messages.ts";
 import { type FollowedLog, type LogEntries, readOnIn } from "./followed-log.ts";
@@ -120,12 +120,23 @@ function remedyFor(path: string): string {
   return `let the agent's user read it (setfacl -m u:USER:r ${path}, and after each rotation)`;
 }
 
+export interface AuditedLogins extends Pick<FollowedLogins, "look"> {
+  /** What was heard last; undefined while nothing was. */
+  state(): AuditState | undefined;
+  /** See {@link AuditTap.stir}. */
+  stir(): void;
+}
+
 /** What the kernel's audit tells while somebody listens: before that there is nothing to be read. */
-export function inAudit(tap: AuditTap): Pick<FollowedLogins, "look"> {
+export function inAudit(tap: AuditTap): AuditedLogins {
   const logins = createAuditLogins();
+  let heard: AuditState | undefined;
   return {
+    state: () => heard,
+    stir: () => tap.stir(),
     look(options) {
-      const { records, unreadable, lost, isTurnedOff } = tap.take();
+      const { records, unreadable, lost, isTurnedOff, state } = tap.take();
+      heard = state;
       const { context, userNames } = options;
       if (unreadable > 0) {
         const reason = "records of the kernel's audit cannot be read";

@@ -1,22 +1,31 @@
 /**
- * Which logs of logins there are on a host and can be read: what doctor and the agent's start say.
+ * Which logs of logins there are on a host and can be read: what doctor, the agent's start and its heartbeats say.
  *
  * Invariant: a log that is missing is off only where nothing else tells what it would: of sudo, su and logins without a
  * terminal, a log of text, the journal or the kernel's audit.
  */
 import type { HookStatus, SourceStatus } from "../../../source.ts";
-import type { AuditPlace, AuditState } from "./audit-tap.ts";
+import type { AuditState } from "./audit-tap.ts";
 import type { FollowedLogins } from "./login-logs.ts";
 import type { LoginSource } from "./login-record.ts";
 
-export async function probeLogs(
-  logs: readonly FollowedLogins[],
-  place: AuditPlace | undefined,
-): Promise<SourceStatus> {
-  const audit: AuditState | undefined = await place?.probe();
-  const states = await Promise.all(
+/** A log, and whether it is there. */
+export interface LogState extends Pick<FollowedLogins, "name" | "remedy"> {
+  readonly state: Awaited<ReturnType<FollowedLogins["state"]>>;
+}
+
+/** What of them there is now. */
+export async function statesOf(logs: readonly FollowedLogins[]): Promise<readonly LogState[]> {
+  return await Promise.all(
     logs.map(async ({ name, remedy, state }) => ({ name, remedy, state: await state() })),
   );
+}
+
+/** `audit` is undefined where nobody listens to it. */
+export function statusOfLogs(
+  states: readonly LogState[],
+  audit: AuditState | undefined,
+): SourceStatus {
   const found = states.flatMap(({ name, remedy, state }): readonly HookStatus[] => {
     if (state === "absent") return [];
     if (state === "there") return [{ name, state: "on" }];

@@ -7,9 +7,9 @@
  * letter by letter, under the same numbers.
  */
 import { randomUUID } from "node:crypto";
-import { closeSync, fchmodSync, openSync, renameSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { lineFields } from "../../../event/event.ts";
+import { openPrivateDatabase, OtherVersion } from "../../private-database.ts";
 import { atOnce } from "../../transaction.ts";
 import type { Collection, Memory } from "./collector.ts";
 
@@ -41,8 +41,6 @@ const BUSY_TIMEOUT_MS = 2000;
 const CACHE_KIB = 256;
 /** Lines of one {@link CollectorState.pending}. */
 export const PENDING_MAX = 1000;
-/** Under which a damaged database is put aside; one that was put aside before is written over. */
-const DAMAGED_SUFFIX = ".damaged";
 
 const SCHEMA = `
 CREATE TABLE memory (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -59,16 +57,7 @@ CREATE TABLE identity (id TEXT NOT NULL) STRICT;
  * Throws when there can be none.
  */
 export function openCollectorState(path: string): CollectorState {
-  makePrivate(path);
-  try {
-    return open(path, false);
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    for (const suffix of ["-wal", "-shm"]) renameIfThere(path + suffix);
-    renameSync(path, path + DAMAGED_SUFFIX);
-    makePrivate(path);
-    return open(path, true);
-  }
+  return openPrivateDatabase(path, ({ wasDamaged }) => open(path, wasDamaged));
 }
 
 function open(path: string, wasDamaged: boolean): CollectorState {
@@ -164,32 +153,4 @@ function prepare(database: DatabaseSync): string {
 
 function textOf(value: unknown): string | undefined {
   return value === undefined ? undefined : String(value);
-}
-
-class OtherVersion extends Error {}
-
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
-
-function isDamage(error: unknown): boolean {
-  if (error instanceof OtherVersion) return true;
-  const code = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
-  const text = error instanceof Error ? error.message : "";
-  // Deno (2.9) gives no code.
-  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB ||
-    /malformed|not a database/.test(text);
-}
-
-function makePrivate(path: string): void {
-  const fd = openSync(path, "a", 0o600);
-  fchmodSync(fd, 0o600);
-  closeSync(fd);
-}
-
-function renameIfThere(path: string): void {
-  try {
-    renameSync(path, path + DAMAGED_SUFFIX);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  }
 }

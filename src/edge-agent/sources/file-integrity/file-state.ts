@@ -7,8 +7,8 @@
  * are told again, letter by letter. Paths and handles are binary strings outside and blobs inside.
  */
 import { randomUUID } from "node:crypto";
-import { closeSync, fchmodSync, openSync, renameSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { openPrivateDatabase, OtherVersion } from "../../private-database.ts";
 import { atOnce } from "../../transaction.ts";
 import type { FileHandle } from "../filesystem/file-handle.ts";
 import {
@@ -25,8 +25,6 @@ import {
 const SCHEMA_VERSION = 1;
 /** How long another process's lock is waited for. */
 const BUSY_TIMEOUT_MS = 2000;
-/** Names under which one damaged database may be put aside; the oldest of them is written over. */
-const DAMAGED_SUFFIX = ".damaged";
 
 export interface Line {
   /** See `lineFields`. */
@@ -103,16 +101,7 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
  * Throws when there can be none.
  */
 export function openFileState(path: string): FileState {
-  closeSync(openPrivate(path));
-  try {
-    return new State(path, false);
-  } catch (error) {
-    if (!isDamage(error)) throw error;
-    for (const suffix of ["-wal", "-shm"]) renameIfThere(path + suffix, path + suffix);
-    renameSync(path, path + DAMAGED_SUFFIX);
-    closeSync(openPrivate(path));
-    return new State(path, true);
-  }
+  return openPrivateDatabase(path, ({ wasDamaged }) => new State(path, wasDamaged));
 }
 
 class State implements FileState {
@@ -334,32 +323,4 @@ function prepare(database: DatabaseSync): void {
   if (version === SCHEMA_VERSION) return;
   if (version !== 0) throw new OtherVersion(`Cannot use agent.db: its version is ${version}`);
   database.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
-}
-
-class OtherVersion extends Error {}
-
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
-
-function isDamage(error: unknown): boolean {
-  if (error instanceof OtherVersion) return true;
-  const code = error instanceof Error && "errcode" in error ? Number(error.errcode) & 0xff : 0;
-  const text = error instanceof Error ? error.message : "";
-  // Deno (2.9) gives no code.
-  return code === SQLITE_CORRUPT || code === SQLITE_NOTADB ||
-    /malformed|not a database/.test(text);
-}
-
-function openPrivate(path: string): number {
-  const fd = openSync(path, "a", 0o600);
-  fchmodSync(fd, 0o600);
-  return fd;
-}
-
-function renameIfThere(from: string, to: string): void {
-  try {
-    renameSync(from, `${to}${DAMAGED_SUFFIX}`);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  }
 }

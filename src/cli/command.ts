@@ -20,6 +20,8 @@ export interface CommandArgument {
   readonly isVariadic?: boolean;
   /** Values that completion offers; others are refused. */
   readonly choices?: readonly string[];
+  /** Whether it is the path of a file, which completion offers. */
+  readonly isFile?: boolean;
 }
 
 export interface CommandDefinition<S extends OptionGroups> {

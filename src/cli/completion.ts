@@ -4,6 +4,7 @@
  */
 import type { Command } from "./command.ts";
 import { defineCommand } from "./command.ts";
+import { groupSummaryOf } from "./command-groups.ts";
 import { EXIT } from "./exit.ts";
 import { flagOf, GLOBAL_OPTIONS, type Option, type OptionGroup } from "./options.ts";
 
@@ -13,6 +14,8 @@ interface Node {
   readonly commands: ReadonlyMap<string, string>;
   readonly options: readonly Option<unknown>[];
   readonly choices: readonly string[];
+  /** Whether the path of a file may follow. */
+  readonly takesFile: boolean;
 }
 
 /** The command; it asks for all commands, itself among them, only when a script is wanted. */
@@ -48,7 +51,7 @@ function nodesOf(commands: readonly Command[]): Node[] {
   const node = (words: readonly string[]) => {
     const name = words.join(" ");
     const known = nodes.get(name) ??
-      { words, commands: new Map(), options: globals(), choices: [] };
+      { words, commands: new Map(), options: globals(), choices: [], takesFile: false };
     nodes.set(name, known);
     return known;
   };
@@ -57,11 +60,14 @@ function nodesOf(commands: readonly Command[]): Node[] {
     words.forEach((word, depth) => {
       const isLeaf = depth === words.length - 1;
       const above = node(words.slice(0, depth)).commands;
-      if (isLeaf || !above.has(word)) above.set(word, isLeaf ? command.summary : `${word} …`);
+      if (isLeaf || !above.has(word)) {
+        above.set(word, isLeaf ? command.summary : groupSummaryOf(word));
+      }
     });
     const options = [...globals(), ...Object.values(command.options).flatMap(optionsOf)];
     const choices = command.arguments[0]?.choices ?? [];
-    nodes.set(command.name, { ...node(words), options, choices });
+    const takesFile = command.arguments[0]?.isFile === true;
+    nodes.set(command.name, { ...node(words), options, choices, takesFile });
   }
   return [...nodes.values()];
 }
@@ -92,6 +98,8 @@ _probity() {
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case "\${words:+$words }$word" in ${known}) words="\${words:+$words }$word" ;; esac
   done
+  if [ "$current" = = ]; then current=""
+  elif [ "$previous" = = ]; then previous="\${COMP_WORDS[COMP_CWORD-2]}"; fi
   case "$words $previous" in
 ${valueCases.join("\n")}
   esac
@@ -99,9 +107,20 @@ ${valueCases.join("\n")}
 ${cases.join("\n")}
   esac
   COMPREPLY=($(compgen -W "$offered" -- "$current"))
+  case "$words" in ${wordsWithFile(nodes)}) [[ "$current" = -* ]] || _probity_paths -f ;; esac
+}
+_probity_paths() {
+  mapfile -t COMPREPLY < <(compgen "$1" -- "$current")
+  compopt -o filenames 2>/dev/null
 }
 complete -F _probity probity
 `;
+}
+
+/** A pattern of the commands whose argument is the path of a file. */
+function wordsWithFile(nodes: readonly Node[]): string {
+  return nodes.filter(({ takesFile }) => takesFile)
+    .map(({ words }) => quote(words.join(" "))).join("|");
 }
 
 /** Patterns of a command's words and an option, with what completes its value: one for all where all agree. */
@@ -139,8 +158,8 @@ function bashValue({ type: { placeholder, choices } }: Option<unknown>): string 
   if (choices !== undefined) {
     return `COMPREPLY=($(compgen -W ${quote(choices.join(" "))} -- "$current"))`;
   }
-  if (placeholder === "file") return `COMPREPLY=($(compgen -f -- "$current"))`;
-  if (placeholder === "dir") return `COMPREPLY=($(compgen -d -- "$current"))`;
+  if (placeholder === "file") return "_probity_paths -f";
+  if (placeholder === "dir") return "_probity_paths -d";
   return placeholder === undefined ? "" : "COMPREPLY=()";
 }
 
@@ -169,6 +188,7 @@ ${valueCases.join("\n")}
   case "$words_seen" in
 ${cases.join("\n")}
   esac
+  case "$words_seen" in ${wordsWithFile(nodes)}) _files ;; esac
   _describe probity offered
 }
 if [ "$funcstack[1]" = "_probity" ]; then _probity "$@"; else compdef _probity probity; fi

@@ -10,7 +10,12 @@ const GROUPS: OptionGroups = FILE_OPTIONS;
 export const configCheckCommand = defineCommand({
   name: "config check",
   summary: "check a configuration file and show which value holds and why",
-  arguments: [{ name: "file", text: "configuration file; default: --config", isRequired: false }],
+  arguments: [{
+    name: "file",
+    text: "configuration file; default: --config",
+    isRequired: false,
+    isFile: true,
+  }],
   examples: [["probity config check probity.toml", "names every wrong key with its line"]],
   options: {},
   run: async ({ arguments: [path], global, environment, output }) => {

@@ -51,7 +51,12 @@ export const importCommand = defineCommand({
     ["probity import /var/log/crypto-auditing/audit.cborseq", "what crypto-auditing recorded"],
     ["ssh db-1 cat audit.cborseq | probity import - --agent-host db-1", "of another host"],
   ],
-  arguments: [{ name: "file", text: "the file, or - for standard input", isRequired: true }],
+  arguments: [{
+    name: "file",
+    text: "the file, or - for standard input",
+    isRequired: true,
+    isFile: true,
+  }],
   options: {
     own: IMPORT_OPTIONS,
     nats: NATS_OPTIONS,

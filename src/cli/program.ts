@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { Argument as ParserArgument, Command as Parser, Option as ParserOption } from "commander";
 import type { Command, CommandArgument } from "./command.ts";
+import { groupSummaryOf } from "./command-groups.ts";
 import type { ExitCode } from "./exit.ts";
 import { flagOf, GLOBAL_OPTIONS, type Option, type OptionGroup } from "./options.ts";
 import type { GivenFlags } from "./settings.ts";
@@ -64,7 +65,7 @@ function addCommand(command: Command, { root, seen, program }: Tree): void {
   const name = words.pop() ?? command.name;
   const parent = words.reduce((above, word) => {
     const known = seen.get(word) ??
-      configure(above.command(word), program).description(`${word} …`);
+      describeGroup(configure(above.command(word), program), word);
     seen.set(word, known);
     // A group that is a command too: what follows the inner command's name is not its own.
     return known.enablePositionalOptions();
@@ -90,6 +91,11 @@ function addCommand(command: Command, { root, seen, program }: Tree): void {
       await program.run(command, { flags, arguments: given.slice(0, -2).flatMap(wordsOf) }),
     );
   });
+}
+
+function describeGroup(parser: Parser, word: string): Parser {
+  const summary = groupSummaryOf(word);
+  return parser.summary(summary).description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`);
 }
 
 function configure(parser: Parser, { stdout, stderr }: Program): Parser {

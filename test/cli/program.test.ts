@@ -1,5 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { describe, expect, it } from "vitest";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { type Command, defineCommand } from "../../src/cli/command.ts";
 import { COMMANDS } from "../../src/cli/commands.ts";
 import { completionScript } from "../../src/cli/completion.ts";
@@ -142,6 +145,17 @@ describe("options", () => {
 });
 
 describe("completion in bash", () => {
+  it("takes a path with a space for one, as the file that it is", () => {
+    const folder = mkdtempSync(join(tmpdir(), "probity-completion-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    mkdirSync(join(folder, "a b"));
+    const asked = `${completionScript("bash", COMMANDS)}
+compopt() { echo "compopt $*"; }
+COMP_WORDS=(probity --data '${folder}/a'); COMP_CWORD=2; _probity; printf '%s\n' "\${COMPREPLY[@]}"`;
+    const { stdout } = spawnSync("bash", ["--norc"], { input: asked, encoding: "utf8" });
+    expect(stdout).toBe(`compopt -o filenames\n${folder}/a b\n`);
+  });
+
   it.each([
     ["probity report ", ["packages", "gaps", "--format"]],
     ["probity report gaps --format ", ["csv", "html", "markdown"]],
@@ -149,6 +163,16 @@ describe("completion in bash", () => {
     ["probity context ", ["add", "list", "remove", "use"]],
     ["probity --color ", ["always", "auto", "never"]],
     ["probity search --fo", ["--follow"]],
+    ["probity search --severity ", ["info", "critical"]],
+    ["probity tail --outcome ", ["failure", "success"]],
+    ["probity search --topic ", ["process", "process/exec", "account/user", "crypto"]],
+    ["probity search --severity = ", ["info", "critical"]],
+    ["probity search --topic = acc", ["account", "account/key/add"]],
+    ["probity import pack", ["package.json"]],
+    ["probity config check pack", ["package.json"]],
+    ["probity --config pack", ["package.json"]],
+    ["probity --config = pack", ["package.json"]],
+    ["probity import --f", ["--format"]],
   ])("offers what may follow %j", (line, wanted) => {
     const words = line.split(" ");
     const quoted = words.map((word) => `'${word}'`).join(" ");
@@ -158,7 +182,7 @@ COMP_WORDS=(${quoted}); COMP_CWORD=${words.length - 1}; _probity; printf '%s\n' 
     expect(stderr).toBe("");
     const offered = stdout.trimEnd().split("\n");
     expect(offered).toEqual(expect.arrayContaining(wanted));
-    const isValue = /--(format|color) $/.test(line);
+    const isValue = /--(format|color|severity|outcome|topic) |pack/.test(line);
     expect(offered.some((each) => each.startsWith("--"))).toBe(!isValue);
     if (line.includes("tail")) expect(offered).not.toContain("html");
   });

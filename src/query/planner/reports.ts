@@ -130,8 +130,20 @@ function cellOf(from: CellSource): string {
 function textOf(from: CellSource): string {
   if ("column" in from) return `${identifierOf(from.column)}::VARCHAR`;
   if ("detail" in from) return `json_extract_string(detail, ${literalOf(`$.${from.detail}`)})`;
+  if ("changes" in from) return changesOf(from.changes);
   if ("either" in from) return `coalesce(${from.either.map(textOf).join(", ")})`;
   return `substr(topic, ${from.topicBelow.length + 2})`;
+}
+
+/** `user/shell ann: /bin/sh → /bin/bash; user/add eve: uid=1001; job/remove root: before * * * * * true` */
+function changesOf(name: string): string {
+  const member = (key: string) => `json_extract_string(change, '$.${key}')`;
+  const [before, after] = [member("before"), member("after")];
+  const text = `concat_ws(' ', ${member("what")}, ${member("who")}) || coalesce(': ' || CASE ` +
+    `WHEN ${before} IS NULL THEN ${after} WHEN ${after} IS NULL THEN 'before ' || ${before} ` +
+    `ELSE ${before} || ' → ' || ${after} END, '')`;
+  const changes = `json_extract(detail, ${literalOf(`$.${name}[*]`)})`;
+  return `nullif(array_to_string([${text} FOR change IN ${changes}], '; '), '')`;
 }
 
 function cut(text: string): string {

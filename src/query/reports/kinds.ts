@@ -9,6 +9,8 @@ import type { ColumnName } from "../../event/columns.ts";
 export type CellSource =
   | { readonly column: ColumnName }
   | { readonly detail: string }
+  /** A list in `detail` of what changed, whose, from what and to what: in words. */
+  | { readonly changes: string }
   | { readonly either: readonly CellSource[] }
   /** The topic without what all topics of the report begin with. */
   | { readonly topicBelow: string };
@@ -146,7 +148,7 @@ export const REPORT_KINDS = {
       cell("path", "File", stored("path")),
       cell("kind", "Kind", detail("kind")),
       ...[BY, EXE],
-      cell("what", "What", { either: [detail("semantic"), stored("message")] }),
+      cell("what", "What", { either: [{ changes: "semantic" }, stored("message")] }),
       cell("package", "Package", detail("package")),
       cell("offline", "While nobody watched", detail("offline")),
       cell("sha256_before", "SHA-256 before", detail("sha256_before")),

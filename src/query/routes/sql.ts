@@ -137,11 +137,17 @@ const STATEMENT_KINDS: ReadonlySet<string> = new Set([
   "Syntax",
 ]);
 
+/** Lines after the first that name what the statement itself could see. */
+const HELP = /^(Candidate bindings: |Candidate tables: |Either add it )/;
+const MESSAGE_LENGTH_MAX = 500;
+
 function problemOfSql(error: unknown): unknown {
   if (!(error instanceof SqlError) || !STATEMENT_KINDS.has(error.kind)) {
     return problemOfQuery(error);
   }
-  const message = error.message.split("\n")[0] ?? "";
+  const [first = "", ...others] = error.message.split("\n");
+  const message = [first, ...others.filter((line) => HELP.test(line))].join(" ")
+    .slice(0, MESSAGE_LENGTH_MAX);
   return new ProblemError(422, `The statement cannot be run: ${message}`, {
     parameter: "sql",
     accepted: SQL_FORM,

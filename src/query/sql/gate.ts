@@ -9,6 +9,7 @@ import type { SqlValue } from "../../storage/duckdb.ts";
 import { ProblemError } from "../problem.ts";
 import { boundOf } from "./bounds.ts";
 import { EXPRESSION_FUNCTIONS, TABLE_FUNCTIONS } from "./functions.ts";
+import { nearestName } from "./nearest-name.ts";
 
 /** Longest statement, in characters. */
 export const SQL_LENGTH_MAX = 65_536;
@@ -190,7 +191,8 @@ function visitTable(table: Fields, scope: Scope, walk: Walk): void {
   visit(sample, scope, walk);
   if (scope.has(name)) return;
   if (!walk.allowed.has(name)) {
-    throw refusal(`it reads "${table_name}", which is not a view of events`);
+    const why = `it reads "${table_name}", which is not a view of events`;
+    throw refusal(why + meantBy(name, walk.allowed));
   }
   walk.read.add(name);
 }
@@ -220,7 +222,8 @@ function requireFunction(call: Fields, functions: ReadonlySet<string>): void {
     throw refusal("it calls a function with a schema or catalog");
   }
   if (!functions.has(name.toLowerCase())) {
-    throw refusal(`it calls ${JSON.stringify(name)}, which is not allowed here`);
+    const why = `it calls ${JSON.stringify(name)}, which is not allowed here`;
+    throw refusal(why + meantBy(name, functions));
   }
 }
 
@@ -230,6 +233,11 @@ function refusalOf(tree: Fields): ProblemError {
   const message = String(tree["error_message"]).split("\n")[0];
   const position = Number(tree["position"]);
   return refusal(`${message}${Number.isNaN(position) ? "" : ` at character ${position + 1}`}`);
+}
+
+function meantBy(name: string, known: Iterable<string>): string {
+  const nearest = nearestName(name, known);
+  return nearest === undefined ? "" : `; did you mean "${nearest}"?`;
 }
 
 function refusal(why: string): ProblemError {

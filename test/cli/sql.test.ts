@@ -111,6 +111,17 @@ describe("the prompt", { timeout: 120_000 }, () => {
     expect(asked.at(-1)).toBe("select count(*) from process_exec;");
   });
 
+  test("shows wide rows as blocks of lines, and knows the words that others end by", async () => {
+    const { shown, code } = await atPrompt([
+      [/sql> /, "\\x\r"],
+      [/blocks of lines[^]*sql> /, "select 1;\r"],
+      [/1 row[^]*sql> /, "HELP\r"],
+      [/A statement ends with ; and Tab[^]*sql> /, "exit;\r"],
+    ]);
+    expect(shown).toMatch(/-- row 1\nn  7\n1 row\n/);
+    expect(code).toBe(0);
+  });
+
   test("ends what runs at Ctrl-C, drops what is typed, and goes on", async () => {
     const { shown, code } = await atPrompt([
       [/sql> /, "select half a\r"],

@@ -14,17 +14,20 @@ export interface Asking extends Pick<SqlOptions, "parameters"> {
   readonly client: Client;
   readonly output: Output;
   readonly signal: AbortSignal;
+  /** Whether people get each row as a block of lines, a column each, and no table. */
+  readonly isExpanded?: boolean;
   /** Undefined for a table or NDJSON, by where it goes. */
   readonly form?: SqlForm | undefined;
 }
 
 /** Throws what the client throws, and a usage error for Parquet on a terminal. */
 export async function ask(statement: string, asking: Asking): Promise<ExitCode> {
-  const { client, output, signal, form, parameters } = asking;
+  const { client, output, signal, form, parameters, isExpanded = false } = asking;
   const options = { signal, ...(parameters === undefined ? {} : { parameters }) };
   if (form === undefined) {
     const result = await client.sql(statement, options);
-    await printResult(result, output);
+    if (isExpanded && output.isForPeople) await printBlocks(result, output);
+    else await printResult(result, output);
     return exitOf(result, `the first ${result.rows.length} rows`, output);
   }
   if (form === "parquet" && process.stdout.isTTY === true) {
@@ -62,7 +65,27 @@ export async function printResult(
     columns.map(({ name, type }) => ({ name, align: alignOf(type) })),
     rows.map((row) => columns.map((column) => cellOf(row[column.name]))),
   );
-  output.notice(`${rows.length} ${rows.length === 1 ? "row" : "rows"}`);
+  output.notice(countOf(rows));
+}
+
+/** Rows as blocks of lines, each a column that is not null: what is too wide for a table stays readable. */
+async function printBlocks(
+  { columns, rows }: Pick<SqlResult, "columns" | "rows">,
+  output: Output,
+): Promise<void> {
+  const width = Math.max(0, ...columns.map(({ name }) => name.length));
+  for (const [at, row] of rows.entries()) {
+    const lines = columns.flatMap(({ name }) => {
+      const cell = cellOf(row[name]);
+      return cell === "" ? [] : [`${output.paint("cyan", name.padEnd(width))}  ${cell}\n`];
+    });
+    await output.write(`${output.paint("dim", `-- row ${at + 1}`)}\n${lines.join("")}`);
+  }
+  output.notice(countOf(rows));
+}
+
+function countOf(rows: readonly unknown[]): string {
+  return `${rows.length} ${rows.length === 1 ? "row" : "rows"}`;
 }
 
 function alignOf(type: SqlColumn["type"]): "left" | "right" {

@@ -18,6 +18,7 @@ export interface PromptOptions extends Asking {
 
 const HELP = `\\d          tables              \\d TABLE    columns of a table
 \\dt         tables              \\timing     show how long statements take, or not
+\\x         rows as blocks of lines, or as a table
 \\q, Ctrl-D  quit                Ctrl-C      end what runs, drop what is typed
 A statement ends with ; and Tab completes.`;
 
@@ -38,6 +39,7 @@ export async function prompt(options: PromptOptions): Promise<ExitCode> {
   });
   let isOpen = true;
   let isTiming = false;
+  let isExpanded = false;
   let running: AbortController | undefined;
   lines.on("close", () => isOpen = false);
   lines.on("SIGINT", () => {
@@ -57,7 +59,11 @@ export async function prompt(options: PromptOptions): Promise<ExitCode> {
     running = new AbortController();
     const startedMs = performance.now();
     try {
-      await ask(statement, { ...options, signal: AbortSignal.any([signal, running.signal]) });
+      await ask(statement, {
+        ...options,
+        isExpanded,
+        signal: AbortSignal.any([signal, running.signal]),
+      });
     } catch (error) {
       signal.throwIfAborted();
       if (running.signal.aborted) output.notice("cancelled");
@@ -78,6 +84,9 @@ export async function prompt(options: PromptOptions): Promise<ExitCode> {
       if (command?.name === "\\timing") {
         isTiming = !isTiming;
         output.notice(`timing is ${isTiming ? "on" : "off"}`);
+      } else if (command?.name === "\\x") {
+        isExpanded = !isExpanded;
+        output.notice(isExpanded ? "rows are blocks of lines" : "rows are a table");
       } else if (command !== undefined) await tell(command, options);
       else {
         typed = `${typed}${line}\n`;
@@ -104,7 +113,13 @@ interface Command {
   readonly word: string;
 }
 
+/** What people type who do not know the commands yet; none of these begins a statement. */
+const PLAIN_WORDS: Readonly<Record<string, string>> = { exit: "\\q", help: "\\?", quit: "\\q" };
+
 function commandOf(line: string): Command | undefined {
+  const [, plain = ""] = /^\s*(\w+)\s*;?\s*$/.exec(line) ?? [];
+  const meant = PLAIN_WORDS[plain.toLowerCase()];
+  if (meant !== undefined) return { name: meant, word: "" };
   const [, name, word = ""] = /^\s*(\\\S+)\s*(.*?)\s*;?\s*$/.exec(line) ?? [];
   return name === undefined ? undefined : { name: name.replace(/;$/, ""), word };
 }

@@ -42,7 +42,7 @@ const KEYWORDS =
     "GROUP HAVING ILIKE IN INTERSECT INTERVAL IS JOIN LATERAL LEFT LIKE LIMIT NOT NULL OFFSET ON OR ORDER OVER " +
     "PARTITION QUALIFY SELECT THEN TIMESTAMPTZ TRUE UNION USING VALUES WHEN WHERE WITH").split(" ");
 
-export const COMMANDS = ["\\?", "\\d", "\\dt", "\\q", "\\timing"];
+export const COMMANDS = ["\\?", "\\d", "\\dt", "\\q", "\\timing", "\\x"];
 
 const FUNCTIONS = [...EXPRESSION_FUNCTIONS, ...TABLE_FUNCTIONS]
   .filter((name) => /^[a-z]/.test(name))

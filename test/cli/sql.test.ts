@@ -118,7 +118,7 @@ describe("the prompt", { timeout: 120_000 }, () => {
       [/1 row[^]*sql> /, "HELP\r"],
       [/A statement ends with ; and Tab[^]*sql> /, "exit;\r"],
     ]);
-    expect(shown).toMatch(/-- row 1\nn  7\n1 row\n/);
+    expect(shown).toMatch(/-- row 1\nn {2}7\n1 row\n/);
     expect(code).toBe(0);
   });
 

@@ -36,7 +36,7 @@ const WEB: readonly AuditEvent[] = [
     event(each * 30 - 60, "agent/heartbeat", {
       detail: {
         ...{ version: "1", boot: BOOT },
-        sources: ["process", "packages", "services", "logins"]
+        sources: ["process", "packages", "services", "logins", "integrity"]
           .map((name) => ({ name, state: "on" })),
       },
     })),
@@ -92,6 +92,18 @@ const WEB: readonly AuditEvent[] = [
   event(181, "process/exec", {
     ...{ ...ANN, ...process(72, 71), user: "postgres", exe: "/usr/bin/psql", cmdline: "psql -l" },
   }),
+  event(185, "file/change", {
+    path: "/etc/group",
+    detail: {
+      semantic: [
+        { what: "group/add", who: "audit", before: null, after: "gid=994" },
+        { what: "group/members", who: "wheel", before: "ann", after: "ann,eve" },
+        { what: "group/remove", who: "old", before: "gid=7" },
+        { what: "order" },
+      ],
+    },
+  }),
+  event(186, "file/change", { path: "/etc/hosts", message: "/etc/hosts was changed" }),
   event(190, "auth/logout", { ...ANN, user: "ann", detail: SSH }),
 ];
 
@@ -153,6 +165,18 @@ test("of services tells a failed unit from one that was stopped, and its restart
   expect(await rowsOf("services", "counts")).toContainEqual({
     ...{ service: "nginx.service", change: "start", count: 2, first: at(171), last: at(173) },
   });
+});
+
+test("of files tells in words what changed in one", async () => {
+  const rows = (await rowsOf("files", "events")).map(({ path, what }) => ({ path, what }));
+  expect(rows).toEqual([
+    {
+      path: "/etc/group",
+      what: "group/add audit: gid=994; group/members wheel: ann → ann,eve; " +
+        "group/remove old: before gid=7; order",
+    },
+    { path: "/etc/hosts", what: "/etc/hosts was changed" },
+  ]);
 });
 
 test("of logins leads from failures over the login to su and sudo, under one name", async () => {

@@ -74,17 +74,6 @@ const WEB: readonly AuditEvent[] = [
     detail: { kind: "accounts", sha256_before: "aa", sha256_after: "bb", offline: true },
   }),
   event(71, "file/change", { path: "/etc/hosts" }),
-  event(72, "file/change", {
-    path: "/etc/group",
-    detail: {
-      semantic: [
-        { what: "group/add", who: "audit", before: null, after: "gid=994" },
-        { what: "group/members", who: "wheel", before: "ann", after: "ann,eve" },
-        { what: "group/remove", who: "old", before: "gid=7" },
-        { what: "order" },
-      ],
-    },
-  }),
   crypto(80, "tls::protocol_version", 0x0302),
   crypto(81, "tls::group", 29),
   crypto(82, "tls::protocol_version", 0x0304, "/usr/bin/firefox"),
@@ -201,11 +190,6 @@ describe("GET /v1/reports/{name}", () => {
     ["files", "events", [
       { path: "/etc/passwd", kind: "accounts", by: "root", sha256_after: "bb", offline: "true" },
       { path: "/etc/hosts" },
-      {
-        path: "/etc/group",
-        what: "group/add audit: gid=994; group/members wheel: ann → ann,eve; " +
-          "group/remove old: before gid=7; order",
-      },
     ]],
     ["crypto", "findings", [
       {

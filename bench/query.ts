@@ -8,11 +8,13 @@
  * system. Times are the 95th percentile and the median of `--rounds` different questions, in milliseconds. The same SQL
  * goes to DuckDB in turns with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every
  * file has been counted. `ausearch`, where it is installed and the archive has a million events at most, is asked the
- * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch` leaves out the rest.
+ * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch`
+ * leaves out the rest, and so does `--only-export`, whose processor time is that of service and reader together.
  */
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -34,6 +36,7 @@ const { values } = parseArgs({
     folder: { type: "string" },
     make: { type: "boolean", default: false },
     "only-ausearch": { type: "boolean", default: false },
+    "only-export": { type: "boolean", default: false },
     rounds: { type: "string", default: "40" },
     seed: { type: "string", default: "1" },
   },
@@ -59,10 +62,14 @@ async function main(): Promise<void> {
     const random = createSeededRandom(SEEDED.seed);
     const draw = { folder, events, random };
     if (values["only-ausearch"]) {
-      const count = Math.min(AUSEARCH_ROUNDS, Number(values.rounds));
-      const hours = await questionsOf(draw, { hours: 1, count });
+      const hours = await questionsOf(draw, { hours: 1, count: AUSEARCH_ROUNDS });
       const figures = await besideAusearch({ store, folder, events, hours });
       printReport("query-ausearch", { events, days: DAYS, hosts: HOSTS, ...figures });
+      return;
+    }
+    if (values["only-export"]) {
+      await using asked = await openAsked(store, folder);
+      printReport("query-export", { events, ...await exportRate(asked, events) });
       return;
     }
     const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
@@ -216,6 +223,7 @@ async function exportRate(asked: Asked, events: number) {
   const days = Math.max(1, Math.min(DAYS, Math.floor(DAYS * 1e6 / events)));
   const to = new Date(FIRST_MS + days * DAY_MS).toISOString();
   let [rows, bytes] = [0, 0];
+  const before = process.cpuUsage();
   const elapsedMs = await timeOf(async () => {
     const path = `/v1/events?from=${FIRST_DAY}&to=${to}&order=asc`;
     const { body } = await asked.get(path, "application/x-ndjson");
@@ -224,9 +232,11 @@ async function exportRate(asked: Asked, events: number) {
       for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) rows += 1;
     }
   });
+  const { user, system } = process.cpuUsage(before);
   return {
     export_events: rows,
     export_events_per_s: Math.round(rows / elapsedMs * 1000),
+    export_processor_us_per_event: Number(((user + system) / rows).toFixed(1)),
     export_mb_per_s: Math.round(bytes / 1000 / elapsedMs),
   };
 }

@@ -211,8 +211,7 @@ describe("a plan", () => {
     [{}, "db-*", false],
     [{ limit: 1_001 }, "db-1", true],
     [{ limit: 10_001 }, "db-1", false],
-    [{ limit: undefined }, "db-1", true],
-    [{ limit: undefined }, "db-*", false],
+    [{ limit: undefined }, "db-1", false],
     [{ toUs: 6 * 3_600_000_000 }, "db-1", true],
     [{ toUs: 7 * 3_600_000_000 }, "db-1", false],
   ])("of a page %o of the hosts %s is narrow: %s", (more, host, isNarrow) => {
@@ -225,15 +224,6 @@ describe("a plan", () => {
     const hot = [{ table: "hot.one", incarnation: A, after: 12, upTo: 20 }];
     expect(widths(view(files, { hot }))).toEqual(new Set([undefined]));
   });
-});
-
-test("all of a host's hours is narrow while data files have few rows of them", () => {
-  const conditions = [parseCondition("host", "db-1", context)];
-  const all = { ...request, toUs: 6, limit: undefined, conditions };
-  const widthOf = (rows: number) =>
-    planEvents(all, ADMIN, options(view([file({ name: "a", time: [0, 5], rows })]))).steps[0]
-      ?.width;
-  expect([widthOf(50_000), widthOf(50_001)]).toEqual(["narrow", undefined]);
 });
 
 describe("pruning", () => {

@@ -21,6 +21,7 @@ import type { Asker, ConnectionLease, ConnectionPool } from "./connection-pool.t
 import type { DataFiles } from "./data-files.ts";
 import type { Step } from "./planner.ts";
 import { parametersOf } from "./planner/binder.ts";
+import { joinTailJson } from "./planner/rows.ts";
 import { ProblemError } from "./problem.ts";
 
 /** What was read for an answer. */
@@ -121,7 +122,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
           if (remaining <= 0) return;
           for (const file of step.files) scanned.add(file);
           const pieces = streamStep(step, { principal, signal }, TEXTS);
-          for await (const texts of withProblems(pieces)) {
+          for await (const piece of withProblems(pieces)) {
+            const texts = step.isInParts === true ? piece.map(joinTailJson) : piece;
             if (texts.length >= remaining) {
               yield texts.slice(0, remaining);
               return;

@@ -214,6 +214,21 @@ describe("GET /v1/events", () => {
 });
 
 describe("GET /v1/events/{id}", () => {
+  test("writes each event as a page, a long page and an endless answer do", async () => {
+    const path = `/v1/events?${RANGE}&order=asc`;
+    const headers = { accept: "application/x-ndjson" };
+    const lines = (await (await query.ask(path, { headers })).text()).trimEnd().split("\n");
+    expect(lines).toHaveLength(EVENTS);
+    for (const limit of [1_000, 10_000]) {
+      const page = await (await query.ask(`${path}&limit=${limit}`)).text();
+      expect(page).toBe(`{"events":[${lines.join(",")}],"next":null}\n`);
+    }
+    for (const line of [...lines.slice(0, 5), ...lines.slice(-60)]) {
+      const answer = await query.ask(`/v1/events/${JSON.parse(line).id}`);
+      expect(await answer.text()).toBe(`${line}\n`);
+    }
+  });
+
   test("gives that event", async () => {
     const answer = await query.ask(`/v1/events/${INCARNATION}-1-42`);
     expect(answer.status).toBe(200);

@@ -224,6 +224,21 @@ describe("a plan", () => {
     const hot = [{ table: "hot.one", incarnation: A, after: 12, upTo: 20 }];
     expect(widths(view(files, { hot }))).toEqual(new Set([undefined]));
   });
+
+  test.each(
+    [
+      ["json", 1, true],
+      ["json", 1_001, true],
+      ["json", 1_002, undefined],
+      ["json", undefined, undefined],
+      ["json-bytes", undefined, undefined],
+      ["csv", 1, undefined],
+    ] as const,
+  )("of %s for %s rows says whether its texts are parts: %s", (form, limit, isInParts) => {
+    const files = [file({ name: "a", time: [0, 5] }), file({ name: "b", time: [600, 700] })];
+    const { steps } = planEvents({ ...request, limit }, ADMIN, { view: view(files), form });
+    expect(new Set(steps.map((step) => step.isInParts))).toEqual(new Set([isInParts]));
+  });
 });
 
 describe("pruning", () => {

@@ -135,6 +135,7 @@ export function commandErrorOf(error: unknown, withheld?: string): unknown {
   if (error.isNotAllowed) {
     const hint = [
       ...(withheld === undefined ? [] : [withheld]),
+      ...(status === 403 && accepted !== undefined ? [`it needs ${accepted}`] : []),
       "give a token with --token-file, or --data where `probity up` runs",
     ].join("; ");
     return new CommandError(EXIT.unreachable, `${error.message} (${hint})`, { cause: error });

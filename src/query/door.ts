@@ -10,7 +10,10 @@ import type { Authenticator, Caller } from "./auth.ts";
 import type { Action, Principal } from "./principal.ts";
 import { ProblemError } from "./problem.ts";
 import { createRateLimit } from "./rate-limit.ts";
+import { rolesThatMay } from "./roles.ts";
 import type { Route } from "./route.ts";
+
+const ROLE_WORDS = new Intl.ListFormat("en-GB", { type: "disjunction" });
 
 export interface Door {
   /** Lets a request in. Throws {@link ProblemError} 401, 403, 413, 414, 429, 431 or 503. */
@@ -103,7 +106,10 @@ export function createDoor(options: DoorOptions): Door {
     charge(principal, { remote });
     if (principal.scopes.actions.has(action)) return caller;
     audit.refused({ remote, reason: `"${principal.name}" may not ${action}` });
-    throw new ProblemError(403, "The token does not allow this");
+    throw new ProblemError(403, "The token does not allow this", {
+      parameter: "Authorization",
+      accepted: `a token of the role ${ROLE_WORDS.format(rolesThatMay(action))}`,
+    });
   };
   return {
     admit,

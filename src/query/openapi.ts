@@ -20,9 +20,8 @@ import { bodyExampleOf, exampleOf } from "./openapi-examples.ts";
 import { problemResponses, problemsOf, readsRecord } from "./openapi-problems.ts";
 import { type Described, type Schema, schemaOf } from "./json-schema.ts";
 import type { Action } from "./principal.ts";
-import { ROLE_ACTIONS } from "./roles.ts";
+import { rolesThatMay } from "./roles.ts";
 import type { Route, RouteParameter } from "./route.ts";
-import { TOKEN_ROLES } from "../storage/token.ts";
 import { EVENT_SCHEMA, FILTER_PARAMETERS, PROBLEM_SCHEMA } from "./schemas.ts";
 
 /** Headers of every answer to a read. */
@@ -252,8 +251,7 @@ function withReferences(schema: Schema, schemas: Schemas): Schema {
 
 function accessOf(action: Action | undefined): string {
   if (action === undefined) return "Needs no token.";
-  const roles = TOKEN_ROLES.filter((role) => ROLE_ACTIONS[role].includes(action));
-  return `Needs a token that may ${ACCESS[action]}: ${roles.join(", ")}.`;
+  return `Needs a token that may ${ACCESS[action]}: ${rolesThatMay(action).join(", ")}.`;
 }
 
 /** `GET /v1/events/{id}` is `getEventsById`. */

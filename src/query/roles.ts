@@ -2,7 +2,7 @@
  * What each role may do. Whom a role lets read, its token's scopes narrow further; what a role operates concerns the
  * service, not the record.
  */
-import type { Token, TokenRole } from "../storage/token.ts";
+import { type Token, TOKEN_ROLES, type TokenRole } from "../storage/token.ts";
 import type { Action, Principal } from "./principal.ts";
 
 export const ROLE_ACTIONS: Readonly<Record<TokenRole, readonly Action[]>> = {
@@ -17,6 +17,10 @@ export const ROLE_ACTIONS: Readonly<Record<TokenRole, readonly Action[]>> = {
   /** All, with tokens and everybody's subscriptions. */
   admin: ["read", "sql", "operate", "hold", "administer"],
 };
+
+export function rolesThatMay(action: Action): readonly TokenRole[] {
+  return TOKEN_ROLES.filter((role) => ROLE_ACTIONS[role].includes(action));
+}
 
 /** Roles that can be narrowed to hosts and topics; others see no event, or could give themselves the rest. */
 export function isScopedRole(role: TokenRole): boolean {

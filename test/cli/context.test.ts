@@ -162,6 +162,14 @@ describe("the token of a variable", () => {
     });
     expect(String(commandErrorOf(refusal, "why"))).toMatch(/required \(why; give a token/);
     expect(String(commandErrorOf(refusal))).toMatch(/required \(give a token/);
+    const accepted = "a token of the role admin";
+    const forbidden = new ProblemError({
+      ...{ status: 403, title: "Forbidden", detail: "no", type: undefined },
+      ...{ parameter: "Authorization", accepted },
+    });
+    expect(String(commandErrorOf(forbidden))).toMatch(
+      /no \(it needs a token of the role admin; give/,
+    );
   });
 });
 

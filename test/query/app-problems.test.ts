@@ -178,7 +178,9 @@ describe("a token", () => {
   test("that does not allow something is told so", async () => {
     const answer = await query.ask("/metrics", { token: VIEWER });
     expect(answer.status).toBe(403);
-    await problemOf(answer);
+    expect(await problemOf(answer)).toMatchObject({
+      accepted: "a token of the role auditor, operator or admin",
+    });
   });
 
   test("is not needed to learn whether the service is ready, and nothing more is learnt", async () => {

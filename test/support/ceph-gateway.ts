@@ -9,10 +9,10 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { freePort } from "./free-port.ts";
 import { openTemporaryFolder } from "./temporary-folder.ts";
 
 export interface CephGateway extends AsyncDisposable {
@@ -52,7 +52,7 @@ export function missingCephGateway(): string | undefined {
 export async function openCephGateway(): Promise<CephGateway> {
   await using started = new AsyncDisposableStack();
   const folder = started.use(await openTemporaryFolder("ceph"));
-  const [monitorPort, gatewayPort] = await freePorts();
+  const [monitorPort, gatewayPort] = [await freePort(), await freePort()];
   const place = { folder: folder.path, monitorPort, gatewayPort };
   const ids = { cluster: randomUUID(), osd: randomUUID() };
   const keys = { access: randomBytes(10).toString("hex"), secret: randomBytes(20).toString("hex") };
@@ -192,23 +192,6 @@ function newKey(): string {
   head.writeUInt32LE(Math.floor(Date.now() / 1000), 2);
   head.writeUInt16LE(16, 10);
   return Buffer.concat([head, randomBytes(16)]).toString("base64");
-}
-
-/** Two ports of loopback that nobody has now. */
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    ports.push(typeof address === "object" && address !== null ? address.port : 0);
-  }
-  for (const server of servers) {
-    server.close();
-    await once(server, "close");
-  }
-  return [ports[0] ?? 0, ports[1] ?? 0];
 }
 
 /** Until the gateway answers anything at all. */

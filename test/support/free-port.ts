@@ -1,13 +1,35 @@
-/** A port of loopback that nobody listens at now. */
+/**
+ * Ports of loopback for servers that others start, or that are started again at the same port.
+ *
+ * They lie below those that the kernel gives to who connects: a server that is away for a moment would otherwise find
+ * its port taken by another test's connection, or even by a client's own that looks for the server there.
+ */
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 
+const LOWEST = 15_000;
+const TRIES_MAX = 100;
+
+/** One that nobody listens at now. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
+  const [first = ""] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").split("\t");
+  const end = Math.max(Number(first), LOWEST + 1_000);
+  for (let tried = 0; tried < TRIES_MAX; tried++) {
+    const port = LOWEST + Math.floor(Math.random() * (end - LOWEST));
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`Cannot find a free port: none of ${TRIES_MAX} was`);
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, "127.0.0.1");
+  try {
+    await once(server, "listening");
+  } catch {
+    return false; // somebody listens
+  }
   server.close();
   await once(server, "close");
-  if (typeof address === "object" && address !== null) return address.port;
-  throw new Error("Cannot find a free port: the server has no address");
+  return true;
 }

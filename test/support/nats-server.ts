@@ -10,6 +10,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePort } from "./free-port.ts";
 import { requireCapability } from "./require.ts";
 
 /** A user known by the public half of an nkey, and what it may do; without permissions, everything. */
@@ -55,7 +56,7 @@ const START_LIMIT_MS = 20_000;
 export async function openNatsServer(options: NatsServerOptions = {}): Promise<NatsServer> {
   const directory = await mkdtemp(join(tmpdir(), "probity-nats-"));
   const storeDirectory = join(directory, "store");
-  let port = -1;
+  const port = await freePort();
   let child: ChildProcess | undefined;
 
   const start = async (): Promise<void> => {
@@ -67,7 +68,7 @@ export async function openNatsServer(options: NatsServerOptions = {}): Promise<N
       stdio: "ignore",
       env: { ...process.env, PATH },
     });
-    port = await answering(child, directory);
+    await answering(child, directory);
   };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     const running = child;
@@ -80,12 +81,8 @@ export async function openNatsServer(options: NatsServerOptions = {}): Promise<N
 
   await start();
   return {
-    get url() {
-      return `nats://127.0.0.1:${port}`;
-    },
-    get port() {
-      return port;
-    },
+    url: `nats://127.0.0.1:${port}`,
+    port,
     get pid() {
       return child?.pid;
     },
@@ -128,8 +125,8 @@ function configuration(
   ].join("\n");
 }
 
-/** The port it listens on, once it greets with JetStream switched on. */
-async function answering(child: ChildProcess, directory: string): Promise<number> {
+/** Once it listens, and greets with JetStream switched on. */
+async function answering(child: ChildProcess, directory: string): Promise<void> {
   let failure: Error | undefined;
   child.once("error", (cause) => {
     failure = new Error("Cannot start nats-server: is it installed?", { cause });
@@ -141,7 +138,7 @@ async function answering(child: ChildProcess, directory: string): Promise<number
     }
     if (failure !== undefined) throw failure;
     const port = await announcedPort(directory, child.pid);
-    if (port !== undefined && await greets(port)) return port;
+    if (port !== undefined && await greets(port)) return;
     await delay(10);
   }
   throw new Error(`Cannot start nats-server: no answer within ${START_LIMIT_MS} ms`);

@@ -119,7 +119,9 @@ describe.runIf(isComplete)("sinks of one service", () => {
     await publish(25);
     await rigs.rig.once();
     await publish(5);
-    receiver.next.push(503, 302, 429, 500);
+    // It refuses each in its way, and then until all others have what they were to get.
+    const refusals = 1_000;
+    receiver.next.push(...[503, 302, 429, 500], ...Array<number>(refusals).fill(503));
     await using query = await rigs.start({ sinks: settings });
     await until(async () => {
       const { file, rows, log } = await deliveredBy(query);
@@ -128,7 +130,9 @@ describe.runIf(isComplete)("sinks of one service", () => {
     // There is no queue for the messages yet: a broker that has nowhere to put them is waited for.
     const retried = /^probity_sink_retries_total\{sink="queue"\} [1-9]/m;
     await until(async () => retried.test(await (await query.ask("/metrics")).text()));
+    await until(() => Promise.resolve(receiver.next.length <= refusals));
     expect(await deliveredBy(query)).toMatchObject({ hook: 0, queue: 0, stream: 0 });
+    receiver.next.length = 0;
     const { streams } = await jetstreamManager(rigs.rig.connection);
     await ensureStream(rigs.rig.connection, {
       ...{ name: "SIEM", subjects: ["siem.>"], messageBytesMax: 1_000_000 },

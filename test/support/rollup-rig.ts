@@ -147,7 +147,7 @@ export function isConnected(rig: RollupRig): Promise<boolean> {
 }
 
 /** Resolves once it holds; rejects when that takes too long. */
-export async function until(holds: () => Promise<boolean>, limitMs = 30_000): Promise<void> {
+export async function until(holds: () => Promise<boolean>, limitMs = 60_000): Promise<void> {
   const deadline = performance.now() + limitMs;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`not within ${limitMs} ms`);

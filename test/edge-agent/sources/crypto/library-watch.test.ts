@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -163,17 +163,20 @@ describe("libraries that are looked for", () => {
   });
 
   describe("and cannot be attached although a process has them mapped", () => {
-    const child = spawn("sleep", ["600"], { stdio: "ignore" });
+    // By a name of its own: others may have files of that of the machine mapped, in containers too.
+    const sleeper = join(folder, `sleeper-${process.pid}`);
+    copyFileSync("/usr/bin/sleep", sleeper);
+    const child = spawn(sleeper, ["600"], { stdio: "ignore" });
     afterAll(() => void child.kill());
     const reason = "it is a file of 32 bits, whose probes cannot be attached";
     it("are a gap as long as that is so, at each look, and an event once", async () => {
       let outcome: AttachOutcome = { state: "fault", reason };
-      const rig = createRig({ libraries: ["/usr/bin/sleep"], attach: () => outcome });
+      const rig = createRig({ libraries: [sleeper], attach: () => outcome });
       rig.at(2_000);
       const scan = () => rig.watch.scan(new AbortController().signal);
       while (rig.notices.lines().length === 0) await scan();
       const seen = () => rig.notices.losses().at(-1);
-      const expected = `the probes of "/usr/bin/sleep" are not attached: ${reason}`;
+      const expected = `the probes of "${sleeper}" are not attached: ${reason}`;
       expect(seen()).toMatchObject({ class: "unattached", reason: expected, toUs: 2_000 });
       rig.at(3_000);
       await scan();
@@ -182,14 +185,14 @@ describe("libraries that are looked for", () => {
       // There is room for it at last.
       outcome = {
         state: "attached",
-        library: libraryAt("/usr/bin/sleep"),
+        library: libraryAt(sleeper),
         faults: [],
         isReplaced: false,
       };
       rig.at(4_000);
       await scan();
       expect(seen()).toMatchObject({
-        reason: 'processes had "/usr/bin/sleep" mapped before its probes were attached',
+        reason: `processes had "${sleeper}" mapped before its probes were attached`,
         ...{ fromUs: 3_000, toUs: 4_000 },
       });
       rig.at(5_000);

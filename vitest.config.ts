@@ -8,7 +8,13 @@ const serverTests = ["test/integration/**/*.test.ts"];
 /** Agents see what all processes of the machine do, so that these need it for themselves. */
 const kernelTests = ["test/kernel/**/*.test.ts"];
 /** Whole systems that are killed and started again: they mostly wait, and what others do they tell as well. */
-const systemTests = ["test/kernel/{chaos,end-to-end,up}.test.ts"];
+const wholeSystems = ["test/kernel/{chaos,end-to-end,up}.test.ts"];
+/** Those that look at what their own programs and folders do alone: they have time beside the longest of those. */
+const ownSubjects = [
+  "test/kernel/{account-files,doctor,package-folding}.test.ts",
+  "test/kernel/{file-integrity,file-integrity-agent,file-integrity-places}.test.ts",
+];
+const systemTests = [...wholeSystems, ...ownSubjects];
 const simulationTests = ["test/simulation/**/*.test.ts"];
 /** Without servers, but with commands as processes, whole tables or 100,000 inputs: too long before each commit. */
 const longTests = [
@@ -56,6 +62,7 @@ export default defineConfig({
           globalSetup: "test/support/bpf-filesystem.ts",
           // Some start processes; a busy machine takes long to.
           testTimeout: 30_000,
+          hookTimeout: 30_000,
           maxWorkers,
           ...together,
         },
@@ -66,6 +73,7 @@ export default defineConfig({
           env,
           include: longTests,
           testTimeout: 60_000,
+          hookTimeout: 60_000,
           maxWorkers,
           ...together,
         },

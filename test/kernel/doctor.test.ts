@@ -13,14 +13,17 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Findings by name, and the exit code. */
+/** Findings by name, and the exit code; each is about a data folder of its own. */
 async function doctor(...words: string[]) {
-  const { stdout, stderr, code } = await runProbity(["doctor", "--data", folder, ...words]);
+  const data = await mkdtemp(join(folder, "data-"));
+  const { stdout, stderr, code } = await runProbity(["doctor", "--data", data, ...words]);
   const rows = stdout.trim().split("\n").map((line) => JSON.parse(line));
-  return { code, stderr, findings: new Map(rows.map(({ name, ...status }) => [name, status])) };
+  const findings = new Map(rows.map(({ name, ...status }) => [name, status]));
+  return { code, stderr, data, findings };
 }
 
-describe.runIf(canRunNats())("doctor", () => {
+// Each loads every program into the kernel, and waits for what they see: all of them at the same time.
+describe.runIf(canRunNats()).concurrent("doctor", () => {
   it("says for every part and source that it is on and how, or off, why, and what would help", async () => {
     const { code, stderr, findings } = await doctor();
     expect([code, stderr]).toEqual([0, ""]);
@@ -54,8 +57,8 @@ describe.runIf(canRunNats())("doctor", () => {
   });
 
   it("leaves nothing behind", async () => {
-    await doctor();
-    expect(await readdir(folder)).toEqual([]);
+    const { data } = await doctor();
+    expect(await readdir(data)).toEqual([]);
   });
 
   it("asks the broker that it is given", async () => {

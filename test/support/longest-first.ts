@@ -18,6 +18,7 @@ export const LONGEST: readonly string[] = [
   "integration/query-faults.test.ts",
   "integration/subscription-readers.test.ts",
   "kernel/end-to-end.test.ts",
+  "kernel/chaos.test.ts",
   "edge-agent/sources/applications/application-fuzz.test.ts",
   "query/app-hostile-sql.test.ts",
   "cli/table.test.ts",

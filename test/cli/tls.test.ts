@@ -172,7 +172,7 @@ describe.runIf(hasOpenssl)("the server with TLS", () => {
   });
 
   it("waits neither long nor when it closes for somebody who connects and says nothing", async () => {
-    for (const limits of [{ handshakeMs: 100, drainMs: 5_000 }, { drainMs: 100 }]) {
+    for (const limits of [{ handshakeMs: 100, drainMs: 30_000 }, { drainMs: 100 }]) {
       const { drainMs, ...tls } = limits;
       const server = await openHttpServer({
         fetch: () => Promise.resolve(new Response()),
@@ -185,11 +185,13 @@ describe.runIf(hasOpenssl)("the server with TLS", () => {
       const closed = once(silent, "close").then(() => "closed");
       await once(silent, "connect");
       if ("handshakeMs" in limits) {
-        expect(await Promise.race([closed, delay(2_000)])).toBe("closed");
+        expect(await Promise.race([closed, delay(10_000, undefined, { ref: false })])).toBe(
+          "closed",
+        );
       }
       const startedMs = performance.now();
       await server[Symbol.asyncDispose]();
-      expect(performance.now() - startedMs).toBeLessThan(2_000);
+      expect(performance.now() - startedMs).toBeLessThan(10_000);
       expect(await closed).toBe("closed");
     }
   });

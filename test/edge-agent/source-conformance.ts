@@ -18,7 +18,9 @@ export interface SourceConformanceOptions {
   readonly hasRing: boolean;
 }
 
-const STOP_LIMIT_MS = 2000;
+const STOP_LIMIT_MS = 5000;
+/** Longest that a source may keep the event loop; one that blocks while it waits does so in every round. */
+const HELD_LIMIT_MS = 500;
 
 export function describeSource(name: string, options: SourceConformanceOptions): void {
   const { create, trigger, isTriggered, hasRing } = options;
@@ -93,13 +95,10 @@ export function describeSource(name: string, options: SourceConformanceOptions):
       await using source = await create();
       await source.probe();
       await using _run = runSource(source);
-      let longestMs = 0;
-      for (let lastMs = performance.now(), round = 0; round < 100; round += 1) {
-        await delay(2);
-        longestMs = Math.max(longestMs, performance.now() - lastMs);
-        lastMs = performance.now();
+      // Asked again when others kept the processor.
+      for (let round = 1; await longestTurnMs() >= HELD_LIMIT_MS; round += 1) {
+        expect(round, "rounds in which the event loop stood still").toBeLessThan(3);
       }
-      expect(longestMs).toBeLessThan(500);
     });
 
     it("may be disposed unused, and twice", async () => {
@@ -118,6 +117,17 @@ export function describeSource(name: string, options: SourceConformanceOptions):
       await delay(100);
     }
   }
+}
+
+/** Longest time between two turns of the event loop, among a hundred. */
+async function longestTurnMs(): Promise<number> {
+  let longestMs = 0;
+  for (let lastMs = performance.now(), turn = 0; turn < 100; turn += 1) {
+    await delay(2);
+    longestMs = Math.max(longestMs, performance.now() - lastMs);
+    lastMs = performance.now();
+  }
+  return longestMs;
 }
 
 function sumOf(counters: SourceCounters): number {

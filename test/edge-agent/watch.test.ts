@@ -272,8 +272,7 @@ describe("a watching agent", () => {
       throw new Error("database or disk is full");
     };
     const { recording, stop } = start([full.source, files.source, names.source]);
-    await delay(20);
-    expect(recording.told.filter((each) => !each.includes("rename"))).toEqual([
+    await expect.poll(() => recording.told.filter((each) => !each.includes("rename"))).toEqual([
       "file/write",
       "file@8",
       "file/create",

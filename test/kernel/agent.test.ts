@@ -165,12 +165,13 @@ describe.runIf(hasBpf)("an agent", () => {
     const url = `http://127.0.0.1:${address?.port}`;
     expect(await (await fetch(`${url}/healthz`)).json()).toEqual({ status: "ready" });
     await run("true", []);
-    await delay(300);
-    const text = await (await fetch(`${url}/metrics`)).text();
-    expect(text).toMatch(/^probity_agent_source_on\{source="process"\} 1$/m);
+    const figures = async () => await (await fetch(`${url}/metrics`)).text();
     const events =
       /^probity_agent_source_events_total\{source="process",outcome="submitted"\} (\d+)/m;
-    expect(Number(events.exec(text)?.[1])).toBeGreaterThan(0);
+    await expect.poll(async () => Number(events.exec(await figures())?.[1]), { timeout: 10_000 })
+      .toBeGreaterThan(0);
+    const text = await figures();
+    expect(text).toMatch(/^probity_agent_source_on\{source="process"\} 1$/m);
     expect(text).toMatch(/^probity_producer_spool_bytes \d+$/m);
   });
 

@@ -61,7 +61,7 @@ describe.runIf(hasBpf)("an agent that root starts", () => {
     });
   });
   afterAll(async () => {
-    await agent[Symbol.asyncDispose]();
+    await agent?.[Symbol.asyncDispose]();
     await log[Symbol.asyncDispose]();
     await nats[Symbol.asyncDispose]();
     removePinFolder(pinsOf("data"));

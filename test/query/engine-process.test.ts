@@ -168,9 +168,9 @@ describe("a process for SQL", () => {
 
   test("is killed when it does not end what was cancelled; who asked hears at once", async () => {
     process.kill(engine.pid, "SIGSTOP");
-    const startedMs = performance.now();
     await expect(answer("SELECT 1", AbortSignal.timeout(50))).rejects.toThrow(/timeout/);
-    expect(performance.now() - startedMs).toBeLessThan(900);
+    // Who asked did not wait for its end.
+    expect([engine.hasEnded, faults]).toEqual([false, []]);
     await engine.settled();
     await expect.poll(() => engine.hasEnded).toBe(true);
     expect(faults).toEqual([expect.stringMatching(/^SIGKILL/)]);

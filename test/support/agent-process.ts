@@ -27,7 +27,7 @@ export interface AgentProcessOptions {
 }
 
 const SCRIPT = fileURLToPath(new URL("agent-script.ts", import.meta.url));
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 60_000;
 
 export async function startAgent(options: AgentProcessOptions): Promise<AgentProcess> {
   const [command, ...words] = options.runtime ?? [process.execPath];

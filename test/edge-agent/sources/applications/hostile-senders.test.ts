@@ -47,7 +47,7 @@ describe("a sender that reads no answers", () => {
     await run.stop();
     const beganMs = performance.now();
     await rig[Symbol.asyncDispose]();
-    expect(performance.now() - beganMs).toBeLessThan(3_000);
+    expect(performance.now() - beganMs).toBeLessThan(10_000);
     socket.destroy();
   });
 });

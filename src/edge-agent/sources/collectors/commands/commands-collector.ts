@@ -12,7 +12,7 @@ import { type DropFolderOptions, dropFolderStatus, readDropFolder } from "../dro
 import { merged } from "../merged.ts";
 import { runBySchedule } from "./command-loop.ts";
 import type { CommandRule } from "./command-rule.ts";
-import { findTools, type RunAs } from "./run-command.ts";
+import { faultOfProgram, findTools, type RunAs } from "./run-command.ts";
 
 export interface CommandsCollectorOptions {
   readonly rules: readonly CommandRule[];
@@ -43,9 +43,12 @@ export function createCommandsCollector(options: CommandsCollectorOptions): Coll
       const hooks = rules.map((rule) => {
         const runAs = whom(rule);
         const name = `command ${rule.name}`;
-        return typeof runAs === "object" && "reason" in runAs
-          ? { name, state: "off" as const, reason: runAs.reason }
-          : { name, state: "on" as const };
+        const reason = typeof runAs === "object" && "reason" in runAs
+          ? runAs.reason
+          : faultOfProgram(rule);
+        return reason === undefined
+          ? { name, state: "on" as const }
+          : { name, state: "off" as const, reason };
       });
       const dropped = drop === undefined ? [] : [await dropFolderStatus(drop)];
       const count = rules.length === 1 ? "1 command" : `${rules.length} commands`;

@@ -7,8 +7,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "node:timers";
 import { loadProcessCalls, type ProcessCalls } from "../../../process-calls.ts";
 import { COMMAND_PATH, type CommandRule } from "./command-rule.ts";
@@ -55,6 +55,28 @@ export function findTools(): Readonly<Record<typeof TOOLS[number], string>> | st
   }
   // as: every name was found
   return found as Record<typeof TOOLS[number], string>;
+}
+
+/** Why a rule's program cannot be executed now; undefined when it can, as far as its file shows. */
+export function faultOfProgram(
+  { command: [program = ""], environment }: Pick<CommandRule, "command" | "environment">,
+): string | undefined {
+  const folders = (environment["PATH"] ?? COMMAND_PATH).split(":");
+  const places = program.includes("/")
+    ? [resolve("/", program)]
+    : folders.map((folder) => resolve("/", folder, program));
+  const found = places.filter((place) => existsSync(place));
+  if (found.length === 0) return `there is no program ${JSON.stringify(program)}`;
+  return found.some(mayRun) ? undefined : `${JSON.stringify(found[0])} may not be executed`;
+}
+
+function mayRun(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false; // Gone meanwhile, or not for this user.
+  }
 }
 
 export function startCommand(

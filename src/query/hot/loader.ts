@@ -2,10 +2,12 @@
  * Loads messages of one shard into a hot table: decides on each by the same acceptance as the roll-up and reads its
  * lines by the same typed read, so that rows do not change when they move to the archive.
  *
- * Invariant: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
+ * Invariants: a group of messages becomes visible whole or not at all, each with exactly the rows its acceptance says.
+ * Payloads that somebody removed while they were to be read are no unreadable ones: the group is read again elsewhere.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { makeFolders } from "../../runtime/folders.ts";
 import type { Acceptance } from "../../event/acceptance.ts";
 import { readArrival } from "../../event/arrival.ts";
@@ -84,36 +86,73 @@ const MEMORY_BACKOFF: Backoff = { firstMs: 50, maximumMs: 2_000 };
 export async function openHotLoader(options: HotLoaderOptions): Promise<HotLoader> {
   const { connection, shard, payloadDirectory, scratchDirectory, clock } = options;
   makeFolders(payloadDirectory, 0o700);
-  const folder = await mkdtemp(join(payloadDirectory, `hot-${shard}-`));
-  const payloads = openKeptFiles(folder, payloadFileName);
-  const gapTexts = openKeptFiles(folder, gapFileName);
+  let files = openLoadFiles(await mkdtemp(join(payloadDirectory, `hot-${shard}-`)));
+  let isInDoubt = false;
+  /** After a fault: systemd removes what a user has in memory when a service of that user ends (`RemoveIPC=`). */
+  const renewed = async (): Promise<LoadFiles> => {
+    await files[Symbol.asyncDispose]();
+    files = openLoadFiles(await makeFolderAgain(options));
+    isInDoubt = false;
+    return files;
+  };
   return {
     async load(messages, { into, acceptance, hasLines, signal }) {
+      const { payloads, gapTexts } = isInDoubt ? await renewed() : files;
+      isInDoubt = true;
       const decided = messages.map((message) => decide(message, { shard, acceptance }));
-      const files = decided.map(() => payloads.take());
+      const numbers = decided.map(() => payloads.take());
       try {
-        const group = await checkAll(decided, { files, payloads });
+        const group = await checkAll(decided, { files: numbers, payloads });
         const place = { gapTexts, into, hasLines, tempDirectory: scratchDirectory, clock, signal };
         const read = await readGroup(connection, group, place);
+        isInDoubt = false;
         return {
           ...read,
           jsonBytes: group.reduce((total, { jsonBytes }) => total + jsonBytes, 0),
           digests: new Map(decided.map(({ sequence, digest }) => [sequence, digest])),
         };
       } finally {
-        for (const file of files) {
-          await gapTexts.empty(file);
-          await payloads.giveBack(file);
+        for (const number of numbers) {
+          await gapTexts.empty(number);
+          await payloads.giveBack(number);
         }
       }
     },
     async [Symbol.asyncDispose]() {
       await connection[Symbol.asyncDispose]();
+      await files[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface LoadFiles extends AsyncDisposable {
+  readonly payloads: KeptFiles;
+  readonly gapTexts: KeptFiles;
+}
+
+function openLoadFiles(folder: string): LoadFiles {
+  const payloads = openKeptFiles(folder, payloadFileName);
+  const gapTexts = openKeptFiles(folder, gapFileName);
+  return {
+    payloads,
+    gapTexts,
+    async [Symbol.asyncDispose]() {
       await payloads[Symbol.asyncDispose]();
       await gapTexts[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Where DuckDB may read: in the folder of payloads, made again if it went, or in that of scratch if it is another's. */
+async function makeFolderAgain(
+  { payloadDirectory, scratchDirectory, shard }: HotLoaderOptions,
+): Promise<string> {
+  await Promise.allSettled([mkdir(payloadDirectory, { mode: 0o700 })]);
+  const [there] = await Promise.allSettled([lstat(payloadDirectory)]);
+  const isOwn = there.status === "fulfilled" && there.value.isDirectory() &&
+    there.value.uid === process.getuid?.();
+  return await mkdtemp(join(isOwn ? payloadDirectory : scratchDirectory, `hot-${shard}-`));
 }
 
 interface Decided extends DecidedMessage {

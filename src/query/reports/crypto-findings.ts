@@ -50,6 +50,14 @@ export function findCrypto(uses: readonly CryptoUse[]): readonly CryptoFinding[]
   ]);
 }
 
+/** What is to be said when only the first of the uses that are judged were read; undefined when all were. */
+export function judgedOf(read: number, total: number): string | undefined {
+  if (read >= total) return undefined;
+  return `"Uses that should end" was found in the first ${read} of ${total} uses that are judged: ` +
+    "findings may be missing, and of a program that is cut off a group may be; a shorter range, or " +
+    "one host, has them.";
+}
+
 /** How many hosts and programs have each finding: what is asked of all first, also when nobody has it. */
 export interface CryptoSummary {
   readonly finding: string;

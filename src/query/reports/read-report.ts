@@ -18,7 +18,13 @@ import type { EventsRequest, Plan } from "../planner.ts";
 import type { ReadView } from "../read-view.ts";
 import type { Call } from "../route.ts";
 import { JUDGED_KEYS } from "../../event/crypto/names.ts";
-import { type CryptoUse, findCrypto, meaningOf, summarizeFindings } from "./crypto-findings.ts";
+import {
+  type CryptoUse,
+  findCrypto,
+  judgedOf,
+  meaningOf,
+  summarizeFindings,
+} from "./crypto-findings.ts";
 import {
   CRYPTO_REPORT,
   GAPS_REPORT,
@@ -71,6 +77,8 @@ interface Body {
   readonly unseen: string;
   readonly tables: readonly ReportTable[];
   readonly isEmpty: boolean;
+  /** What makes tables less than they seem, in sentences; nothing when left out. */
+  readonly limits?: readonly string[];
 }
 
 export async function readReport(call: Call, read: ReportRead): Promise<ReadReport> {
@@ -106,7 +114,9 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
   const tables = [...body.tables, shortfallTable(shortfalls), batches];
   const isNothing = name === "gaps" ? shortfalls.length === 0 : body.isEmpty;
   const { scopes } = call.principal;
-  const isCut = coverage.isCut || tables.some(({ rows, total }) => rows.length < total);
+  const { limits = [] } = body;
+  const isCut = coverage.isCut || limits.length > 0 ||
+    tables.some(({ rows, total }) => rows.length < total);
   const isWhole = !isCut && deleted.length === 0 && view.missing.length === 0;
   const isSeen = hiddenTopics(body.topics, scopes).length === 0 &&
     hosts.length > 0 && hosts.every(({ host }) => seesHost(scopes, host));
@@ -125,6 +135,7 @@ export async function readReport(call: Call, read: ReportRead): Promise<ReadRepo
         ...watchedStatements({ isEmpty, isWatched, hosts: hosts.length }),
         ...(deleted.length === 0 ? [] : [OUT_OF_RETENTION]),
         ...sightStatements(call, body),
+        ...limits,
         ...limitStatements({ coverage, request, call, tables, missing: view.missing }),
       ],
       evidence: evidenceOf(batches),
@@ -182,6 +193,7 @@ function cryptoBody(
   { judged, rows }: { readonly judged: readonly SqlRow[]; readonly rows: readonly SqlRow[] },
 ): Body {
   const uses = rows.map(useOf);
+  const unjudged = judgedOf(judged.length, Number(judged[0]?.["total"] ?? 0));
   const findings = findCrypto(judged.map(useOf)).map((each) => ({ ...each }));
   const summary = rows.length === 0 ? [] : summarizeFindings(findings).map((each) => ({ ...each }));
   const who = [
@@ -210,6 +222,7 @@ function cryptoBody(
       }, uses.map((each) => ({ ...each, total: rows[0]?.["total"] ?? 0 }))),
     ],
     isEmpty: rows.length === 0,
+    limits: unjudged === undefined ? [] : [unjudged],
   };
 }
 

@@ -9,6 +9,7 @@ import { takeLeave } from "./farewell.ts";
 import { readSecretFile } from "./secret-file.ts";
 import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
 import { readTls, tlsFault } from "./tls.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 type AmqpSettings = Omit<Extract<TargetSettings, { readonly type: "amqp" }>, "type">;
 
@@ -40,7 +41,7 @@ export function createAmqpTarget(settings: AmqpSettings): SinkTarget {
       closing.cut,
     );
   };
-  const connected = async (): Promise<Link> => {
+  const connected = async (signal: AbortSignal): Promise<Link> => {
     if (link?.isOpen === true) return link;
     const url = new URL(settings.url);
     const cutting = new AbortController();
@@ -53,8 +54,15 @@ export function createAmqpTarget(settings: AmqpSettings): SinkTarget {
       signal: cutting.signal,
       clientProperties: { connection_name: "probity" },
     };
-    const model = await connect(url.href, options);
-    return link = await linkOf(model, () => cutting.abort());
+    const cut = (): void => cutting.abort();
+    signal.addEventListener("abort", cut, { once: true });
+    try {
+      const opening = connect(url.href, options).then((model) => linkOf(model, cut));
+      const discard = (late: Link) => takeLeave(() => late.model.close(), cut);
+      return link = await untilAborted(opening, { signal, discard });
+    } finally {
+      signal.removeEventListener("abort", cut);
+    }
   };
 
   return {
@@ -63,7 +71,7 @@ export function createAmqpTarget(settings: AmqpSettings): SinkTarget {
       const stop = (): void => void close();
       signal.addEventListener("abort", stop, { once: true });
       try {
-        const used = await connected();
+        const used = await connected(signal);
         await publishAll(used, { events, exchange, routingKey, signal });
       } catch (error) {
         await close();

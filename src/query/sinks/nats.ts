@@ -8,6 +8,7 @@ import { connectNats, type NatsConnection } from "../../runtime/nats.ts";
 import { publishStored } from "../../runtime/subject-writer.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { SinkEvent, SinkTarget, TargetSettings } from "./target.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 type NatsSettings = Omit<Extract<TargetSettings, { readonly type: "nats" }>, "type">;
 
@@ -19,10 +20,13 @@ export function createNatsTarget(
 ): SinkTarget {
   let connection: NatsConnection | undefined;
   const connected = async (signal: AbortSignal): Promise<NatsConnection> =>
-    connection ??= await connectNats({
-      ...{ url, log, signal, name: "probity-sink" },
-      ...(credentialsFile === undefined ? {} : { credentialsFile }),
-    });
+    connection ??= await untilAborted(
+      connectNats({
+        ...{ url, log, signal, name: "probity-sink" },
+        ...(credentialsFile === undefined ? {} : { credentialsFile }),
+      }),
+      { signal, discard: (late) => late[Symbol.asyncDispose]() },
+    );
   return {
     async deliver(events, signal) {
       const used = await connected(signal);

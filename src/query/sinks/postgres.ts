@@ -11,6 +11,7 @@ import { takeLeave } from "./farewell.ts";
 import { readSecretFile } from "./secret-file.ts";
 import { RefusedError, type SinkEvent, type SinkTarget, type TargetSettings } from "./target.ts";
 import { readTls, tlsFault } from "./tls.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 type PostgresSettings = Omit<Extract<TargetSettings, { readonly type: "postgres" }>, "type">;
 
@@ -31,7 +32,7 @@ export function createPostgresTarget(settings: PostgresSettings): SinkTarget {
     client = undefined;
     if (closing !== undefined && of !== undefined) await leave(closing, of);
   };
-  const connected = async (): Promise<Client> => {
+  const connected = async (signal: AbortSignal): Promise<Client> => {
     if (client !== undefined) return client;
     const used = new Socket();
     socket = used;
@@ -41,8 +42,12 @@ export function createPostgresTarget(settings: PostgresSettings): SinkTarget {
       if (client === opening) client = undefined;
     });
     try {
-      await opening.connect();
+      await untilAborted(opening.connect(), { signal, discard: () => used.destroy() });
     } catch (error) {
+      if (signal.aborted) {
+        used.destroy();
+        throw error;
+      }
       await leave(opening, used);
       throw error;
     }
@@ -55,7 +60,7 @@ export function createPostgresTarget(settings: PostgresSettings): SinkTarget {
       const stop = (): void => void close();
       signal.addEventListener("abort", stop, { once: true });
       try {
-        await (await connected()).query(sql, columnsOf(events));
+        await (await connected(signal)).query(sql, columnsOf(events));
       } catch (error) {
         if (!(error instanceof DatabaseError)) {
           await close();

@@ -54,7 +54,7 @@ export function createSyslogTarget(
       try {
         if (socket === undefined || socket.destroyed || socket.readyState !== "open") {
           const tls = protocol === "tls:" ? await readTls(files) : undefined;
-          socket = await connected(place, { tls, connectLimitMs });
+          socket = await connected(place, { tls, connectLimitMs, signal });
         }
         await written(socket, bytes);
       } catch (error) {
@@ -75,9 +75,10 @@ interface Place {
 
 function connected(
   place: Place,
-  { tls, connectLimitMs }: {
+  { tls, connectLimitMs, signal }: {
     readonly tls: TlsTexts | undefined;
     readonly connectLimitMs: number;
+    readonly signal: AbortSignal;
   },
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
@@ -87,9 +88,12 @@ function connected(
       ? connectTcp(place)
       : connectTls({ ...place, ...name, ...tls });
     const fail = (error: Error): void => {
+      signal.removeEventListener("abort", stop);
       socket.destroy();
       reject(error);
     };
+    const stop = (): void => fail(new Error("the delivery was ended", { cause: signal.reason }));
+    signal.addEventListener("abort", stop, { once: true });
     socket.setTimeout(connectLimitMs, () => fail(new Error("the server did not answer in time")));
     socket.once("error", fail);
     const closed = (): void => fail(new Error("the server closed the connection"));
@@ -98,6 +102,7 @@ function connected(
     const open = (): void => {
       if (socket.destroyed || isOpen) return;
       isOpen = true;
+      signal.removeEventListener("abort", stop);
       socket.setTimeout(0);
       socket.off("error", fail);
       socket.off("close", closed);

@@ -62,7 +62,8 @@ async function main(): Promise<void> {
     const random = createSeededRandom(SEEDED.seed);
     const draw = { folder, events, random };
     if (values["only-ausearch"]) {
-      const hours = await questionsOf(draw, { hours: 1, count: AUSEARCH_ROUNDS });
+      const count = Math.min(AUSEARCH_ROUNDS, Number(values.rounds));
+      const hours = await questionsOf(draw, { hours: 1, count });
       const figures = await besideAusearch({ store, folder, events, hours });
       printReport("query-ausearch", { events, days: DAYS, hosts: HOSTS, ...figures });
       return;

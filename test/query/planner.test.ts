@@ -211,7 +211,8 @@ describe("a plan", () => {
     [{}, "db-*", false],
     [{ limit: 1_001 }, "db-1", true],
     [{ limit: 10_001 }, "db-1", false],
-    [{ limit: undefined }, "db-1", false],
+    [{ limit: undefined }, "db-1", true],
+    [{ limit: undefined }, "db-*", false],
     [{ toUs: 6 * 3_600_000_000 }, "db-1", true],
     [{ toUs: 7 * 3_600_000_000 }, "db-1", false],
   ])("of a page %o of the hosts %s is narrow: %s", (more, host, isNarrow) => {
@@ -239,6 +240,15 @@ describe("a plan", () => {
     const { steps } = planEvents({ ...request, limit }, ADMIN, { view: view(files), form });
     expect(new Set(steps.map((step) => step.isInParts))).toEqual(new Set([isInParts]));
   });
+});
+
+test("all of a host's hours is narrow while data files have few rows of them", () => {
+  const conditions = [parseCondition("host", "db-1", context)];
+  const all = { ...request, toUs: 6, limit: undefined, conditions };
+  const widthOf = (rows: number) =>
+    planEvents(all, ADMIN, options(view([file({ name: "a", time: [0, 5], rows })]))).steps[0]
+      ?.width;
+  expect([widthOf(50_000), widthOf(50_001)]).toEqual(["narrow", undefined]);
 });
 
 describe("pruning", () => {

@@ -23,6 +23,20 @@ export function timeRangeOf(file: DataFile, column: "time" | "logged_at" = "time
   };
 }
 
+/** About how many rows files have of a range of time, as if each had its rows evenly; all where a bound is missing. */
+export function rowsWithin(
+  files: readonly DataFile[],
+  { fromUs, toUs }: { readonly fromUs: number; readonly toUs: number },
+): number {
+  let rows = 0;
+  for (const file of files) {
+    const { from, to } = timeRangeOf(file);
+    const part = (Math.min(to + 1, toUs) - Math.max(from, fromUs)) / (to + 1 - from);
+    rows += file.rows * (Number.isFinite(to - from) ? Math.max(0, part) : 1);
+  }
+  return rows;
+}
+
 /** When the newest message of files was logged, µs; 0 where that is not known. */
 export function newestLoggedUs(files: readonly DataFile[]): number {
   let newest = "";

@@ -6,7 +6,7 @@
  * hold a row of its range.
  */
 import type { DataFile } from "../../storage/table.ts";
-import { timeRangeOf } from "./pruning.ts";
+import { rowsWithin, timeRangeOf } from "./pruning.ts";
 
 export interface Slice {
   /** Inclusive, µs. */
@@ -85,11 +85,7 @@ function partsOf(
   const ranged = slice.files.map((file) => ({ file, range: timeRangeOf(file) }));
   const fromUs = Math.max(slice.fromUs, Math.min(...ranged.map(({ range }) => range.from)));
   const toUs = Math.min(slice.toUs, Math.max(...ranged.map(({ range }) => range.to)) + 1);
-  let rows = 0;
-  for (const { file, range } of ranged) {
-    const [from, to] = [Math.max(range.from, fromUs), Math.min(range.to + 1, toUs)];
-    rows += file.rows * (to - from) / (range.to + 1 - range.from);
-  }
+  const rows = rowsWithin(slice.files, { fromUs, toUs });
   const count = Math.min(Math.ceil(rows / partRows), toUs - fromUs);
   if (!(count > 1 && Number.isFinite(fromUs) && Number.isFinite(toUs))) return [slice];
   const edges = Array.from(

@@ -17,8 +17,8 @@
  * The records of an event stood together in the recording, of two processes that did nothing else in 97 of 100 cases
  * too, and two hosts hardly ever do something in the same 4 ms here: events come whole, by time. What the archive lacks
  * (addresses, inodes, terminals) is invented at its length. An exec that failed has the fewer records that one has;
- * other calls that failed have those of one that did not. A start of a service was not recorded: it is worded as
- * systemd's.
+ * other calls that failed have those of one that did not. What systemd, sshd, su and
+ * applications say was not recorded, nor was a change of ids: they are worded as theirs.
  */
 import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
@@ -75,7 +75,14 @@ export async function serialsOf(
 }
 
 function eventsSql(paths: readonly string[]): string {
-  return `SELECT *, row_number() OVER (PARTITION BY host ORDER BY time, seq, idx) AS serial
+  // What logs tell in the archive has no process there: auditd's records of it have one.
+  return `SELECT * REPLACE (
+      coalesce(pid, 300 + hash(seq, idx)::UBIGINT % 30000) AS pid, coalesce(ppid, 1) AS ppid, coalesce(uid, 0) AS uid,
+      coalesce(comm, service, 'systemd') AS comm,
+      coalesce(exe, CASE service WHEN 'sudo' THEN '/usr/bin/sudo' WHEN 'su' THEN '/usr/bin/su'
+        ELSE '/usr/lib/systemd/systemd' END) AS exe,
+      coalesce(process_id, host || idx) AS process_id),
+      row_number() OVER (PARTITION BY host ORDER BY time, seq, idx) AS serial
     FROM ${rowsOfFiles(paths)}`;
 }
 
@@ -94,7 +101,7 @@ function logSql(paths: readonly string[]): string {
   const cases = Object.entries(RECORDS).map(([topic, records]) =>
     `WHEN '${topic}' THEN ${records.join(" || ")}`
   );
-  return `SELECT encode(CASE topic ${cases.join("\n")} END) AS records
+  return `SELECT encode(CASE topic ${cases.join("\n")} ELSE ${OF_APPLICATIONS} END) AS records
     FROM (${dressed}) ORDER BY time, host, serial`;
 }
 
@@ -185,6 +192,8 @@ function saidRecord(type: string, message: string): string {
 const CWD = record("CWD", `'cwd="' || coalesce(cwd, '/srv/app') || '"'`);
 const TITLE = record("PROCTITLE", `'proctitle=' || ${hexOfWords("coalesce(cmdline, title)")}`);
 const CAPABILITIES = "000001fffeffffff";
+
+const UNIT = `'unit=' || unit || ' comm="systemd"'`;
 
 /** Records of an event of each topic, in their order. */
 const RECORDS: Readonly<Record<string, readonly string[]>> = {
@@ -279,7 +288,14 @@ const RECORDS: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   "auth/sudo": [saidRecord("USER_CMD", `'cwd="/srv/app" cmd="' || comm || '"'`)],
-  "service/start": [
-    saidRecord("SERVICE_START", `'unit=' || comm || ' comm="systemd"'`),
-  ],
+  "auth/logout": [saidRecord("USER_END", `'op=PAM:session_close acct="deploy"'`)],
+  "auth/failure": [saidRecord("USER_AUTH", `'op=PAM:authentication grantors=? acct="deploy"'`)],
+  "auth/su": [saidRecord("USER_START", `'op=PAM:session_open grantors=pam_unix acct="deploy"'`)],
+  "service/start": [saidRecord("SERVICE_START", UNIT)],
+  "service/stop": [saidRecord("SERVICE_STOP", UNIT)],
+  "service/change": [saidRecord("SERVICE_START", UNIT)],
+  "process/setuid": [syscall({ number: 117, name: "setresuid", items: "0" }), TITLE],
 };
+
+/** Programs may tell auditd what they like, as applications tell an agent. */
+const OF_APPLICATIONS = saidRecord("USER_MSG", "message");

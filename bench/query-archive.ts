@@ -19,11 +19,14 @@ import { dataFile, shardWork } from "../test/support/shard-work.ts";
 import {
   DAYS,
   FIRST_DAY,
-  RECORDED_BYTES,
+  HOSTS,
+  HOSTS_POWER,
   rowsOfDay,
   rowsSql,
   sequencesOf,
 } from "./query-events.ts";
+import { RECORDED, type RecordedTopic } from "./query-recorded.ts";
+import { figuresByTopic, type TopicFigures } from "./topic-figures.ts";
 
 export interface Place {
   readonly folder: string;
@@ -38,10 +41,14 @@ export const THREADS = 2;
 export const MEMORY_BYTES = 1024 ** 3;
 /** Rows of one file of a roll-up. */
 const ROUND_ROWS = PIECE_ROWS / 4;
-/** Rows by which the sizes of topics are compared: of a few hosts, as one host was recorded. */
-const SAMPLE_ROWS = 140_800;
+/** Hosts by whose rows topics are compared with what was recorded of one. */
+const SAMPLE_HOSTS = 5;
 /** An invented topic may be so much larger or smaller than the recorded one, as a part of it. */
 const BYTES_DIFFER_MAX = 0.2;
+/** Of fewer recorded events nothing can be said. */
+const RECORDED_EVENTS_MIN = 400;
+/** And may have so many times more or fewer different values of a column. */
+const DIFFERENT_TIMES_MAX = 2;
 const log = createLog({ level: "error" });
 
 export interface OpenedConnection extends AsyncDisposable {
@@ -100,6 +107,7 @@ interface DayRows {
   readonly from: number;
   readonly to: number;
   readonly total: number;
+  readonly hosts?: number;
   readonly scratch: string;
 }
 
@@ -115,11 +123,12 @@ async function writeDay({ database, connection }: OpenedConnection, rows: DayRow
 /** Rows in order of the log, as nobody reads them but whoever sorts them. */
 async function writeRound(
   connection: Connection,
-  { seed, from, to, total, scratch }: DayRows,
+  { scratch, ...rows }: DayRows,
 ): Promise<SourceFile> {
+  const { from, to, total } = rows;
   const path = join(scratch, `round-${from}.parquet`);
   await connection.run(
-    `COPY (${rowsSql({ seed, from, to, total })}) TO ${literalOf(path)}
+    `COPY (${rowsSql(rows)}) TO ${literalOf(path)}
      (FORMAT parquet, COMPRESSION lz4, FIELD_IDS {${FIELD_IDS}})`,
   );
   const eventDate = dayOf(Math.floor(from / rowsOfDay(total)));
@@ -147,33 +156,70 @@ async function sorted(
   return file;
 }
 
+/** About as many rows as are asked for, by which invented events are compared with recorded ones: of a few hosts. */
+export async function inventedSample(
+  { connection }: OpenedConnection,
+  { folder, events, seed }: ArchiveOptions,
+): Promise<SourceFile> {
+  const part = (SAMPLE_HOSTS / HOSTS) ** (1 / HOSTS_POWER);
+  const to = Math.round(events / part);
+  return await writeRound(connection, {
+    seed,
+    from: 0,
+    to,
+    total: 100e6,
+    hosts: SAMPLE_HOSTS,
+    scratch: folder,
+  });
+}
+
 /**
  * Bytes of an event of each topic in a sorted file of its own beside what was recorded, of as many events. Throws where
- * they differ by more than {@link BYTES_DIFFER_MAX}.
+ * they differ by more than {@link BYTES_DIFFER_MAX}, and where a column has many more or fewer different values.
  */
-export async function bytesBesideRecorded({ folder, seed }: ArchiveOptions) {
+export async function bytesBesideRecorded({ folder, seed }: Omit<ArchiveOptions, "events">) {
   const scratch = join(folder, "scratch-topics");
+  // An earlier run may have been broken off, or have refused.
+  await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true });
   await using opened = await openConnection(folder);
-  const { database, connection } = opened;
-  const rows = { seed, from: 0, to: SAMPLE_ROWS, total: 100e6, scratch };
-  const source = await writeRound(connection, rows);
+  const events = Object.values(RECORDED).reduce((sum, topic) => sum + topic.events, 0);
+  const source = await inventedSample(opened, { folder: scratch, events, seed });
+  const invented = await figuresByTopic(opened, {
+    source,
+    topics: Object.keys(RECORDED),
+    folder: scratch,
+    threads: THREADS,
+  });
   const figures: Record<string, { invented: number; recorded: number }> = {};
-  for (const [topic, { events, bytes }] of Object.entries(RECORDED_BYTES)) {
-    const { file } = await sorted(database, {
-      sources: [source],
-      where: `topic = ${literalOf(topic)}`,
-      folder: scratch,
-    });
-    const invented = Number((file.sizeBytes / file.rows).toFixed(1));
-    if (Math.abs(file.rows - events) > events / 5) {
-      throw new RangeError(`Cannot compare ${file.rows} events "${topic}" with ${events}`);
-    }
-    if (Math.abs(invented - bytes) > bytes * BYTES_DIFFER_MAX) {
-      throw new RangeError(`Cannot use events "${topic}": ${invented} bytes each, not ${bytes}`);
-    }
-    figures[topic] = { invented, recorded: bytes };
+  for (const [topic, recorded] of Object.entries(RECORDED)) {
+    const found = invented[topic];
+    if (found === undefined) throw new RangeError(`Cannot compare events "${topic}": none`);
+    refuseDifferent(topic, found, recorded);
+    figures[topic] = { invented: found.bytes, recorded: recorded.bytes };
   }
   await rm(scratch, { recursive: true });
   return figures;
+}
+
+function refuseDifferent(topic: string, invented: TopicFigures, recorded: RecordedTopic): void {
+  if (recorded.events < RECORDED_EVENTS_MIN) return;
+  if (Math.abs(invented.events - recorded.events) > recorded.events / 3) {
+    throw new RangeError(
+      `Cannot compare ${invented.events} events "${topic}" with ${recorded.events}`,
+    );
+  }
+  if (Math.abs(invented.bytes - recorded.bytes) > recorded.bytes * BYTES_DIFFER_MAX) {
+    throw new RangeError(
+      `Cannot use events "${topic}": ${invented.bytes} bytes each, not ${recorded.bytes}`,
+    );
+  }
+  for (const [column, different] of Object.entries(recorded.different)) {
+    const times = (invented.columns[column]?.different ?? 0) / different;
+    if (times > DIFFERENT_TIMES_MAX || times < 1 / DIFFERENT_TIMES_MAX) {
+      throw new RangeError(
+        `Cannot use events "${topic}": ${times} times as many different "${column}"`,
+      );
+    }
+  }
 }

@@ -1,66 +1,44 @@
 /**
- * Rows of an invented archive for figures of queries, fitted to a recording of a machine that builds, tests and serves:
- * its shares of topics, lengths of texts, numbers of different paths, programs, commands and processes, how many events
- * share a time, and what of a row no compression can take away. Process ids do not repeat, changes carry diffs. Made by
- * DuckDB out of the number of the row, so that the same seed gives the same rows.
+ * Rows of an invented archive for figures of queries, fitted to a recording (`query-recorded.ts`) of a machine that
+ * builds, tests and serves: its shares of topics, lengths of texts, numbers of different paths, programs, commands and
+ * processes, how many events share a time, and what of a row no compression can take away. Process ids do not repeat,
+ * changes carry diffs. Made by DuckDB out of the number of the row, so that the same seed gives the same rows.
  *
- * A host sends when something happens on it: messages of many lines, as recorded. {@link RECORDED_BYTES} says how small
- * the recorded events of each topic are in a sorted file of theirs, and a figure of queries is worth nothing where the
- * invented ones are not as small.
+ * A host sends when something happens on it: messages of many lines, as recorded. How small recorded events of each
+ * topic are in a sorted file of theirs is known, and a figure of queries is worth nothing where the invented ones are
+ * not as small (`bytesBesideRecorded`).
  */
 import { COLUMNS } from "../src/event/columns.ts";
 import { sqlTypeOf } from "../src/storage/typed-read.ts";
-import { detailSql, messageSql, pathSql, type Random, renamedSql } from "./query-event-texts.ts";
+import { RECORDED } from "./query-recorded.ts";
+import {
+  detailSql,
+  drawnSql,
+  messageSql,
+  pathSql,
+  pidSql,
+  processText,
+  type Random,
+  renamedSql,
+} from "./query-event-texts.ts";
 
 export const DAYS = 30;
 export const HOSTS = 200;
+/** Some hosts do much more than others: a part of them, to the power of one through this, is the part of the events. */
+export const HOSTS_POWER = 1.6;
 /** Midnight, UTC. */
 export const FIRST_DAY = "2026-01-01";
 export const INCARNATION = "0a1b2c3d";
-/** Lines of one message, as an agent sends them. */
-export const MESSAGE_LINES = 400;
+/** Lines of one message, as an agent sends them; whole runs of rows. */
+export const MESSAGE_LINES = 180;
 const DAY_US = 86_400_000_000;
 /** Between two lines of a message. */
-const LINE_US = 750;
+const LINE_US = 3_500;
 
-/** Shares of topics in 10,000, as recorded; what is rare is there more often than in the recording. */
-const SHARES: readonly (readonly [topic: string, share: number])[] = [
-  ["file/create", 2_900],
-  ["file/delete", 1_250],
-  ["process/exit", 1_230],
-  ["process/fork", 1_230],
-  ["process/exec", 1_210],
-  ["network/connect", 480],
-  ["network/accept", 470],
-  ["file/write", 400],
-  ["file/rename", 320],
-  ["network/close", 200],
-  ["file/link", 180],
-  ["file/change", 60],
-  ["auth/login", 20],
-  ["auth/sudo", 20],
-  ["service/start", 15],
-  ["network/listen", 15],
-];
-
-/**
- * Recorded events and bytes of each in a sorted file of the topic alone (`bench/compaction.ts` on a recording of 140,843
- * events); of topics of which enough was recorded to say so.
- */
-export const RECORDED_BYTES: Readonly<
-  Record<string, { readonly events: number; readonly bytes: number }>
-> = {
-  "file/create": { events: 43_887, bytes: 23.4 },
-  "file/delete": { events: 18_014, bytes: 29.1 },
-  "process/exit": { events: 17_582, bytes: 16.4 },
-  "process/fork": { events: 17_575, bytes: 12.6 },
-  "process/exec": { events: 17_227, bytes: 29.2 },
-  "network/connect": { events: 6_920, bytes: 7.6 },
-  "network/accept": { events: 6_753, bytes: 10 },
-  "file/write": { events: 5_233, bytes: 14.8 },
-  "file/rename": { events: 4_600, bytes: 48.2 },
-  "file/link": { events: 2_846, bytes: 53.5 },
-};
+/** Between the hashed numbers of two salts: more than there are rows. */
+const SALT_STEP = 10_000_000_000;
+/** Different commands. */
+const COMMANDS = 5_000;
 
 export interface RowsRequest {
   readonly seed: number;
@@ -69,6 +47,8 @@ export interface RowsRequest {
   readonly to: number;
   /** Of all days together. */
   readonly total: number;
+  /** Of so many hosts alone, of those that do most; of all by default. */
+  readonly hosts?: number;
 }
 
 /** Rows of each day but the last, which has the rest: whole messages. */
@@ -81,67 +61,93 @@ export function sequencesOf({ from, to }: Pick<RowsRequest, "from" | "to">) {
 }
 
 /** All columns of the rows, message after message, as a roll-up takes them from the log. */
-export function rowsSql({ seed, from, to, total }: RowsRequest): string {
+export function rowsSql({ seed, from, to, total, hosts = HOSTS }: RowsRequest): string {
+  // Numbers of two salts are independent: a hash of two values would be that of the one, changed alike for every row.
   const random: Random = (salt, below, of = "n") =>
-    `(hash(${of}, ${seed * 100 + salt}) % ${below})::BIGINT`;
+    `(hash(${of} + ${(seed * 1000 + salt) * SALT_STEP}) % ${below})::BIGINT`;
   const perDay = rowsOfDay(total);
   // No message goes on after midnight.
-  const stepUs = (DAY_US - 1_000_000) / (perDay / MESSAGE_LINES);
+  const stepUs = (DAY_US - 2_000_000) / (perDay / MESSAGE_LINES);
   const base = `
     SELECT range AS n, range // ${MESSAGE_LINES} AS message_number,
       range % ${MESSAGE_LINES} AS line,
-      ${topicSql((rows, below) => `(hash(${rows}, ${seed}) % ${below})`)} AS topic
+      ${topicSql(random)} AS topic
     FROM range(${from}, ${to})`;
   const sent = `
     SELECT *,
       TIMESTAMPTZ '${FIRST_DAY} 00:00:00Z' + to_microseconds((n // ${perDay}) * ${DAY_US} +
         (((n % ${perDay}) // ${MESSAGE_LINES} + ${random(1, 1000, "message_number")} / 1000.0)
           * ${stepUs})::BIGINT) AS sent_at,
-      -- Some hosts do much more than others.
       floor(${HOSTS} * pow(${
     random(2, 1_000_000, "message_number")
-  } / 1000000.0, 1.6))::BIGINT AS h,
-      -- How many events in a row have one time, and one process.
-      CASE topic WHEN 'file/create' THEN 2 WHEN 'file/delete' THEN 8 WHEN 'file/rename' THEN 3
-        WHEN 'file/link' THEN 5 ELSE 1 END AS same_time,
-      CASE WHEN topic LIKE 'process/%' THEN n // 3 * 50 WHEN topic LIKE 'network/%' THEN n // 400 * 50 + 2
-        WHEN topic = 'file/write' THEN n // 400 * 50 + 4
-        WHEN topic LIKE 'file/%' THEN n // 50 * 50 + 1 ELSE n // 400 * 50 + 3 END AS process
+  } / 1000000.0, ${HOSTS_POWER}))::BIGINT AS h,
+      split_part(topic, '/', 1) AS area,
+      -- Fork, exec and exit are of one process; other processes go on for longer, some beside each other.
+      CASE WHEN topic LIKE 'process/%' THEN 0 ELSE 1 + ${random(3, 2)} END AS beside
     FROM (${base})`;
+  const placed =
+    `SELECT *, ${blockSql} AS first, ${parentRowsSql} AS parent_rows FROM (${sent}) WHERE h < ${hosts}`;
   const facts = `
-    SELECT *, 'host-' || lpad(h::VARCHAR, 3, '0') AS host,
-      line // same_time * same_time * ${LINE_US} +
-        CASE WHEN topic LIKE 'process/%' THEN ${random(3, 500)} ELSE 0 END AS after_us,
-      CASE WHEN topic LIKE 'network/%' THEN ${random(4, 4, "process")}
-        WHEN topic LIKE 'file/%' THEN ${random(4, 18, "process")}
-        WHEN topic = 'process/fork' THEN ${random(4, 9, "n // 400")}
-        ELSE ${random(5, 900, "process")} % 57 END AS exe_number,
-      ${random(5, 900, "process")} AS command_number,
-      ${random(6, 2, "process")} AS user_number,
-      300 + (process // 50) % 4000000 AS pid_number,
-      lower(to_hex(2300000000 + h)) AS boot,
-      n // 400 * 50 + 3 AS parent
-    FROM (${sent})`;
+    SELECT *, 'host-' || lpad(h::VARCHAR, 3, '0') AS host, lower(to_hex(2300000000 + h)) AS boot,
+      CASE WHEN area = 'process' THEN n // 90 * 90 ELSE n // parent_rows * parent_rows + h * 3 END AS parent_first,
+      3 + ${random(10, 2, "first + beside")} AS parent_beside,
+      CASE topic WHEN 'file/rename' THEN line // 18 * 18 WHEN 'file/delete' THEN line // 60 * 60
+          WHEN 'service/stop' THEN line // 90 * 90 ELSE line END * ${LINE_US} +
+        CASE WHEN area = 'auth' OR topic IN ('file/rename', 'file/delete', 'service/stop') THEN 0
+          ELSE ${random(11, 3_000)} END AS after_us,
+      CASE WHEN area = 'network' THEN ${random(12, 10, "first + beside")}
+        WHEN topic IN ('file/link', 'file/change') THEN ${random(12, 9, "first + beside")}
+        WHEN area = 'file' THEN ${random(12, 28, "first + beside")}
+        WHEN topic = 'process/setuid' THEN ${random(12, 9, "first")}
+        WHEN topic = 'process/fork' THEN ${random(12, 21, "n // 9")}
+        ELSE ${random(14, COMMANDS, "first")} % 90 END AS exe_number,
+      ${random(14, COMMANDS, "first")} AS command_number,
+      CASE WHEN topic = 'auth/su' THEN 0 WHEN area IN ('auth', 'app') THEN 1 + ${random(16, 6)}
+        WHEN ${random(15, 10, "first + beside")} > 0 THEN 0
+        WHEN area = 'process' THEN ${random(16, 10, "first")} ELSE 7 + ${
+    random(16, 3, "first + beside")
+  } END AS user_number,
+      ${random(17, 120, "n")} AS place,
+      topic LIKE 'process/%' AND ${random(18, 10, "first")} = 0 AS is_session,
+      topic LIKE 'process/%' AND ${random(19, 10, "first")} = 1 AS is_unit
+    FROM (${placed})`;
   const shown = `
-    SELECT *, '/usr/bin/program-' || exe_number AS exe_text, ${pathSql(random)} AS path_text,
-      boot || '-' || pid_number || '-' || process AS process_text,
-      boot || '-' || (300 + (parent // 50) % 4000000) || '-' || parent AS parent_text,
-      'program-' || exe_number || ' --run task-' || command_number || ' -o /srv/app/build/output-' ||
-        (command_number * 7) AS command_text,
-      32768 + (n // 9) % 28000 +
-        CASE topic WHEN 'network/accept' THEN ${random(8, 3)} ELSE 0 END AS port
+    SELECT *, '/usr/bin/program-' || exe_number AS exe_text,
+      ${drawnSql(random)},
+      ['root', 'ann', 'bob', 'carol', 'dave', 'erin', 'frank', 'deploy', 'backup', 'www-data'][user_number + 1] AS user_text,
+      ${processText("first", "beside")} AS process_text,
+      ${processText("parent_first", "parent_beside")} AS parent_text,
+      'program-' || exe_number || ' --task ' || command_number || ' -o build/' || (command_number * 7) AS command_text
     FROM (${facts})`;
+  const named = `SELECT *, ${pathSql(random)} AS path_text, ${
+    renamedSql(random)
+  } AS old_path_text FROM (${shown})`;
   const values = valuesOf(random);
   const columns = COLUMNS.map((column) =>
     `CAST(${values[column.name] ?? "NULL"} AS ${sqlTypeOf(column)}) AS "${column.name}"`
   );
-  return `SELECT ${columns.join(", ")} FROM (${shown})`;
+  return `SELECT ${columns.join(", ")} FROM (${named})`;
 }
 
+/** First row of those that a process did, or two beside each other; those that go on for longer are of one host. */
+const blockSql = `CASE topic WHEN 'process/setuid' THEN n // 12 * 12
+  WHEN 'process/fork' THEN n // 3 * 3 WHEN 'process/exec' THEN n // 3 * 3 WHEN 'process/exit' THEN n // 3 * 3
+  WHEN 'file/create' THEN n // 21000 * 21000 + h * 3
+  WHEN 'network/accept' THEN n // 252000 * 252000 + h * 3 WHEN 'network/listen' THEN n // 252000 * 252000 + h * 3
+  WHEN 'file/change' THEN n // 252000 * 252000 + h * 3 ELSE n // 42000 * 42000 + h * 3 END`;
+
+/** Rows, of all hosts, whose processes have one parent on a host, or two. */
+const parentRowsSql = `CASE topic WHEN 'file/create' THEN 63000 WHEN 'file/delete' THEN 63000
+  WHEN 'network/close' THEN 252000 WHEN 'network/connect' THEN 252000 WHEN 'network/accept' THEN 756000
+  WHEN 'network/listen' THEN 756000 WHEN 'file/link' THEN 756000 WHEN 'file/change' THEN 10080000 ELSE 126000 END`;
+
 function valuesOf(random: Random): Readonly<Record<string, string>> {
-  const user = "['root', 'deploy'][user_number + 1]";
-  const uid = "[0, 1000][user_number + 1]";
-  const isNetwork = "topic LIKE 'network/%'";
+  const uid = "[0, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 33][user_number + 1]";
+  const isProcess = "area IN ('process', 'file', 'network')";
+  const ofProcess = (value: string): string => `CASE WHEN ${isProcess} THEN ${value} END`;
+  const ofNetwork = (value: string): string => `CASE WHEN area = 'network' THEN ${value} END`;
+  const isRefused = `topic = 'network/connect' AND ${random(9, 16)} = 0`;
+  const isUnheard = "topic = 'network/close' AND in_thousand < 160";
   return {
     time: "sent_at + to_microseconds(after_us)",
     incarnation: `'${INCARNATION}'`,
@@ -149,33 +155,49 @@ function valuesOf(random: Random): Readonly<Record<string, string>> {
     idx: "line",
     host: "host",
     topic: "topic",
-    logged_at: "sent_at + INTERVAL 400 MILLISECOND",
-    outcome:
-      "CASE WHEN topic = 'process/exit' THEN NULL WHEN n % 97 = 0 THEN 'failure' ELSE 'success' END",
-    errno: "CASE WHEN topic <> 'process/exit' AND n % 97 = 0 THEN 13 END",
-    severity: "CASE WHEN topic LIKE 'auth/%' THEN 'medium' ELSE 'info' END",
-    user,
-    uid,
-    euid: uid,
-    gid: uid,
-    pid: "pid_number",
-    ppid: "300 + (parent // 50) % 4000000",
-    process_id: "process_text",
-    parent_process_id: "parent_text",
-    exe: "exe_text",
-    comm: "'program-' || exe_number",
+    logged_at: "sent_at + INTERVAL 700 MILLISECOND",
+    outcome: `CASE WHEN topic = 'process/exit' OR area = 'app' THEN NULL
+      WHEN topic = 'auth/failure' OR ${isRefused} THEN 'failure' ELSE 'success' END`,
+    errno: `CASE WHEN ${isRefused} THEN 111 END`,
+    severity: "CASE WHEN topic = 'auth/failure' THEN 'medium' ELSE 'info' END",
+    user: "CASE WHEN area <> 'service' THEN user_text END",
+    uid: `CASE WHEN area NOT IN ('service', 'app') THEN ${uid} END`,
+    euid: ofProcess(uid),
+    gid: ofProcess(uid),
+    auid: `CASE WHEN is_session THEN ${uid} END`,
+    auid_user: "CASE WHEN is_session THEN user_text END",
+    pid:
+      `CASE WHEN ${isProcess} OR topic IN ('auth/login', 'auth/logout', 'auth/failure', 'auth/su')
+      THEN ${pidSql("first", "beside")} END`,
+    ppid: ofProcess(pidSql("parent_first", "parent_beside")),
+    process_id: ofProcess("process_text"),
+    parent_process_id: ofProcess("parent_text"),
+    exe: ofProcess("exe_text"),
+    comm: ofProcess("'program-' || exe_number"),
     path: "path_text",
-    src_ip: `CASE WHEN ${isNetwork} THEN '127.0.0.1' END`,
-    src_port: `CASE WHEN ${isNetwork} THEN port END`,
-    dst_ip: `CASE WHEN ${isNetwork} AND topic <> 'network/listen' THEN '127.0.0.1' END`,
-    dst_port: `CASE WHEN ${isNetwork} AND topic <> 'network/listen' THEN 41000 + ${
-      random(7, 180, "message_number")
-    } END`,
-    protocol: `CASE WHEN ${isNetwork} THEN 'tcp' END`,
-    cmdline: "CASE topic WHEN 'process/exec' THEN command_text END",
-    cwd: "CASE topic WHEN 'process/exec' THEN '/srv/app/' || (command_number % 17) END",
-    old_path: `CASE topic WHEN 'file/rename' THEN ${renamedSql(random)} END`,
-    message: messageSql(random),
+    src_ip: `CASE WHEN area IN ('network', 'app') THEN '127.0.0.1'
+      WHEN topic IN ('auth/login', 'auth/logout', 'auth/failure') THEN peer END`,
+    src_port: `CASE WHEN topic = 'network/listen' AND in_thousand < 700 THEN peer_port
+      WHEN topic = 'network/listen' OR ${isUnheard} THEN known_port
+      WHEN topic IN ('auth/login', 'auth/failure') OR area IN ('network', 'app') THEN peer_port END`,
+    dst_ip: ofNetwork(
+      `CASE WHEN topic <> 'network/listen' AND NOT (${isUnheard}) THEN '127.0.0.1' END`,
+    ),
+    dst_port: ofNetwork(
+      `CASE WHEN topic <> 'network/listen' AND NOT (${isUnheard}) THEN known_port END`,
+    ),
+    protocol: "CASE WHEN area IN ('network', 'app') THEN 'tcp' END",
+    session: `CASE WHEN is_session OR topic IN ('auth/login', 'auth/logout') AND in_thousand < 550
+      THEN (100 + n // 540)::VARCHAR END`,
+    service: `CASE area WHEN 'auth' THEN ['sshd', 'sudo', 'su'][1 +
+      CASE topic WHEN 'auth/sudo' THEN 1 WHEN 'auth/su' THEN 2 ELSE 0 END]
+      WHEN 'app' THEN split_part(topic, '/', 2) END`,
+    cmdline: `CASE topic WHEN 'process/exec' THEN command_text
+      WHEN 'auth/sudo' THEN '/usr/bin/program-' || place % 7 END`,
+    cwd: `CASE topic WHEN 'process/exec' THEN '/srv/app/' || ${random(20, 22, "n // 12")} END`,
+    old_path: "old_path_text",
+    unit: `CASE WHEN area = 'service' OR is_unit THEN unit_name END`,
+    message: messageSql(),
     detail: detailSql(random),
     agent: "'agent-' || h",
     epoch: "'e' || h",
@@ -183,29 +205,44 @@ function valuesOf(random: Random): Readonly<Record<string, string>> {
   };
 }
 
-/** Events of these come in runs: many connections of one server, many lines of one log. */
+/** Rows of a run: many connections of one server, many lines of one log, many calls of one program. */
+const RUN_ROWS = 6;
 const RUNS: ReadonlySet<string> = new Set([
   "network/connect",
   "network/accept",
   "network/close",
-  "network/listen",
   "file/write",
+  "process/setuid",
+  "network/listen",
+  "auth/sudo",
+  "service/start",
+  "service/stop",
+  "service/change",
 ]);
-const RUN_LINES = 6;
+/** What is read from logs is told of some seconds together. */
+const isInRuns = (topic: string): boolean => RUNS.has(topic) || topic.startsWith("app/");
 
-/** Topic of a row: of its whole run, or of the row alone. */
-function topicSql(drawOf: (rows: string, below: number) => string): string {
-  const inRuns = SHARES.filter(([topic]) => RUNS.has(topic));
-  const alone = SHARES.filter(([topic]) => !RUNS.has(topic));
-  const runs = casesOf(inRuns, drawOf(`range // ${RUN_LINES}`, 10_000));
-  return `CASE ${runs} ELSE CASE ${casesOf(alone, drawOf("range", sharesOf(alone)))} END END`;
+/** One process each: the three rows of a run are its beginning, its program and its end. */
+const LIVES = ["process/fork", "process/exec", "process/exit"] as const;
+
+/** Topic of a row: of its whole run, of its process, or of the row alone. */
+function topicSql(drawOf: Random): string {
+  const shares = Object.entries(RECORDED).map(([topic, { events }]) => [topic, events] as const);
+  const inRuns = shares.filter(([topic]) => isInRuns(topic));
+  const isLife = (topic: string): boolean => LIVES.some((life) => life === topic);
+  const alone = shares.filter(([topic]) => !isInRuns(topic) && !isLife(topic));
+  const lives = sumOf(shares.filter(([topic]) => isLife(topic)));
+  const draw = drawOf(4, lives + sumOf(alone), `range // ${LIVES.length}`);
+  return `CASE ${casesOf(inRuns, drawOf(5, sumOf(shares), `range // ${RUN_ROWS}`))}
+    ELSE CASE WHEN ${draw} < ${lives} THEN ['${LIVES.join("', '")}'][1 + range % 3]
+      ELSE CASE ${casesOf(alone, drawOf(6, sumOf(alone), "range"))} END END END`;
 }
 
-function casesOf(shares: typeof SHARES, draw: string): string {
+function casesOf(shares: readonly (readonly [string, number])[], draw: string): string {
   let upTo = 0;
   return shares.map(([topic, part]) => `WHEN ${draw} < ${upTo += part} THEN '${topic}'`).join(" ");
 }
 
-function sharesOf(shares: typeof SHARES): number {
+function sumOf(shares: readonly (readonly [string, number])[]): number {
   return shares.reduce((sum, [, part]) => sum + part, 0);
 }

@@ -73,7 +73,7 @@ async function main(): Promise<void> {
       printReport("query-export", { events, ...await exportRate(asked, events) });
       return;
     }
-    const bytesByTopic = await bytesBesideRecorded({ folder, events, ...SEEDED });
+    const bytesByTopic = await bytesBesideRecorded({ folder, ...SEEDED });
     const figures = await measure(store, draw);
     printReport("query", {
       events,

@@ -1,9 +1,11 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { constants } from "node:os";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VM_WRITEV } from "../../../src/edge-agent/record-layout.ts";
 import { createControlDecoder } from "../../../src/edge-agent/sources/control/control-lines.ts";
+import { isPresent } from "../../support/capabilities.ts";
 import { BOOT, createTestContext } from "../../support/decoders.ts";
 import { credentialsRecord, locate, ptraceRecord, signalRecord } from "../../support/records.ts";
 import { type Line, parseLine } from "../../support/source-run.ts";
@@ -78,6 +80,29 @@ describe("the line of a process that takes hold of another", () => {
       });
     }
   });
+
+  it.runIf(isPresent("deno"))(
+    "knows our own threads in Deno too, which lets nobody list them",
+    () => {
+      const moduleAt = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
+      const input = `
+      import { createControlDecoder } from ${
+        moduleAt("../../../src/edge-agent/sources/control/control-lines.ts")
+      };
+      import { createTestContext } from ${moduleAt("../../support/decoders.ts")};
+      import { locate, ptraceRecord } from ${moduleAt("../../support/records.ts")};
+      const decoder = createControlDecoder(createTestContext());
+      for (const askedPid of [process.pid, 2 ** 22 + 1]) {
+        const record = ptraceRecord({ pid: 20, startNs: 1n, comm: "a", request: 16, error: 1, askedPid });
+        console.log(JSON.parse("{" + decoder.line(locate(record))).severity);
+      }`;
+      const words = ["run", "--quiet", "-P=agent", "--ext=ts", "-"];
+      const said = execFileSync("deno", words, {
+        input: `import process from "node:process";${input}`,
+      });
+      expect(said.toString()).toBe("high\ninfo\n");
+    },
+  );
 
   it("is of no severity when one of ours is refused to trace itself, as its canary is every minute", () => {
     const itself = { ...actor, request: SEIZE, error: 1, isOwn: true };

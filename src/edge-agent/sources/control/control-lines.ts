@@ -4,9 +4,9 @@
  * Invariant: severity is high where Probity's own processes are taken hold of, killed or stopped otherwise than
  * in order, else info. What the canary does every minute, trying in vain to trace itself, is nothing of that.
  */
-import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { kindOf, timeNsOf, u32 } from "../../decode-record.ts";
+import { readKernelText } from "../../kernel-files.ts";
 import {
   type DecoderContext,
   escapedMember,
@@ -106,7 +106,7 @@ function isOfItself({ memory: { words }, offset }: LocatedRecord): boolean {
 function isOwnThread({ memory: { words }, offset }: LocatedRecord): boolean {
   return u32(words, offset + PTRACE.target_pid) === 0 &&
     u32(words, offset + PTRACE.is_initial) !== 0 &&
-    existsSync(`/proc/self/task/${u32(words, offset + PTRACE.asked_pid)}`);
+    readKernelText(`/proc/self/task/${u32(words, offset + PTRACE.asked_pid)}/comm`) !== undefined;
 }
 
 /** The target as the kernel knows it, or else by the number that was asked for. */

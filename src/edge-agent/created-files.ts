@@ -7,8 +7,11 @@
  * {@link NOTE_LIFETIME_MS}, and beyond {@link NOTES_MAX} the oldest half goes (then a create may be told twice).
  */
 
-/** Notes that no report has taken are of filesystems that fanotify does not watch. */
-export const NOTE_LIFETIME_MS = 30_000;
+/**
+ * Notes that no report has taken are of filesystems that fanotify does not watch, or of a storm of names on a busy host:
+ * reports were read up to 95 s late there.
+ */
+export const NOTE_LIFETIME_MS = 120_000;
 export const NOTES_MAX = 100_000;
 
 export interface CreatedFiles {

@@ -64,6 +64,17 @@ describe("notes of created files", () => {
     expect([notes.take(file(1)), notes.take(file(3))]).toEqual([false, true]);
   });
 
+  it("outlive a source of names that is read a minute and a half late", () => {
+    let nowMs = 0;
+    const notes = createCreatedFiles(() => nowMs);
+    notes.note(file(5));
+    nowMs = 60_000;
+    notes.note(file(6));
+    nowMs = 95_000;
+    notes.note(file(7));
+    expect([5, 6, 7].map((inode) => notes.take(file(inode)))).toEqual([true, true, true]);
+  });
+
   it("are bounded in number, also of one inode", () => {
     const notes = createCreatedFiles(() => 0);
     for (let each = 0; each < 2 * NOTES_MAX; each += 1) notes.note(file(each, each));

@@ -71,11 +71,14 @@ export async function openConnection(folder: string): Promise<OpenedConnection> 
   return { database, connection, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
-/** Goes on where an earlier run ended: what is committed is not made again. */
-export async function makeArchive(store: ObjectStore, { folder, events, seed }: ArchiveOptions) {
+/** The first events of so many. Goes on where an earlier run ended: what is committed is not made again. */
+export async function makeArchive(
+  store: ObjectStore,
+  { folder, events, total, seed }: ArchiveOptions & { readonly total: number },
+) {
   const started = performance.now();
   const table = openTable({ store, clock: systemClock, log });
-  const perDay = rowsOfDay(events);
+  const perDay = rowsOfDay(total);
   await using opened = await openConnection(folder);
   let { shards } = await table.refresh();
   for (let from = 0; from < events; from += perDay) {
@@ -84,7 +87,7 @@ export async function makeArchive(store: ObjectStore, { folder, events, seed }: 
     if ((shards.get("0")?.sequence ?? 0) >= last) continue;
     const scratch = join(folder, "scratch-rows");
     await mkdir(scratch, { recursive: true });
-    const written = await writeDay(opened, { seed, from, to, total: events, scratch });
+    const written = await writeDay(opened, { seed, from, to, total, scratch });
     await putContentFile(store, { key: dataFileKey(written.file.path), path: written.path });
     const startedFrom = shards.get("0")?.version;
     await table.commit(shardWork({ startedFrom, first, last, files: [written.file] }));
@@ -111,12 +114,22 @@ interface DayRows {
   readonly scratch: string;
 }
 
-async function writeDay({ database, connection }: OpenedConnection, rows: DayRows) {
+/** Its rows are made by one connection for each thread, since DuckDB makes a range with one. */
+async function writeDay({ database }: OpenedConnection, rows: DayRows) {
+  await using stack = new AsyncDisposableStack();
+  const starts: number[] = [];
+  for (let from = rows.from; from < rows.to; from += ROUND_ROWS) starts.push(from);
   const sources: SourceFile[] = [];
-  for (let from = rows.from; from < rows.to; from += ROUND_ROWS) {
-    const to = Math.min(rows.to, from + ROUND_ROWS);
-    sources.push(await writeRound(connection, { ...rows, from, to }));
-  }
+  const write = async (connection: Connection): Promise<void> => {
+    for (let place = next++; place < starts.length; place = next++) {
+      const from = starts[place] ?? rows.to;
+      const to = Math.min(rows.to, from + ROUND_ROWS);
+      sources[place] = await writeRound(connection, { ...rows, from, to });
+    }
+  };
+  let next = 0;
+  const connections = Array.from({ length: THREADS }, () => database.connect());
+  await Promise.all(connections.map(async (each) => await write(stack.use(await each))));
   return await sorted(database, { sources, where: undefined, folder: rows.scratch });
 }
 

@@ -1,6 +1,7 @@
 /**
  * How long questions take over an archive of `--events` (1,000,000 by default; 100,000,000 is the aim's), 30 days and
- * 200 hosts, beside plain DuckDB on the same files and `ausearch` on the same events.
+ * 200 hosts, beside plain DuckDB on the same files and `ausearch` on the same events. With `--of` they are the first of
+ * so many, as close to each other as these.
  *
  * The archive is made in `--folder` day by day and is kept there when one is named: a run that was broken off goes on
  * with the days that lack, and `--make` ends when none does. Measured is what is there. Questions go to the service
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     events: { type: "string", default: "1000000" },
     folder: { type: "string" },
     make: { type: "boolean", default: false },
+    of: { type: "string" },
     "only-ausearch": { type: "boolean", default: false },
     "only-export": { type: "boolean", default: false },
     rounds: { type: "string", default: "40" },
@@ -52,20 +54,21 @@ const log = createLog({ level: "error" });
 
 async function main(): Promise<void> {
   const events = Number(values.events);
+  const total = Number(values.of ?? events);
   const own = values.folder === undefined ? await mkdtemp(join(tmpdir(), "probity-query-")) : "";
   const folder = values.folder ?? own;
   try {
     await mkdir(join(folder, "bucket"), { recursive: true });
     await using store = await openStore({ url: pathToFileURL(join(folder, "bucket")).href, log });
-    const made = await makeArchive(store, { folder, events, ...SEEDED });
+    const made = await makeArchive(store, { folder, events, total, ...SEEDED });
     if (values.make) return;
     const random = createSeededRandom(SEEDED.seed);
-    const draw = { folder, events, random };
+    const draw = { folder, events, total, random };
     if (values["only-ausearch"]) {
       const count = Math.min(AUSEARCH_ROUNDS, Number(values.rounds));
       const hours = await questionsOf(draw, { hours: 1, count });
       const figures = await besideAusearch({ store, folder, events, hours });
-      printReport("query-ausearch", { events, days: DAYS, hosts: HOSTS, ...figures });
+      printReport("query-ausearch", { events, of: total, days: DAYS, hosts: HOSTS, ...figures });
       return;
     }
     if (values["only-export"]) {
@@ -77,6 +80,7 @@ async function main(): Promise<void> {
     const figures = await measure(store, draw);
     printReport("query", {
       events,
+      of: total,
       days: DAYS,
       hosts: HOSTS,
       ...made,
@@ -94,16 +98,22 @@ interface Question {
   readonly to: string;
 }
 
+interface Draw extends Place {
+  /** Events are the first of so many. */
+  readonly total: number;
+  readonly random: SeededRandom;
+}
+
 /** Hours and days around events drawn at random, and so of hosts as often as they have events. */
 async function questionsOf(
-  { folder, events, random }: Place & { readonly random: SeededRandom },
+  { folder, events, total, random }: Draw,
   { hours, count }: { readonly hours: number; readonly count: number },
 ): Promise<Question[]> {
   await using opened = await openConnection(folder);
   const questions: Question[] = [];
   while (questions.length < count) {
     const number = random.between(0, events - 1);
-    const one = rowsSql({ ...SEEDED, from: number, to: number + 1, total: events });
+    const one = rowsSql({ ...SEEDED, from: number, to: number + 1, total });
     const { rows } = await opened.connection.query(
       `SELECT host, epoch_ms(time) AS ms FROM (${one})`,
     );
@@ -119,12 +129,9 @@ async function questionsOf(
   return questions;
 }
 
-async function measure(
-  store: ObjectStore,
-  { folder, events, random }: Place & { readonly random: SeededRandom },
-) {
+async function measure(store: ObjectStore, draw: Draw) {
+  const { folder, events, random } = draw;
   const rounds = Number(values.rounds);
-  const draw = { folder, events, random };
   const hours = await questionsOf(draw, { hours: 1, count: rounds });
   const days = await questionsOf(draw, { hours: 24, count: rounds });
   const page = ({ host, from, to }: Question): string =>

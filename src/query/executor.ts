@@ -33,7 +33,10 @@ export interface Scan {
 export interface Executor {
   /** Texts of the statements' only column, step after step, at most `limit` of them in all. */
   texts(steps: readonly Step[], options: RunOptions & { readonly limit?: number }): TextStream;
-  /** Blobs of the statements' only column, step after step, joined to large pieces. */
+  /**
+   * Blobs of the statements' only column, step after step, joined to large pieces. A step that there is no memory for is
+   * run in halves, and those after it are as well.
+   */
   bytes(steps: readonly Step[], options: RunOptions): AsyncIterable<TextBytes>;
   /** Rows of one statement. */
   rows(step: Step, options: RunOptions): Promise<SqlResult>;
@@ -136,7 +139,25 @@ export function createExecutor(options: ExecutorOptions): Executor {
       return { [Symbol.asyncIterator]: read, scanned: () => scanOf(scanned) };
     },
     async *bytes(steps, asker) {
-      for (const step of steps) yield* withProblems(streamStep(step, asker, BYTES));
+      let halvings = 0;
+      const read = async function* (step: Step, halved: number): AsyncGenerator<TextBytes> {
+        let halves = halved < halvings ? step.halves?.() ?? [] : [];
+        let hasBegun = false;
+        try {
+          if (halves.length === 0) {
+            for await (const piece of streamStep(step, asker, BYTES)) {
+              hasBegun = true;
+              yield piece;
+            }
+          }
+        } catch (error) {
+          if (!hasBegun && isOutOfMemory(error)) halves = step.halves?.() ?? [];
+          if (halves.length === 0) throw error;
+          halvings = halved + 1;
+        }
+        for (const half of halves) yield* read(half, halved + 1);
+      };
+      for (const step of steps) yield* withProblems(read(step, 0));
     },
     rows: (step, asker) =>
       runStep(

@@ -23,7 +23,7 @@ import {
   TAIL_JSON,
   withComputed,
 } from "./planner/rows.ts";
-import { sliceByTime, type SliceOptions } from "./planner/slices.ts";
+import { halvesOf, type Slice, sliceByTime, type SliceOptions } from "./planner/slices.ts";
 import type { Principal } from "./principal.ts";
 import type { HotRange, ReadView } from "./read-view.ts";
 
@@ -56,6 +56,8 @@ export interface Step {
   readonly width?: Width;
   /** Whether its texts are JSON in the parts that {@link TAIL_JSON} makes, still to be joined. */
   readonly isInParts?: boolean;
+  /** Two steps that give the same rows in the same order, each in about half the memory; none when it cannot be cut. */
+  readonly halves?: () => readonly Step[];
 }
 
 export interface Plan {
@@ -237,32 +239,36 @@ export function planSlices(
     overlapsTime(file, range) && mayHold(file, conditions) && maySee(file, upper, view)
   );
   const visible = hotOf(view.hot, upper);
-  const steps = sliceByTime(wanted, { ...range, ...slicing })
-    .map(({ fromUs, toUs, files }) => {
-      const binder = createBinder();
-      const hot = visible.filter(({ firstUs = -Infinity }) => firstUs < toUs);
-      const isWhole = hot.length === 0 && files.every((file) => isWithin(file, { fromUs, toUs }));
-      const always = [
-        ...(isWhole ? [] : [`"time" >= ${binder.time(fromUs)}`, `"time" < ${binder.time(toUs)}`]),
-        ...scopePredicates(principal.scopes, binder),
-        ...predicatesOf(conditions, binder),
-        ...upperPredicates(upper, view, binder),
-      ];
-      const rows = { hasFiles: files.length > 0, hot };
-      const all = (predicates: readonly string[]) => [...always, ...predicates];
-      const sql = write({
-        binder,
-        source: (more) => sourceOf({ ...rows, detail: "text", predicates: all(more) }, binder),
-        stored: (more) => storedSourceOf({ ...rows, predicates: all(more) }, binder),
-      });
-      const statement = { sql, parameters: binder.parameters };
-      return {
-        files,
-        statement,
-        ...(isNarrow(files) ? widthOf(hot) : {}),
-        ...(isInParts ? { isInParts } : {}),
-      };
+  const stepOf = (slice: Slice): Step => {
+    const { fromUs, toUs, files } = slice;
+    const binder = createBinder();
+    const hot = visible.filter(({ firstUs = -Infinity }) => firstUs < toUs);
+    const isWhole = hot.length === 0 && files.every((file) => isWithin(file, { fromUs, toUs }));
+    const always = [
+      ...(isWhole ? [] : [`"time" >= ${binder.time(fromUs)}`, `"time" < ${binder.time(toUs)}`]),
+      ...scopePredicates(principal.scopes, binder),
+      ...predicatesOf(conditions, binder),
+      ...upperPredicates(upper, view, binder),
+    ];
+    const rows = { hasFiles: files.length > 0, hot };
+    const all = (predicates: readonly string[]) => [...always, ...predicates];
+    const sql = write({
+      binder,
+      source: (more) => sourceOf({ ...rows, detail: "text", predicates: all(more) }, binder),
+      stored: (more) => storedSourceOf({ ...rows, predicates: all(more) }, binder),
     });
+    const statement = { sql, parameters: binder.parameters };
+    return {
+      files,
+      statement,
+      ...(isNarrow(files) ? widthOf(hot) : {}),
+      ...(isInParts ? { isInParts } : {}),
+      ...(slicing.partRows === undefined
+        ? {}
+        : { halves: () => halvesOf(slice, slicing.order).map(stepOf) }),
+    };
+  };
+  const steps = sliceByTime(wanted, { ...range, ...slicing }).map(stepOf);
   const read = new Set(steps.flatMap(({ files }) => files));
   return { steps, prunedFiles: view.files.length - read.size, missing: view.missing };
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { formatTime } from "../../src/event/event.ts";
-import { sliceByTime } from "../../src/query/planner/slices.ts";
+import { halvesOf, sliceByTime } from "../../src/query/planner/slices.ts";
 import type { DataFile } from "../../src/storage/table.ts";
 
 interface FileFacts {
@@ -51,6 +51,38 @@ describe("slices", () => {
           expect(named.some(({ path }) => path === String(at))).toBe(holds);
         });
       }
+    }));
+  });
+
+  test("are halved without a seam, until there is no time to share", () => {
+    fc.assert(fc.property(ranges, fc.constantFrom("asc", "desc"), (given, order) => {
+      const files = given.map(([from, length, rows], at) =>
+        file({ name: String(at), time: [from, from + length], rows })
+      );
+      const [all] = sliceByTime(files, {
+        ...{ fromUs: 100, toUs: 140, filesMax: Infinity, rowsMax: Infinity, growth: 1, order },
+      });
+      if (all === undefined) throw new Error("no slice");
+      let [pieces, rest] = [[all], 0];
+      while (rest < pieces.length) {
+        rest = 0;
+        pieces = pieces.flatMap((slice) => {
+          const halves = halvesOf(slice, order);
+          if (halves.length === 0) rest += 1;
+          return halves.length === 0 ? [slice] : halves;
+        });
+      }
+      const inOrder = order === "asc" ? pieces : pieces.toReversed();
+      expect(inOrder[0]?.fromUs).toBe(100);
+      expect(inOrder.at(-1)?.toUs).toBe(140);
+      inOrder.forEach(({ fromUs, toUs, files: named }, at) => {
+        if (at > 0) expect(inOrder[at - 1]?.toUs).toBe(fromUs);
+        expect(fromUs).toBeLessThan(toUs);
+        const holding = given.flatMap(([from, length], place) =>
+          from + length >= fromUs && from < toUs ? [String(place)] : []
+        );
+        expect(named.map(({ path }) => path)).toEqual(holding);
+      });
     }));
   });
 

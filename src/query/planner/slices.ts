@@ -74,6 +74,12 @@ function sliceByFiles(files: readonly DataFile[], options: SliceOptions): Slice[
   return slices.length === 0 ? [{ fromUs, toUs, files: [] }] : slices;
 }
 
+/** The two halves of a slice's time, in order; none of one that has no time to share. */
+export function halvesOf(slice: Slice, order: "asc" | "desc"): readonly Slice[] {
+  const parts = evenParts(slice, { count: 2, ...filledRange(slice), order });
+  return parts.length === 2 ? parts : [];
+}
+
 /**
  * Even parts of a slice, in order. The rows of a file are taken to lie evenly in its time: a part that has many more of
  * them only takes longer to sort.
@@ -81,13 +87,34 @@ function sliceByFiles(files: readonly DataFile[], options: SliceOptions): Slice[
 function partsOf(
   slice: Slice,
   { partRows, order }: { readonly partRows: number; readonly order: "asc" | "desc" },
-): Slice[] {
-  const ranged = slice.files.map((file) => ({ file, range: timeRangeOf(file) }));
-  const fromUs = Math.max(slice.fromUs, Math.min(...ranged.map(({ range }) => range.from)));
-  const toUs = Math.min(slice.toUs, Math.max(...ranged.map(({ range }) => range.to)) + 1);
-  const rows = rowsWithin(slice.files, { fromUs, toUs });
-  const count = Math.min(Math.ceil(rows / partRows), toUs - fromUs);
+): readonly Slice[] {
+  const filled = filledRange(slice);
+  const count = Math.ceil(rowsWithin(slice.files, filled) / partRows);
+  return evenParts(slice, { count, ...filled, order });
+}
+
+/** Where the files of a slice have rows; all of its time when it has none. */
+function filledRange({ files, fromUs, toUs }: Slice): { fromUs: number; toUs: number } {
+  if (files.length === 0) return { fromUs, toUs };
+  const ranges = files.map((file) => timeRangeOf(file));
+  return {
+    fromUs: Math.max(fromUs, Math.min(...ranges.map(({ from }) => from))),
+    toUs: Math.min(toUs, Math.max(...ranges.map(({ to }) => to)) + 1),
+  };
+}
+
+function evenParts(
+  slice: Slice,
+  { count: wanted, fromUs, toUs, order }: {
+    readonly count: number;
+    readonly fromUs: number;
+    readonly toUs: number;
+    readonly order: "asc" | "desc";
+  },
+): readonly Slice[] {
+  const count = Math.min(wanted, toUs - fromUs);
   if (!(count > 1 && Number.isFinite(fromUs) && Number.isFinite(toUs))) return [slice];
+  const ranged = slice.files.map((file) => ({ file, range: timeRangeOf(file) }));
   const edges = Array.from(
     { length: count + 1 },
     (_, place) => fromUs + Math.round((toUs - fromUs) * place / count),

@@ -24,6 +24,8 @@ export interface BrokerConfig {
 
 /** Most bytes of a payload; messages of the log are at most 1,000,000 bytes with their headers. */
 const PAYLOAD_BYTES_MAX = 1_048_576;
+/** A part that starts on a busy machine may take longer to answer than the server's own two seconds. */
+const AUTHORIZATION_LIMIT_S = 30;
 /** The log file is rotated at this size, in bytes. */
 const LOG_BYTES_MAX = 8_388_608;
 
@@ -38,6 +40,7 @@ log_file: ${quote(logFile)}
 logfile_size_limit: ${LOG_BYTES_MAX}
 jetstream { store_dir: ${quote(store)} }
 authorization {
+  timeout: ${AUTHORIZATION_LIMIT_S}
   users: [
 ${users.map(userText).join("\n")}
   ]

@@ -1,6 +1,7 @@
 /** The query service while broker, bucket, stream or memory are not what they should be: it says what it cannot see. */
 import { cp } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
+import { versionOfDeltaLogKey } from "../../src/storage/layout.ts";
 import type { ObjectStore } from "../../src/storage/object-store.ts";
 import { createBatchAgent } from "../support/batches.ts";
 import { canRunNats } from "../support/nats-server.ts";
@@ -160,6 +161,31 @@ describe.runIf(canRunNats())("the query service", () => {
     expect(numbersOf(await running.found(25)).toSorted((a, b) => a - b)).toEqual(range(0, 25));
   });
 
+  test("finds what follows messages that were purged before it knew of their commit", async () => {
+    await using query = await openQueryRig();
+    const { rig } = query;
+    const agent = createBatchAgent("a");
+    await publishNumbers(rig, agent, range(0, 10));
+    await rig.once();
+    const store = laggingStore(rig.store, (await rig.snapshot()).version);
+    for (const start of [10, 20, 30]) {
+      await publishNumbers(rig, agent, range(start, start + 10));
+    }
+    await rig.once();
+    await publishNumbers(rig, agent, range(40, 50));
+    await using running = await query.start({ store });
+    // It knows the first commit alone, and cannot show what it could not read.
+    const isAsIfWhole = async () => (await running.client.page(TEST_DAY)).isComplete;
+    expect(numbersOf(await running.found(10))).toEqual(range(0, 10));
+    expect(await isAsIfWhole()).toBe(false);
+    store.upTo = Infinity;
+    expect(numbersOf(await running.found(50))).toEqual(range(0, 50));
+    const { events } = await running.client.page({ topic: "agent/gap" });
+    expect(events).toEqual([]);
+    await until(() => isReady(running));
+    expect(await isAsIfWhole()).toBe(true);
+  });
+
   test("forgets what it saw of a tail that the broker lost, even when other messages took its place", async () => {
     await using query = await openQueryRig();
     const { rig } = query;
@@ -237,6 +263,20 @@ function absentStore(store: ObjectStore): ObjectStore & { isAway: boolean } {
     localPath: (key) => store.localPath(key),
     verifyConditionalPut: (options) => store.verifyConditionalPut(options),
     [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+  return wrapped;
+}
+
+/** A store that shows the table's log up to a version, as to a reader that looked a while ago. */
+function laggingStore(store: ObjectStore, version: number): ObjectStore & { upTo: number } {
+  const isHidden = (key: string): boolean => (versionOfDeltaLogKey(key) ?? 0) > wrapped.upTo;
+  const wrapped: ObjectStore & { upTo: number } = {
+    ...absentStore(store),
+    upTo: version,
+    get: (key, options) => isHidden(key) ? Promise.resolve(undefined) : store.get(key, options),
+    async *list(prefix, options) {
+      for await (const each of store.list(prefix, options)) if (!isHidden(each.key)) yield each;
+    },
   };
   return wrapped;
 }

@@ -3,8 +3,8 @@
  * loaded until a later commit covers it.
  *
  * Invariants: what is shown lies after that commit and on the same chain of messages; a stream that was made again or
- * lost its tail is never joined to what was loaded before, everything is read anew from the commit's own state. Memory
- * is bounded: beyond the bound reading waits, and says which sequences cannot be searched.
+ * lost its tail is never joined to what was loaded before, everything is read anew from the commit's own state; so it is
+ * where messages were purged that had not been read. Memory is bounded: beyond the bound reading waits, and says which sequences cannot be searched.
  */
 import {
   type Acceptance,
@@ -290,6 +290,7 @@ export class HotShard {
     try {
       for await (const group of gather(messages, { ...limits, sizeOf })) {
         const startedMs = performance.now();
+        requireWhole(group, this.#loaded);
         // A reader that waits for the next message would hold up the error.
         await this.#load(group, { round, acceptance, signal }).catch((error: unknown) => {
           reading.abort(error);
@@ -373,6 +374,20 @@ export class HotShard {
       }
       await Promise.allSettled([clock.sleep(WATCH_INTERVAL_MS, signal)]);
     }
+  }
+}
+
+/**
+ * What was purged is committed, by a version that is not known here yet. Without it what follows would seem to come after
+ * batches that are missing, and would not be shown.
+ */
+function requireWhole(group: readonly StreamMessage[], loaded: number): void {
+  let last = loaded;
+  for (const { sequence } of group) {
+    if (sequence !== last + 1) {
+      throw new Error(`Cannot read on after message ${last}: the stream goes on at ${sequence}`);
+    }
+    last = sequence;
   }
 }
 

@@ -139,7 +139,7 @@ describe.runIf(canRunNats())("what is found", () => {
     expect(await inSql()).toEqual([{ n: 0 }]);
     const late = numberedEvent(6, NOON_US - 1_800_000_000);
     await publishAll(query.rig.connection, [await agent.batch([late])]);
-    await running.found(7);
+    await running.found(9);
     expect((await running.client.page(hour)).events).toHaveLength(1);
     expect(await inSql()).toEqual([{ n: 1 }]);
   });

@@ -28,6 +28,7 @@ import { createFreshLines, type SequenceRange } from "./fresh-lines.ts";
 import { gather } from "./gather.ts";
 import type { HotLoader } from "./loader.ts";
 import type { HotSegments } from "./segments.ts";
+import { requireUnbroken } from "./unbroken.ts";
 
 export interface HotShardOptions {
   readonly shard: string;
@@ -290,7 +291,7 @@ export class HotShard {
     try {
       for await (const group of gather(messages, { ...limits, sizeOf })) {
         const startedMs = performance.now();
-        requireWhole(group, this.#loaded);
+        requireUnbroken(group, this.#loaded);
         // A reader that waits for the next message would hold up the error.
         await this.#load(group, { round, acceptance, signal }).catch((error: unknown) => {
           reading.abort(error);
@@ -374,20 +375,6 @@ export class HotShard {
       }
       await Promise.allSettled([clock.sleep(WATCH_INTERVAL_MS, signal)]);
     }
-  }
-}
-
-/**
- * What was purged is committed, by a version that is not known here yet. Without it what follows would seem to come after
- * batches that are missing, and would not be shown.
- */
-function requireWhole(group: readonly StreamMessage[], loaded: number): void {
-  let last = loaded;
-  for (const { sequence } of group) {
-    if (sequence !== last + 1) {
-      throw new Error(`Cannot read on after message ${last}: the stream goes on at ${sequence}`);
-    }
-    last = sequence;
   }
 }
 

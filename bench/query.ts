@@ -6,8 +6,8 @@
  * The archive is made in `--folder` day by day and is kept there when one is named: a run that was broken off goes on
  * with the days that lack, and `--make` ends when none does. Measured is what is there. Questions go to the service
  * without a socket; `cold` is a service that was just opened, with an empty cache and the files in the page cache of the
- * system. Times are the 95th percentile and the median of `--rounds` different questions, in milliseconds. The same SQL
- * goes to DuckDB in turns with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every
+ * system. Times are the 95th percentile and the median of `--rounds` different questions, in milliseconds. The same goes
+ * in SQL to DuckDB in turns with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every
  * file has been counted. `ausearch`, where it is installed and the archive has a million events at most, is asked the
  * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch`
  * leaves out the rest, and so does `--only-export`, whose processor time is that of service and reader together.
@@ -151,20 +151,29 @@ async function measure(store: ObjectStore, draw: Draw) {
   };
   const ids = Array.from({ length: rounds }, () => {
     const number = random.between(0, events - 1);
-    return `/v1/events/${INCARNATION}-${Math.floor(number / MESSAGE_LINES) + 1}-${
-      number % MESSAGE_LINES
-    }`;
+    return { seq: Math.floor(number / MESSAGE_LINES) + 1, idx: number % MESSAGE_LINES };
   });
   const range = ({ from, to }: Question): string => `from=${from}&to=${to}`;
   const ranged = (name: string, more = ""): string[] =>
     days.map((each) => `/v1/${name}?${range(each)}${more}`);
   return {
     page_cold_ms: spread(cold),
-    page_warm_ms: spread(await warm(hours.map(page))),
-    event_warm_ms: spread(await warm(ids)),
     facets_24h_ms: spread(await warm(ranged("facets", "&by=exe"))),
     hits_24h_ms: spread(await warm(ranged("hits", "&by=topic"))),
-    ...await besideDuckDb(asked, { store, folder, rounds: Math.min(rounds, 10) }),
+    ...await besideDuckDb({ store, folder }, {
+      page_warm: hours.map((hour) => ({ ours: () => text(page(hour)), sql: pageSql(hour) })),
+      event_warm: ids.map(({ seq, idx }) => ({
+        ours: () => text(`/v1/events/${INCARNATION}-${seq}-${idx}`),
+        sql: `SELECT * FROM events
+          WHERE incarnation = '${INCARNATION}' AND seq = ${seq} AND idx = ${idx}`,
+      })),
+      ...Object.fromEntries(
+        Object.entries(STATEMENTS).map(([name, sql]) => {
+          const question = { ours: () => asked.sql(sql), sql };
+          return [name, Array.from({ length: Math.min(rounds, 10) }, () => question)];
+        }),
+      ),
+    }),
     ...await exportRate(asked, events),
     ...await fromTallies(store, folder, rounds),
     ...await besideAusearch({ store, folder, events, hours: hours.slice(0, AUSEARCH_ROUNDS) }),
@@ -178,29 +187,37 @@ const STATEMENTS = {
     "GROUP BY host ORDER BY n DESC, host LIMIT 20",
 };
 
-/** The same statement by the service, with its rights and its gate, and on the bare files. */
+function pageSql({ host, from, to }: Question): string {
+  return `SELECT * FROM events
+    WHERE host = '${host}' AND "time" >= TIMESTAMPTZ '${from}' AND "time" < TIMESTAMPTZ '${to}'
+    ORDER BY "time" DESC, incarnation DESC, seq DESC, idx DESC LIMIT 100`;
+}
+
+/** A question to the service, with its rights and its gate, and to DuckDB on the bare files. */
+interface Pair {
+  readonly ours: () => Promise<unknown>;
+  readonly sql: string;
+}
+
+/** Both in turns, after both were asked once to fill their caches. */
 async function besideDuckDb(
-  asked: Asked,
-  { store, folder, rounds }: {
-    readonly store: ObjectStore;
-    readonly folder: string;
-    readonly rounds: number;
-  },
+  { store, folder }: { readonly store: ObjectStore; readonly folder: string },
+  kinds: Readonly<Record<string, readonly Pair[]>>,
 ) {
   await using opened = await openConnection(folder);
   const { connection } = opened;
   await connection.run("SET enable_external_file_cache = true");
   await connection.run(`CREATE VIEW events AS SELECT * FROM ${rowsOfFiles(await pathsOf(store))}`);
   const figures: Record<string, unknown> = {};
-  for (const [name, statement] of Object.entries(STATEMENTS)) {
+  for (const [name, pairs] of Object.entries(kinds)) {
     const [ours, plain]: [number[], number[]] = [[], []];
-    for (let round = 0; round <= rounds; round++) {
-      const ourMs = await timeOf(() => asked.sql(statement));
-      const plainMs = await timeOf(() => connection.query(statement));
-      // The first round fills both caches.
-      if (round === 0) continue;
-      ours.push(ourMs);
-      plain.push(plainMs);
+    for (const pair of new Set(pairs)) {
+      await pair.ours();
+      await connection.query(pair.sql);
+    }
+    for (const pair of pairs) {
+      ours.push(await timeOf(pair.ours));
+      plain.push(await timeOf(() => connection.query(pair.sql)));
     }
     figures[`${name}_ms`] = spread(ours);
     figures[`${name}_duckdb_ms`] = spread(plain);

@@ -16,7 +16,7 @@ export async function untilAborted<T>(
     return await Promise.race([opening, aborted.promise]);
   } catch (error) {
     // Whoever is told that it ended closes nothing any more.
-    if (signal.aborted) void opening.then(discard, () => undefined);
+    if (signal.aborted) void Promise.allSettled([opening.then(discard)]);
     throw error;
   } finally {
     signal.removeEventListener("abort", stop);

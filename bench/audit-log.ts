@@ -17,8 +17,8 @@
  * The records of an event stood together in the recording, of two processes that did nothing else in 97 of 100 cases
  * too, and two hosts hardly ever do something in the same 4 ms here: events come whole, by time. What the archive lacks
  * (addresses, inodes, terminals) is invented at its length. An exec that failed has the fewer records that one has;
- * other calls that failed have those of one that did not. What systemd, sshd, su and
- * applications say was not recorded, nor was a change of ids: they are worded as theirs.
+ * other calls that failed have those of one that did not. What systemd, sshd, su and applications say was not recorded,
+ * nor was a change of ids: they are worded as theirs.
  */
 import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";

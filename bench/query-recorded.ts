@@ -1,9 +1,8 @@
 /**
  * A recording in figures, as `bench/recording.ts` tells them, to which the events of `query-events.ts` are fitted: 340,787
- * events in 990 seconds of one host with all sources on, of 30 minutes on 2026-11-22 without those in which one test made
- * and removed half a million files, and without an agent's start. Several people built and tested on its two cores, two
- * further stacks of this software ran there, and a script did what servers do over a day: jobs of cron, sudo, su and
- * sessions of sshd through PAM, units of systemd that were started and stopped, edited configuration, rotated logs,
+ * events in 990 seconds of one host with all sources on, out of 40 minutes on 2026-11-22 without a storm of created and
+ * removed files and without an agent's start. Software was built and tested on its two cores, two further stacks of this
+ * software ran there, and a script did what servers do over a day: jobs of cron, sudo, su and sessions of sshd through PAM, units of systemd that were started and stopped, edited configuration, rotated logs,
  * packages, requests over loopback, temporary files, messages of applications. A day of 24 hours was not recorded: of
  * how much comes at which hour this says nothing.
  *

@@ -9,8 +9,8 @@
  * system. Times are the 95th percentile and the median of `--rounds` different questions, in milliseconds. The same goes
  * in SQL to DuckDB in turns with the service, with as many threads; `ratio` is of medians. `tallied` is asked when every
  * file has been counted. `ausearch`, where it is installed and the archive has a million events at most, is asked the
- * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch`
- * leaves out the rest, and so does `--only-export`, whose processor time is that of service and reader together.
+ * same over a log of them (`bench/audit-log.ts`, `bench/query-ausearch.ts`); `--only-ausearch` leaves out the rest, and
+ * so does `--only-export`, whose processor time is that of service and reader together.
  */
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -4,7 +4,8 @@
  *
  * Invariants: what is shown lies after that commit and on the same chain of messages; a stream that was made again or
  * lost its tail is never joined to what was loaded before, everything is read anew from the commit's own state; so it is
- * where messages were purged that had not been read. Memory is bounded: beyond the bound reading waits, and says which sequences cannot be searched.
+ * where messages were purged that had not been read. Memory is bounded: beyond the bound reading waits, and says which
+ * sequences cannot be searched.
  */
 import {
   type Acceptance,

@@ -31,7 +31,7 @@ const longTests = [
   "test/pipeline/round.test.ts",
   "test/producer/{resend-model,spool,spool-torn}.test.ts",
   "test/query/{app-*,coverage,engine-process,issuers,sql-cookbook,sql-counts}.test.ts",
-  "test/query/{tail-json,tail-matcher,tail-removals,written-rows}.test.ts",
+  "test/query/{json-parts,tail-matcher,tail-removals,written-rows}.test.ts",
   "test/storage/{delta-model,fs-store,typed-read,unreadable}.test.ts",
 ];
 /** Many wait for a disk or a child: one more worker than there are processors uses the time. */

@@ -21,7 +21,7 @@ import type { Asker, ConnectionLease, ConnectionPool } from "./connection-pool.t
 import type { DataFiles } from "./data-files.ts";
 import type { Step } from "./planner.ts";
 import { parametersOf } from "./planner/binder.ts";
-import { joinTailJson } from "./planner/rows.ts";
+import { joinJsonParts } from "./planner/rows.ts";
 import { ProblemError } from "./problem.ts";
 
 /** What was read for an answer. */
@@ -126,7 +126,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
           for (const file of step.files) scanned.add(file);
           const pieces = streamStep(step, { principal, signal }, TEXTS);
           for await (const piece of withProblems(pieces)) {
-            const texts = step.isInParts === true ? piece.map(joinTailJson) : piece;
+            const texts = step.isInParts === true ? piece.map(joinJsonParts) : piece;
             if (texts.length >= remaining) {
               yield texts.slice(0, remaining);
               return;

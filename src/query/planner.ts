@@ -18,9 +18,9 @@ import {
   CSV_LINE,
   JSON_BYTES,
   JSON_LINE,
+  JSON_PARTS,
   sourceOf,
   storedSourceOf,
-  TAIL_JSON,
   withComputed,
 } from "./planner/rows.ts";
 import { halvesOf, type Slice, sliceByTime, type SliceOptions } from "./planner/slices.ts";
@@ -54,7 +54,7 @@ export interface Step {
   readonly statement: Statement;
   /** `narrow` when it needs few row groups, and no hot row; whole when it is not said. */
   readonly width?: Width;
-  /** Whether its texts are JSON in the parts that {@link TAIL_JSON} makes, still to be joined. */
+  /** Whether its texts are JSON in the parts that {@link JSON_PARTS} makes, still to be joined. */
   readonly isInParts?: boolean;
   /** Two steps that give the same rows in the same order, each in about half the memory; none when it cannot be cut. */
   readonly halves?: () => readonly Step[];
@@ -119,7 +119,7 @@ export function planEvents(
     const bound = `LIMIT ${binder.integer(limit)}`;
     const sorted = `SELECT * FROM (\n${stored}\n) ${orderBy(order)} ${bound}`;
     // Rows are written after the limit was applied, and the order is asked for again since SQL promises none.
-    const line = isInParts ? `${TAIL_JSON} AS line` : FORMS[form];
+    const line = isInParts ? `${JSON_PARTS} AS line` : FORMS[form];
     return `SELECT ${line} FROM (\n${withComputed(sorted)}\n) ${orderBy(order)}`;
   });
 }
@@ -178,7 +178,7 @@ export function planEvent(place: EventPlace, principal: Principal, view: ReadVie
     ...scopePredicates(principal.scopes, binder),
   ];
   const stored = storedSourceOf({ hasFiles: files.length > 0, hot, predicates }, binder);
-  const sql = `SELECT ${TAIL_JSON} AS line FROM (\n${
+  const sql = `SELECT ${JSON_PARTS} AS line FROM (\n${
     withComputed(`SELECT * FROM (\n${stored}\n) LIMIT 1`)
   }\n)`;
   const isKnown = sequence <= (view.upper.get(incarnation) ?? Infinity);

@@ -154,18 +154,18 @@ function jsonValue({ name, type }: Column): string {
 }
 
 /**
- * The same text as {@link JSON_LINE} in two lines and a rest, which {@link joinTailJson} puts together: members that
+ * The same text as {@link JSON_LINE} in two lines and a rest, which {@link joinJsonParts} puts together: members that
  * are not null before `detail`, those behind it, then `detail` as it is. A third of the work of DuckDB, which pays for
- * each function of each column, and the live tail is read row by row many times a second.
+ * each function of each column: for pages, single events and the live tail, which are planned often and have few rows.
  */
-export const TAIL_JSON = tailJson("id");
+export const JSON_PARTS = jsonParts("id");
 
 /** A row as plans of the live tail give it: `<seq> <idx> <parts of JSON>`. */
-export const TAIL_ROW = `seq || ' ' || idx || ' ' || ${TAIL_JSON}`;
+export const TAIL_ROW = `seq || ' ' || idx || ' ' || ${JSON_PARTS}`;
 /** The same of a row of a hot table, where nothing is computed. */
-export const HOT_TAIL_ROW = `seq || ' ' || idx || ' ' || ${tailJson(ID)}`;
+export const HOT_TAIL_ROW = `seq || ' ' || idx || ' ' || ${jsonParts(ID)}`;
 
-function tailJson(id: string): string {
+function jsonParts(id: string): string {
   return [
     objectOf(COLUMNS.slice(0, DETAIL), [`'id': ${id}`]),
     objectOf(COLUMNS.slice(DETAIL + 1), []),
@@ -184,8 +184,8 @@ function objectOf(columns: readonly Column[], first: readonly string[]): string 
 /** A quote inside a string follows a backslash, so that `,"` and a name and `":` can only be a member. */
 const NULL_MEMBERS = /,"[a-z0-9_]+":null/g;
 
-/** The JSON of a row whose {@link TAIL_JSON} this is. */
-export function joinTailJson(text: string): string {
+/** The JSON of a row whose {@link JSON_PARTS} this is. */
+export function joinJsonParts(text: string): string {
   const first = text.indexOf("\n");
   const second = text.indexOf("\n", first + 1);
   const before = text.slice(0, first - 1).replaceAll(NULL_MEMBERS, "");
@@ -194,7 +194,7 @@ export function joinTailJson(text: string): string {
   return `${before}${detail}${behind}}`;
 }
 
-/** The values of a row by column, from its {@link TAIL_JSON}: `detail` as text, absent ones null or left out. */
+/** The values of a row by column, from its {@link JSON_PARTS}: `detail` as text, absent ones null or left out. */
 export function readTailValues(text: string): Readonly<Record<string, unknown>> {
   const first = text.indexOf("\n");
   const second = text.indexOf("\n", first + 1);

@@ -8,7 +8,7 @@ import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promi
 import type { Log } from "../../runtime/log.ts";
 import type { Connection } from "../../storage/duckdb.ts";
 import type { HotTable } from "../hot/table.ts";
-import { joinTailJson, readTailValues } from "../planner/rows.ts";
+import { joinJsonParts, readTailValues } from "../planner/rows.ts";
 import { INTERESTS_MAX, planLoaded, type TailRequest } from "../planner/tail-plan.ts";
 import type { Principal } from "../principal.ts";
 import type { HotRange } from "../read-view.ts";
@@ -231,7 +231,7 @@ function splitLine(
     incarnation,
     sequence: Number(line.slice(0, first)),
     idx: Number(line.slice(first + 1, second)),
-    json: joinTailJson(text),
+    json: joinJsonParts(text),
   };
   return { row, text };
 }

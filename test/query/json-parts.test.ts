@@ -3,7 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { COLUMNS } from "../../src/event/columns.ts";
-import { joinTailJson, JSON_LINE, TAIL_JSON } from "../../src/query/planner/rows.ts";
+import { joinJsonParts, JSON_LINE, JSON_PARTS } from "../../src/query/planner/rows.ts";
 import { type Connection, type Database, openDatabase } from "../../src/storage/duckdb.ts";
 import { identifierOf } from "../../src/storage/sql-text.ts";
 import { sqlTypeOf } from "../../src/storage/typed-read.ts";
@@ -14,7 +14,7 @@ let database: Database;
 let connection: Connection;
 
 beforeAll(async () => {
-  folder = await openTemporaryFolder("tail-json");
+  folder = await openTemporaryFolder("json-parts");
   database = await openDatabase({
     memoryLimitBytes: 200_000_000,
     threads: 1,
@@ -41,10 +41,10 @@ async function bothOf(row: Readonly<Record<string, unknown>>): Promise<[string, 
   });
   const source = `SELECT 'id-1' AS id, ${columns.join(", ")}`;
   const { rows } = await connection.query(
-    `SELECT ${JSON_LINE} AS line, ${TAIL_JSON} AS parts FROM (${source})`,
+    `SELECT ${JSON_LINE} AS line, ${JSON_PARTS} AS parts FROM (${source})`,
     { parameters: [JSON.stringify(row)] },
   );
-  return [String(rows[0]?.["line"]), joinTailJson(String(rows[0]?.["parts"]))];
+  return [String(rows[0]?.["line"]), joinJsonParts(String(rows[0]?.["parts"]))];
 }
 
 const MARKED = [
@@ -63,7 +63,7 @@ const MARKED = [
   "ü😀\u0001\u007f",
 ];
 
-describe("the JSON of a live row", () => {
+describe("JSON that comes in parts", () => {
   test.each(MARKED)("is that of any other answer, with %j in every text", async (text) => {
     const row: Record<string, unknown> = {};
     for (const { name, type } of COLUMNS) {
